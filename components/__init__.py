@@ -1,0 +1,1 @@
+"""The custom TFX components, one sub-package each."""

@@ -1,0 +1,276 @@
+"""The settings of a run: one typed tree, layered from YAML files and `--set`, checked before anything starts."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from trainer.recipe import Count, Section, TrainingSettings
+
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+DEFAULT_CONFIG = "quickstart"
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class SettingsError(ValueError):
+    """A setting is unknown or out of range; the message names it and the cure."""
+
+
+class SplitSettings(Section):
+    """Shares of the three splits; a source with its own test folder only uses train : eval.
+
+    Attributes:
+        train: Share that is fitted.
+        eval: Share for early stopping and choices.
+        test: Share that only the Evaluator sees.
+        seed: Which hash partition is used; another seed gives another partition.
+    """
+
+    train: Fraction = 0.8
+    eval: Fraction = 0.1
+    test: Fraction = 0.1
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _whole(self) -> SplitSettings:
+        total = self.train + self.eval + self.test
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"train + eval + test must be 1, and are {total:g}")
+        if min(self.train, self.eval, self.test) <= 0:
+            raise ValueError("train, eval and test must each be above 0")
+        return self
+
+
+class SampleSettings(Section):
+    """The drawn pictures.
+
+    Attributes:
+        count: How many, both classes together.
+        seed: Another seed draws other pictures.
+    """
+
+    count: Count = 1000
+    seed: int = 0
+
+
+class TfdsSettings(Section):
+    """A TensorFlow Datasets builder.
+
+    Attributes:
+        builder: Its name, with configuration and version where wanted (`cats_vs_dogs:4.0.1`).
+        data_dir: Where data sets are prepared; None means TFDS's own default.
+        download: Whether to download and prepare what is not there yet.
+    """
+
+    builder: str = "cats_vs_dogs"
+    data_dir: Path | None = None
+    download: bool = True
+
+
+class DataSettings(Section):
+    """Where the images come from and what is accepted.
+
+    Attributes:
+        source: `sample` (drawn), `folder` (DIR/<class>/* or DIR/{train,validation|test}/<class>/*) or `tfds`.
+        folder: The folder of `source: folder`.
+        class_names: The two classes; the index is the label, and the second one is the positive class.
+        max_bad_fraction: Share of unreadable images above which the run stops.
+        max_pixels: Images with more pixels than this are set aside.
+        max_class_shift: Largest tolerable change of a class's share against the last accepted data.
+    """
+
+    source: Literal["sample", "folder", "tfds"] = "sample"
+    folder: Path | None = None
+    sample: SampleSettings = SampleSettings()
+    tfds: TfdsSettings = TfdsSettings()
+    class_names: tuple[str, str] = ("cat", "dog")
+    split: SplitSettings = SplitSettings()
+    max_bad_fraction: Fraction = 0.01
+    max_pixels: Count = 50_000_000
+    max_class_shift: Fraction = 0.1
+
+    @model_validator(mode="after")
+    def _consistent(self) -> DataSettings:
+        if self.source == "folder" and self.folder is None:
+            raise ValueError("source is 'folder' and folder is not set: name it with --images DIR")
+        first, second = (name.lower() for name in self.class_names)
+        if first == second:
+            raise ValueError(f"the two class_names must differ, and are both {first!r}")
+        if not all(name.isidentifier() for name in self.class_names):
+            raise ValueError(
+                f"class_names {list(self.class_names)} must be plain words (letters, digits, underscore): "
+                "the model's output is named after the second one"
+            )
+        return self
+
+
+class EvaluationSettings(Section):
+    """When a model is blessed, judged on `test`.
+
+    Attributes:
+        min_accuracy: The absolute floor.
+        max_accuracy_loss: How far below the newest other blessed model the accuracy may lie.
+        batch_size: Images per prediction.
+    """
+
+    min_accuracy: Fraction = 0.9
+    max_accuracy_loss: Fraction = 0.01
+    batch_size: Count = 64
+
+
+class BeamSettings(Section):
+    """How the Beam steps run on this machine.
+
+    Attributes:
+        workers: Threads; None means one per core.
+    """
+
+    workers: Count | None = None
+
+
+class Settings(Section):
+    """Everything that a run depends on.
+
+    Attributes:
+        pipeline_name: Name of the pipeline and of the served model.
+        output_root: Folder of the metadata, artifacts, logs and served models.
+    """
+
+    pipeline_name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")] = "catsdogs"
+    output_root: Path = Path("output")
+    data: DataSettings = DataSettings()
+    training: TrainingSettings = TrainingSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    beam: BeamSettings = BeamSettings()
+
+    @property
+    def serving_model_dir(self) -> Path:
+        """The folder TensorFlow Serving watches: one sub-folder a version."""
+        return self.output_root / "serving_model" / self.pipeline_name
+
+
+def load(config: str = DEFAULT_CONFIG, overrides: Iterable[str] = ()) -> Settings:
+    """Loads base.yaml, lays a configuration over it, then the overrides, and checks the result.
+
+    Args:
+        config: A name from `configs/` or the path of a YAML file.
+        overrides: `KEY=VALUE` texts; keys are dotted (`training.batch_size`), values are YAML.
+
+    Returns:
+        The settings, with relative paths made absolute from the working directory.
+
+    Raises:
+        SettingsError: Something is unknown, misspelt or out of range.
+    """
+    tree = _read(CONFIGS / "base.yaml")
+    _merge(tree, _read(_find(config)))
+    for text in overrides:
+        _merge(tree, _parse_override(text))
+    try:
+        settings = Settings.model_validate(tree)
+    except ValidationError as error:
+        raise SettingsError(_sentence(error)) from None
+    return _absolute(settings)
+
+
+def dump(settings: Settings) -> str:
+    """Returns the settings as YAML that `load` reads back."""
+    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
+
+
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """Returns " Did you mean …?" for the nearest valid name, else the list of valid ones."""
+    valid = sorted(valid)
+    close = difflib.get_close_matches(name, valid, n=1, cutoff=0.6)
+    return f" Did you mean {close[0]!r}?" if close else f" Valid are: {', '.join(valid)}."
+
+
+def config_names() -> list[str]:
+    """Names that `--config` takes."""
+    return sorted(path.stem for path in CONFIGS.glob("*.yaml") if path.stem != "base")
+
+
+def _find(config: str) -> Path:
+    if config in config_names():
+        return CONFIGS / f"{config}.yaml"
+    path = Path(config)
+    if path.suffix in {".yaml", ".yml"} or path.exists():
+        if not path.is_file():
+            raise SettingsError(f"The configuration file {config} does not exist.")
+        return path
+    raise SettingsError(f"There is no configuration {config!r}.{nearest(config, config_names())}")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"The configuration file {path} cannot be read: {error}.") from None
+    except yaml.YAMLError as error:
+        raise SettingsError(f"The configuration file {path} is not YAML: {' '.join(str(error).split())}.") from None
+    if not isinstance(tree, dict):
+        raise SettingsError(f"The configuration file {path} must hold keys and values, not a {type(tree).__name__}.")
+    return tree
+
+
+def _parse_override(text: str) -> dict[str, Any]:
+    key, separator, value = text.partition("=")
+    if not separator or not all(key.split(".")):
+        raise SettingsError(f"--set {text!r} must be KEY=VALUE, for example training.batch_size=64.")
+    try:
+        tree: Any = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise SettingsError(f"--set {text!r}: the value {value!r} is not YAML; put it in quotes.") from None
+    for part in reversed(key.split(".")):
+        tree = {part: tree}
+    return tree
+
+
+def _merge(tree: dict[str, Any], over: Mapping[str, Any]) -> None:
+    for key, value in over.items():
+        if isinstance(value, dict) and isinstance(tree.get(key), dict):
+            _merge(tree[key], value)
+        else:
+            tree[key] = value
+
+
+def _sentence(error: ValidationError) -> str:
+    first = error.errors()[0]
+    path = [str(part) for part in first["loc"]]
+    key = ".".join(path)
+    if first["type"] == "extra_forbidden":
+        known = _section(path[:-1]).model_fields
+        return f"There is no setting {key!r}.{nearest(path[-1], known)}"
+    reason = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "value_error":
+        return f"{key + ': ' if key else ''}{reason}."
+    expectation = reason[0].lower() + reason[1:]
+    return f"The setting {key} is {first['input']!r}: {expectation}."
+
+
+def _section(path: list[str]) -> type[BaseModel]:
+    section: type[BaseModel] = Settings
+    for part in path:
+        annotation = section.model_fields[part].annotation
+        assert isinstance(annotation, type) and issubclass(annotation, BaseModel)
+        section = annotation
+    return section
+
+
+def _absolute(settings: Settings) -> Settings:
+    def absolute(path: Path | None) -> Path | None:
+        return path and path.expanduser().absolute()
+
+    data = settings.data.model_copy(
+        update={
+            "folder": absolute(settings.data.folder),
+            "tfds": settings.data.tfds.model_copy(update={"data_dir": absolute(settings.data.tfds.data_dir)}),
+        }
+    )
+    return settings.model_copy(update={"output_root": absolute(settings.output_root), "data": data})

@@ -1,0 +1,1 @@
+"""Everything after the push: the folder of served versions and what reads it."""

@@ -1,0 +1,1 @@
+"""Everything that defines the model: features, preprocessing, backbones, training phases, exported signatures."""

@@ -1,0 +1,113 @@
+"""Pretrained networks by name, with their own scaling and their blocks."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import re
+
+import keras
+
+# How Keras Applications names the layers of a block: block_13_expand, conv5_block2_1_conv, block6h_se_reduce,
+# convnext_tiny_stage_3_block_2_gelu, expanded_conv_10_project, block5_conv3, ….
+_BLOCK = re.compile(
+    r"^(?:.*_)?(conv\d+_block\d+|stage_\d+_block_\d+|expanded_conv(?:_\d+)?|block_?\d+[a-z]?)(?=_|$)"
+)
+
+
+class BackboneError(ValueError):
+    """The named network or block count is not available; the message names the nearest that is."""
+
+
+def names() -> list[str]:
+    """Returns the networks of Keras Applications, for example `MobileNetV2`."""
+    return sorted(name for name, member in vars(keras.applications).items() if inspect.isfunction(member))
+
+
+def family(name: str) -> str:
+    """Returns the module of `keras.applications` that a network lives in, for example `mobilenet_v2`.
+
+    Raises:
+        BackboneError: There is no such network.
+    """
+    if name not in names():
+        close = difflib.get_close_matches(name, names(), n=1, cutoff=0.5)
+        cure = f"Did you mean {close[0]!r}?" if close else f"Valid are: {', '.join(names())}."
+        raise BackboneError(f"There is no backbone {name!r} in Keras Applications. {cure}")
+    module = inspect.getmodule(getattr(keras.applications, name))
+    assert module is not None
+    return module.__name__.rpartition(".")[2]
+
+
+def build(name: str, image_size: int, weights: str | None) -> keras.Model:
+    """Builds a network without its classifier.
+
+    Args:
+        name: A network of Keras Applications.
+        image_size: Height and width of its input, in pixels.
+        weights: What Keras takes: None for random weights, `imagenet`, or the path of a weights file.
+
+    Returns:
+        A model from scaled pixels, float32 [N, image_size, image_size, 3], to features [N, h, w, channels].
+
+    Raises:
+        BackboneError: There is no such network.
+    """
+    family(name)
+    network: keras.Model = getattr(keras.applications, name)(
+        include_top=False, weights=weights, input_shape=(image_size, image_size, 3)
+    )
+    return network
+
+
+def blocks(network: keras.Model) -> list[list[keras.layers.Layer]]:
+    """Returns the layers of each block, first block first.
+
+    Layers before the first block (the stem) are left out; layers between two blocks or after the last one
+    belong to the block before them.
+
+    Raises:
+        BackboneError: The layers' names do not tell the blocks.
+    """
+    found: list[list[keras.layers.Layer]] = []
+    current = None
+    for layer in network.layers:
+        match = _BLOCK.match(layer.name)
+        if match and match.group(1) != current:
+            current = match.group(1)
+            found.append([])
+        if found:
+            found[-1].append(layer)
+    if not found:
+        raise BackboneError(
+            f"The blocks of {network.name} cannot be told from its layers' names: set training.fine_tuning.epochs to 0."
+        )
+    return found
+
+
+def unfreeze(network: keras.Model, last_blocks: int) -> None:
+    """Makes the last blocks trainable and everything else not.
+
+    Batch normalisation stays frozen, statistics and scales: with small batches its running statistics
+    would drift away from what the pretrained weights expect.
+
+    Args:
+        network: What `build` returned.
+        last_blocks: How many blocks; 0 freezes the whole network.
+
+    Raises:
+        BackboneError: The network has fewer blocks.
+    """
+    network.trainable = True
+    for layer in network.layers:
+        layer.trainable = False
+    if last_blocks == 0:
+        return
+    all_blocks = blocks(network)
+    if last_blocks > len(all_blocks):
+        raise BackboneError(
+            f"training.unfrozen_blocks is {last_blocks}, and {network.name} has {len(all_blocks)} blocks."
+        )
+    for block in all_blocks[-last_blocks:]:
+        for layer in block:
+            layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)

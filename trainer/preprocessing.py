@@ -1,0 +1,105 @@
+"""From stored image bytes to what the network reads: the one place where pixels are decoded, resized and scaled.
+
+Transform, the exported signatures and through them the Evaluator and TensorFlow Serving all call
+`decode_and_resize`; training and serving then both go through the `Normalise` layer of the model itself. Nothing
+else in the project touches pixels, so training and serving cannot drift apart.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from trainer import features
+
+
+def decode_and_resize(encoded: tf.Tensor, size: int) -> tf.Tensor:
+    """Decodes images and resizes each to a square, without keeping its aspect ratio.
+
+    Bilinear with anti-aliasing, rounded to 8 bits so that what Transform stores is what serving computes.
+
+    Args:
+        encoded: string [N], JPEG or PNG bytes (grey, palette, CMYK and transparent images become RGB).
+        size: Height and width of the result, in pixels.
+
+    Returns:
+        uint8 [N, size, size, 3].
+
+    Raises:
+        tf.errors.InvalidArgumentError: When run, if some bytes are not a decodable image.
+    """
+
+    def one(image_bytes: tf.Tensor) -> tf.Tensor:
+        image = tf.io.decode_image(image_bytes, channels=3, expand_animations=False)
+        image.set_shape([None, None, 3])
+        resized = tf.image.resize(image, [size, size], method="bilinear", antialias=True)
+        return tf.saturate_cast(tf.round(resized), tf.uint8)
+
+    return tf.map_fn(one, encoded, fn_output_signature=tf.TensorSpec([size, size, 3], tf.uint8))
+
+
+def preprocessing_fn(inputs: dict[str, tf.Tensor], custom_config: dict[str, Any]) -> dict[str, tf.Tensor]:
+    """Transform's user function: pixels as one serialized tensor an image, and the label.
+
+    Serialized 8-bit pixels are a quarter of the size of float pixels and far quicker through Beam; Transform
+    refuses uint8 outputs themselves.
+
+    Args:
+        inputs: Raw features, of which `image/encoded` and `image/class/label` are used.
+        custom_config: `image_size` in pixels.
+
+    Returns:
+        `pixels`: string [N], each a serialized uint8 [size, size, 3]; `image/class/label`: int64 [N].
+    """
+    encoded = tf.reshape(inputs[features.ENCODED], [-1])
+    pixels = decode_and_resize(encoded, custom_config["image_size"])
+    return {
+        features.PIXELS: tf.map_fn(tf.io.serialize_tensor, pixels, fn_output_signature=tf.string),
+        features.LABEL: tf.reshape(inputs[features.LABEL], [-1]),
+    }
+
+
+def parse_transformed(serialized: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Reads one example that `preprocessing_fn` wrote.
+
+    Args:
+        serialized: string [], a `tf.Example`.
+        size: Height and width of the stored pixels.
+
+    Returns:
+        uint8 [size, size, 3] and the label, float32 [].
+    """
+    parsed = tf.io.parse_single_example(
+        serialized,
+        {
+            features.PIXELS: tf.io.FixedLenFeature([], tf.string),
+            features.LABEL: tf.io.FixedLenFeature([], tf.int64),
+        },
+    )
+    pixels = tf.io.parse_tensor(parsed[features.PIXELS], tf.uint8)
+    return tf.ensure_shape(pixels, [size, size, 3]), tf.cast(parsed[features.LABEL], tf.float32)
+
+
+@keras.saving.register_keras_serializable(package="catsdogs")
+class Normalise(keras.layers.Layer):
+    """Scales pixels from 0…255 to the range that a network of Keras Applications was trained on.
+
+    Args:
+        family: The network's module in `keras.applications`, for example `mobilenet_v2` ([-1, 1]).
+    """
+
+    def __init__(self, family: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.family = family
+        self._preprocess_input = importlib.import_module(f"keras.applications.{family}").preprocess_input
+
+    def call(self, pixels: tf.Tensor) -> tf.Tensor:
+        """Maps float or uint8 [N, height, width, 3] to float32 of the same shape."""
+        return self._preprocess_input(keras.ops.cast(pixels, "float32"))
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns what rebuilds the layer."""
+        return {**super().get_config(), "family": self.family}

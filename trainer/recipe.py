@@ -1,0 +1,80 @@
+"""What is trained and how: the settings that the Trainer shares with the pipeline's settings tree."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Count = Annotated[int, Field(ge=1)]
+LearningRate = Annotated[float, Field(gt=0, le=1)]
+
+
+class Section(BaseModel):
+    """A part of the settings tree: unknown keys are refused, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class AugmentationSettings(Section):
+    """Random changes of the training images, in both phases.
+
+    Attributes:
+        flip: Mirror left and right.
+        rotation: Largest rotation either way, as a fraction of a full turn.
+        zoom: Largest zoom in or out, as a fraction of the size.
+        contrast: Largest relative change of contrast.
+    """
+
+    flip: bool = True
+    rotation: Annotated[float, Field(ge=0, le=0.5)] = 0.05
+    zoom: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    contrast: Annotated[float, Field(ge=0, lt=1)] = 0.1
+
+
+class PhaseSettings(Section):
+    """One training phase.
+
+    Attributes:
+        epochs: Largest number of passes over `train`; 0 leaves the phase out.
+        learning_rate: Adam's step size at the start of the phase.
+    """
+
+    epochs: Annotated[int, Field(ge=0)]
+    learning_rate: LearningRate
+
+
+class TrainingSettings(Section):
+    """The network and how it is trained.
+
+    Attributes:
+        backbone: Name of a network of Keras Applications.
+        weights: `packaged`, `imagenet` (Keras downloads them), `random`, or the path of a weights file.
+        image_size: Height and width, in pixels, that images are resized to.
+        batch_size: Images per step.
+        dropout: Dropout rate before the last layer.
+        augmentation: Random changes of the training images.
+        frozen: The first phase: only the head learns.
+        fine_tuning: The second phase: the backbone's last blocks learn too.
+        unfrozen_blocks: How many of the backbone's last blocks the second phase trains.
+        patience: Epochs without a better loss on `eval` after which a phase ends.
+        seed: Seed of the head's weights, of shuffling and of augmentation.
+    """
+
+    backbone: str = "MobileNetV2"
+    weights: str = "packaged"
+    image_size: Annotated[int, Field(ge=32, le=1024)] = 224
+    batch_size: Count = 32
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    augmentation: AugmentationSettings = AugmentationSettings()
+    frozen: PhaseSettings = PhaseSettings(epochs=2, learning_rate=1e-3)
+    fine_tuning: PhaseSettings = PhaseSettings(epochs=2, learning_rate=5e-5)
+    unfrozen_blocks: Count = 3
+    patience: Count = 2
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _trains(self) -> TrainingSettings:
+        if self.frozen.epochs + self.fine_tuning.epochs == 0:
+            raise ValueError("frozen.epochs and fine_tuning.epochs are both 0: nothing would be trained")
+        return self

