@@ -1,0 +1,39 @@
+# `make help` lists the targets. Options: ARGS="..." for the command, PYTHON=/path/to/python3.11 for set-up.
+
+BIN := .venv/bin
+LOCK := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--custom-compile-command "make lock" --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check format lock clean-env
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Make or update the environment in .venv (instant when nothing changed)
+	@scripts/setup.sh
+
+run: setup ## Run the pipeline; pass options on with ARGS="--images DIR"
+	@$(BIN)/catsdogs run $(ARGS)
+
+test: setup ## Run every test; pick some with ARGS="tests/trainer -k shapes"
+	$(BIN)/pytest $(ARGS)
+
+check: setup ## Check style, types, imports between packages, and run the quick tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/shellcheck scripts/*.sh .ci/run
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -m "not slow and not e2e" $(ARGS)
+
+format: setup ## Put the code into the house style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: setup ## Pin anew what pyproject.toml allows; newest versions with ARGS=--upgrade
+	$(LOCK) pyproject.toml --extra weights --extra dev --group setup --output-file requirements/project.txt $(ARGS)
+	$(LOCK) --group setup --constraint requirements/project.txt --output-file requirements/setup.txt
+
+clean-env: ## Remove the environment
+	rm -rf .venv
