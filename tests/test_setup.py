@@ -1,0 +1,411 @@
+"""What set-up decides (which Python, platform, C library; done or not) and what the pins promise."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import tomllib
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parent.parent
+HOST_PYTHON = os.path.realpath(sys._base_executable)  # type: ignore[attr-defined]
+TOOLS = "awk bash cat cut df dirname flock getconf grep head mkdir mv rm sed sha256sum sleep sort uname"
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+class Host:
+    """A computer with nothing on its PATH but the tools of every Linux, and what a test adds."""
+
+    def __init__(self, folder: Path, project: Path = ROOT):
+        self.bin = folder / "bin"
+        self.home = folder / "home"
+        self.project = project
+        self.bin.mkdir(parents=True)
+        self.home.mkdir()
+        self.variables: dict[str, str] = {}
+        for tool in TOOLS.split():
+            where = shutil.which(tool)
+            assert where, f"{tool} is missing on this computer"
+            (self.bin / tool).symlink_to(where)
+
+    def add(self, path: str | Path, script: str) -> Path:
+        """Puts a shell script at a path (from `bin`), in place of what is there."""
+        file = self.bin / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.unlink(missing_ok=True)
+        file.write_text(f"#!{shutil.which('bash')}\n{script}\n")
+        file.chmod(0o755)
+        return file
+
+    def add_python(self, path: str | Path, *, headers: bool = True) -> Path:
+        """Puts an interpreter there that set-up takes for one it can use."""
+        return self.add(path, f'[[ $1 != -c ]] || exit {int(not headers)}\ncat >/dev/null; echo "$0"')
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"PATH": str(self.bin), "HOME": str(self.home), **self.variables}
+
+    def run(self, code: str, script: str = "setup.sh") -> subprocess.CompletedProcess[str]:
+        """Runs shell code after reading the functions of a set-up script."""
+        return subprocess.run(
+            ["bash", "-c", f'source "{self.project}/scripts/{script}"; {code}'],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return Host(tmp_path)
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Host:
+    """A host with a copy of the project that has no environment yet."""
+    project = tmp_path / "project"
+    for part in ("scripts", "requirements"):
+        shutil.copytree(ROOT / part, project / part)
+    shutil.copy(ROOT / "pyproject.toml", project)
+    host = Host(tmp_path / "host", project)
+    host.add("g++", "exit 0")
+    (host.bin / "python3").symlink_to(HOST_PYTHON)
+    return host
+
+
+def refusal(result: subprocess.CompletedProcess[str]) -> str:
+    """The one sentence that a refusal consists of."""
+    assert result.returncode == 1
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    return line
+
+
+# Platform, compiler, disk
+
+
+@pytest.mark.parametrize("platform", ["Darwin arm64", "Linux aarch64"])
+def test_other_platforms_are_pointed_to_a_container(host: Host, platform: str) -> None:
+    system, machine = platform.split()
+    host.add("uname", f"[[ $1 == -s ]] && echo {system} || echo {machine}")
+    sentence = refusal(host.run("main"))
+    assert platform in sentence
+    assert "docker run --platform linux/amd64" in sentence
+
+
+def test_linux_without_glibc_is_pointed_to_a_container(host: Host) -> None:
+    host.add("getconf", "exit 1")
+    assert "glibc only" in refusal(host.run("require_platform"))
+
+
+def test_this_platform_is_accepted(host: Host) -> None:
+    assert host.run("require_platform").returncode == 0
+
+
+def test_missing_compiler_is_named_with_its_cure(host: Host) -> None:
+    assert "apt-get install g++ python3-dev" in refusal(host.run("require_compiler"))
+    host.add("g++", "exit 0")
+    assert host.run("require_compiler").returncode == 0
+
+
+def test_full_disk_is_noticed_before_anything_is_written(host: Host) -> None:
+    host.add("df", r"printf 'head\n/dev/sda 9 9 2048000 99%% /\n'")
+    assert "has 2000 MB free, and the environment needs 4 GB" in refusal(host.run("require_disk"))
+
+
+# Finding Python
+
+
+def test_oldest_supported_python_is_preferred(host: Host) -> None:
+    host.add_python("python3.13")
+    wanted = host.add_python("python3.11")
+    host.add_python("python3")
+    assert host.run("find_python").stdout.strip() == str(wanted)
+
+
+def test_shim_that_points_at_nothing_is_passed_over(host: Host) -> None:
+    host.add("python3.11", "echo 'pyenv: python3.11: command not found' >&2; exit 127")
+    wanted = host.add_python("python3.12")
+    result = host.run("find_python")
+    assert (result.stdout.strip(), result.stderr) == (str(wanted), "")
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        ".pyenv/versions/3.11.9/bin/python",
+        ".local/share/uv/python/cpython-3.11.9-linux-x86_64-gnu/bin/python",
+    ],
+)
+def test_pythons_of_pyenv_and_uv_are_found(host: Host, place: str) -> None:
+    wanted = host.add_python(host.home / place)
+    assert host.run("find_python").stdout.strip() == str(wanted)
+
+
+def test_newest_patch_release_is_taken(host: Host) -> None:
+    host.add_python(host.home / ".pyenv/versions/3.11.9/bin/python")
+    wanted = host.add_python(host.home / ".pyenv/versions/3.11.10/bin/python")
+    assert host.run("find_python").stdout.strip() == str(wanted)
+
+
+def test_python_with_headers_wins_over_one_without(host: Host) -> None:
+    host.add_python("python3.11", headers=False)
+    wanted = host.add_python("python3.13")
+    assert host.run("find_python").stdout.strip() == str(wanted)
+
+
+def test_missing_headers_are_named_with_their_cure(host: Host) -> None:
+    found = host.add_python("python3.11", headers=False)
+    sentence = refusal(host.run("find_python"))
+    assert sentence.startswith(f"set-up: {found} comes without its headers")
+    assert "apt-get install python3-dev" in sentence
+
+
+def test_no_python_at_all(host: Host) -> None:
+    assert "no Python 3.11, 3.12, 3.13 found on PATH, in pyenv or in uv" in refusal(host.run("find_python"))
+
+
+def test_named_python_is_taken_or_refused(host: Host) -> None:
+    host.add_python("python3.11")
+    host.variables["PYTHON"] = str(host.add_python("mine"))
+    assert host.run("find_python").stdout.strip() == host.variables["PYTHON"]
+    host.variables["PYTHON"] = "/no/such/python"
+    assert "PYTHON=/no/such/python is none of Python 3.11, 3.12, 3.13." in refusal(host.run("find_python"))
+
+
+def test_virtual_environment_is_followed_to_its_interpreter(host: Host) -> None:
+    assert host.run(f"real_python {sys.executable}").stdout.strip() == HOST_PYTHON
+    assert host.run(f"PYTHON_VERSIONS=3.10; real_python {sys.executable}").returncode != 0
+
+
+# The C library
+
+
+@pytest.mark.parametrize(
+    ("glibc", "old"), [("2.31", True), ("2.38", True), ("2.39", False), ("2.100", False)]
+)
+def test_glibc_versions_are_compared_as_numbers(host: Host, tmp_path: Path, glibc: str, old: bool) -> None:
+    host.add(tmp_path / "venv/bin/python", f"echo {glibc}")
+    assert (host.run(f"VENV={tmp_path}/venv; glibc_is_old").returncode == 0) is old
+
+
+def test_environment_and_its_children_have_a_new_enough_glibc() -> None:
+    code = "import os; print(os.confstr('CS_GNU_LIBC_VERSION'))"
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    for reported in (os.confstr("CS_GNU_LIBC_VERSION") or "", child):
+        assert [int(part) for part in reported.split()[1].split(".")] >= [2, 39]
+
+
+@pytest.mark.parametrize(
+    ("os_release", "expected"),
+    [
+        ("ID=debian", "trixie /usr/share/keyrings/debian-archive-keyring.gpg"),
+        ("ID=ubuntu\nID_LIKE=debian", "noble noble-updates /usr/share/keyrings/ubuntu-archive-keyring.gpg"),
+        (
+            'ID=pop\nID_LIKE="ubuntu debian"',
+            "noble noble-updates /usr/share/keyrings/ubuntu-archive-keyring.gpg",
+        ),
+    ],
+)
+def test_newer_release_of_the_same_distribution_is_chosen(
+    host: Host, tmp_path: Path, os_release: str, expected: str
+) -> None:
+    host.variables["OS_RELEASE"] = str(tmp_path / "os-release")
+    (tmp_path / "os-release").write_text(os_release)
+    assert host.run("choose_release; echo $SUITES $KEYRING", "newer_glibc.sh").stdout.strip() == expected
+
+
+def test_old_glibc_of_other_distributions_is_pointed_to_a_container(host: Host, tmp_path: Path) -> None:
+    host.variables["OS_RELEASE"] = str(tmp_path / "os-release")
+    (tmp_path / "os-release").write_text('ID="rhel"\nID_LIKE="fedora"\nPRETTY_NAME="Red Hat 9"')
+    sentence = refusal(host.run("choose_release", "newer_glibc.sh"))
+    assert sentence.startswith("set-up: Red Hat 9 has glibc")
+    assert "docker run" in sentence
+
+
+@pytest.mark.skipif(not shutil.which("apt-get"), reason="this computer has no apt")
+def test_mirrors_are_read_from_both_formats_of_apt_sources(host: Host, tmp_path: Path) -> None:
+    (tmp_path / "sources").mkdir()
+    (tmp_path / "sources.list").write_text("deb http://one.invalid/debian bookworm main\n")
+    (tmp_path / "sources/two.sources").write_text(
+        "Types: deb\nURIs: http://two.invalid/debian\nSuites: bookworm bookworm-updates\nComponents: main\n"
+    )
+    (tmp_path / "sources/three.list").write_text(
+        "deb mirror+file:/etc/apt/mirrors/debian.list bookworm main\n"
+    )
+    (tmp_path / "apt.conf").write_text(
+        f'Dir::Etc::SourceList "{tmp_path}/sources.list";\nDir::Etc::SourceParts "{tmp_path}/sources";\n'
+    )
+    host.variables["APT_CONFIG"] = str(tmp_path / "apt.conf")
+    (host.bin / "apt-get").symlink_to(shutil.which("apt-get") or "")
+    assert sorted(host.run("host_mirrors", "newer_glibc.sh").stdout.split()) == [
+        "http://one.invalid/debian",
+        "http://two.invalid/debian",
+        "mirror+file:/etc/apt/mirrors/debian.list",
+    ]
+
+
+def test_packages_that_no_mirror_proves_are_refused(host: Host, tmp_path: Path) -> None:
+    host.add(
+        "apt-get",
+        "[[ $* != *print-uris* ]] || { echo \"'http://m.invalid/dists/x/InRelease' f\"; exit; }\n"
+        'echo "E: The repository is not signed." >&2; exit 100',
+    )
+    keyring = tmp_path / "keyring"
+    code = f"WORK={tmp_path} RELEASE='Debian 13' SUITES=trixie KEYRING={keyring}; download_packages"
+    assert f"{keyring}, which proves the packages, is missing" in refusal(host.run(code, "newer_glibc.sh"))
+    keyring.touch()
+    assert "of Debian 13 from this host's apt mirrors: E: The repository is not signed." in refusal(
+        host.run(code, "newer_glibc.sh")
+    )
+
+
+# Finished or not
+
+
+def finish(host: Host) -> None:
+    """Makes an environment that passes for finished."""
+    subprocess.run([HOST_PYTHON, "-m", "venv", "--without-pip", host.project / ".venv"], check=True)
+    assert host.run('fingerprint >"$STAMP"').returncode == 0
+
+
+def is_ready(host: Host) -> bool:
+    return host.run("is_ready").returncode == 0
+
+
+def test_finished_set_up_is_instant(copy: Host) -> None:
+    finish(copy)
+    started = time.monotonic()
+    result = subprocess.run(
+        [copy.project / "scripts/setup.sh"], env=copy.environment, capture_output=True, text=True
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    assert time.monotonic() - started < 2
+
+
+@pytest.mark.parametrize("changed", ["pyproject.toml", "requirements/project.txt", "scripts/newer_glibc.sh"])
+def test_set_up_is_redone_when_its_inputs_change(copy: Host, changed: str) -> None:
+    finish(copy)
+    assert is_ready(copy)
+    with (copy.project / changed).open("a") as file:
+        file.write("# changed\n")
+    assert not is_ready(copy)
+
+
+def test_moved_broken_or_unfinished_environments_do_not_pass(copy: Host) -> None:
+    finish(copy)
+    moved = Host(copy.bin.parent / "other", copy.project.rename(copy.project.with_name("moved")))
+    assert not is_ready(moved)
+    finish(moved)
+    (moved.project / ".venv/bin/python").unlink()
+    assert not is_ready(moved)
+    finish(moved)
+    assert is_ready(moved)
+    (moved.project / ".venv/set-up-finished").unlink()
+    assert not is_ready(moved)
+
+
+def test_killed_set_up_is_not_taken_for_finished(copy: Host) -> None:
+    finish(copy)
+    (copy.project / ".venv/set-up-finished").unlink()
+    copy.add("uv", "[[ $1 == --version ]] && exit; >~/at-work; exec sleep 3")
+    setup = subprocess.Popen(
+        [copy.project / "scripts/setup.sh"], env=copy.environment, stderr=subprocess.DEVNULL
+    )
+    while not (copy.home / "at-work").exists():
+        assert setup.poll() is None
+        time.sleep(0.05)
+    setup.kill()
+    setup.wait()
+    assert not is_ready(copy)
+
+    copy.add("uv", "[[ $1 == --version ]] || exit 2")
+    again = subprocess.run(
+        [copy.project / "scripts/setup.sh"], env=copy.environment, capture_output=True, text=True
+    )
+    assert "Another set-up is at work here" in again.stderr, "an orphan of the first was still writing"
+    assert "could not fetch uv" in again.stderr
+    assert again.returncode == 1
+    assert not is_ready(copy)
+
+
+def test_failed_update_leaves_the_environment_in_use(copy: Host) -> None:
+    finish(copy)
+    (copy.project / "pyproject.toml").open("a").write("# changed\n")
+    copy.add(copy.project / ".venv/bin/uv", "echo 'error: no network' >&2; exit 2")
+    result = subprocess.run(
+        [copy.project / "scripts/setup.sh"], env=copy.environment, capture_output=True, text=True
+    )
+    assert result.returncode == 1
+    assert "error: no network" in result.stderr
+    assert "could not install the packages" in result.stderr
+    assert copy.run("venv_is_whole").returncode == 0
+    assert not is_ready(copy)
+
+
+# The pins
+
+
+def pins(name: str) -> list[Requirement]:
+    """The pins of a file that this interpreter heeds, after seeing that each has hashes."""
+    blocks = re.split(r"\n(?=\S)", (ROOT / "requirements" / name).read_text())
+    found = []
+    for block in blocks:
+        if not block.startswith("#"):
+            assert "--hash=sha256:" in block, block
+            found.append(Requirement(block.split(" \\")[0]))
+    return [pin for pin in found if pin.marker is None or pin.marker.evaluate()]
+
+
+def declared() -> list[Requirement]:
+    """Everything that pyproject.toml asks for."""
+    project = PYPROJECT["project"]
+    groups = [
+        project["dependencies"],
+        *project["optional-dependencies"].values(),
+        *PYPROJECT["dependency-groups"].values(),
+    ]
+    return [Requirement(line) for group in groups for line in group]
+
+
+@pytest.mark.parametrize("name", ["project.txt", "setup.txt"])
+def test_pins_name_no_index(name: str) -> None:
+    text = (ROOT / "requirements" / name).read_text()
+    assert "://" not in text
+    assert not re.search(r"^\s*(-i|--index|--extra-index|--find-links|-f)\b", text, re.MULTILINE)
+
+
+def test_pins_fit_what_pyproject_declares() -> None:
+    versions = {pin.name: next(iter(pin.specifier)).version for pin in pins("project.txt")}
+    for requirement in declared():
+        assert requirement.specifier.contains(versions[requirement.name.lower()]), requirement
+
+
+def test_both_pin_files_agree() -> None:
+    project = {str(pin) for pin in pins("project.txt")}
+    assert {str(pin) for pin in pins("setup.txt")} <= project
+
+
+def test_environment_holds_the_pins() -> None:
+    wrong = []
+    for pin in pins("project.txt"):
+        try:
+            if not pin.specifier.contains(version(pin.name), prereleases=True):
+                wrong.append(f"{pin.name} {version(pin.name)}")
+        except PackageNotFoundError:
+            wrong.append(f"{pin.name} missing")
+    assert not wrong
+
+
+def test_help_lists_every_target() -> None:
+    phony = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert phony
+    shown = subprocess.run(["make", "-C", ROOT, "help"], capture_output=True, text=True, check=True).stdout
+    assert re.findall(r"^  make (\S+)", shown, re.MULTILINE) == phony.group(1).split()
