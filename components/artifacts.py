@@ -1,0 +1,18 @@
+"""The artifact types that TFX does not have.
+
+Their names have a dot because Kubeflow Pipelines takes no others from outside TFX.
+"""
+
+from tfx.types.artifact import Artifact
+
+
+class RejectedImages(Artifact):
+    """What ingest set aside: `rejected.csv` (file, reason, detail) and `counts.json`."""
+
+    TYPE_NAME = "catsdogs.RejectedImages"
+
+
+class DataVerdict(Artifact):
+    """That the data were accepted, and on which grounds."""
+
+    TYPE_NAME = "catsdogs.DataVerdict"

@@ -1,0 +1,57 @@
+"""One picture as a serialized `tf.Example`, with the features that `trainer.features` names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from components.image_example_gen.inspection import Properties
+from components.image_example_gen.sources.base import Picture
+from trainer import features
+
+# Upper bounds (exclusive) and names; the last name is for all above.
+_RESOLUTIONS = [(50e3, "under 50k pixels"), (200e3, "50k to 200k pixels"), (1e6, "200k to 1M pixels")]
+_ASPECTS = [(0.9, "portrait"), (1.1, "square")]  # width by height
+_BRIGHTNESSES = [(0.35, "dark"), (0.6, "medium")]
+_BYTE_SIZES = [(16e3, "under 16 kB"), (64e3, "16 to 64 kB"), (256e3, "64 to 256 kB")]
+
+
+def serialize(picture: Picture, data: bytes, properties: Properties, class_names: Sequence[str]) -> bytes:
+    """Returns the serialized `tf.Example` of a picture; `data` are its bytes, which go in untouched."""
+    width, height = properties.width, properties.height
+    values: dict[str, bytes | str | int | float] = {
+        features.ENCODED: data,
+        features.FILENAME: picture.filename,
+        features.LABEL: picture.label,
+        features.CLASS_NAME: class_names[picture.label],
+        features.HEIGHT: height,
+        features.WIDTH: width,
+        features.FORMAT: properties.format,
+        features.MODE: properties.mode,
+        features.BYTE_SIZE: len(data),
+        features.BRIGHTNESS: properties.brightness,
+        features.CONTRAST: properties.contrast,
+        features.SOURCE_FOLDER: picture.folder,
+        features.RESOLUTION_RANGE: _range(width * height, _RESOLUTIONS, "1M pixels and more"),
+        features.ASPECT_RANGE: _range(width / height, _ASPECTS, "landscape"),
+        features.BRIGHTNESS_RANGE: _range(properties.brightness, _BRIGHTNESSES, "bright"),
+        features.BYTE_SIZE_RANGE: _range(len(data), _BYTE_SIZES, "256 kB and more"),
+    }
+    example = tf.train.Example()
+    for name, value in values.items():
+        feature = example.features.feature[name]
+        if isinstance(value, int):
+            feature.int64_list.value.append(value)
+        elif isinstance(value, float):
+            feature.float_list.value.append(value)
+        else:
+            # File names need not be UTF-8; what reads them does.
+            text = value.encode(errors="backslashreplace") if isinstance(value, str) else value
+            feature.bytes_list.value.append(text)
+    serialized: bytes = example.SerializeToString(deterministic=True)
+    return serialized
+
+
+def _range(value: float, bounds: Sequence[tuple[float, str]], above: str) -> str:
+    return next((name for bound, name in bounds if value < bound), above)

@@ -1,0 +1,274 @@
+"""The pass over all pictures: read, inspect, assign to a split, write; then judge what was set aside."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+import posixpath
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import apache_beam as beam
+import tensorflow as tf
+from apache_beam.utils.shared import Shared
+from tfx.components.util import examples_utils
+from tfx.dsl.components.base import base_beam_executor
+from tfx.dsl.io import fileio
+from tfx.proto import example_gen_pb2
+from tfx.types import artifact_utils
+from tfx.types.artifact import Artifact
+
+from components.errors import DataRejected
+from components.image_example_gen import splits
+from components.image_example_gen.examples import serialize
+from components.image_example_gen.inspection import inspect
+from components.image_example_gen.progress import Progress
+from components.image_example_gen.shards import ShardWriter, unfinished
+from components.image_example_gen.sources import open_source
+from components.image_example_gen.sources.base import SPLITS, Picture, Refused
+
+_LOGGED_FILES = 100
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class Report:
+    """What came of a portion, or of all of them.
+
+    Attributes:
+        accepted: Number of pictures by split and class.
+        rejected: File name, reason and detail of what was set aside.
+        leaks: Names of identical pictures that the source itself has in different splits.
+    """
+
+    accepted: dict[str, dict[str, int]] = field(default_factory=dict)
+    rejected: list[tuple[str, str, str]] = field(default_factory=list)
+    leaks: list[list[str]] = field(default_factory=list)
+
+    def count(self, split: str, class_name: str, pictures: int = 1) -> None:
+        """Adds accepted pictures."""
+        by_class = self.accepted.setdefault(split, {})
+        by_class[class_name] = by_class.get(class_name, 0) + pictures
+
+    def add(self, other: Report) -> None:
+        """Adds another report to this one."""
+        for split, by_class in other.accepted.items():
+            for class_name, pictures in by_class.items():
+                self.count(split, class_name, pictures)
+        self.rejected += other.rejected
+        self.leaks += other.leaks
+
+
+class Executor(base_beam_executor.BaseBeamExecutor):
+    """Writes the examples and the list of what was set aside."""
+
+    def Do(  # noqa: N802
+        self,
+        input_dict: dict[str, list[Artifact]],
+        output_dict: dict[str, list[Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """See the component for the parameters.
+
+        Raises:
+            DataRejected: Too many pictures had to be set aside, or a split would be empty.
+            OSError: The examples cannot be written.
+        """
+        examples = artifact_utils.get_single_instance(output_dict["examples"])
+        rejected = artifact_utils.get_single_instance(output_dict["rejected"])
+        class_names = json.loads(exec_properties["class_names"])
+
+        report = self._write(
+            source=json.loads(exec_properties["source"]),
+            class_names=class_names,
+            split=json.loads(exec_properties["split"]),
+            max_pixels=exec_properties["max_pixels"],
+            uri=examples.uri,
+            reports_uri=posixpath.join(rejected.uri, "reports"),
+        )
+        _log_report(report)
+        _judge(report, exec_properties["max_bad_fraction"])
+        _write_report(report, rejected.uri)
+
+        examples.split_names = artifact_utils.encode_split_names(list(SPLITS))
+        examples_utils.set_payload_format(examples, example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE)
+        # The only name TFX has for TFRecords; its readers tell compressed files by the ending ".gz".
+        examples_utils.set_file_format(examples, "tfrecords_gzip")
+
+    def _write(
+        self,
+        source: Mapping[str, Any],
+        class_names: Sequence[str],
+        split: Mapping[str, Any],
+        max_pixels: int,
+        uri: str,
+        reports_uri: str,
+    ) -> Report:
+        opened = open_source(source, class_names)
+        portions = opened.portions()
+        write = _WriteShard(
+            source=source,
+            class_names=class_names,
+            split=split,
+            max_pixels=max_pixels,
+            uri=uri,
+            shards=len(portions),
+            total=opened.count(),
+        )
+        # Pictures do not travel through Beam: a portion is read and written in one place, a report comes back.
+        try:
+            with self._make_beam_pipeline() as pipeline:
+                written = (
+                    pipeline
+                    | "Portions" >> beam.Create(list(enumerate(portions)))
+                    | "Spread" >> beam.Reshuffle()
+                    | "Write" >> beam.ParDo(write).with_outputs("pinned", main="reports")
+                )
+                leaks = (
+                    written.pinned
+                    | "ByContents" >> beam.GroupByKey()
+                    | "Leaks" >> beam.FlatMap(lambda pair: _leak(pair[1]))
+                )
+                _ = (
+                    (written.reports, leaks)
+                    | "Collect" >> beam.Flatten()
+                    | "AsText" >> beam.Map(lambda report: json.dumps(asdict(report)))
+                    | "Save" >> beam.io.WriteToText(reports_uri, num_shards=1, shard_name_template="")
+                )
+        except RuntimeError as error:
+            raise _cause(error) from error
+        if fileio.exists(unfinished(uri)):
+            fileio.rmtree(unfinished(uri))
+        report = Report()
+        with fileio.open(reports_uri) as lines:
+            for line in lines:
+                report.add(Report(**json.loads(line)))
+        fileio.remove(reports_uri)
+        return report
+
+
+class _WriteShard(beam.DoFn):
+    """Turns a numbered portion into one shard of every split; yields its report."""
+
+    def __init__(
+        self,
+        source: Mapping[str, Any],
+        class_names: Sequence[str],
+        split: Mapping[str, Any],
+        max_pixels: int,
+        uri: str,
+        shards: int,
+        total: int,
+    ) -> None:
+        self._source = source
+        self._class_names = class_names
+        self._split = split
+        self._max_pixels = max_pixels
+        self._uri = uri
+        self._shards = shards
+        self._total = total
+        self._shared = Shared()  # one count for all threads of a process
+
+    def setup(self) -> None:
+        """Opens the source, once a worker."""
+        self._opened = open_source(self._source, self._class_names)
+        self._progress: Progress = self._shared.acquire(lambda: Progress(self._total))
+
+    def process(self, element: tuple[int, Any]) -> Iterator[Any]:
+        """Reads and writes one portion."""
+        shard, portion = element
+        report = Report()
+        with ShardWriter(self._uri, shard, self._shards) as writer:
+            for picture in self._opened.read(portion):
+                try:
+                    identity, split, record = self._accept(picture)
+                except Refused as refusal:
+                    report.rejected.append((picture.filename, refusal.reason, refusal.detail))
+                else:
+                    writer.write(split, record)
+                    report.count(split, self._class_names[picture.label])
+                    if len(picture.splits) < len(SPLITS):
+                        yield beam.pvalue.TaggedOutput(
+                            "pinned", (identity, (split == "test", picture.filename))
+                        )
+                self._progress.step()
+        yield report
+
+    def _accept(self, picture: Picture) -> tuple[bytes, str, bytes]:
+        try:
+            data = picture.read()
+        except OSError as error:
+            raise Refused("cannot be read", error.strerror or str(error)) from None
+        properties = inspect(data, self._max_pixels)
+        identity = splits.digest(data)
+        split = splits.assign(identity, self._split, self._split["seed"], picture.splits)
+        return identity, split, serialize(picture, data, properties, self._class_names)
+
+
+def _leak(found: Sequence[tuple[bool, str]]) -> Iterator[Report]:
+    found = sorted(found)
+    if {in_test for in_test, _ in found} == {False, True}:
+        yield Report(leaks=[[filename for _, filename in found]])
+
+
+def _cause(error: RuntimeError) -> Exception:
+    """Returns what went wrong in a worker; Beam hands it on as the text of a traceback."""
+    found = re.search(r"^\w*Error: \[Errno (\d+)\] (.+?): '(.+?)'", str(error), re.MULTILINE)
+    if found is None:
+        return error
+    number, message, filename = found.groups()
+    return OSError(int(number), message, filename)
+
+
+def _log_report(report: Report) -> None:
+    for filename, reason, detail in sorted(report.rejected)[:_LOGGED_FILES]:
+        _log.warning("Set aside: %s: %s%s", filename, reason, f" ({detail})" if detail else "")
+    if len(report.rejected) > _LOGGED_FILES:
+        _log.warning("… and %s more pictures set aside.", f"{len(report.rejected) - _LOGGED_FILES:,}")
+    if report.leaks:
+        _log.warning(
+            "The source has %s pictures both in its test part and elsewhere, which flatters the model: for "
+            "example %s.",
+            f"{len(report.leaks):,}",
+            " = ".join(min(report.leaks)),
+        )
+
+
+def _judge(report: Report, max_bad_fraction: float) -> None:
+    accepted = {split: sum(report.accepted.get(split, {}).values()) for split in SPLITS}
+    bad, total = len(report.rejected), len(report.rejected) + sum(accepted.values())
+    if total and bad / total > max_bad_fraction:
+        reason, count = Counter(reason for _, reason, _ in report.rejected).most_common(1)[0]
+        filename, _, detail = min(row for row in report.rejected if row[1] == reason)
+        raise DataRejected(
+            f"{bad:,} of {total:,} pictures ({bad / total:.2%}) cannot be used, and data.max_bad_fraction "
+            f"allows {max_bad_fraction:.2%}; {count:,} of them: {reason}, for example {filename}"
+            f"{f' ({detail})' if detail else ''}. Repair or remove them, or raise data.max_bad_fraction."
+        )
+    empty = [split for split, pictures in accepted.items() if not pictures]
+    if empty:
+        raise DataRejected(
+            f"Of {total:,} pictures, {total - bad:,} can be used, and none of them is in the split {empty[0]!r}: "
+            "add pictures, or change the shares in data.split."
+        )
+
+
+def _write_report(report: Report, uri: str) -> None:
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(("file", "reason", "detail"))
+    writer.writerows(sorted(report.rejected))
+    counts = {
+        "accepted": report.accepted,
+        "rejected": dict(Counter(reason for _, reason, _ in report.rejected)),
+        "in_test_and_elsewhere": len(report.leaks),
+    }
+    for name, text in {"rejected.csv": table.getvalue(), "counts.json": json.dumps(counts, indent=2)}.items():
+        with tf.io.gfile.GFile(posixpath.join(uri, name), "wb") as file:
+            file.write(text.encode(errors="backslashreplace"))

@@ -1,0 +1,109 @@
+"""Whether a picture can be used, and the properties of it that are worth counting."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+
+from components.image_example_gen.sources.base import Refused
+
+_JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+_OTHERS = {
+    b"GIF8": "GIF",
+    b"BM": "BMP",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+    b"%PDF": "PDF",
+    b"PK\x03\x04": "ZIP",
+}
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32) / 255
+_SAMPLED = 64  # of a large PNG, about this many rows and columns are measured
+
+
+@dataclass(frozen=True)
+class Properties:
+    """What is recorded of a picture beside its bytes.
+
+    Attributes:
+        format: "jpeg" or "png".
+        mode: Pillow's mode.
+        height: Pixels.
+        width: Pixels.
+        brightness: Mean luma, 0 to 1.
+        contrast: Standard deviation of luma, 0 to 0.5.
+    """
+
+    format: str
+    mode: str
+    height: int
+    width: int
+    brightness: float
+    contrast: float
+
+
+def inspect(data: bytes, max_pixels: int) -> Properties:
+    """Decodes a picture as training will, and measures it.
+
+    TensorFlow's decoder is the judge, because it is what reads the pictures later, and Pillow takes some
+    damaged files that it refuses. Of a JPEG it is asked for an eighth of the size: it still reads every byte.
+
+    Args:
+        data: The stored bytes.
+        max_pixels: Pictures with more pixels, according to their header, are not decoded.
+
+    Raises:
+        Refused: It is not a sound JPEG or PNG of one frame and at most `max_pixels`.
+    """
+    if not data:
+        raise Refused("empty file")
+    is_jpeg = data.startswith(_JPEG)
+    if not is_jpeg and not data.startswith(_PNG):
+        raise Refused("not a JPEG or PNG", _looks_like(data))
+    try:
+        # Not Image.open, which has limits and warnings of its own.
+        header = (JpegImageFile if is_jpeg else PngImageFile)(io.BytesIO(data))
+    except (SyntaxError, OSError, ValueError) as error:
+        raise Refused("damaged", str(error)) from None
+    width, height = header.size
+    if width * height > max_pixels:
+        raise Refused("too many pixels", f"{width:,} × {height:,}, at most {max_pixels:,} are taken")
+    if getattr(header, "is_animated", False):
+        raise Refused("animated")
+    try:
+        if is_jpeg:
+            pixels = tf.io.decode_jpeg(data, channels=3, ratio=8).numpy()
+        else:
+            pixels = tf.io.decode_png(data, channels=3).numpy()
+            pixels = pixels[:: max(height // _SAMPLED, 1), :: max(width // _SAMPLED, 1)]
+    except tf.errors.OpError as error:
+        raise Refused("damaged", _first_sentence(error)) from None
+    luma = pixels @ _LUMA
+    return Properties(
+        format="jpeg" if is_jpeg else "png",
+        mode=header.mode,
+        height=height,
+        width=width,
+        brightness=float(luma.mean()),
+        contrast=float(luma.std()),
+    )
+
+
+def _looks_like(data: bytes) -> str:
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WebP"
+    if data[4:8] == b"ftyp":
+        return "HEIC, AVIF or a video"
+    for magic, name in _OTHERS.items():
+        if data.startswith(magic):
+            return name
+    return "text" if data[:512].isascii() else "unknown contents"
+
+
+def _first_sentence(error: tf.errors.OpError) -> str:
+    message = str(error.message).partition("}} ")[2] or str(error.message)
+    return message.partition(" [Op:")[0].split(". ")[0].strip()

@@ -1,0 +1,72 @@
+"""Writing one shard of every split, whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import posixpath
+import uuid
+from types import TracebackType
+
+import tensorflow as tf
+
+_ERRNO = {
+    tf.errors.RESOURCE_EXHAUSTED: errno.ENOSPC,
+    tf.errors.PERMISSION_DENIED: errno.EACCES,
+    tf.errors.NOT_FOUND: errno.ENOENT,
+}
+
+
+class ShardWriter:
+    """A context in which records are written; the files get their names when it ends without an error.
+
+    The records are not compressed: JPEG is already, and gzip would take as long as decoding them.
+
+    Args:
+        uri: Folder of the artifact; splits go to `Split-<name>/` in it.
+        shard: Number of this shard.
+        shards: How many there will be.
+    """
+
+    def __init__(self, uri: str, shard: int, shards: int) -> None:
+        self._uri = uri
+        self._name = f"data_tfrecord-{shard:05d}-of-{shards:05d}"
+        self._unfinished: dict[str, tuple[str, tf.io.TFRecordWriter]] = {}
+
+    def write(self, split: str, record: bytes) -> None:
+        """Adds a record to this shard of a split.
+
+        Raises:
+            OSError: It cannot be written; the error names the file.
+        """
+        if split not in self._unfinished:
+            # Not in the split's folder, where readers take every file; a name of its own, as Beam may retry.
+            path = posixpath.join(unfinished(self._uri), f"{split}-{self._name}-{uuid.uuid4().hex}")
+            self._unfinished[split] = (path, self._do(path, tf.io.TFRecordWriter, path))
+        path, writer = self._unfinished[split]
+        self._do(path, writer.write, record)
+
+    def __enter__(self) -> ShardWriter:
+        tf.io.gfile.makedirs(unfinished(self._uri))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            return
+        for split, (path, writer) in self._unfinished.items():
+            self._do(path, writer.close)
+            folder = posixpath.join(self._uri, f"Split-{split}")
+            self._do(folder, tf.io.gfile.makedirs, folder)
+            self._do(path, tf.io.gfile.rename, path, posixpath.join(folder, self._name), True)
+
+    def _do(self, path: str, action, *arguments):  # type: ignore[no-untyped-def]
+        try:
+            return action(*arguments)
+        except tf.errors.OpError as error:
+            raise OSError(_ERRNO.get(error.error_code, errno.EIO), error.message, path) from error
+
+
+def unfinished(uri: str) -> str:
+    """Returns the folder in which files of an artifact are until they are complete."""
+    return posixpath.join(uri, "unfinished")
