@@ -1,0 +1,73 @@
+"""What this run is compared with: the artifact that was approved last, other than this run's own.
+
+TFX's LatestBlessedModelStrategy takes the newest approved artifact whichever it is. When a run repeats an
+earlier one, that is the cached artifact under judgement, which then is compared with itself.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+
+import ml_metadata as mlmd
+from ml_metadata.proto import metadata_store_pb2
+from tfx import types
+from tfx.dsl.components.common import resolver
+from tfx.dsl.io import fileio
+
+ArtifactLists = dict[str, list[types.Artifact]]
+
+BLESSED = "blessed"
+
+
+class NewestApproved(resolver.ResolverStrategy):
+    """Resolves `subject` and `approval` to the pair that was approved last, or to nothing.
+
+    An approval is an artifact with two custom properties: `blessed` is 1, and one holds the id of the
+    artifact that it approves. "Last" is when the approval was last given, be it anew or from the cache, so
+    that going back to earlier settings makes those the last ones. Subjects whose files are gone are passed over.
+
+    Use it in a `Resolver` with the inputs `candidate` (a channel of this run), `subject` and `approval`
+    (channels of the pipeline's whole past); its outputs have the same names.
+
+    Args:
+        subject_id_property: Custom property of the approval that holds the subject's id: `current_model_id`
+            of a ModelBlessing, `statistics_id` of a DataVerdict.
+    """
+
+    def __init__(self, subject_id_property: str) -> None:
+        self._subject_id_property = subject_id_property
+
+    def resolve_artifacts(self, store: mlmd.MetadataStore, input_dict: ArtifactLists) -> ArtifactLists:
+        """Returns at most one subject with its approval, and the candidate as it came."""
+        candidate = input_dict["candidate"]
+        subjects = {artifact.id: artifact for artifact in input_dict["subject"]}
+        for artifact in candidate:
+            subjects.pop(artifact.id, None)
+        for approval in _last_given_first(store, input_dict["approval"]):
+            subject = subjects.get(approval.get_int_custom_property(self._subject_id_property))
+            if subject is None:
+                continue
+            if fileio.exists(subject.uri):
+                return {"candidate": candidate, "subject": [subject], "approval": [approval]}
+            logging.warning(
+                "The approved %s %d cannot be compared with, because its files are gone: %s",
+                subject.type_name,
+                subject.id,
+                subject.uri,
+            )
+        return {"candidate": candidate, "subject": [], "approval": []}
+
+
+def _last_given_first(store: mlmd.MetadataStore, approvals: Iterable[types.Artifact]) -> list[types.Artifact]:
+    given = {
+        approval.id: approval for approval in approvals if approval.get_int_custom_property(BLESSED) == 1
+    }
+    if not given:
+        return []
+    # A cached step outputs its old artifact once more; what a Resolver hands on is no output of its own.
+    given_in = dict.fromkeys(given, 0)
+    for event in store.get_events_by_artifact_ids(list(given)):
+        if event.type == metadata_store_pb2.Event.OUTPUT:
+            given_in[event.artifact_id] = max(given_in[event.artifact_id], event.execution_id)
+    return sorted(given.values(), key=lambda approval: given_in[approval.id], reverse=True)

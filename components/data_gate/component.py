@@ -1,0 +1,192 @@
+"""The gate before training: what ExampleValidator only notes stops the run here."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any, ClassVar
+
+import tensorflow_data_validation as tfdv
+from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
+from tfx import types
+from tfx.components.example_validator import executor as example_validator
+from tfx.components.statistics_gen import stats_artifact_utils
+from tfx.dsl.components.base import base_component, base_executor, executor_spec
+from tfx.dsl.io import fileio
+from tfx.types import artifact_utils, component_spec, standard_artifacts
+from tfx.utils import io_utils
+
+from components import fingerprint
+from components.artifacts import DataVerdict
+from components.data_gate import wording
+from components.data_gate.statistics import Statistics, class_shares, picture_count, value_counts
+from components.errors import DataRejected
+from trainer import features
+
+STATISTICS_ID = "statistics_id"
+
+# Drift is judged here alone: chance moves the shares of the small splits too much.
+DRIFT_SPLIT = "train"
+_DRIFT = ("COMPARATOR_L_INFTY_HIGH", "COMPARATOR_JENSEN_SHANNON_DIVERGENCE_HIGH")
+
+
+def find_drift(
+    statistics: Statistics, baseline: Statistics, schema: schema_pb2.Schema
+) -> anomalies_pb2.Anomalies:
+    """Compares with the last accepted statistics.
+
+    Returns:
+        TFDV's anomalies, only those of the comparison; and all measured distances in `drift_skew_info`.
+    """
+    found = tfdv.validate_statistics(statistics, schema, previous_statistics=baseline)
+    drift = anomalies_pb2.Anomalies(drift_skew_info=found.drift_skew_info)
+    for name, info in found.anomaly_info.items():
+        reasons = [
+            reason for reason in info.reason if anomalies_pb2.AnomalyInfo.Type.Name(reason.type) in _DRIFT
+        ]
+        if reasons:
+            drift.anomaly_info[name].reason.extend(reasons)
+    return drift
+
+
+def accepted(
+    splits: dict[str, Statistics], baseline: Statistics | None, drift: anomalies_pb2.Anomalies | None
+) -> dict[str, Any]:
+    """Returns the verdict on accepted data: counts and class shares of every split, and the comparison."""
+    verdict: dict[str, Any] = {
+        "accepted": True,
+        "splits": {split: _counts(statistics) for split, statistics in splits.items()},
+        "compared_with": None,
+    }
+    total = sum(picture_count(statistics) for statistics in splits.values())
+    sizes = ", ".join(f"{split} {picture_count(statistics):,}" for split, statistics in splits.items())
+    verdict["summary"] = f"{total:,} pictures accepted ({sizes})"
+    if baseline is None or drift is None:
+        verdict["summary"] += "; no data were accepted before, so there was nothing to compare them with"
+        return verdict
+    verdict["compared_with"] = {
+        "split": DRIFT_SPLIT,
+        **_counts(baseline),
+        "distances": {
+            wording.plain_name(info.path.step[0]): {"value": measured.value, "allowed": measured.threshold}
+            for info in drift.drift_skew_info
+            for measured in info.drift_measurements
+        },
+    }
+    now, before = class_shares(splits[DRIFT_SPLIT]), class_shares(baseline)
+    shift = max(abs(now.get(name, 0) - before.get(name, 0)) for name in now.keys() | before.keys())
+    verdict["summary"] += f"; class shares moved by {100 * shift:.3g} points since the last accepted data"
+    return verdict
+
+
+def _counts(statistics: Statistics) -> dict[str, Any]:
+    counts = value_counts(statistics, features.CLASS_NAME)
+    shares = class_shares(statistics)
+    return {
+        "pictures": picture_count(statistics),
+        "classes": {
+            name: {"pictures": count, "share": shares[name]} for name, count in sorted(counts.items())
+        },
+    }
+
+
+class DataGateSpec(component_spec.ComponentSpec):
+    """Parameters and channels of `DataGate`."""
+
+    PARAMETERS: ClassVar[dict[str, Any]] = {
+        "code_fingerprint": component_spec.ExecutionParameter(type=str),
+    }
+    INPUTS: ClassVar[dict[str, Any]] = {
+        "statistics": component_spec.ChannelParameter(type=standard_artifacts.ExampleStatistics),
+        "schema": component_spec.ChannelParameter(type=standard_artifacts.Schema),
+        "anomalies": component_spec.ChannelParameter(type=standard_artifacts.ExampleAnomalies),
+        "baseline_statistics": component_spec.ChannelParameter(
+            type=standard_artifacts.ExampleStatistics, optional=True
+        ),
+    }
+    OUTPUTS: ClassVar[dict[str, Any]] = {"verdict": component_spec.ChannelParameter(type=DataVerdict)}
+
+
+class Executor(base_executor.BaseExecutor):
+    """Raises the anomalies as a sentence, or writes `verdict.json`."""
+
+    def Do(  # noqa: N802
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Judges the data.
+
+        Raises:
+            DataRejected: They are not as the schema and the last accepted data let expect.
+        """
+        artifact = artifact_utils.get_single_instance(input_dict["statistics"])
+        anomalies_artifact = artifact_utils.get_single_instance(input_dict["anomalies"])
+        schema = io_utils.SchemaReader().read(
+            io_utils.get_only_uri_in_dir(artifact_utils.get_single_uri(input_dict["schema"]))
+        )
+        splits = {
+            split: stats_artifact_utils.load_statistics(artifact, split).proto()
+            for split in artifact_utils.decode_split_names(artifact.split_names)
+        }
+        problems = []
+        for split, statistics in splits.items():
+            folder = artifact_utils.get_split_uri([anomalies_artifact], split)
+            with fileio.open(f"{folder}/{example_validator.DEFAULT_FILE_NAME}", "rb") as file:
+                anomalies = anomalies_pb2.Anomalies.FromString(file.read())
+            problems += wording.describe(split, anomalies, schema, statistics)
+
+        baseline = drift = None
+        if input_dict.get("baseline_statistics"):
+            baseline_artifact = artifact_utils.get_single_instance(input_dict["baseline_statistics"])
+            baseline = stats_artifact_utils.load_statistics(baseline_artifact, DRIFT_SPLIT).proto()
+            drift = find_drift(splits[DRIFT_SPLIT], baseline, schema)
+            problems += wording.describe(DRIFT_SPLIT, drift, schema, splits[DRIFT_SPLIT], baseline)
+        if problems:
+            raise DataRejected(wording.message(problems))
+
+        verdict = accepted(splits, baseline, drift)
+        logging.info(verdict["summary"])
+        output = artifact_utils.get_single_instance(output_dict["verdict"])
+        with fileio.open(f"{output.uri}/verdict.json", "w") as file:
+            file.write(json.dumps(verdict, indent=2) + "\n")
+        output.set_int_custom_property("blessed", 1)
+        output.set_int_custom_property(STATISTICS_ID, artifact.id)
+
+
+class DataGate(base_component.BaseComponent):
+    """Stops the run on data that are not fit to train on.
+
+    Outputs `verdict`: a DataVerdict, `verdict.json`; its custom properties `blessed` and `statistics_id` make
+    these statistics the baseline of later runs.
+
+    Args:
+        statistics: Channel of the ExampleStatistics of this run.
+        schema: Channel of the Schema they were compared with.
+        anomalies: Channel of ExampleValidator's ExampleAnomalies.
+        baseline_statistics: Channel of the last accepted ExampleStatistics; may be empty.
+    """
+
+    SPEC_CLASS = DataGateSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
+
+    def __init__(
+        self,
+        statistics: types.BaseChannel,
+        schema: types.BaseChannel,
+        anomalies: types.BaseChannel,
+        baseline_statistics: types.BaseChannel | None = None,
+    ) -> None:
+        super().__init__(
+            DataGateSpec(
+                statistics=statistics,
+                schema=schema,
+                anomalies=anomalies,
+                baseline_statistics=baseline_statistics,
+                code_fingerprint=fingerprint.of_code(
+                    "components.data_gate", "components.curated_schema", "trainer.features"
+                ),
+                verdict=types.Channel(type=DataVerdict),
+            )
+        )

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import tensorflow as tf
+import tensorflow_data_validation as tfdv
+from tensorflow_metadata.proto.v0 import schema_pb2
+from tensorflow_transform.tf_metadata import schema_utils
+from tfx.types import standard_artifacts
+from tfx.utils import io_utils
+from tfx_bsl.tfxio import tf_example_record
+
+from components.curated_schema.component import SCHEMA_FILE, CuratedSchema, Executor, fill
+from tests.components.counted_examples import columns, statistics, write
+from trainer import features
+
+
+def test_every_stored_feature_is_described_once() -> None:
+    described = Counter(column.name for column in fill(["cat", "dog"], 0.1).feature)
+    assert described == Counter([features.ENCODED, features.FILENAME, *features.COUNTED])
+
+
+def test_class_names_and_shift_are_filled_in() -> None:
+    column = next(
+        column for column in fill(["ant", "bee"], 0.25).feature if column.name == features.CLASS_NAME
+    )
+    assert list(column.string_domain.value) == ["ant", "bee"]
+    assert column.drift_comparator.infinity_norm.threshold == 0.25
+
+
+@pytest.mark.parametrize("class_names", [("cat", "dog"), ("ant", "bee")])
+@pytest.mark.parametrize("count", [4, 100])
+def test_sound_data_have_no_anomalies(class_names: tuple[str, str], count: int) -> None:
+    counted = statistics(columns(count, class_names=class_names))
+    anomalies = tfdv.validate_statistics(counted, fill(class_names, 0.1), previous_statistics=counted)
+    assert not anomalies.anomaly_info
+    assert not anomalies.HasField("dataset_anomaly_info")
+    assert not anomalies.data_missing
+
+
+def test_pixels_and_file_names_are_not_counted() -> None:
+    counted = {column.path.step[0] for column in statistics(columns(4)).datasets[0].features}
+    assert counted == set(features.COUNTED)
+
+
+def test_examples_parse_into_one_value_each(tmp_path: Path) -> None:
+    schema = fill(["cat", "dog"], 0.1)
+    parsed = schema_utils.schema_as_feature_spec(schema).feature_spec
+    kinds = {features.LABEL: tf.int64, features.BRIGHTNESS: tf.float32, features.ENCODED: tf.string}
+    for name, kind in kinds.items():
+        assert parsed[name] == tf.io.FixedLenFeature([], kind)
+    assert all(isinstance(spec, tf.io.FixedLenFeature) for spec in parsed.values())
+
+    write(columns(4), tmp_path / "examples")
+    tfxio = tf_example_record.TFExampleRecord(str(tmp_path / "examples"), schema=schema)
+    assert {name: spec.dtype for name, spec in tfxio.TensorAdapter().TypeSpecs().items()} == {
+        name: spec.dtype for name, spec in parsed.items()
+    }
+
+
+def test_the_component_writes_the_schema(tmp_path: Path) -> None:
+    component = CuratedSchema(class_names=("ant", "bee"), max_class_shift=0.2)
+    assert component.id == "CuratedSchema"
+    output = standard_artifacts.Schema()
+    output.uri = str(tmp_path)
+    Executor().Do({}, {"schema": [output]}, dict(component.exec_properties))
+    assert io_utils.SchemaReader().read(io_utils.get_only_uri_in_dir(str(tmp_path))) == fill(
+        ["ant", "bee"], 0.2
+    )
+
+
+def test_an_edited_schema_is_another_execution(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = CuratedSchema(class_names=("cat", "dog"), max_class_shift=0.1)
+    read = Path.read_bytes
+    monkeypatch.setattr(
+        Path, "read_bytes", lambda path: read(path) + (b"# edited" if path.suffix == ".pbtxt" else b"")
+    )
+    after = CuratedSchema(class_names=("cat", "dog"), max_class_shift=0.1)
+    assert before.exec_properties["code_fingerprint"] != after.exec_properties["code_fingerprint"]
+
+
+def test_messages_name_the_file_that_holds_the_schema() -> None:
+    file = Path(__file__).parents[2] / SCHEMA_FILE
+    assert isinstance(io_utils.SchemaReader().read(str(file)), schema_pb2.Schema)
