@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from components.errors import InputError
 from trainer.recipe import Count, Section, TrainingSettings
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
@@ -18,7 +19,7 @@ DEFAULT_CONFIG = "quickstart"
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
-class SettingsError(ValueError):
+class SettingsError(InputError):
     """A setting is unknown or out of range; the message names it and the cure."""
 
 
@@ -95,6 +96,17 @@ class DataSettings(Section):
     max_pixels: Count = 50_000_000
     max_class_shift: Fraction = 0.1
 
+    @property
+    def source_spec(self) -> dict[str, Any]:
+        """The chosen source alone, as ImageExampleGen takes it: its `kind` and what belongs to it."""
+        chosen: dict[str, Any] = {
+            "folder": {"folder": self.folder},
+            "sample": self.sample.model_dump(),
+            "tfds": self.tfds.model_dump(),
+        }[self.source]
+        texts = {key: str(value) if isinstance(value, Path) else value for key, value in chosen.items()}
+        return {"kind": self.source, **texts}
+
     @model_validator(mode="after")
     def _consistent(self) -> DataSettings:
         if self.source == "folder" and self.folder is None:
@@ -116,12 +128,10 @@ class EvaluationSettings(Section):
     Attributes:
         min_accuracy: The absolute floor.
         max_accuracy_loss: How far below the newest other blessed model the accuracy may lie.
-        batch_size: Images per prediction.
     """
 
     min_accuracy: Fraction = 0.9
     max_accuracy_loss: Fraction = 0.01
-    batch_size: Count = 64
 
 
 class BeamSettings(Section):
@@ -148,6 +158,21 @@ class Settings(Section):
     training: TrainingSettings = TrainingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     beam: BeamSettings = BeamSettings()
+
+    @property
+    def metadata_path(self) -> Path:
+        """The ML Metadata store, an SQLite file."""
+        return self.output_root / "metadata.sqlite"
+
+    @property
+    def artifacts_dir(self) -> Path:
+        """The pipeline root: what the components write."""
+        return self.output_root / "artifacts"
+
+    @property
+    def runs_dir(self) -> Path:
+        """One sub-folder a run: resolved settings, logs, summary."""
+        return self.output_root / "runs"
 
     @property
     def serving_model_dir(self) -> Path:

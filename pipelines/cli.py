@@ -1,0 +1,195 @@
+"""The `catsdogs` command. What a command needs is imported when it runs, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from components.errors import PipelineError
+
+if TYPE_CHECKING:
+    from pipelines.runs import Run
+    from pipelines.settings import Settings
+
+app = typer.Typer(
+    help="Trains, judges and pushes a classifier of cats and dogs, or of any two classes of pictures.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Config = Annotated[
+    str,
+    typer.Option(
+        "--config", metavar="NAME|FILE", help="A configuration from configs/, or the path of a YAML file."
+    ),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Change one setting: training.batch_size=64. Repeatable."
+    ),
+]
+_QUICKSTART = "quickstart"
+
+
+def main() -> None:
+    """Runs the command; every error ends in one sentence on stderr."""
+    try:
+        app()
+    except PipelineError as error:
+        _end(str(error), error.exit_status)
+    except Exception as error:
+        with tempfile.NamedTemporaryFile("w", prefix="catsdogs-", suffix=".log", delete=False) as details:
+            traceback.print_exc(file=details)
+        what = f"{type(error).__name__}: {error}"
+        _end(f"catsdogs did not expect this: {what}. The details are in {details.name}", 1)
+
+
+@app.command()
+def run(
+    config: Config = _QUICKSTART,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Your own pictures: DIR/<class>/* or DIR/{train,validation,test}/<class>/*."
+        ),
+    ] = None,
+    overrides: Overrides = None,
+    from_step: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="NODE",
+            help="Run this step and all that depends on it anew; the steps before it give what they gave in "
+            "the latest run that has them.",
+        ),
+    ] = None,
+    to_step: Annotated[
+        str | None,
+        typer.Option(
+            "--to", metavar="NODE", help="Stop after this step. Exits with 0, unless the gate refused."
+        ),
+    ] = None,
+) -> None:
+    """Run the pipeline on this machine, from pictures to a pushed model.
+
+    Steps whose inputs, settings and code have not changed are taken from earlier runs.
+
+    Exit status: 0 blessed and pushed; 2 bad usage or settings; 3 ran to the end and was not pushed;
+    4 the data were rejected; 130 interrupted; 1 anything else.
+    """
+    from components.image_example_gen.sources import check_source
+    from pipelines.local.run import run as run_locally
+
+    own = ["data.source=folder", f"data.folder={json.dumps(str(images))}"] if images else []
+    settings = _settings(config, [*own, *(overrides or [])])
+    check_source(settings.data.source_spec, settings.data.class_names)
+    title = ", ".join([config, *([f"--images {images}"] if images else []), *(overrides or [])])
+    raise typer.Exit(run_locally(settings, title, from_step, to_step))
+
+
+@app.command()
+def runs(
+    config: Config = _QUICKSTART,
+    overrides: Overrides = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List past runs, the newest first: when, how they ended, accuracy, blessed or not, pushed version."""
+    from pipelines.runs import past
+
+    settings = _settings(config, overrides)
+    found = past(settings.output_root, settings.metadata_path)
+    if as_json:
+        typer.echo(json.dumps([_as_json(run) for run in found], indent=2))
+    elif found:
+        _print_runs(found)
+    else:
+        typer.echo(f"No runs in {settings.output_root} yet: catsdogs run makes the first.")
+
+
+@app.command()
+def clean(
+    keep: Annotated[int, typer.Option(min=1, metavar="N", help="How many of the newest runs stay.")] = 5,
+    config: Config = _QUICKSTART,
+    overrides: Overrides = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would go.")] = False,
+) -> None:
+    """Remove old runs and what only they use; never what is served, blessed last or accepted last."""
+    from pipelines import clean as cleaning
+    from pipelines.local import lock
+    from pipelines.local.wording import size
+    from pipelines.runs import open_store
+
+    settings = _settings(config, overrides)
+    if not settings.output_root.is_dir():
+        typer.echo(f"There is nothing to clean: {settings.output_root} does not exist.")
+        return
+    with lock.hold(settings.output_root, "clean"):
+        store = open_store(settings.metadata_path, writable=True)
+        plan = cleaning.plan(store, settings.artifacts_dir, settings.runs_dir, keep)
+        if not plan.folders and not plan.runs:
+            typer.echo("There is nothing to clean.")
+            return
+        typer.echo(f"{len(plan.runs)} old runs and {len(plan.folders)} folders, {size(plan.size)}:")
+        for folder in plan.folders:
+            typer.echo(f"  {folder}")
+        if dry_run:
+            return
+        if not yes and not sys.stdin.isatty():
+            _end("clean asks before it removes anything; where nobody can answer, add --yes.", 2)
+        if yes or typer.confirm("Remove them?"):
+            cleaning.carry_out(plan, store)
+            typer.echo(f"Freed {size(plan.size)}.")
+
+
+def _settings(config: str, overrides: list[str] | None) -> Settings:
+    from pipelines.settings import load
+
+    return load(config, overrides or [])
+
+
+def _print_runs(found: list[Run]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from pipelines.local.wording import duration
+
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for heading in ("run", "took", "state", "cached", "accuracy", "blessed", "pushed"):
+        table.add_column(heading, no_wrap=True)
+    colours = {"done": "green", "refused": "yellow", "running": "bold yellow"}
+    for run in found:
+        table.add_row(
+            run.run_id,
+            "" if run.seconds is None else duration(run.seconds),
+            f"[{colours.get(run.state, 'red')}]{run.state}[/]",
+            f"{run.cached}/{run.steps}",
+            "" if run.accuracy is None else f"{run.accuracy:.2%}",
+            {True: "yes", False: "no", None: ""}[run.blessed],
+            run.pushed or "",
+        )
+    Console().print(table)
+
+
+def _as_json(run: Run) -> dict[str, object]:
+    from dataclasses import asdict
+
+    return {**asdict(run), "started": run.started.isoformat(timespec="seconds")}
+
+
+def _end(message: str, status: int) -> NoReturn:
+    typer.echo(message, err=True)
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""Turns whatever a component raised into one sentence and an exit status."""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from components import errors
+from components.errors import PipelineError
+
+_KINDS = {
+    kind.__name__: kind
+    for kind in vars(errors).values()
+    if isinstance(kind, type) and issubclass(kind, PipelineError)
+}
+# Beam hands on what a worker raised as the text of its traceback.
+_IN_TRACEBACK = re.compile(rf"^(?:components\.errors\.)({'|'.join(_KINDS)}): (.+?)$", re.MULTILINE)
+_BEAM_SUFFIX = re.compile(r" \[while running '.*?'\]", re.DOTALL)
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FORBIDDEN = (errno.EACCES, errno.EPERM)
+_FULL_TEXTS = ("No space left on device", "Disk quota exceeded", "database or disk is full")
+_CLOSED_TEXTS = ("Read-only file system", "attempt to write a readonly database")
+
+
+def explain(error: BaseException, output_root: Path) -> PipelineError:
+    """Finds what the user needs to know in an exception and the ones behind it.
+
+    Args:
+        error: What was raised.
+        output_root: The folder that is named where the disk is at fault.
+
+    Returns:
+        The PipelineError somewhere in the chain, unchanged; one about the disk; or one with the
+        first line of the exception.
+    """
+    for link in _chain(error):
+        if isinstance(link, PipelineError):
+            return type(link)(_BEAM_SUFFIX.sub("", str(link)))
+        quoted = _IN_TRACEBACK.findall(str(link))
+        if quoted:
+            kind, message = quoted[-1]
+            return _KINDS[kind](_BEAM_SUFFIX.sub("", message))
+    for link in _chain(error):
+        about_disk = _disk(link, output_root)
+        if about_disk:
+            return about_disk
+    lines = str(error).strip().splitlines()
+    text = _BEAM_SUFFIX.sub("", lines[0]) if lines else "no message"
+    return PipelineError(f"{type(error).__name__}: {text}")
+
+
+def disk_error(error: OSError, folder: Path) -> PipelineError:
+    """Says which folder could not be written and what helps."""
+    return _disk(error, folder) or PipelineError(f"{folder} cannot be written: {error.strerror or error}.")
+
+
+def is_expected(error: BaseException) -> bool:
+    """Whether the sentence that `explain` finds says it all, so that the log adds nothing."""
+    return any(isinstance(link, PipelineError) or _IN_TRACEBACK.search(str(link)) for link in _chain(error))
+
+
+def _disk(error: BaseException, folder: Path) -> PipelineError | None:
+    number = error.errno if isinstance(error, OSError) else None
+    text = str(error)
+    if number in _FULL or any(part in text for part in _FULL_TEXTS):
+        return PipelineError(
+            f"The disk that holds {folder} is full: free some space (catsdogs clean removes old runs), "
+            "or use another disk (--set output_root=DIR)."
+        )
+    named = getattr(error, "filename", None) or folder
+    forbidden = number in _FORBIDDEN and Path(str(named)).is_relative_to(folder)
+    if forbidden or number == errno.EROFS or any(part in text for part in _CLOSED_TEXTS):
+        why = "no permission" if forbidden else "read-only"
+        return PipelineError(
+            f"{named} cannot be written ({why}): make it writable, "
+            "or use another folder (--set output_root=DIR)."
+        )
+    return None
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__

@@ -1,0 +1,134 @@
+"""Reads from ML Metadata and TFMA what came out of a run, and says in words why."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import ml_metadata
+import tensorflow_model_analysis as tfma
+
+from pipelines import runs
+from pipelines.local.summary import Outcome, Push
+
+_log = logging.getLogger(__name__)
+
+# What Keras' and TFMA's names for them come down to, without case and underscores.
+_SHORT = {"binaryaccuracy": "accuracy", "accuracy": "accuracy", "auc": "auc", "binarycrossentropy": "loss"}
+_COUNT = "examplecount"
+_BASELINE = "baseline"
+
+
+def read(store: ml_metadata.MetadataStore, run_id: str, complete: bool) -> Outcome:
+    """Collects the metrics, the verdict with its reasons, and the push.
+
+    Args:
+        store: An open store.
+        run_id: The run; its steps have ended.
+        complete: Whether the pipeline's last step was among them.
+    """
+    outputs = runs.outputs(store, run_id)
+    metrics: dict[str, float] = {}
+    reasons: list[str] = []
+    if evaluation := outputs.get("ModelEvaluation"):
+        metrics, reasons = _evaluation(Path(evaluation.artifact.uri))
+    blessing = outputs.get("ModelBlessing")
+    pushed = outputs.get("PushedModel")
+    return Outcome(
+        metrics=metrics,
+        blessed=None if blessing is None else blessing.custom("blessed") == 1,
+        reasons=reasons,
+        push=_push(pushed) if pushed and pushed.custom("pushed") == 1 else None,
+        complete=complete,
+    )
+
+
+def _push(pushed: runs.Output) -> Push:
+    path = str(pushed.custom("pushed_destination"))
+    version = str(pushed.custom("pushed_version") or Path(path).name)
+    return Push(version=version, path=path, earlier=pushed.cached, missing=not Path(path).is_dir())
+
+
+def _evaluation(folder: Path) -> tuple[dict[str, float], list[str]]:
+    config = tfma.load_eval_result(str(folder)).config
+    names = [spec.name for spec in config.model_specs]
+    compared = len(names) > 1
+    candidate = next((name for name in names if name != _BASELINE), "")
+    values = _whole(folder, candidate if compared else None)
+    baseline = _whole(folder, _BASELINE) if compared else {}
+    metrics = {short: values[name] for name, short in _SHORT.items() if name in values}
+    if _COUNT in values:
+        metrics["examples"] = values[_COUNT]
+    reasons = [
+        reason
+        for spec in config.metrics_specs
+        for metric in spec.metrics
+        if metric.HasField("threshold")
+        for reason in _judge(metric, values, baseline)
+    ]
+    return metrics, reasons + _failures_in_slices(folder)
+
+
+def _whole(folder: Path, model_name: str | None) -> dict[str, float]:
+    """Returns the metrics over all examples, under their plain names."""
+    result = tfma.load_eval_result(str(folder), model_name=model_name)
+    return {
+        _plain(name): value["doubleValue"]
+        for slice_key, outputs in result.slicing_metrics
+        if slice_key == ()
+        for sub_keys in outputs.values()
+        for metrics in sub_keys.values()
+        for name, value in metrics.items()
+        if "doubleValue" in value
+    }
+
+
+def _judge(metric: Any, values: dict[str, float], baseline: dict[str, float]) -> Iterator[str]:
+    name = _plain(metric.class_name)
+    label = _SHORT.get(name, metric.class_name)
+    value = values.get(name)
+    if value is None:
+        yield f"{label} was not measured"
+        return
+    floor = metric.threshold.value_threshold
+    if floor.HasField("lower_bound"):
+        bound = floor.lower_bound.value
+        yield f"{label} {value:.4f} {'≥' if value >= bound else 'is below'} {bound:.4f}, the floor"
+    if floor.HasField("upper_bound"):
+        bound = floor.upper_bound.value
+        yield f"{label} {value:.4f} {'≤' if value <= bound else 'is above'} {bound:.4f}, the ceiling"
+    change = metric.threshold.change_threshold
+    if not change.HasField("absolute"):
+        return
+    if name not in baseline:
+        yield f"{label} was compared with no other model: none has been blessed before"
+        return
+    difference = value - baseline[name]
+    higher_is_better = change.direction == tfma.MetricDirection.HIGHER_IS_BETTER
+    kept = difference >= change.absolute.value if higher_is_better else difference <= change.absolute.value
+    yield (
+        f"{label} {difference:+.4f} against the blessed model's {baseline[name]:.4f}, "
+        f"{'within' if kept else 'beyond'} the {change.absolute.value:+.4f} allowed"
+    )
+
+
+def _failures_in_slices(folder: Path) -> list[str]:
+    """TFMA's own words on slices that failed; failures of the whole are told by `_judge`."""
+    result = tfma.load_validation_result(str(folder))
+    told = [
+        f"{failure.metric_key.name} on {_slice(per_slice.slice_key)}: {' '.join(failure.message.split())}"
+        for per_slice in result.metric_validations_per_slice
+        if per_slice.slice_key.single_slice_keys
+        for failure in per_slice.failures
+    ]
+    return told + [f"no examples in the slice {_slice(key)}" for key in result.missing_slices]
+
+
+def _slice(key: Any) -> str:
+    return " ".join(str(key).split())
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", "").lower()

@@ -1,0 +1,103 @@
+"""How a run ended: what is written to `summary.json` and shown at the end."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+REFUSED = 3  # exit status of a run that came to its end and was not pushed
+INTERRUPTED = 130
+
+
+@dataclasses.dataclass(frozen=True)
+class Push:
+    """A pushed model.
+
+    Attributes:
+        version: The sub-folder's number.
+        path: Where it lies.
+        earlier: Whether an earlier run pushed it, and this one found nothing new to push.
+        missing: Whether the folder is no longer there.
+    """
+
+    version: str
+    path: str
+    earlier: bool = False
+    missing: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What came out of a run that reached its end.
+
+    Attributes:
+        metrics: accuracy, auc, loss on `test`, and the number of examples; empty where nothing was evaluated.
+        blessed: The gate's verdict; None where no gate was asked.
+        reasons: Why, one phrase for each bound: the value, the bound, what it means.
+        push: The pushed model; None where none was.
+        complete: Whether the last step of the pipeline was reached, as opposed to `--to`.
+    """
+
+    metrics: dict[str, float] = dataclasses.field(default_factory=dict)
+    blessed: bool | None = None
+    reasons: list[str] = dataclasses.field(default_factory=list)
+    push: Push | None = None
+    complete: bool = True
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> Outcome:
+        """Reads `dataclasses.asdict` back."""
+        push = fields.get("push")
+        return cls(**{**fields, "push": Push(**push) if push else None})
+
+    @property
+    def exit_status(self) -> int:
+        """0 blessed and pushed, or stopped before that on demand; 3 refused."""
+        if self.blessed is False:
+            return REFUSED
+        served = self.push is not None and not self.push.missing
+        return 0 if served or not self.complete else REFUSED
+
+    @property
+    def state(self) -> str:
+        """`done` or `refused`."""
+        return "refused" if self.exit_status == REFUSED else "done"
+
+
+@dataclasses.dataclass
+class Step:
+    """One component's part in a run."""
+
+    state: str
+    seconds: float | None = None
+
+
+@dataclasses.dataclass
+class Summary:
+    """A run, as `summary.json` keeps it.
+
+    Attributes:
+        run_id: Name of the run and of its folder.
+        state: `done`, `refused`, `failed` or `interrupted`.
+        exit_status: What the command ended with.
+        seconds: From the start of the command to its end.
+        steps: The components in their order.
+        outcome: What came out, where the run reached its end.
+        message: What went wrong, otherwise.
+    """
+
+    run_id: str
+    state: str
+    exit_status: int
+    seconds: float
+    steps: dict[str, Step]
+    outcome: Outcome | None = None
+    message: str | None = None
+
+    def write(self, run_dir: Path) -> None:
+        """Writes `summary.json`, whole or not at all."""
+        beside = run_dir / "summary.json.part"
+        beside.write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n", encoding="utf-8")
+        beside.rename(run_dir / "summary.json")

@@ -1,0 +1,26 @@
+"""Durations, sizes and paths as people read them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def duration(seconds: float) -> str:
+    """Returns `4.2 s`, `1 min 05 s` or `2 h 03 min`."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02} s"
+    return f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def size(count: int) -> str:
+    """Returns a number of bytes in MB or GB, as disks are sold."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+
+
+def path(full: Path | str) -> str:
+    """Returns a path the short way, where it lies below the working directory."""
+    full = Path(full)
+    return str(full.relative_to(Path.cwd())) if full.is_relative_to(Path.cwd()) else str(full)

@@ -1,0 +1,133 @@
+"""The child process of `catsdogs run`: imports TFX, runs the pipeline, talks to its parent in events.
+
+`python -m pipelines.local.worker RUN_DIR --events FD [--from STEP] [--to STEP] [--pipeline MODULE:FUNCTION]`
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import logging
+import os
+import select
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from pipelines import settings as settings_module
+from pipelines.local.events import EventWriter, Failed, Progress
+from pipelines.local.failure import explain, is_expected
+from pipelines.local.summary import INTERRUPTED
+
+PIPELINE = "pipelines.pipeline:build"
+PROGRESS_LOGGER = "catsdogs.progress"
+
+
+def main() -> NoReturn:
+    """Runs the pipeline once and ends the process with the run's exit status."""
+    started = time.time()
+    options = _options()
+    _end_with_parent(options.events)
+    signal.signal(signal.SIGTERM, _interrupt)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.captureWarnings(True)
+    events = EventWriter(options.events)
+    logging.getLogger(PROGRESS_LOGGER).addHandler(_ProgressHandler(events))
+    settings = settings_module.load(str(options.run_dir / "settings.yaml"))
+    try:
+        _run(options, settings, started, events)
+        status = 0
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+    except BaseException as error:
+        logging.exception("The run cannot go on.")
+        sentence = explain(error, settings.output_root)
+        events.send(Failed(str(sentence), sentence.exit_status, is_expected(error)))
+        status = sentence.exit_status
+    # Not sys.exit: threads of a library may still be waiting for something that never comes.
+    _flush()
+    os._exit(status)
+
+
+def open_log(run_dir: Path, position: int, step: str) -> None:
+    """Sends all output of this process, that of C++ libraries included, to the log of a step from here on."""
+    _flush()
+    fd = os.open(log_path(run_dir, position, step), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(fd, 1)
+    os.dup2(fd, 2)
+    os.close(fd)
+
+
+def log_path(run_dir: Path, position: int, step: str) -> Path:
+    """Returns the file that holds the log of a step."""
+    return run_dir / "logs" / f"{position:02}-{step}.log"
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("run_dir", type=Path)
+    parser.add_argument("--events", type=int, required=True)
+    parser.add_argument("--from", dest="from_step")
+    parser.add_argument("--to", dest="to_step")
+    parser.add_argument("--pipeline", default=PIPELINE)
+    return parser.parse_args()
+
+
+def _run(
+    options: argparse.Namespace, settings: settings_module.Settings, started: float, events: EventWriter
+) -> None:
+    from pipelines.local.runner import ReportingRunner  # imports TFX, which takes 10 s and more
+
+    module, _, function = options.pipeline.partition(":")
+    pipeline = getattr(importlib.import_module(module), function)(settings)
+    runner = ReportingRunner(
+        run_id=options.run_dir.name,
+        started=started,
+        send=events.send,
+        open_log=lambda position, step: open_log(options.run_dir, position, step),
+        from_step=options.from_step,
+        to_step=options.to_step,
+    )
+    runner.run(pipeline)
+
+
+def _end_with_parent(events_fd: int) -> None:
+    """Kills this process and its children as soon as nobody reads its events any more: the parent is gone."""
+    os.set_inheritable(events_fd, False)
+
+    def watch() -> None:
+        poll = select.poll()
+        poll.register(events_fd, 0)  # POLLERR is always reported
+        poll.poll()
+        os.killpg(0, signal.SIGKILL)
+
+    if os.getpgrp() == os.getpid():
+        threading.Thread(target=watch, name="parent-watch", daemon=True).start()
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):  # the disk is full: the run's own error says so
+            stream.flush()
+
+
+class _ProgressHandler(logging.Handler):
+    def __init__(self, events: EventWriter) -> None:
+        super().__init__(logging.INFO)
+        self._events = events
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._events.send(Progress(record.getMessage()))
+
+
+if __name__ == "__main__":
+    main()

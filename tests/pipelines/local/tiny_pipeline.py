@@ -1,0 +1,121 @@
+"""A real TFX pipeline of five quick steps, with artifacts, verdicts and a push like the real one's.
+
+`TINY_FAULT=Step:what` in the environment makes a step misbehave; see `_misbehave`.
+"""
+
+# ruff: noqa: N802  (components are named like classes)
+
+import errno
+import logging
+import os
+import signal
+import time
+from pathlib import Path
+
+import apache_beam as beam
+from tfx import v1 as tfx
+from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
+from tfx.dsl.component.experimental.decorators import component
+from tfx.types.standard_artifacts import Examples, Model, ModelBlessing, PushedModel
+
+from components.errors import DataRejected, InputError
+from pipelines.settings import Settings
+
+_progress = logging.getLogger("catsdogs.progress")
+
+
+def _misbehave(step: str) -> None:
+    faulty, _, what = os.environ.get("TINY_FAULT", "").partition(":")
+    if faulty != step:
+        return
+    if what == "raise":
+        raise ValueError("the cat sat\non the mat")
+    if what == "input":
+        raise InputError("The folder is empty: put pictures into it.")
+    if what == "rejected":
+        raise DataRejected("Half of the labels are missing: look at them.")
+    if what == "beam":
+        with beam.Pipeline(argv=["--runner=FnApiRunner"]) as pipeline:
+            _ = pipeline | beam.Create([1]) | beam.Map(_reject)
+    if what == "full":
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    if what == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if what == "hang":
+        _progress.info("hanging")
+        os.system("sleep 300 &")  # a child of the child
+        time.sleep(300)
+
+
+def _reject(_: int) -> None:
+    raise DataRejected("Half of the labels are missing: look at them.")
+
+
+@component
+def Ingest(examples: OutputArtifact[Examples], count: Parameter[int]) -> None:
+    _progress.info("%d of %d pictures", count, count)
+    print("a warning from somewhere deep")
+    os.write(2, b"a warning from C++\n")
+    Path(examples.uri, "examples").write_text(str(count))
+    _misbehave("Ingest")
+
+
+@component
+def Train(examples: InputArtifact[Examples], model: OutputArtifact[Model], seed: Parameter[int]) -> None:
+    Path(model.uri, "model").write_text(Path(examples.uri, "examples").read_text() + f" seed {seed}")
+    _misbehave("Train")
+
+
+@component
+def Judge(
+    model: InputArtifact[Model], blessing: OutputArtifact[ModelBlessing], floor: Parameter[float]
+) -> None:
+    _misbehave("Judge")
+    blessing.set_string_custom_property("current_model", model.uri)
+    blessing.set_int_custom_property("blessed", int(floor <= 0.9))
+
+
+@component
+def Push(
+    model: InputArtifact[Model],
+    blessing: InputArtifact[ModelBlessing],
+    pushed_model: OutputArtifact[PushedModel],
+    serving_dir: Parameter[str],
+) -> None:
+    _misbehave("Push")
+    pushed_model.set_int_custom_property("pushed", 0)
+    if blessing.get_int_custom_property("blessed"):
+        version = str(time.time_ns() // 1000)
+        served = Path(serving_dir, version)
+        served.mkdir(parents=True)
+        (served / "model").write_text(Path(model.uri, "model").read_text())
+        pushed_model.set_int_custom_property("pushed", 1)
+        pushed_model.set_string_custom_property("pushed_destination", str(served))
+        pushed_model.set_string_custom_property("pushed_version", version)
+
+
+def build(settings: Settings) -> tfx.dsl.Pipeline:
+    """Ingest → Train → (Baseline) → Judge → Push."""
+    ingest = Ingest(count=settings.data.sample.count)
+    train = Train(examples=ingest.outputs["examples"], seed=settings.training.seed)
+    baseline = tfx.dsl.Resolver(
+        strategy_class=tfx.dsl.experimental.LatestBlessedModelStrategy,
+        model=tfx.dsl.Channel(type=Model),
+        model_blessing=tfx.dsl.Channel(type=ModelBlessing),
+    ).with_id("Baseline")
+    judge = Judge(model=train.outputs["model"], floor=settings.evaluation.min_accuracy)
+    judge.add_upstream_node(baseline)
+    push = Push(
+        model=train.outputs["model"],
+        blessing=judge.outputs["blessing"],
+        serving_dir=str(settings.serving_model_dir),
+    )
+    return tfx.dsl.Pipeline(
+        pipeline_name=settings.pipeline_name,
+        pipeline_root=str(settings.artifacts_dir),
+        metadata_connection_config=tfx.orchestration.metadata.sqlite_metadata_connection_config(
+            str(settings.metadata_path)
+        ),
+        components=[ingest, train, baseline, judge, push],
+        enable_cache=True,
+    )
