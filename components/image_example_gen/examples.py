@@ -13,7 +13,7 @@ from trainer import features
 # Upper bounds (exclusive) and names; the last name is for all above.
 _RESOLUTIONS = [(50e3, "under 50k pixels"), (200e3, "50k to 200k pixels"), (1e6, "200k to 1M pixels")]
 _ASPECTS = [(0.9, "portrait"), (1.1, "square")]  # width by height
-_BRIGHTNESSES = [(0.35, "dark"), (0.6, "medium")]
+_BRIGHTNESSES = [(0.25, "dark"), (0.6, "medium")]
 _BYTE_SIZES = [(16e3, "under 16 kB"), (64e3, "16 to 64 kB"), (256e3, "64 to 256 kB")]
 
 
@@ -46,9 +46,7 @@ def serialize(picture: Picture, data: bytes, properties: Properties, class_names
         elif isinstance(value, float):
             feature.float_list.value.append(value)
         else:
-            # File names need not be UTF-8; what reads them does.
-            text = value.encode(errors="backslashreplace") if isinstance(value, str) else value
-            feature.bytes_list.value.append(text)
+            feature.bytes_list.value.append(value.encode() if isinstance(value, str) else value)
     serialized: bytes = example.SerializeToString(deterministic=True)
     return serialized
 

@@ -121,7 +121,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             shards=len(portions),
             total=opened.count(),
         )
-        # Pictures do not travel through Beam: a portion is read and written in one place, a report comes back.
+        # Pictures do not travel through Beam: a portion is read and written in one place, and reported on.
         try:
             with self._make_beam_pipeline() as pipeline:
                 written = (
@@ -142,7 +142,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                     | "Save" >> beam.io.WriteToText(reports_uri, num_shards=1, shard_name_template="")
                 )
         except RuntimeError as error:
-            raise _cause(error) from error
+            raise _cause(error, uri) from error
         if fileio.exists(unfinished(uri)):
             fileio.rmtree(unfinished(uri))
         report = Report()
@@ -217,13 +217,13 @@ def _leak(found: Sequence[tuple[bool, str]]) -> Iterator[Report]:
         yield Report(leaks=[[filename for _, filename in found]])
 
 
-def _cause(error: RuntimeError) -> Exception:
+def _cause(error: RuntimeError, uri: str) -> Exception:
     """Returns what went wrong in a worker; Beam hands it on as the text of a traceback."""
-    found = re.search(r"^\w*Error: \[Errno (\d+)\] (.+?): '(.+?)'", str(error), re.MULTILINE)
+    found = re.search(r"^\w*Error: \[Errno (\d+)\] ([^:[]+)(?:: '(.+?)')?", str(error), re.MULTILINE)
     if found is None:
         return error
     number, message, filename = found.groups()
-    return OSError(int(number), message, filename)
+    return OSError(int(number), message.strip(), filename or uri)
 
 
 def _log_report(report: Report) -> None:
@@ -254,8 +254,8 @@ def _judge(report: Report, max_bad_fraction: float) -> None:
     empty = [split for split, pictures in accepted.items() if not pictures]
     if empty:
         raise DataRejected(
-            f"Of {total:,} pictures, {total - bad:,} can be used, and none of them is in the split {empty[0]!r}: "
-            "add pictures, or change the shares in data.split."
+            f"Of {total:,} pictures, {total - bad:,} can be used, and none of them is in the split "
+            f"{empty[0]!r}: add pictures, or change the shares in data.split."
         )
 
 
@@ -270,5 +270,5 @@ def _write_report(report: Report, uri: str) -> None:
         "in_test_and_elsewhere": len(report.leaks),
     }
     for name, text in {"rejected.csv": table.getvalue(), "counts.json": json.dumps(counts, indent=2)}.items():
-        with tf.io.gfile.GFile(posixpath.join(uri, name), "wb") as file:
-            file.write(text.encode(errors="backslashreplace"))
+        with tf.io.gfile.GFile(posixpath.join(uri, name), "w") as file:
+            file.write(text)

@@ -22,6 +22,7 @@ _OTHERS = {
     b"PK\x03\x04": "ZIP",
 }
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32) / 255
+_MIN_SIDE = 32  # pixels; nothing can be told on less
 _SAMPLED = 64  # of a large PNG, about this many rows and columns are measured
 
 
@@ -57,7 +58,7 @@ def inspect(data: bytes, max_pixels: int) -> Properties:
         max_pixels: Pictures with more pixels, according to their header, are not decoded.
 
     Raises:
-        Refused: It is not a sound JPEG or PNG of one frame and at most `max_pixels`.
+        Refused: It is not a sound JPEG or PNG of one frame, or it is too small or too large.
     """
     if not data:
         raise Refused("empty file")
@@ -72,6 +73,8 @@ def inspect(data: bytes, max_pixels: int) -> Properties:
     width, height = header.size
     if width * height > max_pixels:
         raise Refused("too many pixels", f"{width:,} × {height:,}, at most {max_pixels:,} are taken")
+    if min(width, height) < _MIN_SIDE:
+        raise Refused(f"smaller than {_MIN_SIDE} pixels", f"{width:,} × {height:,}")
     if getattr(header, "is_animated", False):
         raise Refused("animated")
     try:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import posixpath
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 import tensorflow as tf
@@ -41,12 +43,15 @@ class ShardWriter:
         if split not in self._unfinished:
             # Not in the split's folder, where readers take every file; a name of its own, as Beam may retry.
             path = posixpath.join(unfinished(self._uri), f"{split}-{self._name}-{uuid.uuid4().hex}")
-            self._unfinished[split] = (path, self._do(path, tf.io.TFRecordWriter, path))
+            with _os_error(path):
+                self._unfinished[split] = (path, tf.io.TFRecordWriter(path))
         path, writer = self._unfinished[split]
-        self._do(path, writer.write, record)
+        with _os_error(path):
+            writer.write(record)
 
     def __enter__(self) -> ShardWriter:
-        tf.io.gfile.makedirs(unfinished(self._uri))
+        with _os_error(unfinished(self._uri)):
+            tf.io.gfile.makedirs(unfinished(self._uri))
         return self
 
     def __exit__(
@@ -55,18 +60,22 @@ class ShardWriter:
         if kind is not None:
             return
         for split, (path, writer) in self._unfinished.items():
-            self._do(path, writer.close)
             folder = posixpath.join(self._uri, f"Split-{split}")
-            self._do(folder, tf.io.gfile.makedirs, folder)
-            self._do(path, tf.io.gfile.rename, path, posixpath.join(folder, self._name), True)
-
-    def _do(self, path: str, action, *arguments):  # type: ignore[no-untyped-def]
-        try:
-            return action(*arguments)
-        except tf.errors.OpError as error:
-            raise OSError(_ERRNO.get(error.error_code, errno.EIO), error.message, path) from error
+            with _os_error(path):
+                writer.close()
+                tf.io.gfile.makedirs(folder)
+                tf.io.gfile.rename(path, posixpath.join(folder, self._name), overwrite=True)
 
 
 def unfinished(uri: str) -> str:
     """Returns the folder in which files of an artifact are until they are complete."""
     return posixpath.join(uri, "unfinished")
+
+
+@contextmanager
+def _os_error(path: str) -> Iterator[None]:
+    """Turns TensorFlow's errors into OSErrors that name the file."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        raise OSError(_ERRNO.get(error.error_code, errno.EIO), error.message, path) from error

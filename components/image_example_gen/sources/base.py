@@ -99,9 +99,14 @@ def shard_count(total_bytes: int) -> int:
     return min(max(-(-total_bytes // _SHARD_BYTES), _MIN_SHARDS), _MAX_SHARDS)
 
 
+def printable(name: str) -> str:
+    """Returns a file name with what is not UTF-8 written as escapes, for logs, tables and features."""
+    return name.encode(errors="backslashreplace").decode()
+
+
 def listed(names: Sequence[str]) -> str:
     """Returns "'a', 'b' and 'c'", cut short after a few."""
-    quoted = [repr(name) for name in names]
+    quoted = [repr(printable(name)) for name in names]
     if len(quoted) > 5:
         quoted = [*quoted[:4], f"{len(quoted) - 4:,} more"]
     return " and ".join([", ".join(quoted[:-1]), quoted[-1]] if len(quoted) > 1 else quoted)

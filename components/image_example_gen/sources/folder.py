@@ -20,6 +20,7 @@ from components.image_example_gen.sources.base import (
     class_index,
     listed,
     own_splits,
+    printable,
     shard_count,
 )
 
@@ -59,6 +60,7 @@ class FolderSource:
     def __init__(self, folder: str | Path, class_names: Sequence[str]) -> None:
         self._folder = Path(folder)
         self._class_names = tuple(class_names)
+        self._loose: list[str] = []  # files beside the class folders
         self._class_folders = self._find_class_folders()
 
     def count(self) -> int:
@@ -67,6 +69,8 @@ class FolderSource:
 
     def portions(self) -> list[tuple[_File, ...]]:
         """See `Source`."""
+        if self._loose:
+            _log.warning("Not read, because they lie beside the class folders: %s.", listed(self._loose))
         # By a hash of the name: mixed, and the same in every run.
         mixed = sorted(self._files, key=lambda file: hashlib.sha256(_encoded(file.name)).digest())
         shards = shard_count(sum(file.size for file in mixed))
@@ -76,8 +80,8 @@ class FolderSource:
         """See `Source`."""
         for file in portion:
             yield Picture(
-                filename=file.name,
-                folder=str(PurePosixPath(file.name).parent),
+                filename=printable(file.name),
+                folder=printable(str(PurePosixPath(file.name).parent)),
                 label=file.label,
                 splits=file.splits,
                 read=partial(_read, self._folder / file.name),
@@ -122,7 +126,7 @@ class FolderSource:
             raise InputError(
                 f"{self._folder} is a file, and a folder with a folder of pictures per class is expected."
             )
-        found = _subfolders(self._folder)
+        found = self._subfolders(self._folder)
         parts = [path for path in found if path.name.casefold() in PARTS]
         if not parts:
             return self._classes_in(self._folder, found, SPLITS)
@@ -140,19 +144,19 @@ class FolderSource:
             part = PARTS[path.name.casefold()]
             if part in parts:
                 raise InputError(
-                    f"The folders {parts[part]} and {path} are both meant as {part}: remove or rename one."
+                    f"The folders {parts[part]} and {path} both mean {part}: remove or rename one of them."
                 )
             parts[part] = path
         if "train" not in parts:
             raise InputError(
-                f"The folder {self._folder} holds {listed([path.name for path in paths])} but no 'train': add it, "
-                "or put the class folders directly into one folder to have them split."
+                f"The folder {self._folder} holds {listed([path.name for path in paths])} but no 'train': "
+                "add it, or put the class folders directly into one folder to have them split."
             )
         splits = own_splits("validation" in parts, "test" in parts)
         return [
             class_folder
             for part, path in parts.items()
-            for class_folder in self._classes_in(path, _subfolders(path), splits[part])
+            for class_folder in self._classes_in(path, self._subfolders(path), splits[part])
         ]
 
     def _classes_in(self, folder: Path, found: list[Path], splits: tuple[str, ...]) -> list[_ClassFolder]:
@@ -167,28 +171,25 @@ class FolderSource:
         missing = [name for index, name in enumerate(self._class_names) if index not in labels.values()]
         if unknown and not missing:
             raise InputError(
-                f"The folder {folder} holds {listed(unknown)} beside the classes {first!r} and {second!r}, and "
-                "three or more classes are not supported: move it elsewhere."
+                f"The folder {folder} holds {listed(unknown)} beside the classes {first!r} and {second!r}, "
+                "and three or more classes are not supported: move it elsewhere."
             )
         if unknown:
             raise InputError(
-                f"The folder {folder} holds {listed([path.name for path in found])}, and folders for the two "
+                f"The folder {folder} holds {listed([path.name for path in found])}, and folders for the "
                 f"classes {first!r} and {second!r} are expected: rename them, or set data.class_names."
             )
         if missing:
             raise InputError(
-                f"The folder {folder} holds one class only, {found[0].name!r}, and a folder for {missing[0]!r} "
-                "is needed too: add it, or set data.class_names."
+                f"The folder {folder} holds one class only, {found[0].name!r}, and a folder "
+                f"for {missing[0]!r} is needed too: add it, or set data.class_names."
             )
         return [_ClassFolder(path, label, splits) for path, label in labels.items() if label is not None]
 
-
-def _subfolders(folder: Path) -> list[Path]:
-    entries = _entries(folder)
-    loose = [entry.name for entry in entries if not entry.is_dir()]
-    if loose:
-        _log.warning("Not read, because they lie beside the class folders of %s: %s.", folder, listed(loose))
-    return [Path(entry.path) for entry in entries if entry.is_dir()]
+    def _subfolders(self, folder: Path) -> list[Path]:
+        entries = _entries(folder)
+        self._loose += [entry.path for entry in entries if not entry.is_dir()]
+        return [Path(entry.path) for entry in entries if entry.is_dir()]
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

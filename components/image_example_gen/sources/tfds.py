@@ -77,6 +77,9 @@ class TfdsSource:
 
     def portions(self) -> list[_Slice]:
         """See `Source`; TFDS has mixed the pictures when it wrote them."""
+        others = sorted(set(self._builder.info.splits) - set(self._parts))
+        if others:
+            _log.warning("Not read: the splits %s of %s.", listed(others), self._builder.info.full_name)
         slices = []
         for split, splits in self._parts.items():
             info = self._builder.info.splits[split]
@@ -135,16 +138,16 @@ class TfdsSource:
         for kind, names in found.items():
             if len(names) != 1:
                 raise InputError(
-                    f"The TFDS builder {info.full_name!r} has {len(names)} features of the kind {kind}, and one "
-                    "is expected: choose a builder of labelled pictures with data.tfds.builder."
+                    f"The TFDS builder {info.full_name!r} has {len(names)} features of the kind {kind}, and "
+                    "one is expected: choose a builder of labelled pictures with data.tfds.builder."
                 )
         names = info.features[found["label"][0]].names
         labels = [class_index(name, self._class_names) for name in names]
         if sorted(label for label in labels if label is not None) != [0, 1] or len(labels) != 2:
             raise InputError(
-                f"The TFDS builder {info.full_name!r} has {len(names)} classes, {listed(names)}, and exactly the "
-                f"two of data.class_names, {listed(self._class_names)}, are supported: choose another builder, or "
-                "set data.class_names."
+                f"The TFDS builder {info.full_name!r} has {len(names)} classes, {listed(names)}, and exactly "
+                f"the two of data.class_names, {listed(self._class_names)}, are supported: choose another "
+                "builder, or set data.class_names."
             )
         return found["image"][0], found["label"][0], [label for label in labels if label is not None]
 
@@ -156,9 +159,6 @@ class TfdsSource:
                 f"The TFDS builder {info.full_name!r} has the splits {listed(list(info.splits))} but no "
                 "'train': choose another one with data.tfds.builder."
             )
-        others = sorted(set(info.splits) - set(parts))
-        if others:
-            _log.warning("Not read: the splits %s of the TFDS builder %r.", listed(others), info.full_name)
         splits = own_splits("validation" in parts.values(), "test" in parts.values())
         return {split: splits[part] for split, part in parts.items()}
 
@@ -166,6 +166,7 @@ class TfdsSource:
 def _prepared(name: str, data_dir: str | None, download: bool) -> Any:
     import requests
     import tensorflow_datasets as tfds
+    from tensorflow_datasets.core.download import downloader
 
     try:
         builder = tfds.builder(name, data_dir=data_dir)
@@ -181,6 +182,7 @@ def _prepared(name: str, data_dir: str | None, download: bool) -> Any:
         if not download:
             raise _not_prepared(name, str(builder.data_dir_root))
         tfds.disable_progress_bar()
+        downloader.MAX_RETRIES = 5  # its ten take three and a half minutes to find that there is no network
         try:
             with _reporting(f"downloading and preparing {builder.info.full_name}"):
                 builder.download_and_prepare()

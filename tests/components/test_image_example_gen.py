@@ -1,0 +1,321 @@
+"""The ingest executor on folders and drawings, with a real Beam pipeline; its driver and component."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import resource
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.errors import DataRejected, InputError
+from components.image_example_gen import splits
+from trainer import features
+
+FolderOf = Callable[[Mapping[str, int]], Path]
+Picture = Callable[..., bytes]
+
+
+def folder(path: Path) -> dict[str, Any]:
+    return {"kind": "folder", "folder": str(path)}
+
+
+def everything(ingested: Any) -> dict[str, list[dict[str, Any]]]:
+    return {split: ingested.features(split) for split in ("train", "eval", "test")}
+
+
+def test_examples_hold_the_bytes_and_all_features(folder_of: FolderOf, ingest: Callable[..., Any]) -> None:
+    root = folder_of({"Cats": 40, "dogs": 40})
+    found = everything(ingest(folder(root)))
+    examples = [example for split in found.values() for example in split]
+    assert len(examples) == 80
+    for example in examples:
+        name = example[features.FILENAME].decode()
+        data = (root / name).read_bytes()
+        brightness, contrast = example.pop(features.BRIGHTNESS), example.pop(features.CONTRAST)
+        assert 0 < brightness < 1
+        assert 0 < contrast < 0.5
+        assert example == {
+            features.ENCODED: data,
+            features.FILENAME: name.encode(),
+            features.LABEL: int(name.startswith("dogs")),
+            features.CLASS_NAME: b"dog" if name.startswith("dogs") else b"cat",
+            features.HEIGHT: 40,
+            features.WIDTH: 48,
+            features.FORMAT: b"jpeg",
+            features.MODE: b"RGB",
+            features.BYTE_SIZE: len(data),
+            features.SOURCE_FOLDER: name.split("/")[0].encode(),
+            features.RESOLUTION_RANGE: b"under 50k pixels",
+            features.ASPECT_RANGE: b"landscape",
+            features.BRIGHTNESS_RANGE: b"medium",
+            features.BYTE_SIZE_RANGE: b"under 16 kB",
+        }
+    named = {features.ENCODED, features.FILENAME, *features.INTEGERS, *features.FLOATS, *features.STRINGS}
+    assert {*examples[0], features.BRIGHTNESS, features.CONTRAST} == named
+
+
+def test_artifact_is_what_stock_components_read(folder_of: FolderOf, ingest: Callable[..., Any]) -> None:
+    from tfx.components.util import tfxio_utils
+    from tfx_bsl.tfxio import dataset_options
+
+    ingested = ingest(folder(folder_of({"cat": 40, "dog": 40})))
+    assert ingested.artifact.splits == ["train", "eval", "test"]
+    counted = 0
+    for split in ingested.artifact.splits:
+        tfxio = tfxio_utils.get_split_tfxio([ingested.artifact], split, telemetry_descriptors=["test"])
+        for batch in tfxio.RecordBatches(dataset_options.RecordBatchesOptions(batch_size=8, num_epochs=1)):
+            counted += batch.num_rows
+    assert counted == 80
+    assert not (ingested.examples / "unfinished").exists()
+
+
+def test_runs_give_the_same_files(folder_of: FolderOf, ingest: Callable[..., Any]) -> None:
+    root = folder_of({"cat": 40, "dog": 40})
+
+    def contents(ingested: Any) -> dict[str, str]:
+        return {
+            path.relative_to(ingested.examples).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in ingested.examples.rglob("data_tfrecord-*")
+        }
+
+    first, again = contents(ingest(folder(root), out="1")), contents(ingest(folder(root), out="2"))
+    assert first == again
+    assert len(first) >= 3
+
+
+def test_identical_pictures_stay_together(folder_of: FolderOf, ingest: Callable[..., Any]) -> None:
+    root = folder_of({"cat": 60, "dog": 60})
+    for path in list(root.rglob("*.jpg")):
+        (path.parent / f"copy-{path.name}").write_bytes(path.read_bytes())
+    found = everything(ingest(folder(root)))
+    seen = {split: Counter(example[features.ENCODED] for example in found[split]) for split in found}
+    assert {count for counter in seen.values() for count in counter.values()} == {2}
+    assert sum(map(len, seen.values())) == len(set().union(*seen.values())) == 120
+
+
+def test_shares_and_seed() -> None:
+    shares = {"train": 0.8, "eval": 0.15, "test": 0.05}
+    identities = [splits.digest(b"%d" % index) for index in range(20_000)]
+
+    def assigned(seed: int, allowed: tuple[str, ...]) -> list[str]:
+        return [splits.assign(identity, shares, seed, allowed) for identity in identities]
+
+    first = assigned(0, ("train", "eval", "test"))
+    for split, share in shares.items():
+        assert first.count(split) / len(first) == pytest.approx(share, abs=0.01)
+    assert assigned(0, ("train", "eval", "test")) == first
+    assert sum(a != b for a, b in zip(first, assigned(1, ("train", "eval", "test")), strict=True)) > 4000
+    carved = assigned(0, ("train", "eval"))
+    assert carved.count("eval") / len(carved) == pytest.approx(0.15 / 0.95, abs=0.01)
+    assert set(assigned(0, ("test",))) == {"test"}
+
+
+def test_own_test_part_and_leaks(
+    folder_of: FolderOf, ingest: Callable[..., Any], picture: Picture, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = folder_of({"train/cats": 40, "train/dogs": 40, "validation/cats": 5, "validation/dogs": 5})
+    (root / "validation/cats/again.jpg").write_bytes((root / "train/cats/0003.jpg").read_bytes())
+    (root / "train/dogs/twice.jpg").write_bytes((root / "train/dogs/0050.jpg").read_bytes())
+    ingested = ingest(folder(root))
+    found = everything(ingested)
+    assert {example[features.SOURCE_FOLDER].split(b"/")[0] for example in found["test"]} == {b"validation"}
+    assert len(found["test"]) == 11
+    for split in ("train", "eval"):
+        assert {example[features.SOURCE_FOLDER].split(b"/")[0] for example in found[split]} == {b"train"}
+    assert len(found["train"]) + len(found["eval"]) == 81
+    assert ingested.counts["in_test_and_elsewhere"] == 1
+    assert "train/cats/0003.jpg = validation/cats/again.jpg" in caplog.text
+
+
+def test_no_leaks_no_warning(
+    folder_of: FolderOf, ingest: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    root = folder_of({"train/cats": 40, "train/dogs": 40, "test/cats": 5, "test/dogs": 5})
+    assert ingest(folder(root)).counts["in_test_and_elsewhere"] == 0
+    assert "flatters" not in caplog.text
+
+
+def spoil(root: Path) -> None:
+    """Adds five unusable files."""
+    (root / "cat" / "empty.jpg").touch()
+    (root / "cat" / "text.jpg").write_text("not a picture")
+    (root / "cat" / "gone.jpg").symlink_to(root / "nowhere")
+    whole = next((root / "dog").glob("*.jpg")).read_bytes()
+    (root / "dog" / "half.jpg").write_bytes(whole[: len(whole) // 2])
+    (root / "dog" / "less.jpg").write_bytes(whole[: len(whole) // 3])
+
+
+def test_unusable_files_are_set_aside_and_listed(
+    folder_of: FolderOf, ingest: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    root = folder_of({"cat": 40, "dog": 40})
+    spoil(root)
+    ingested = ingest(folder(root), max_bad_fraction=5 / 85)
+    assert [line.rsplit(",", 1)[0] for line in ingested.rejected] == [
+        "cat/empty.jpg,empty file",
+        "cat/gone.jpg,cannot be read",
+        "cat/text.jpg,not a JPEG or PNG",
+        "dog/half.jpg,damaged",
+        "dog/less.jpg,damaged",
+    ]
+    assert ingested.counts["rejected"] == {
+        "empty file": 1,
+        "cannot be read": 1,
+        "not a JPEG or PNG": 1,
+        "damaged": 2,
+    }
+    assert sum(sum(split.values()) for split in ingested.counts["accepted"].values()) == 80
+    assert "Set aside: cat/gone.jpg: cannot be read (No such file or directory)" in caplog.text
+    assert sum(map(len, everything(ingested).values())) == 80
+
+
+def test_too_many_unusable_files(folder_of: FolderOf, ingest: Callable[..., Any]) -> None:
+    root = folder_of({"cat": 40, "dog": 40})
+    spoil(root)
+    message = (
+        r"5 of 85 pictures \(5\.88%\) cannot be used, and data\.max_bad_fraction allows 5\.80%; "
+        r"2 of them: damaged, for example dog/half\.jpg \(.+\)\. Repair or remove them, or raise data\.max_"
+    )
+    with pytest.raises(DataRejected, match=message) as error:
+        ingest(folder(root), max_bad_fraction=0.058)
+    assert error.value.exit_status == 4
+
+
+def test_too_large_pictures_are_set_aside(
+    folder_of: FolderOf, ingest: Callable[..., Any], picture: Picture
+) -> None:
+    root = folder_of({"cat": 40, "dog": 40})
+    (root / "cat" / "large.png").write_bytes(picture(1, "PNG", size=(100, 50)))
+    ingested = ingest(folder(root), max_bad_fraction=0.1, max_pixels=4999)
+    assert ingested.rejected == ['cat/large.png,too many pixels,"100 × 50, at most 4,999 are taken"']
+
+
+def test_empty_split(folder_of: FolderOf, ingest: Callable[..., Any]) -> None:
+    with pytest.raises(
+        DataRejected, match=r"Of 4 pictures, 4 can be used, and none of them is in the split 'eval'"
+    ):
+        ingest(
+            folder(folder_of({"cat": 2, "dog": 2})),
+            split={"train": 0.7, "eval": 1e-9, "test": 0.3, "seed": 0},
+        )
+
+
+def test_names_that_are_not_utf8(folder_of: FolderOf, ingest: Callable[..., Any], picture: Picture) -> None:
+    root = folder_of({"train/cat": 40, "train/dog": 40, "test/cat": 1, "test/dog": 1})
+    for name, data in ((b"\xff.jpg", picture(500)), (b"\xfe.jpg", b"")):
+        with open(os.fsencode(root) + b"/train/cat/" + name, "wb") as file:  # noqa: PTH123
+            file.write(data)
+    ingested = ingest(folder(root), max_bad_fraction=0.1)
+    assert ingested.rejected == ["train/cat/\\udcfe.jpg,empty file,"]
+    names = {example[features.FILENAME] for split in everything(ingested).values() for example in split}
+    assert b"train/cat/\\udcff.jpg" in names
+
+
+@pytest.fixture
+def small_files_only() -> Iterator[None]:
+    """Lets no file grow beyond 20 kB, as a full disk would."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.usefixtures("small_files_only")
+def test_disk_that_takes_no_more(folder_of: FolderOf, ingest: Callable[..., Any]) -> None:
+    with pytest.raises(OSError, match="train-data_tfrecord-0000") as error:
+        ingest(folder(folder_of({"cat": 100, "dog": 100})))
+    assert "examples/unfinished/" in str(error.value.filename)
+
+
+@pytest.mark.parametrize("made", ["", "unfinished", "Split-train"])
+def test_read_only_disk(unprivileged: Path, made: str) -> None:
+    from components.image_example_gen.shards import ShardWriter
+
+    (unprivileged / made).mkdir(exist_ok=True)
+    (unprivileged / made).chmod(0o500)
+    with pytest.raises(PermissionError, match="unfinished"), ShardWriter(str(unprivileged), 0, 1) as writer:
+        writer.write("train", b"record")
+
+
+def test_shards_are_whole_or_absent(tmp_path: Path) -> None:
+    from components.image_example_gen.shards import ShardWriter
+
+    def interrupted() -> None:
+        with ShardWriter(str(tmp_path), 0, 2) as writer:
+            writer.write("train", b"record")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert not (tmp_path / "Split-train").exists()
+    with ShardWriter(str(tmp_path), 1, 2) as writer:
+        writer.write("train", b"record")
+        assert not (tmp_path / "Split-train").exists()
+    assert [path.name for path in (tmp_path / "Split-train").iterdir()] == ["data_tfrecord-00001-of-00002"]
+
+
+def test_progress_is_reported(
+    folder_of: FolderOf, ingest: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "catsdogs.progress"):
+        ingest(folder(folder_of({"cat": 40, "dog": 40})))
+    assert "80 of 80 pictures" in caplog.messages
+
+
+def test_drawings(ingest: Callable[..., Any]) -> None:
+    ingested = ingest(
+        {"kind": "sample", "count": 40, "seed": 3},
+        split={"train": 0.5, "eval": 0.25, "test": 0.25, "seed": 1},
+    )
+    examples = [example for split in everything(ingested).values() for example in split]
+    assert Counter(example[features.CLASS_NAME] for example in examples) == {b"cat": 20, b"dog": 20}
+    assert len({example[features.ENCODED] for example in examples}) == 40
+
+
+def test_component_and_driver(folder_of: FolderOf, picture: Picture) -> None:
+    from tfx.orchestration.portable.data_types import ExecutionInfo
+
+    from components.image_example_gen.component import ImageExampleGen
+
+    root = folder_of({"cat": 2, "dog": 2})
+    component = ImageExampleGen(
+        folder(root), ("cat", "dog"), {"train": 0.8, "eval": 0.1, "test": 0.1, "seed": 0}
+    )
+    assert component.id == "ImageExampleGen"
+    properties = component.exec_properties
+    assert json.loads(properties["source"]) == folder(root)
+    assert len(properties["code_fingerprint"]) == 64
+
+    def data_fingerprint() -> str:
+        output = ImageExampleGen.DRIVER_CLASS(None).run(ExecutionInfo(exec_properties=properties))
+        return str(output.exec_properties["data_fingerprint"].string_value)
+
+    before = data_fingerprint()
+    assert data_fingerprint() == before
+    (root / "cat" / "new.jpg").write_bytes(picture(9))
+    assert data_fingerprint() != before
+    (root / "cat").rename(root / "horse")
+    with pytest.raises(InputError, match="'horse'"):
+        data_fingerprint()
+
+
+@pytest.mark.slow
+def test_photographs(photographs: Path, ingest: Callable[..., Any]) -> None:
+    ingested = ingest(folder(photographs))
+    assert ingested.counts["rejected"] == {}
+    assert ingested.counts["accepted"]["test"] == {"cat": 500, "dog": 500}
+    fitted = [sum(ingested.counts["accepted"][split].values()) for split in ("train", "eval")]
+    assert sum(fitted) == 2000
+    assert fitted[1] / 2000 == pytest.approx(1 / 9, abs=0.02)
+    originals = {hashlib.sha256(path.read_bytes()).digest() for path in photographs.rglob("*.jpg")}
+    stored = {
+        hashlib.sha256(e[features.ENCODED]).digest() for split in everything(ingested).values() for e in split
+    }
+    assert stored == originals

@@ -1,0 +1,168 @@
+"""What is accepted, and what is measured."""
+
+from __future__ import annotations
+
+import random
+import struct
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from components.image_example_gen.inspection import inspect
+from components.image_example_gen.sources.base import Refused
+
+Picture = Callable[..., bytes]
+MANY = 1_000_000
+
+
+def decodable(data: bytes) -> bool:
+    try:
+        tf.io.decode_image(data, channels=3, expand_animations=False)
+    except tf.errors.OpError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("how", [{}, {"progressive": True}, {"quality": 5}], ids=str)
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_jpegs_are_accepted(picture: Picture, mode: str, how: dict[str, Any]) -> None:
+    data = picture(1, "JPEG", mode, size=(48, 40), **how)
+    found = inspect(data, MANY)
+    assert (found.format, found.mode, found.width, found.height) == ("jpeg", mode, 48, 40)
+    assert decodable(data)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "1", "I;16"])
+def test_pngs_are_accepted(picture: Picture, mode: str) -> None:
+    data = picture(1, "PNG", mode, size=(48, 40))
+    found = inspect(data, MANY)
+    assert (found.format, found.mode, found.width, found.height) == ("png", mode, 48, 40)
+    assert decodable(data)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "BMP", "WebP", "TIFF", "PDF"])
+def test_other_formats_are_refused(picture: Picture, kind: str) -> None:
+    with pytest.raises(Refused) as refusal:
+        inspect(picture(1, kind), MANY)
+    assert (refusal.value.reason, refusal.value.detail) == ("not a JPEG or PNG", kind)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason", "detail"),
+    [
+        (b"", "empty file", ""),
+        (b"Cats are better than dogs.", "not a JPEG or PNG", "text"),
+        (b"\x00\x00\x00\x18ftypheic" + bytes(99), "not a JPEG or PNG", "HEIC, AVIF or a video"),
+        (b"PK\x03\x04" + bytes(99), "not a JPEG or PNG", "ZIP"),
+        (b"\x80" * 99, "not a JPEG or PNG", "unknown contents"),
+    ],
+    ids=["empty", "text", "heic", "zip", "noise"],
+)
+def test_what_is_no_picture_is_refused(data: bytes, reason: str, detail: str) -> None:
+    with pytest.raises(Refused) as refusal:
+        inspect(data, MANY)
+    assert (refusal.value.reason, refusal.value.detail) == (reason, detail)
+
+
+def test_animation_is_refused(picture: Picture) -> None:
+    from io import BytesIO
+
+    from PIL import Image
+
+    frames = [Image.open(BytesIO(picture(index, "PNG"))) for index in (1, 2)]
+    buffer = BytesIO()
+    frames[0].save(buffer, "PNG", save_all=True, append_images=frames[1:])
+    with pytest.raises(Refused, match="animated"):
+        inspect(buffer.getvalue(), MANY)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize("kept", [10, 30, 200, 0.5, 0.9, 0.99])
+def test_truncated_pictures_are_refused(picture: Picture, kind: str, kept: float) -> None:
+    data = picture(1, kind, size=(200, 150))
+    with pytest.raises(Refused, match=r"damaged: ."):
+        inspect(data[: kept if isinstance(kept, int) else int(len(data) * kept)], MANY)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_damage_is_judged_as_in_training(picture: Picture, kind: str) -> None:
+    """Whatever is accepted can be decoded; what is refused as damaged by the decoder cannot."""
+    drawn = random.Random(0)
+    whole = picture(1, kind, size=(64, 48))
+    accepted = 0
+    for _ in range(150):
+        data = bytearray(whole)
+        at = drawn.randrange(2, len(data))
+        if drawn.random() < 0.5:
+            data[at] ^= 1 << drawn.randrange(8)
+        else:
+            del data[at : at + 20]
+        try:
+            inspect(bytes(data), MANY)
+        except Refused:
+            continue
+        accepted += 1
+        assert decodable(bytes(data))
+    assert accepted < 150
+    assert accepted > 0 or kind == "PNG"  # a PNG has checksums everywhere
+
+
+def test_size_is_judged_before_decoding(picture: Picture) -> None:
+    """A few bytes that claim to be 50,000 × 50,000 pixels: decoding them would take 7.5 GB."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", 50_000, 50_000, 8, 2, 0, 0, 0)
+    bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+    with pytest.raises(Refused, match="too many pixels: 50,000 × 50,000, at most 50,000,000 are taken"):
+        inspect(bomb, 50_000_000)
+    jpeg = bytearray(picture(1))
+    frame = jpeg.index(b"\xff\xc0")
+    jpeg[frame + 5 : frame + 9] = struct.pack(">HH", 50_000, 50_000)
+    with pytest.raises(Refused, match="too many pixels: 50,000 × 50,000"):
+        inspect(bytes(jpeg), 50_000_000)
+
+
+def test_limit_of_pixels_is_inclusive(picture: Picture) -> None:
+    data = picture(1, size=(40, 35))
+    assert inspect(data, 1400).width == 40
+    with pytest.raises(Refused, match="too many pixels"):
+        inspect(data, 1399)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize(("level", "brightness"), [(0, 0.0), (128, 0.502), (255, 1.0)])
+def test_brightness_of_plain_pictures(kind: str, level: int, brightness: float) -> None:
+    found = inspect(plain(np.full((100, 120, 3), level, np.uint8), kind), MANY)
+    assert found.brightness == pytest.approx(brightness, abs=0.01)
+    assert found.contrast == pytest.approx(0, abs=0.01)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_contrast_of_a_picture_half_black_half_white(kind: str) -> None:
+    halves = np.zeros((128, 128, 3), np.uint8)
+    halves[:, 64:] = 255
+    found = inspect(plain(halves, kind), MANY)
+    assert found.brightness == pytest.approx(0.5, abs=0.02)
+    assert found.contrast == pytest.approx(0.5, abs=0.02)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_small_and_narrow_pictures(picture: Picture, kind: str) -> None:
+    for size in ((32, 32), (33, 500), (500, 32)):
+        found = inspect(picture(1, kind, size=size), MANY)
+        assert (found.width, found.height) == size
+    for size in ((4, 4), (31, 500), (500, 31)):
+        with pytest.raises(Refused, match=rf"smaller than 32 pixels: {size[0]} × {size[1]}"):
+            inspect(picture(1, kind, size=size), MANY)
+
+
+def plain(pixels: np.ndarray, kind: str) -> bytes:
+    encode = tf.io.encode_jpeg if kind == "JPEG" else tf.io.encode_png
+    data: bytes = encode(pixels).numpy()
+    return data

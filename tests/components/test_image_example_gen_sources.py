@@ -1,0 +1,326 @@
+"""Finding pictures in folders and among drawings: nothing here needs TensorFlow."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.errors import InputError
+from components.image_example_gen.sources import check_source, open_source
+from components.image_example_gen.sources.base import Refused, class_index, listed, own_splits, shard_count
+from components.image_example_gen.sources.folder import FolderSource
+from components.image_example_gen.sources.sample import SampleSource
+
+CLASSES = ("cat", "dog")
+FolderOf = Callable[[Mapping[str, int]], Path]
+
+
+def check(folder: Path) -> None:
+    check_source({"kind": "folder", "folder": str(folder)}, CLASSES)
+
+
+def pictures(folder: Path) -> dict[str, Any]:
+    source = FolderSource(folder, CLASSES)
+    return {picture.filename: picture for portion in source.portions() for picture in source.read(portion)}
+
+
+@pytest.mark.parametrize("name", ["cat", "Cat", "cats", "CATS"])
+def test_class_is_found_in_singular_and_plural_and_any_case(name: str) -> None:
+    assert class_index(name, CLASSES) == 0
+    assert class_index("dog", ["Cats", "Dogs"]) == 1
+    assert class_index("puppies", ["kitty", "puppy"]) == 1
+    assert class_index("foxes", ["fox", "dog"]) == 0
+
+
+@pytest.mark.parametrize("name", ["cate", "ca", "catss", "kitten", ""])
+def test_other_names_are_no_class(name: str) -> None:
+    assert class_index(name, CLASSES) is None
+
+
+def test_flat_folder(folder_of: FolderOf) -> None:
+    found = pictures(folder_of({"Cats": 3, "dog": 2}))
+    assert sorted((p.label, p.folder, p.splits) for p in found.values()) == [
+        *[(0, "Cats", ("train", "eval", "test"))] * 3,
+        *[(1, "dog", ("train", "eval", "test"))] * 2,
+    ]
+
+
+@pytest.mark.parametrize("name", ["validation", "val", "test", "Test"])
+def test_the_only_part_beside_train_becomes_test(folder_of: FolderOf, name: str) -> None:
+    found = pictures(folder_of({"train/cat": 1, "train/dog": 1, f"{name}/cat": 1, f"{name}/dog": 1}))
+    assert {(p.folder, p.splits) for p in found.values()} == {
+        ("train/cat", ("train", "eval")),
+        ("train/dog", ("train", "eval")),
+        (f"{name}/cat", ("test",)),
+        (f"{name}/dog", ("test",)),
+    }
+
+
+def test_validation_and_test_keep_their_meaning(folder_of: FolderOf) -> None:
+    root = folder_of({f"{part}/{name}": 1 for part in ("train", "validation", "test") for name in CLASSES})
+    assert {(p.folder.split("/")[0], p.splits) for p in pictures(root).values()} == {
+        ("train", ("train",)),
+        ("validation", ("eval",)),
+        ("test", ("test",)),
+    }
+
+
+def test_train_alone_is_split_like_a_flat_folder(folder_of: FolderOf) -> None:
+    found = pictures(folder_of({"train/cat": 1, "train/dog": 1}))
+    assert {p.splits for p in found.values()} == {("train", "eval", "test")}
+    assert own_splits(validation=False, test=False) == {"train": ("train", "eval", "test")}
+
+
+def test_nested_folders_links_and_litter(
+    folder_of: FolderOf, tmp_path: Path, picture: Callable[..., bytes]
+) -> None:
+    root = folder_of({"cat/tabby/young": 2, "dog": 1})
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "linked.jpg").write_bytes(picture(99))
+    (root / "dog" / "more").symlink_to(elsewhere)
+    (root / "dog" / "one.jpg").symlink_to(elsewhere / "linked.jpg")
+    (root / "cat" / "loop").symlink_to(root / "cat")
+    for litter in ("cat/.DS_Store", "cat/Thumbs.db", ".hidden"):
+        (root / litter).write_bytes(b"litter")
+    assert sorted(pictures(root)) == [
+        "cat/tabby/young/0000.jpg",
+        "cat/tabby/young/0001.jpg",
+        "dog/0002.jpg",
+        "dog/more/linked.jpg",
+        "dog/one.jpg",
+    ]
+
+
+def test_what_cannot_be_read_is_found_nevertheless(folder_of: FolderOf) -> None:
+    root = folder_of({"cat": 1, "dog": 1})
+    (root / "cat" / "dangling.jpg").symlink_to(root / "nowhere.jpg")
+    os.mkfifo(root / "cat" / "pipe.jpg")
+    found = pictures(root)
+    with pytest.raises(FileNotFoundError):
+        found["cat/dangling.jpg"].read()
+    with pytest.raises(Refused, match="not a file"):
+        found["cat/pipe.jpg"].read()
+
+
+def test_names_that_are_not_utf8_are_written_with_escapes(
+    folder_of: FolderOf, picture: Callable[..., bytes]
+) -> None:
+    root = folder_of({"cat": 1, "dog": 1})
+    with open(os.fsencode(root) + b"/cat/\xff.jpg", "wb") as file:  # noqa: PTH123
+        file.write(picture(7))
+    assert pictures(root)["cat/\\udcff.jpg"].read() == picture(7)
+
+
+def test_files_beside_the_class_folders_are_mentioned(
+    folder_of: FolderOf, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = folder_of({"cat": 1, "dog": 1})
+    (root / "README.txt").write_text("about")
+    assert len(pictures(root)) == 2
+    assert "README.txt" in caplog.text
+
+
+def test_portions_mix_the_classes_and_are_the_same_every_time(folder_of: FolderOf) -> None:
+    root = folder_of({"cat": 60, "dog": 60})
+    source = FolderSource(root, CLASSES)
+    portions = source.portions()
+    assert portions == FolderSource(root, CLASSES).portions()
+    assert sum(map(len, portions)) == source.count() == 120
+    for portion in portions:
+        assert 0.2 < sum(file.label for file in portion) / len(portion) < 0.8
+
+
+@pytest.mark.parametrize(
+    ("total", "shards"),
+    [(0, 4), (100 << 20, 7), (800 << 20, 50), (1 << 40, 256)],
+    ids=["none", "MB", "GB", "TB"],
+)
+def test_number_of_shards_follows_the_size(total: int, shards: int) -> None:
+    assert shard_count(total) == shards
+
+
+def test_accepted_sources(folder_of: FolderOf, tmp_path: Path) -> None:
+    check(folder_of({"cats": 1, "dogs": 1}))
+    check_source({"kind": "sample", "count": 4, "seed": 0}, CLASSES)
+    check_source({"kind": "sample", "count": 4, "seed": 0}, ["Dogs", "cats"])
+    (tmp_path / "cats_vs_dogs").mkdir()
+    check_source(
+        {"kind": "tfds", "builder": "cats_vs_dogs:4.0.1", "data_dir": str(tmp_path), "download": False},
+        CLASSES,
+    )
+
+
+def test_missing_folder(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nowhere does not exist: name one"):
+        check(tmp_path / "nowhere")
+
+
+def test_file_instead_of_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="file is a file, and a folder"):
+        check(tmp_path / "file")
+
+
+def test_empty_folder(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"holds no folders: sort the pictures into .*/cat and .*/dog\."):
+        check(tmp_path)
+
+
+def test_empty_class(folder_of: FolderOf) -> None:
+    with pytest.raises(InputError, match=r"no picture of class 'dog' in '.*/dogs': put some there"):
+        check(folder_of({"cats": 2, "dogs": 0}))
+
+
+def test_single_class(folder_of: FolderOf) -> None:
+    with pytest.raises(InputError, match="one class only, 'cats', and a folder for 'dog' is needed too"):
+        check(folder_of({"cats": 2}))
+
+
+def test_single_class_in_one_part(folder_of: FolderOf) -> None:
+    with pytest.raises(InputError, match="validation holds one class only, 'cats'"):
+        check(folder_of({"train/cats": 1, "train/dogs": 1, "validation/cats": 1}))
+
+
+def test_third_class(folder_of: FolderOf) -> None:
+    with pytest.raises(
+        InputError, match=r"holds 'birds' beside the classes .* three or more classes are not supported"
+    ):
+        check(folder_of({"cats": 1, "dogs": 1, "birds": 1}))
+
+
+def test_other_classes(folder_of: FolderOf) -> None:
+    with pytest.raises(
+        InputError, match="holds 'birds' and 'fish', and folders for the classes 'cat' and 'dog'"
+    ):
+        check(folder_of({"birds": 1, "fish": 1}))
+
+
+def test_class_folders_beside_parts(folder_of: FolderOf) -> None:
+    with pytest.raises(InputError, match="holds 'cats' beside 'train': it must hold either"):
+        check(folder_of({"cats": 1, "train/cats": 1, "train/dogs": 1}))
+
+
+def test_parts_without_train(folder_of: FolderOf) -> None:
+    with pytest.raises(InputError, match="holds 'test' but no 'train': add it"):
+        check(folder_of({"test/cats": 1, "test/dogs": 1}))
+
+
+def test_two_folders_for_one_part(folder_of: FolderOf) -> None:
+    parts = {f"{part}/{name}": 1 for part in ("train", "val", "validation") for name in CLASSES}
+    with pytest.raises(InputError, match=r"val and .*validation both mean validation: remove or rename"):
+        check(folder_of(parts))
+
+
+@pytest.mark.parametrize("name", ["", "cats", "cats/deep"])
+def test_unreadable_folder(unprivileged: Path, name: str) -> None:
+    for folder in ("cats/deep", "dogs"):
+        (unprivileged / folder).mkdir(parents=True)
+        (unprivileged / folder / "1.jpg").write_bytes(b"bytes")
+    check(unprivileged)
+    (unprivileged / name).chmod(0)
+    try:
+        with pytest.raises(InputError, match=rf"{name} cannot be read \(Permission denied\): give it"):
+            check(unprivileged)
+    finally:
+        (unprivileged / name).chmod(0o700)
+
+
+def test_unprepared_builder(tmp_path: Path) -> None:
+    source = {"kind": "tfds", "builder": "cats_vs_dogs/x:4.0.1", "data_dir": str(tmp_path)}
+    check_source(source | {"download": True}, CLASSES)
+    with pytest.raises(
+        InputError, match=r"is not prepared in .* and data\.tfds\.download is off: turn that on"
+    ):
+        check_source(source | {"download": False}, CLASSES)
+
+
+def test_classes_that_cannot_be_drawn() -> None:
+    for class_names in (["cat", "horse"], ["cat", "cats"]):
+        with pytest.raises(
+            InputError, match=r"draws cats and dogs, and data\.class_names are .*--images DIR"
+        ):
+            check_source({"kind": "sample", "count": 4, "seed": 0}, class_names)
+
+
+def test_unknown_kind() -> None:
+    for use in (check_source, open_source):
+        with pytest.raises(
+            InputError, match=r"no source 'ftp': data\.source must be one of folder, sample, tfds"
+        ):
+            use({"kind": "ftp"}, CLASSES)
+
+
+def test_check_imports_nothing_heavy() -> None:
+    program = (
+        "import sys; import components.image_example_gen.sources as s\n"
+        "s.check_source({'kind': 'sample', 'count': 4, 'seed': 0}, ['cat', 'dog'])\n"
+        "s.check_source({'kind': 'tfds', 'builder': 'x', 'download': True}, ['cat', 'dog'])\n"
+        "heavy = {'tensorflow', 'tfx', 'apache_beam', 'tensorflow_datasets', 'numpy'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+def test_sample_draws_as_many_of_each() -> None:
+    source = SampleSource(10, 0, ["dog", "cat"])
+    found = [picture for portion in source.portions() for picture in source.read(portion)]
+    assert source.count() == len(found) == len({p.filename for p in found}) == 10
+    assert [p.label for p in found] == [0, 1] * 5
+    assert [p.filename.split("/")[0] for p in found] == ["dog", "cat"] * 5
+
+
+def test_sample_labels_say_what_is_drawn() -> None:
+    from components.image_example_gen.drawing import CAT, jpeg
+
+    def second(class_names: list[str]) -> bytes:
+        source = SampleSource(2, 0, class_names)
+        return next(p for portion in source.portions() for p in source.read(portion) if p.label == 1).read()
+
+    assert second(["cat", "dog"]) != second(["dog", "cat"]) == jpeg(1, 0, CAT)
+
+
+def test_sample_fingerprint() -> None:
+    def fingerprint(count: int, seed: int) -> str:
+        return SampleSource(count, seed, CLASSES).fingerprint()
+
+    assert fingerprint(4, 0) == fingerprint(4, 0)
+    assert len({fingerprint(4, 0), fingerprint(5, 0), fingerprint(4, 1)}) == 3
+
+
+def test_fingerprint_of_a_folder_sees_every_change(
+    folder_of: FolderOf, picture: Callable[..., bytes]
+) -> None:
+    root = folder_of({"cats": 2, "dogs": 2})
+    file = root / "cats" / "0000.jpg"
+    seen = [FolderSource(root, CLASSES).fingerprint()]
+
+    def changed() -> bool:
+        seen.append(FolderSource(root, CLASSES).fingerprint())
+        return seen[-1] not in seen[:-1]
+
+    assert not changed()
+    (root / "cats" / ".DS_Store").touch()
+    assert not changed()
+    (root / "cats" / "new.jpg").write_bytes(picture(50))
+    assert changed()
+    file.rename(root / "dogs" / "0000.jpg")
+    assert changed()
+    (root / "dogs" / "0000.jpg").rename(root / "dogs" / "renamed.jpg")
+    assert changed()
+    os.utime(root / "dogs" / "renamed.jpg", ns=(0, 123456789))
+    assert changed()
+    (root / "cats" / "new.jpg").unlink()
+    assert changed()
+
+
+def test_long_lists_are_cut_short() -> None:
+    assert listed(["a"]) == "'a'"
+    assert listed(["a", "b"]) == "'a' and 'b'"
+    assert listed(list("abcdefg")) == "'a', 'b', 'c', 'd' and 3 more"

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+_PHOTOGRAPHS = Path(__file__).resolve().parents[2] / "shared" / "data" / "cats_and_dogs"
+
+
+@pytest.fixture(scope="session")
+def photographs() -> Path:
+    """The 3,000 shared photographs: `{train,validation}/{cats,dogs}/*.jpg`."""
+    if not _PHOTOGRAPHS.is_dir():
+        pytest.skip(f"needs photographs, and there is no {_PHOTOGRAPHS}")
+    return _PHOTOGRAPHS
+
+
+def encode(
+    index: int, kind: str = "JPEG", mode: str = "RGB", size: tuple[int, int] = (48, 40), **how: Any
+) -> bytes:
+    """Returns a small noisy picture, another one for every index."""
+    pixels = np.random.default_rng(index).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).convert(mode).save(buffer, kind, **how)
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="session")
+def picture() -> Callable[..., bytes]:
+    """`picture(index, kind="JPEG", mode="RGB", size=(width, height), **options)`: an encoded picture."""
+    return encode
+
+
+@pytest.fixture
+def folder_of(tmp_path: Path) -> Callable[[Mapping[str, int]], Path]:
+    """`folder_of({"cats": 3, "dogs": 2})`: a folder with so many different pictures in each sub-folder."""
+
+    def make(counts: Mapping[str, int]) -> Path:
+        root = tmp_path / "pictures"
+        index = 0
+        for name, count in counts.items():
+            folder = root / name
+            folder.mkdir(parents=True)
+            for _ in range(count):
+                (folder / f"{index:04d}.jpg").write_bytes(encode(index))
+                index += 1
+        return root
+
+    return make
