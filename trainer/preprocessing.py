@@ -19,7 +19,8 @@ from trainer import features
 def decode_and_resize(encoded: tf.Tensor, size: int) -> tf.Tensor:
     """Decodes images and resizes each to a square, without keeping its aspect ratio.
 
-    Bilinear with anti-aliasing, rounded to 8 bits so that what Transform stores is what serving computes.
+    Shrinks by averaging (bilinear would skip pixels of large photographs) and enlarges bilinearly. Rounded to
+    8 bits, so that what Transform stores is what serving computes.
 
     Args:
         encoded: string [N], JPEG or PNG bytes (grey, palette, CMYK and transparent images become RGB).
@@ -35,7 +36,11 @@ def decode_and_resize(encoded: tf.Tensor, size: int) -> tf.Tensor:
     def one(image_bytes: tf.Tensor) -> tf.Tensor:
         image = tf.io.decode_image(image_bytes, channels=3, expand_animations=False)
         image.set_shape([None, None, 3])
-        resized = tf.image.resize(image, [size, size], method="bilinear", antialias=True)
+        resized = tf.cond(
+            tf.reduce_min(tf.shape(image)[:2]) > size,
+            lambda: tf.image.resize(image, [size, size], method="area"),
+            lambda: tf.image.resize(image, [size, size], method="bilinear"),
+        )
         return tf.saturate_cast(tf.round(resized), tf.uint8)
 
     return tf.map_fn(one, encoded, fn_output_signature=tf.TensorSpec([size, size, 3], tf.uint8))

@@ -33,7 +33,7 @@ def read(store: ml_metadata.MetadataStore, run_id: str, complete: bool) -> Outco
     metrics: dict[str, float] = {}
     reasons: list[str] = []
     if evaluation := outputs.get("ModelEvaluation"):
-        metrics, reasons = _evaluation(Path(evaluation.artifact.uri))
+        metrics, reasons = read_evaluation(Path(evaluation.artifact.uri))
     blessing = outputs.get("ModelBlessing")
     pushed = outputs.get("PushedModel")
     return Outcome(
@@ -51,7 +51,8 @@ def _push(pushed: runs.Output) -> Push:
     return Push(version=version, path=path, earlier=pushed.cached, missing=not Path(path).is_dir())
 
 
-def _evaluation(folder: Path) -> tuple[dict[str, float], list[str]]:
+def read_evaluation(folder: Path) -> tuple[dict[str, float], list[str]]:
+    """Returns the metrics, and a phrase for each bound that the model was held to, from TFMA's output."""
     config = tfma.load_eval_result(str(folder)).config
     names = [spec.name for spec in config.model_specs]
     compared = len(names) > 1
@@ -68,6 +69,8 @@ def _evaluation(folder: Path) -> tuple[dict[str, float], list[str]]:
         if metric.HasField("threshold")
         for reason in _judge(metric, values, baseline)
     ]
+    if not compared:
+        reasons.append("compared with no other model: none has been blessed before")
     return metrics, reasons + _failures_in_slices(folder)
 
 
@@ -100,10 +103,7 @@ def _judge(metric: Any, values: dict[str, float], baseline: dict[str, float]) ->
         bound = floor.upper_bound.value
         yield f"{label} {value:.4f} {'≤' if value <= bound else 'is above'} {bound:.4f}, the ceiling"
     change = metric.threshold.change_threshold
-    if not change.HasField("absolute"):
-        return
-    if name not in baseline:
-        yield f"{label} was compared with no other model: none has been blessed before"
+    if not change.HasField("absolute") or name not in baseline:
         return
     difference = value - baseline[name]
     higher_is_better = change.direction == tfma.MetricDirection.HIGHER_IS_BETTER

@@ -1,0 +1,14 @@
+"""The Transform component for images."""
+
+from __future__ import annotations
+
+from tfx import v1 as tfx
+from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
+
+from components.image_transform.executor import Executor
+
+
+class ImageTransform(tfx.components.Transform):
+    """Stock Transform with our executor; arguments and outputs are the stock component's."""
+
+    EXECUTOR_SPEC = BeamExecutorSpec(Executor)

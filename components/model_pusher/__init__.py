@@ -1,0 +1,1 @@
+"""Publishes a blessed model to the folder that TensorFlow Serving watches."""

@@ -1,0 +1,76 @@
+"""TFX's Pusher, made safe for a server that polls the folder and for a push that is killed."""
+
+from __future__ import annotations
+
+import filecmp
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from tfx import types
+from tfx.components.pusher import executor as stock
+from tfx.proto import pusher_pb2
+from tfx.types import artifact_utils, standard_component_specs
+from tfx.utils import proto_utils
+
+from serving.versions import newest
+
+_STAGING = ".pushing"  # TensorFlow Serving ignores folders whose name is not a number.
+
+
+class Executor(stock.Executor):
+    """Copies beside, then renames: a version appears whole or not at all.
+
+    Versions are Unix seconds, as in TFX, and always above those already there. A model that is being served
+    as the newest version is not pushed again.
+    """
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Pushes the model if it is blessed; see the stock Pusher for the artifacts and properties."""
+        pushed = artifact_utils.get_single_instance(output_dict[standard_component_specs.PUSHED_MODEL_KEY])
+        destination = pusher_pb2.PushDestination()
+        proto_utils.json_to_proto(
+            exec_properties[standard_component_specs.PUSH_DESTINATION_KEY], destination
+        )
+        served = Path(destination.filesystem.base_directory)
+        staging = served / _STAGING
+        shutil.rmtree(staging, ignore_errors=True)
+        destination.filesystem.base_directory = str(staging)
+        super().Do(
+            input_dict,
+            output_dict,
+            {
+                **exec_properties,
+                standard_component_specs.PUSH_DESTINATION_KEY: proto_utils.proto_to_json(destination),
+            },
+        )
+        if not pushed.get_int_custom_property("pushed"):
+            return
+        staged = newest(staging)
+        serving = newest(served)
+        assert staged is not None
+        if serving is not None and _same_files(staged, serving):
+            version = serving
+        else:
+            version = served / str(max(int(time.time()), int(serving.name) + 1 if serving else 0))
+            staged.rename(version)
+        shutil.rmtree(staging)
+        self._MarkPushed(pushed, pushed_destination=str(version), pushed_version=version.name)
+
+
+def _same_files(first: Path, second: Path) -> bool:
+    names = _files(first)
+    if names != _files(second):
+        return False
+    _, different, unreadable = filecmp.cmpfiles(first, second, names, shallow=False)
+    return not different and not unreadable
+
+
+def _files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())

@@ -1,0 +1,138 @@
+"""The whole pipeline, top to bottom."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from tfx import v1 as tfx
+from tfx.components import ExampleValidator, StatisticsGen, Trainer
+from tfx.orchestration.metadata import sqlite_metadata_connection_config
+
+from components import fingerprint
+from components.approved_baseline.strategy import NewestApproved
+from components.artifacts import DataVerdict
+from components.curated_schema.component import CuratedSchema
+from components.data_gate.component import STATISTICS_ID, DataGate
+from components.data_gate.statistics_options import counted_features
+from components.image_example_gen.component import ImageExampleGen
+from components.image_transform.component import ImageTransform
+from components.model_pusher.component import ModelPusher
+from pipelines.evaluation import eval_config
+from pipelines.settings import Settings
+
+ExampleStatistics = tfx.types.standard_artifacts.ExampleStatistics
+Model = tfx.types.standard_artifacts.Model
+ModelBlessing = tfx.types.standard_artifacts.ModelBlessing
+
+
+def build(settings: Settings) -> tfx.dsl.Pipeline:
+    """Wires the components; what each of them does is told in its own module."""
+    data = settings.data
+
+    ingest = ImageExampleGen(
+        data.source_spec, data.class_names, data.split.model_dump(), data.max_bad_fraction, data.max_pixels
+    )
+    examples = ingest.outputs["examples"]
+
+    statistics_gen = StatisticsGen(examples, stats_options=counted_features())
+    statistics = statistics_gen.outputs["statistics"]
+    curated_schema = CuratedSchema(data.class_names, data.max_class_shift)
+    schema = curated_schema.outputs["schema"]
+    validator = ExampleValidator(statistics, schema)
+    accepted_data = tfx.dsl.Resolver(
+        strategy_class=NewestApproved,
+        config={"subject_id_property": STATISTICS_ID},
+        candidate=statistics,
+        subject=tfx.dsl.Channel(type=ExampleStatistics),
+        approval=tfx.dsl.Channel(type=DataVerdict),
+    ).with_id("AcceptedData")
+    data_gate = DataGate(
+        statistics, schema, validator.outputs["anomalies"], baseline_statistics=accepted_data.outputs["subject"]
+    )
+
+    transform = ImageTransform(
+        examples,
+        schema,
+        preprocessing_fn="trainer.preprocessing.preprocessing_fn",
+        splits_config=tfx.proto.SplitsConfig(analyze=["train"], transform=["train", "eval"]),
+        custom_config=_transform_config(settings),
+        disable_statistics=True,
+    ).with_id("Transform")
+    transform.add_upstream_node(data_gate)
+
+    trainer = Trainer(
+        examples=transform.outputs["transformed_examples"],
+        transform_graph=transform.outputs["transform_graph"],
+        run_fn="trainer.run.run_fn",
+        train_args=tfx.proto.TrainArgs(splits=["train"]),
+        eval_args=tfx.proto.EvalArgs(splits=["eval"]),
+        custom_config=_trainer_config(settings),
+    )
+    model = trainer.outputs["model"]
+
+    blessed_model = tfx.dsl.Resolver(
+        strategy_class=NewestApproved,
+        config={"subject_id_property": "current_model_id"},
+        candidate=model,
+        subject=tfx.dsl.Channel(type=Model),
+        approval=tfx.dsl.Channel(type=ModelBlessing),
+    ).with_id("BlessedModel")
+    evaluator = tfx.components.Evaluator(
+        examples=examples,
+        model=model,
+        baseline_model=blessed_model.outputs["subject"],
+        eval_config=eval_config(settings),
+        example_splits=["test"],
+    )
+
+    pusher = ModelPusher(model, evaluator.outputs["blessing"], settings.serving_model_dir).with_id("Pusher")
+
+    return tfx.dsl.Pipeline(
+        pipeline_name=settings.pipeline_name,
+        pipeline_root=str(settings.artifacts_dir),
+        metadata_connection_config=sqlite_metadata_connection_config(str(settings.metadata_path)),
+        components=[
+            ingest,
+            statistics_gen,
+            curated_schema,
+            validator,
+            accepted_data,
+            data_gate,
+            transform,
+            trainer,
+            blessed_model,
+            evaluator,
+            pusher,
+        ],
+        beam_pipeline_args=_beam_args(settings),
+        enable_cache=True,
+    )
+
+
+def _transform_config(settings: Settings) -> dict[str, Any]:
+    return {
+        "image_size": settings.training.image_size,
+        "code_fingerprint": fingerprint.of_code(
+            "components.image_transform", "trainer.preprocessing", "trainer.features"
+        ),
+    }
+
+
+def _trainer_config(settings: Settings) -> dict[str, Any]:
+    return {
+        "recipe": settings.training.model_dump(mode="json"),
+        "class_names": settings.data.class_names,
+        "checkpoint_root": str(settings.output_root / "checkpoints"),
+        "code_fingerprint": fingerprint.of_code("trainer"),
+    }
+
+
+def _beam_args(settings: Settings) -> list[str]:
+    """Local threads. Naming a container image keeps TFX from packing its own source for remote workers."""
+    return [
+        "--runner=FnApiRunner",
+        "--direct_running_mode=multi_threading",
+        f"--direct_num_workers={settings.beam.workers or os.cpu_count()}",
+        "--sdk_container_image=none",
+    ]

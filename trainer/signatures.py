@@ -1,0 +1,53 @@
+"""The exported SavedModel: preprocessing inside the graph, one signature for bytes and one for `tf.Example`s."""
+
+from __future__ import annotations
+
+import keras
+import tensorflow as tf
+
+from trainer import features
+from trainer.preprocessing import decode_and_resize
+
+EXAMPLES_SIGNATURE = "serving_examples"
+
+
+def probability_name(class_names: tuple[str, str]) -> str:
+    """Returns the name of the numeric output: the second class's, for example `dog_probability`."""
+    return f"{class_names[1]}_probability"
+
+
+def export(network: keras.Model, image_size: int, class_names: tuple[str, str], path: str) -> None:
+    """Writes a SavedModel that answers for stored images.
+
+    Signatures:
+        serving_default: `image_bytes` string [N], JPEG or PNG → `<class>_probability` float32 [N],
+            `label` string [N].
+        serving_examples: `examples` string [N], serialized `tf.Example`s with `image/encoded` → the same.
+
+    Args:
+        network: From pixels, float32 [N, size, size, 3] in 0…255, to the second class's probability [N, 1].
+        image_size: Height and width that the network expects.
+        class_names: The label's two values, the second one where the probability is at least 0.5.
+        path: Folder to write to.
+    """
+
+    def answer(encoded: tf.Tensor) -> dict[str, tf.Tensor]:
+        pixels = tf.cast(decode_and_resize(encoded, image_size), tf.float32)
+        probability = tf.reshape(network(pixels, training=False), [-1])
+        label = tf.where(probability >= 0.5, class_names[1], class_names[0])
+        return {probability_name(class_names): probability, "label": label}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
+    def serve_bytes(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        return answer(image_bytes)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
+    def serve_examples(examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        parsed = tf.io.parse_example(examples, {features.ENCODED: tf.io.FixedLenFeature([], tf.string)})
+        return answer(parsed[features.ENCODED])
+
+    module = tf.Module()
+    module.network = network
+    tf.saved_model.save(
+        module, path, signatures={"serving_default": serve_bytes, EXAMPLES_SIGNATURE: serve_examples}
+    )
