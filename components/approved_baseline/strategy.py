@@ -25,7 +25,8 @@ class NewestApproved(resolver.ResolverStrategy):
 
     An approval is an artifact with two custom properties: `blessed` is 1, and one holds the id of the
     artifact that it approves. "Last" is when the approval was last given, be it anew or from the cache, so
-    that going back to earlier settings makes those the last ones. Subjects whose files are gone are passed over.
+    that going back to earlier settings makes those the last ones. Subjects whose files are gone are passed
+    over.
 
     Use it in a `Resolver` with the inputs `candidate` (a channel of this run), `subject` and `approval`
     (channels of the pipeline's whole past); its outputs have the same names.

@@ -145,7 +145,7 @@ def _dataset(split: str, reason: Reason, schema: schema_pb2.Schema, statistics: 
 
 def _more_pictures(schema: schema_pb2.Schema) -> str:
     least = schema.dataset_constraints.min_examples_count
-    return f"every split needs at least {least}; add pictures, or give it a larger share in data.split"
+    return f"every split needs at least {_pictures(least)}; add some, or give it a larger share in data.split"
 
 
 def _missing_class(finding: _Finding) -> str:
@@ -250,7 +250,7 @@ def _class_shift(finding: _Finding) -> str:
         f"{_pictures(picture_count(finding.baseline))} in the last accepted data; expected is a change of at "
         f"most {_percent(finding.expected.drift_comparator.infinity_norm.threshold)}; look whether pictures "
         "were lost or mislabelled, or, if the change is meant, accept it with --set "
-        f"data.max_class_shift={_rounded_up(shift)}"
+        f"data.max_class_shift={_rounded_up(shift)} in the runs on these data"
     )
 
 
@@ -319,4 +319,4 @@ def _mean(statistics: Statistics | None, name: str) -> str:
 
 
 def _rounded_up(shift: float) -> str:
-    return f"{math.ceil(shift * 100 + 1e-6) / 100:g}"
+    return f"{min(math.ceil(shift * 100 + 1e-6) / 100, 1):g}"

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import io
 from collections import Counter
 from pathlib import Path
 
 import pytest
 import tensorflow as tf
 import tensorflow_data_validation as tfdv
+from PIL import Image
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tensorflow_transform.tf_metadata import schema_utils
 from tfx.types import standard_artifacts
@@ -13,6 +15,9 @@ from tfx.utils import io_utils
 from tfx_bsl.tfxio import tf_example_record
 
 from components.curated_schema.component import SCHEMA_FILE, CuratedSchema, Executor, fill
+from components.image_example_gen.examples import serialize
+from components.image_example_gen.inspection import inspect
+from components.image_example_gen.sources.base import Picture
 from tests.components.counted_examples import columns, statistics, write
 from trainer import features
 
@@ -84,3 +89,28 @@ def test_an_edited_schema_is_another_execution(monkeypatch: pytest.MonkeyPatch) 
 def test_messages_name_the_file_that_holds_the_schema() -> None:
     file = Path(__file__).parents[2] / SCHEMA_FILE
     assert isinstance(io_utils.SchemaReader().read(str(file)), schema_pb2.Schema)
+
+
+def test_domains_hold_what_ingest_writes() -> None:
+    def written(luma: int, kind: str) -> dict[str, list]:
+        buffer = io.BytesIO()
+        Image.new("RGB", (40, 40), (luma, luma, luma)).save(buffer, kind)
+        data = buffer.getvalue()
+        picture = Picture("a.jpg", "cats", 0, ("train",), lambda: data)
+        example = tf.train.Example.FromString(serialize(picture, data, inspect(data, 10_000), ["cat", "dog"]))
+        return {
+            name: list(getattr(feature, feature.WhichOneof("kind")).value)
+            for name, feature in example.features.feature.items()
+        }
+
+    domains = {
+        column.name: [value.encode() for value in column.string_domain.value]
+        for column in fill(["cat", "dog"], 0.1).feature
+    }
+    dark, medium, bright = (written(luma, "JPEG")[features.BRIGHTNESS_RANGE] for luma in (10, 120, 240))
+    assert domains[features.BRIGHTNESS_RANGE] == medium + bright
+    assert dark not in (medium, bright)
+    jpeg, png = written(120, "JPEG"), written(120, "PNG")
+    assert domains[features.FORMAT] == jpeg[features.FORMAT] + png[features.FORMAT]
+    assert domains[features.MODE] == jpeg[features.MODE] == png[features.MODE]
+    assert jpeg.keys() == domains.keys()
