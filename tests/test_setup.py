@@ -115,7 +115,7 @@ def test_missing_compiler_is_named_with_its_cure(host: Host) -> None:
     assert host.run("require_compiler").returncode == 0
 
 
-def test_full_disk_is_noticed_before_anything_is_written(host: Host) -> None:
+def test_full_disk_is_noticed_before_anything_is_installed(host: Host) -> None:
     host.add("df", r"printf 'head\n/dev/sda 9 9 2048000 99%% /\n'")
     assert "has 2000 MB free, and the environment needs 4 GB" in refusal(host.run("require_disk"))
 
