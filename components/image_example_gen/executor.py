@@ -28,7 +28,7 @@ from components.image_example_gen import splits
 from components.image_example_gen.examples import serialize
 from components.image_example_gen.inspection import inspect
 from components.image_example_gen.progress import Progress
-from components.image_example_gen.shards import ShardWriter, unfinished
+from components.image_example_gen.shards import ShardWriter, os_error, unfinished
 from components.image_example_gen.sources import open_source
 from components.image_example_gen.sources.base import SPLITS, Picture, Refused
 
@@ -141,8 +141,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                     | "AsText" >> beam.Map(lambda report: json.dumps(asdict(report)))
                     | "Save" >> beam.io.WriteToText(reports_uri, num_shards=1, shard_name_template="")
                 )
-        except RuntimeError as error:
-            raise _cause(error, uri) from error
+        except (OSError, RuntimeError) as error:
+            raise _cause(error, reports_uri) from error
         if fileio.exists(unfinished(uri)):
             fileio.rmtree(unfinished(uri))
         report = Report()
@@ -217,9 +217,11 @@ def _leak(found: Sequence[tuple[bool, str]]) -> Iterator[Report]:
         yield Report(leaks=[[filename for _, filename in found]])
 
 
-def _cause(error: RuntimeError, uri: str) -> Exception:
-    """Returns what went wrong in a worker; Beam hands it on as the text of a traceback."""
-    found = re.search(r"^\w*Error: \[Errno (\d+)\] ([^:[]+)(?:: '(.+?)')?", str(error), re.MULTILINE)
+def _cause(error: Exception, uri: str) -> Exception:
+    """Returns what went wrong in a worker, with a file name; Beam hands it on as the text of a traceback."""
+    if isinstance(error, OSError):
+        return OSError(error.errno, error.strerror, error.filename or uri)
+    found = re.search(r"^\w*Error: \[Errno (\d+)\] ([^:[\n]+)(?:: '(.+?)')?", str(error), re.MULTILINE)
     if found is None:
         return error
     number, message, filename = found.groups()
@@ -270,5 +272,6 @@ def _write_report(report: Report, uri: str) -> None:
         "in_test_and_elsewhere": len(report.leaks),
     }
     for name, text in {"rejected.csv": table.getvalue(), "counts.json": json.dumps(counts, indent=2)}.items():
-        with tf.io.gfile.GFile(posixpath.join(uri, name), "w") as file:
+        path = posixpath.join(uri, name)
+        with os_error(path), tf.io.gfile.GFile(path, "w") as file:
             file.write(text)

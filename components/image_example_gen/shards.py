@@ -43,14 +43,14 @@ class ShardWriter:
         if split not in self._unfinished:
             # Not in the split's folder, where readers take every file; a name of its own, as Beam may retry.
             path = posixpath.join(unfinished(self._uri), f"{split}-{self._name}-{uuid.uuid4().hex}")
-            with _os_error(path):
+            with os_error(path):
                 self._unfinished[split] = (path, tf.io.TFRecordWriter(path))
         path, writer = self._unfinished[split]
-        with _os_error(path):
+        with os_error(path):
             writer.write(record)
 
     def __enter__(self) -> ShardWriter:
-        with _os_error(unfinished(self._uri)):
+        with os_error(unfinished(self._uri)):
             tf.io.gfile.makedirs(unfinished(self._uri))
         return self
 
@@ -61,7 +61,7 @@ class ShardWriter:
             return
         for split, (path, writer) in self._unfinished.items():
             folder = posixpath.join(self._uri, f"Split-{split}")
-            with _os_error(path):
+            with os_error(path):
                 writer.close()
                 tf.io.gfile.makedirs(folder)
                 tf.io.gfile.rename(path, posixpath.join(folder, self._name), overwrite=True)
@@ -73,9 +73,10 @@ def unfinished(uri: str) -> str:
 
 
 @contextmanager
-def _os_error(path: str) -> Iterator[None]:
+def os_error(path: str) -> Iterator[None]:
     """Turns TensorFlow's errors into OSErrors that name the file."""
     try:
         yield
     except tf.errors.OpError as error:
-        raise OSError(_ERRNO.get(error.error_code, errno.EIO), error.message, path) from error
+        reason = error.message.rpartition("; ")[2]  # TensorFlow puts the path before it
+        raise OSError(_ERRNO.get(error.error_code, errno.EIO), reason, path) from error

@@ -234,6 +234,22 @@ def test_disk_that_takes_no_more(folder_of: FolderOf, ingest: Callable[..., Any]
     assert "examples/unfinished/" in str(error.value.filename)
 
 
+def test_errors_of_workers_are_told_from_what_beam_makes_of_them() -> None:
+    from components.image_example_gen.executor import _cause
+
+    named = RuntimeError(
+        "Traceback …\nPermissionError: [Errno 13] Permission denied: '/x/y'\n\nDuring handling: 'z'"
+    )
+    assert str(_cause(named, "uri")) == "[Errno 13] Permission denied: '/x/y'"
+    nameless = RuntimeError(
+        "Traceback …\nOSError: [Errno 28] No space left on device\n\nDuring handling: 'z'"
+    )
+    assert str(_cause(nameless, "uri")) == "[Errno 28] No space left on device: 'uri'"
+    assert str(_cause(OSError(28, "No space left on device"), "uri")) == str(_cause(nameless, "uri"))
+    other = RuntimeError("ValueError: something else")
+    assert _cause(other, "uri") is other
+
+
 @pytest.mark.parametrize("made", ["", "unfinished", "Split-train"])
 def test_read_only_disk(unprivileged: Path, made: str) -> None:
     from components.image_example_gen.shards import ShardWriter

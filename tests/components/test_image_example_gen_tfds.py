@@ -27,7 +27,7 @@ def prepare(pictures: Path, data_dir: Path, name: str = "pictures") -> str:
     """Prepares the TFDS data set `name` from a folder `<split>/<class>/*`."""
     import tensorflow_datasets as tfds
 
-    class Pictures(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    class Pictures(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
         VERSION = tfds.core.Version("1.0.0")
         labels = tuple(sorted({path.name for path in pictures.glob("*/*")}))
 
