@@ -15,9 +15,9 @@ GATED_METRIC = "BinaryAccuracy"
 def eval_config(settings: Settings) -> tfma.EvalConfig:
     """Builds TFMA's configuration.
 
-    Accuracy must reach `evaluation.min_accuracy`, and must not lie more than `evaluation.max_accuracy_loss` below
-    the baseline's; without a baseline TFMA leaves the comparison out. Metrics are computed over all of `test`
-    and over slices; only the whole is judged.
+    Accuracy must reach `evaluation.min_accuracy`, and must not lie more than `evaluation.max_accuracy_loss`
+    below the baseline's; without a baseline TFMA leaves the comparison out. Metrics are computed over all of
+    `test` and over slices; only the whole is judged.
     """
     limits = settings.evaluation
     accuracy = tfma.MetricThreshold(
@@ -26,6 +26,7 @@ def eval_config(settings: Settings) -> tfma.EvalConfig:
             direction=tfma.MetricDirection.HIGHER_IS_BETTER, absolute={"value": -limits.max_accuracy_loss}
         ),
     )
+    whole = tfma.SlicingSpec()
     return tfma.EvalConfig(
         model_specs=[
             tfma.ModelSpec(
@@ -35,13 +36,18 @@ def eval_config(settings: Settings) -> tfma.EvalConfig:
             )
         ],
         slicing_specs=[
-            tfma.SlicingSpec(),
+            whole,
             *(tfma.SlicingSpec(feature_keys=[name]) for name in (features.CLASS_NAME, *features.RANGES)),
         ],
         metrics_specs=[
             tfma.MetricsSpec(
                 metrics=[
-                    tfma.MetricConfig(class_name=GATED_METRIC, threshold=accuracy),
+                    tfma.MetricConfig(
+                        class_name=GATED_METRIC,
+                        per_slice_thresholds=[  # a plain `threshold` would judge every slice
+                            tfma.PerSliceMetricThreshold(slicing_specs=[whole], threshold=accuracy)
+                        ],
+                    ),
                     tfma.MetricConfig(class_name="AUC"),
                     tfma.MetricConfig(class_name="BinaryCrossentropy"),
                     tfma.MetricConfig(class_name="Precision"),

@@ -48,7 +48,10 @@ def build(settings: Settings) -> tfx.dsl.Pipeline:
         approval=tfx.dsl.Channel(type=DataVerdict),
     ).with_id("AcceptedData")
     data_gate = DataGate(
-        statistics, schema, validator.outputs["anomalies"], baseline_statistics=accepted_data.outputs["subject"]
+        statistics,
+        schema,
+        validator.outputs["anomalies"],
+        baseline_statistics=accepted_data.outputs["subject"],
     )
 
     transform = ImageTransform(

@@ -175,6 +175,9 @@ main() {
         [[ ! -e $STAMP.before ]] || mv "$STAMP.before" "$STAMP"
         fail "could not install the packages; uv says why above. Then repeat the command: what is downloaded is kept."
     fi
+    step "Starting TFX once (half a minute; compiles what every later start reads)"
+    env -u PYTHONDONTWRITEBYTECODE "$VENV/bin/python" -c 'import tfx.v1, tensorflow_model_analysis' >"$VENV/first-start.log" 2>&1 ||
+        fail "TFX is installed and does not start; $VENV/first-start.log says why."
     fingerprint >"$STAMP.new"
     mv "$STAMP.new" "$STAMP"
     rm -f "$STAMP.before"

@@ -1,1 +1,1 @@
-"""Everything that defines the model: features, preprocessing, backbones, training phases, exported signatures."""
+"""Everything that defines the model: features, preprocessing, backbones, phases, exported signatures."""

@@ -80,7 +80,8 @@ def blocks(network: keras.Model) -> list[list[keras.layers.Layer]]:
             found[-1].append(layer)
     if not found:
         raise BackboneError(
-            f"The blocks of {network.name} cannot be told from its layers' names: set training.fine_tuning.epochs to 0."
+            f"The blocks of {network.name} cannot be told from its layers' names: "
+            "set training.fine_tuning.epochs to 0."
         )
     return found
 

@@ -1,4 +1,4 @@
-"""The network: normalisation, a pretrained backbone and one sigmoid; and around it, for training, augmentation."""
+"""The network: normalisation, a pretrained backbone, one sigmoid; and for training augmentation before them."""
 
 from __future__ import annotations
 

@@ -27,8 +27,9 @@ def train(
 ) -> None:
     """Trains in place; the model ends with the weights of its best epoch on `eval_data`.
 
-    After every epoch the state is kept in `checkpoints`: called again with the same folder, a killed training
-    goes on after the last finished epoch. The folder is the caller's to remove.
+    After every epoch the state is kept in `checkpoints`: called again with the same folder, a killed
+    training goes on after the last finished epoch, the optimizer's moments starting anew. The folder is the
+    caller's to remove.
 
     Args:
         model: What `trainer.model.with_augmentation` returned.

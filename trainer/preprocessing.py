@@ -1,8 +1,8 @@
-"""From stored image bytes to what the network reads: the one place where pixels are decoded, resized and scaled.
+"""From stored bytes to what the network reads: the only place where pixels are decoded, resized and scaled.
 
 Transform, the exported signatures and through them the Evaluator and TensorFlow Serving all call
-`decode_and_resize`; training and serving then both go through the `Normalise` layer of the model itself. Nothing
-else in the project touches pixels, so training and serving cannot drift apart.
+`decode_and_resize`; training and serving then both go through the `Normalise` layer of the model itself.
+Nothing else in the project touches pixels, so training and serving cannot drift apart.
 """
 
 from __future__ import annotations

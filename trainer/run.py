@@ -54,7 +54,8 @@ def _batches(patterns: list[str], recipe: TrainingSettings, *, shuffled: bool) -
     if shuffled:
         images = images.shuffle(_SHUFFLED_IMAGES, seed=recipe.seed)
     parsed = images.map(
-        lambda serialized: parse_transformed(serialized, recipe.image_size), num_parallel_calls=tf.data.AUTOTUNE
+        lambda serialized: parse_transformed(serialized, recipe.image_size),
+        num_parallel_calls=tf.data.AUTOTUNE,
     )
     return parsed.batch(recipe.batch_size).prefetch(tf.data.AUTOTUNE)
 

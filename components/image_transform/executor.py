@@ -34,7 +34,7 @@ _progress = logging.getLogger("catsdogs.progress")
 class Executor(stock.Executor):
     """Stock Transform's executor but for how examples are materialised."""
 
-    def Do(
+    def Do(  # noqa: N802
         self,
         input_dict: dict[str, list[types.Artifact]],
         output_dict: dict[str, list[types.Artifact]],

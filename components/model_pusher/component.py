@@ -22,7 +22,9 @@ class ModelPusher(tfx.components.Pusher):
 
     EXECUTOR_SPEC = ExecutorClassSpec(Executor)
 
-    def __init__(self, model: types.BaseChannel, blessing: types.BaseChannel, serving_model_dir: Path) -> None:
+    def __init__(
+        self, model: types.BaseChannel, blessing: types.BaseChannel, serving_model_dir: Path
+    ) -> None:
         super().__init__(
             model=model,
             model_blessing=blessing,

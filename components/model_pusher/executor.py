@@ -26,7 +26,7 @@ class Executor(stock.Executor):
     as the newest version is not pushed again.
     """
 
-    def Do(
+    def Do(  # noqa: N802
         self,
         input_dict: dict[str, list[types.Artifact]],
         output_dict: dict[str, list[types.Artifact]],
@@ -35,9 +35,7 @@ class Executor(stock.Executor):
         """Pushes the model if it is blessed; see the stock Pusher for the artifacts and properties."""
         pushed = artifact_utils.get_single_instance(output_dict[standard_component_specs.PUSHED_MODEL_KEY])
         destination = pusher_pb2.PushDestination()
-        proto_utils.json_to_proto(
-            exec_properties[standard_component_specs.PUSH_DESTINATION_KEY], destination
-        )
+        proto_utils.json_to_proto(exec_properties[standard_component_specs.PUSH_DESTINATION_KEY], destination)
         served = Path(destination.filesystem.base_directory)
         staging = served / _STAGING
         shutil.rmtree(staging, ignore_errors=True)

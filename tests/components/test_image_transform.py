@@ -1,0 +1,95 @@
+"""Runs the real executor on a few pictures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_transform as tft
+from google.protobuf import text_format
+from tfx.dsl.components.base import base_beam_executor
+from tfx.types import standard_artifacts
+
+from components.curated_schema.component import fill
+from components.image_example_gen.examples import serialize
+from components.image_example_gen.inspection import inspect
+from components.image_example_gen.sources.base import Picture
+from components.image_transform.executor import Executor
+from trainer.preprocessing import decode_and_resize, parse_transformed
+
+SIZE = 40
+SPLITS = {"train": 5, "eval": 3, "test": 2}
+
+
+@pytest.fixture(scope="module")
+def pictures(picture: Callable[..., bytes]) -> dict[str, list[bytes]]:
+    return {split: [picture(10 * len(split) + i) for i in range(count)] for split, count in SPLITS.items()}
+
+
+@pytest.fixture(scope="module")
+def transformed(
+    pictures: dict[str, list[bytes]], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path | standard_artifacts.Examples]:
+    root = tmp_path_factory.mktemp("transform")
+    for split, encoded in pictures.items():
+        folder = root / "examples" / f"Split-{split}"
+        folder.mkdir(parents=True)
+        with tf.io.TFRecordWriter(str(folder / "data_tfrecord-00000-of-00001")) as writer:
+            for i, data in enumerate(encoded):
+                found = Picture(f"{i}.jpg", "folder", i % 2, (split,), partial(bytes, data))
+                writer.write(serialize(found, data, inspect(data, 10**6), ["cat", "dog"]))
+    (root / "schema").mkdir()
+    (root / "schema" / "schema.pbtxt").write_text(text_format.MessageToString(fill(["cat", "dog"], 0.1)))
+
+    examples, schema = standard_artifacts.Examples(), standard_artifacts.Schema()
+    examples.uri, examples.split_names = str(root / "examples"), json.dumps(list(SPLITS))
+    schema.uri = str(root / "schema")
+    graph, output = standard_artifacts.TransformGraph(), standard_artifacts.Examples()
+    graph.uri, output.uri = str(root / "graph"), str(root / "transformed")
+    context = base_beam_executor.BaseBeamExecutor.Context(
+        beam_pipeline_args=["--runner=FnApiRunner", "--sdk_container_image=none"],
+        tmp_dir=str(root / "tmp"),
+        unique_id="1",
+    )
+    Executor(context).Do(
+        {"examples": [examples], "schema": [schema]},
+        {"transform_graph": [graph], "transformed_examples": [output]},
+        {
+            "preprocessing_fn": "trainer.preprocessing.preprocessing_fn",
+            "custom_config": json.dumps({"image_size": SIZE}),
+            "splits_config": '{"analyze": ["train"], "transform": ["train", "eval"]}',
+            "disable_statistics": 1,
+        },
+    )
+    return {"root": root, "examples": output}
+
+
+@pytest.mark.parametrize("split", ["train", "eval"])
+def test_every_picture_is_stored_as_the_pixels_that_serving_computes(
+    split: str, transformed: dict[str, Path], pictures: dict[str, list[bytes]]
+) -> None:
+    files = tf.io.gfile.glob(str(transformed["root"] / "transformed" / f"Split-{split}" / "*"))
+    stored = [parse_transformed(record, SIZE) for record in tf.data.TFRecordDataset(files)]
+
+    np.testing.assert_array_equal(
+        [pixels for pixels, _ in stored], decode_and_resize(tf.constant(pictures[split]), SIZE)
+    )
+    assert [int(label) for _, label in stored] == [i % 2 for i in range(SPLITS[split])]
+
+
+def test_only_the_splits_that_are_trained_on_are_stored(
+    transformed: dict[str, standard_artifacts.Examples],
+) -> None:
+    examples = transformed["examples"]
+    assert json.loads(examples.split_names) == ["train", "eval"]
+    assert not (Path(examples.uri) / "Split-test").exists()
+
+
+def test_the_transform_graph_is_whole(transformed: dict[str, Path]) -> None:
+    output = tft.TFTransformOutput(str(transformed["root"] / "graph"))
+    assert set(output.transformed_feature_spec()) == {"pixels", "image/class/label"}

@@ -1,0 +1,123 @@
+"""Runs the real executor between real folders."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tfx.proto import pusher_pb2
+from tfx.types import standard_artifacts
+from tfx.utils import io_utils, proto_utils
+
+from components.model_pusher.executor import Executor
+from serving.versions import versions
+
+Push = Callable[..., standard_artifacts.PushedModel]
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Path:
+    return tmp_path / "serving_model" / "catsdogs"
+
+
+@pytest.fixture
+def push(tmp_path: Path, served: Path) -> Push:
+    """`push(contents, blessed=True)`: pushes a model with that content, returns the PushedModel."""
+
+    def run(contents: str = "first", blessed: bool = True) -> standard_artifacts.PushedModel:
+        model = standard_artifacts.Model()
+        model.uri = str(tmp_path / f"model-{contents}")
+        variables = tmp_path / f"model-{contents}" / "Format-Serving" / "variables"
+        variables.mkdir(parents=True, exist_ok=True)
+        (variables / "variables.index").write_text(contents)
+        (variables.parent / "saved_model.pb").write_text("graph")
+        blessing = standard_artifacts.ModelBlessing()
+        blessing.uri = str(tmp_path / "blessing")
+        blessing.set_int_custom_property("blessed", int(blessed))
+        pushed = standard_artifacts.PushedModel()
+        pushed.uri = str(tmp_path / "pushed")
+        destination = pusher_pb2.PushDestination(
+            filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=str(served))
+        )
+        Executor().Do(
+            {"model": [model], "model_blessing": [blessing]},
+            {"pushed_model": [pushed]},
+            {"push_destination": proto_utils.proto_to_json(destination)},
+        )
+        return pushed
+
+    return run
+
+
+def test_a_blessed_model_becomes_a_version(push: Push, served: Path) -> None:
+    pushed = push()
+
+    [version] = versions(served)
+    assert (served / str(version) / "variables" / "variables.index").read_text() == "first"
+    assert (served / str(version) / "saved_model.pb").exists()
+    assert pushed.get_int_custom_property("pushed") == 1
+    assert pushed.get_string_custom_property("pushed_version") == str(version)
+    assert pushed.get_string_custom_property("pushed_destination") == str(served / str(version))
+    assert [entry.name for entry in served.iterdir()] == [str(version)]
+
+
+def test_an_unblessed_model_is_not_pushed(push: Push, served: Path) -> None:
+    assert push(blessed=False).get_int_custom_property("pushed") == 0
+    assert not served.exists()
+
+
+def test_the_model_that_is_being_served_is_not_pushed_again(push: Push, served: Path) -> None:
+    first = push()
+    again = push()
+    assert len(versions(served)) == 1
+    assert again.get_string_custom_property("pushed_version") == first.get_string_custom_property(
+        "pushed_version"
+    )
+
+
+def test_versions_only_go_up_even_within_a_second_or_after_a_clock_was_wrong(
+    push: Push, served: Path
+) -> None:
+    future = int(time.time()) + 10_000
+    (served / str(future)).mkdir(parents=True)
+
+    push("second")
+    push("third")
+
+    assert versions(served) == [future, future + 1, future + 2]
+
+
+def test_a_push_that_dies_while_copying_leaves_no_version_and_the_next_one_succeeds(
+    push: Push, served: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(Exception):
+        pass
+
+    copy_file = io_utils.copy_file
+
+    def die(source: str, target: str, overwrite: bool = False) -> None:
+        if target.endswith("saved_model.pb"):
+            raise Killed
+        copy_file(source, target, overwrite)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(io_utils, "copy_file", die)
+        with pytest.raises(Killed):
+            push()
+    assert versions(served) == []
+    assert list(served.rglob("variables.index")), "the copy had begun"
+
+    push()
+    assert len(versions(served)) == 1
+    assert len(list(served.iterdir())) == 1
+
+
+def test_versions_already_there_stay_as_they_are(push: Push, served: Path) -> None:
+    push("first")
+    [first] = versions(served)
+    push("second")
+    assert (served / str(first) / "variables" / "variables.index").read_text() == "first"
+    shutil.rmtree(served)

@@ -1,0 +1,66 @@
+import keras
+import pytest
+
+from trainer import backbones
+
+
+@pytest.fixture(scope="module")
+def mobilenet() -> keras.Model:
+    return backbones.build("MobileNetV2", 64, None)
+
+
+def test_all_networks_of_keras_applications_are_offered() -> None:
+    assert {"MobileNetV2", "MobileNetV3Small", "EfficientNetV2B0", "ResNet50V2", "ConvNeXtTiny"} <= set(
+        backbones.names()
+    )
+
+
+def test_family_is_the_module_with_the_scaling() -> None:
+    assert backbones.family("MobileNetV2") == "mobilenet_v2"
+    assert backbones.family("ResNet50V2") == "resnet_v2"
+
+
+@pytest.mark.parametrize(("name", "nearest"), [("MobilNetV2", "MobileNetV2"), ("resnet50v2", "ResNet50V2")])
+def test_a_misspelt_backbone_is_refused_with_the_nearest_name(name: str, nearest: str) -> None:
+    with pytest.raises(backbones.BackboneError, match=f"no backbone '{name}'.*Did you mean '.*'"):
+        backbones.build(name, 64, None)
+
+
+def test_blocks_follow_the_network_and_leave_out_the_stem(mobilenet: keras.Model) -> None:
+    blocks = backbones.blocks(mobilenet)
+    assert len(blocks) == 17
+    assert blocks[0][0].name == "expanded_conv_depthwise"
+    assert blocks[-1][0].name == "block_16_expand"
+    assert blocks[-1][-1].name == "out_relu"
+
+
+@pytest.mark.parametrize(
+    ("name", "count"), [("ResNet50V2", 16), ("EfficientNetV2B0", 21), ("MobileNetV3Small", 11), ("VGG16", 5)]
+)
+def test_blocks_are_told_for_other_families(name: str, count: int) -> None:
+    assert len(backbones.blocks(backbones.build(name, 64, None))) == count
+
+
+def test_a_network_whose_blocks_have_no_names_is_refused_with_the_cure() -> None:
+    network = keras.Sequential([keras.Input((8,)), keras.layers.Dense(2)], name="plain")
+    with pytest.raises(backbones.BackboneError, match=r"blocks of plain .*fine_tuning\.epochs to 0"):
+        backbones.blocks(network)
+
+
+def test_unfreezing_takes_the_last_blocks_without_batch_normalisation(mobilenet: keras.Model) -> None:
+    backbones.unfreeze(mobilenet, 2)
+
+    trainable = {layer.name for layer in mobilenet.layers if layer.trainable and layer.weights}
+    assert {"block_15_expand", "block_16_project", "Conv_1"} <= trainable
+    assert "block_14_expand" not in trainable
+    assert not any("bn" in name.lower() for name in trainable)
+
+    backbones.unfreeze(mobilenet, 0)
+    assert mobilenet.trainable_weights == []
+
+
+def test_more_blocks_than_there_are_is_refused(mobilenet: keras.Model) -> None:
+    with pytest.raises(
+        backbones.BackboneError, match="unfrozen_blocks is 18, and mobilenetv2.* has 17 blocks"
+    ):
+        backbones.unfreeze(mobilenet, 18)

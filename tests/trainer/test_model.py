@@ -1,0 +1,64 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from trainer import backbones, model, weights
+from trainer.recipe import AugmentationSettings, TrainingSettings
+
+RECIPE = TrainingSettings(image_size=32)
+NO_AUGMENTATION = AugmentationSettings(flip=False, rotation=0, zoom=0, contrast=0)
+
+
+@pytest.fixture(scope="module")
+def network() -> keras.Model:
+    return model.build(weights.pretrained("MobileNetV2", 32, "packaged"), RECIPE)
+
+
+def _pixels(count: int = 4) -> tf.Tensor:
+    return tf.cast(tf.random.stateless_uniform([count, 32, 32, 3], [1, 2], 0, 256, tf.int32), tf.uint8)
+
+
+def test_output_is_one_probability_an_image(network: keras.Model) -> None:
+    output = network(tf.cast(_pixels(), tf.float32))
+    assert output.shape == (4, 1)
+    assert np.all((output >= 0) & (output <= 1))
+
+
+def test_batch_normalisation_keeps_its_statistics_in_training(network: keras.Model) -> None:
+    backbone = network.get_layer("mobilenetv2_1.00_32")
+    backbones.unfreeze(backbone, 3)
+    statistics = [w.numpy() for w in backbone.weights if "moving" in w.path]
+    training = model.with_augmentation(network, RECIPE)
+    model.compile_for_training(training, 0.01)
+
+    training.fit(_pixels(), np.array([0.0, 1, 0, 1]), verbose=0)
+
+    for before, after in zip(
+        statistics, [w.numpy() for w in backbone.weights if "moving" in w.path], strict=True
+    ):
+        np.testing.assert_array_equal(after, before)
+
+
+def test_augmentation_changes_pictures_in_training_only(network: keras.Model) -> None:
+    training = model.with_augmentation(network, RECIPE.model_copy(update={"dropout": 0.0}))
+    plain = network(tf.cast(_pixels(), tf.float32))
+
+    np.testing.assert_allclose(training(_pixels(), training=False), plain, atol=1e-6)
+    assert not np.allclose(training(_pixels(), training=True), plain, atol=1e-6)
+
+
+def test_augmentation_can_be_left_out(network: keras.Model) -> None:
+    training = model.with_augmentation(network, RECIPE.model_copy(update={"augmentation": NO_AUGMENTATION}))
+    assert not [layer for layer in training.layers if layer.name.startswith("random")]
+
+
+def test_both_phases_are_compiled_alike(network: keras.Model) -> None:
+    described = []
+    for learning_rate in (0.1, 0.001):
+        model.compile_for_training(network, learning_rate)
+        config = network.get_compile_config()
+        del config["optimizer"]["config"]["name"]
+        assert config["optimizer"]["config"].pop("learning_rate") == pytest.approx(learning_rate)
+        described.append(config)
+    assert described[0] == described[1]

@@ -1,0 +1,69 @@
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from trainer import backbones, weights
+
+
+def test_packaged_weights_are_pretrained_ones() -> None:
+    network = weights.pretrained("MobileNetV2", 64, "packaged")
+
+    first = network.get_layer("Conv1").get_weights()[0]
+    variances = network.get_layer("Conv_1_bn").get_weights()[3]
+    assert first.shape == (3, 3, 3, 32)
+    assert not np.allclose(variances, 1), "batch normalisation still has its initial statistics"
+
+
+def test_packaged_weights_fit_only_their_own_backbone() -> None:
+    with pytest.raises(
+        weights.WeightsError, match="packaged weights are MobileNetV2's.*backbone is ResNet50V2"
+    ):
+        weights.pretrained("ResNet50V2", 64, "packaged")
+
+
+def test_a_missing_package_is_said_with_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [])
+    monkeypatch.setattr(sys, "meta_path", [])
+    with pytest.raises(weights.WeightsError, match="not installed: run `make setup`"):
+        weights.pretrained("MobileNetV2", 64, "packaged")
+
+
+def test_random_weights_differ_from_the_packaged_ones() -> None:
+    network = weights.pretrained("MobileNetV2", 64, "random")
+    assert np.allclose(network.get_layer("Conv_1_bn").get_weights()[3], 1)
+
+
+def test_weights_from_a_file(tmp_path: Path) -> None:
+    source = backbones.build("MobileNetV2", 64, None)
+    source.save_weights(tmp_path / "mine.weights.h5")
+
+    network = weights.pretrained("MobileNetV2", 64, str(tmp_path / "mine.weights.h5"))
+
+    for expected, got in zip(source.get_weights(), network.get_weights(), strict=True):
+        np.testing.assert_array_equal(got, expected)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(
+        weights.WeightsError, match=r"nowhere.h5', which is no file: expected packaged, imagenet"
+    ):
+        weights.pretrained("MobileNetV2", 64, str(tmp_path / "nowhere.h5"))
+
+
+def test_a_file_of_another_network(tmp_path: Path) -> None:
+    other = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    other.save_weights(tmp_path / "other.weights.h5")
+    with pytest.raises(weights.WeightsError, match="does not fit MobileNetV2"):
+        weights.pretrained("MobileNetV2", 64, str(tmp_path / "other.weights.h5"))
+
+
+def test_imagenet_without_a_network_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nothing listens on the discard port
+    with pytest.raises(
+        weights.WeightsError, match="could not fetch the ImageNet weights of ResNet50V2.*packaged"
+    ):
+        weights.pretrained("ResNet50V2", 64, "imagenet")
