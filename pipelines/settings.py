@@ -1,16 +1,16 @@
-"""The settings of a run: one typed tree, layered from YAML files and `--set`, checked before anything starts."""
+"""The settings of a run: one typed tree, layered from YAML files and `--set`, checked before a run starts."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from components.errors import InputError
+from pipelines.settings_errors import nearest, sentence
 from trainer.recipe import Count, Section, TrainingSettings
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
@@ -107,6 +107,19 @@ class DataSettings(Section):
         texts = {key: str(value) if isinstance(value, Path) else value for key, value in chosen.items()}
         return {"kind": self.source, **texts}
 
+    @property
+    def source_name(self) -> str:
+        """Where the images come from, in short; data are compared only with earlier ones of the same name."""
+        details = {"sample": "", "folder": f" {self.folder}", "tfds": f" {self.tfds.builder}"}
+        return f"{self.source}{details[self.source]}"
+
+    @field_validator("class_names", mode="before")
+    @classmethod
+    def _two(cls, names: Any) -> Any:
+        if not isinstance(names, list | tuple) or len(names) != 2:
+            raise ValueError(f"it must be a list of two classes, such as [cat, dog], and is {names!r}")
+        return names
+
     @model_validator(mode="after")
     def _consistent(self) -> DataSettings:
         if self.source == "folder" and self.folder is None:
@@ -193,27 +206,21 @@ def load(config: str = DEFAULT_CONFIG, overrides: Iterable[str] = ()) -> Setting
     Raises:
         SettingsError: Something is unknown, misspelt or out of range.
     """
-    tree = _read(CONFIGS / "base.yaml")
+    tree = Settings().model_dump()
+    _merge(tree, _read(CONFIGS / "base.yaml"))
     _merge(tree, _read(_find(config)))
     for text in overrides:
         _merge(tree, _parse_override(text))
     try:
         settings = Settings.model_validate(tree)
     except ValidationError as error:
-        raise SettingsError(_sentence(error)) from None
+        raise SettingsError(sentence(error, Settings)) from None
     return _absolute(settings)
 
 
 def dump(settings: Settings) -> str:
     """Returns the settings as YAML that `load` reads back."""
     return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
-
-
-def nearest(name: str, valid: Iterable[str]) -> str:
-    """Returns " Did you mean …?" for the nearest valid name, else the list of valid ones."""
-    valid = sorted(valid)
-    close = difflib.get_close_matches(name, valid, n=1, cutoff=0.6)
-    return f" Did you mean {close[0]!r}?" if close else f" Valid are: {', '.join(valid)}."
 
 
 def config_names() -> list[str]:
@@ -225,11 +232,12 @@ def _find(config: str) -> Path:
     if config in config_names():
         return CONFIGS / f"{config}.yaml"
     path = Path(config)
-    if path.suffix in {".yaml", ".yml"} or path.exists():
-        if not path.is_file():
-            raise SettingsError(f"The configuration file {config} does not exist.")
+    if path.is_file():
         return path
-    raise SettingsError(f"There is no configuration {config!r}.{nearest(config, config_names())}")
+    if path.suffix in {".yaml", ".yml"} or path.exists():
+        why = "is a folder, and a YAML file is expected" if path.is_dir() else "does not exist"
+        raise SettingsError(f"The configuration file {config} {why}.")
+    raise SettingsError(f"There is no configuration or file {config!r}.{nearest(config, config_names())}")
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -238,9 +246,13 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"The configuration file {path} cannot be read: {error}.") from None
     except yaml.YAMLError as error:
-        raise SettingsError(f"The configuration file {path} is not YAML: {' '.join(str(error).split())}.") from None
+        raise SettingsError(
+            f"The configuration file {path} is not YAML: {' '.join(str(error).split())}."
+        ) from None
     if not isinstance(tree, dict):
-        raise SettingsError(f"The configuration file {path} must hold keys and values, not a {type(tree).__name__}.")
+        raise SettingsError(
+            f"The configuration file {path} must hold keys and values, not a {type(tree).__name__}."
+        )
     return tree
 
 
@@ -263,29 +275,6 @@ def _merge(tree: dict[str, Any], over: Mapping[str, Any]) -> None:
             _merge(tree[key], value)
         else:
             tree[key] = value
-
-
-def _sentence(error: ValidationError) -> str:
-    first = error.errors()[0]
-    path = [str(part) for part in first["loc"]]
-    key = ".".join(path)
-    if first["type"] == "extra_forbidden":
-        known = _section(path[:-1]).model_fields
-        return f"There is no setting {key!r}.{nearest(path[-1], known)}"
-    reason = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "value_error":
-        return f"{key + ': ' if key else ''}{reason}."
-    expectation = reason[0].lower() + reason[1:]
-    return f"The setting {key} is {first['input']!r}: {expectation}."
-
-
-def _section(path: list[str]) -> type[BaseModel]:
-    section: type[BaseModel] = Settings
-    for part in path:
-        annotation = section.model_fields[part].annotation
-        assert isinstance(annotation, type) and issubclass(annotation, BaseModel)
-        section = annotation
-    return section
 
 
 def _absolute(settings: Settings) -> Settings:

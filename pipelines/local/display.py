@@ -60,7 +60,7 @@ class LiveDisplay:
         self._live = Live(get_renderable=self._table, console=console, refresh_per_second=8)
 
     def __enter__(self) -> LiveDisplay:
-        self._live.start()
+        self._live.start(refresh=True)
         return self
 
     def __exit__(self, *_: object) -> None:

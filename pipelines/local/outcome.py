@@ -21,13 +21,12 @@ _COUNT = "examplecount"
 _BASELINE = "baseline"
 
 
-def read(store: ml_metadata.MetadataStore, run_id: str, complete: bool) -> Outcome:
+def read(store: ml_metadata.MetadataStore, run_id: str) -> Outcome:
     """Collects the metrics, the verdict with its reasons, and the push.
 
     Args:
         store: An open store.
         run_id: The run; its steps have ended.
-        complete: Whether the pipeline's last step was among them.
     """
     outputs = runs.outputs(store, run_id)
     metrics: dict[str, float] = {}
@@ -41,7 +40,7 @@ def read(store: ml_metadata.MetadataStore, run_id: str, complete: bool) -> Outco
         blessed=None if blessing is None else blessing.custom("blessed") == 1,
         reasons=reasons,
         push=_push(pushed) if pushed and pushed.custom("pushed") == 1 else None,
-        complete=complete,
+        reached_pusher=pushed is not None,
     )
 
 
@@ -66,8 +65,8 @@ def read_evaluation(folder: Path) -> tuple[dict[str, float], list[str]]:
         reason
         for spec in config.metrics_specs
         for metric in spec.metrics
-        if metric.HasField("threshold")
-        for reason in _judge(metric, values, baseline)
+        for threshold in _thresholds(metric)
+        for reason in _judge(metric.class_name, threshold, values, baseline)
     ]
     if not compared:
         reasons.append("compared with no other model: none has been blessed before")
@@ -88,21 +87,32 @@ def _whole(folder: Path, model_name: str | None) -> dict[str, float]:
     }
 
 
-def _judge(metric: Any, values: dict[str, float], baseline: dict[str, float]) -> Iterator[str]:
-    name = _plain(metric.class_name)
-    label = _SHORT.get(name, metric.class_name)
+def _thresholds(metric: Any) -> Iterator[Any]:
+    """Yields the thresholds that hold for all examples together."""
+    if metric.HasField("threshold"):
+        yield metric.threshold
+    for per_slice in metric.per_slice_thresholds:
+        if any(not spec.feature_keys and not spec.feature_values for spec in per_slice.slicing_specs):
+            yield per_slice.threshold
+
+
+def _judge(
+    class_name: str, threshold: Any, values: dict[str, float], baseline: dict[str, float]
+) -> Iterator[str]:
+    name = _plain(class_name)
+    label = _SHORT.get(name, class_name)
     value = values.get(name)
     if value is None:
         yield f"{label} was not measured"
         return
-    floor = metric.threshold.value_threshold
+    floor = threshold.value_threshold
     if floor.HasField("lower_bound"):
         bound = floor.lower_bound.value
         yield f"{label} {value:.4f} {'≥' if value >= bound else 'is below'} {bound:.4f}, the floor"
     if floor.HasField("upper_bound"):
         bound = floor.upper_bound.value
         yield f"{label} {value:.4f} {'≤' if value <= bound else 'is above'} {bound:.4f}, the ceiling"
-    change = metric.threshold.change_threshold
+    change = threshold.change_threshold
     if not change.HasField("absolute") or name not in baseline:
         return
     difference = value - baseline[name]
@@ -115,19 +125,17 @@ def _judge(metric: Any, values: dict[str, float], baseline: dict[str, float]) ->
 
 
 def _failures_in_slices(folder: Path) -> list[str]:
-    """TFMA's own words on slices that failed; failures of the whole are told by `_judge`."""
+    """Says in which parts of the examples a bound was missed; the whole is `_judge`'s."""
     result = tfma.load_validation_result(str(folder))
-    told = [
-        f"{failure.metric_key.name} on {_slice(per_slice.slice_key)}: {' '.join(failure.message.split())}"
-        for per_slice in result.metric_validations_per_slice
-        if per_slice.slice_key.single_slice_keys
-        for failure in per_slice.failures
-    ]
-    return told + [f"no examples in the slice {_slice(key)}" for key in result.missing_slices]
-
-
-def _slice(key: Any) -> str:
-    return " ".join(str(key).split())
+    missed: dict[str, list[str]] = {}
+    for per_slice in result.metric_validations_per_slice:
+        keys = per_slice.slice_key.single_slice_keys
+        for failure in per_slice.failures if keys else ():
+            label = _SHORT.get(_plain(failure.metric_key.name), failure.metric_key.name)
+            where = " and ".join(f"{key.column} {getattr(key, key.WhichOneof('kind'))}" for key in keys)
+            if where not in missed.setdefault(label, []):
+                missed[label].append(where)
+    return [f"{label} misses its bound on {', '.join(places)}" for label, places in missed.items()]
 
 
 def _plain(name: str) -> str:

@@ -12,7 +12,7 @@ from tfx.proto.orchestration import pipeline_pb2
 
 from components.errors import InputError
 from pipelines import runs
-from pipelines.settings import nearest
+from pipelines.settings_errors import nearest
 
 
 def mark(
@@ -58,8 +58,9 @@ def mark(
     if needed:
         base = _newest_run_with(store, pipeline.pipeline_info.id, needed)
         if base is None:
+            asked = [name for name in needed if not runs.is_resolver(nodes[name].node_info.type.name)]
             raise InputError(
-                f"--from {first} needs what {_listed(needed)} gave in an earlier run, and no run has got so "
+                f"--from {first} needs what {_listed(asked)} gave in an earlier run, and no run has got so "
                 "far: run once without --from."
             )
         pipeline.runtime_spec.snapshot_settings.base_pipeline_run_strategy.base_run_id = base

@@ -63,7 +63,7 @@ def _headline(outcome: Outcome, board: Board) -> str:
         return f"Nothing has changed: the model was pushed earlier as version {outcome.push.version}."
     if outcome.push:
         return f"{'Blessed and pushed' if outcome.blessed else 'Pushed'} as version {outcome.push.version}."
-    if outcome.complete:
+    if outcome.reached_pusher:
         return "The run reached its end, and nothing was pushed."
     last = [step for step, line in board.lines.items() if line.state.is_kept][-1:]
     return f"Done up to {last[0]}, as asked." if last else "There was nothing to do."

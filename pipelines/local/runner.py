@@ -87,7 +87,7 @@ class ReportingRunner(LocalDagRunner):
                 if _planned(node) is State.WAITING:
                     self._open_log(position, node.node_info.id)
                     self._run_step(pipeline, node, deployment, connection)
-            self._close(connection, complete=_planned(nodes[-1]) is State.WAITING)
+            self._close(connection)
         except BaseException as error:
             self._note_failure(connection, root, error)
             raise
@@ -122,9 +122,9 @@ class ReportingRunner(LocalDagRunner):
         finally:
             self._send(Ended(step, state, time.monotonic() - start))
 
-    def _close(self, connection: mlmd.ConnectionConfig, complete: bool) -> None:
+    def _close(self, connection: mlmd.ConnectionConfig) -> None:
         with metadata.Metadata(connection) as handle:
-            result = outcome.read(handle.store, self._run_id, complete)
+            result = outcome.read(handle.store, self._run_id)
             runs.note_outcome(handle.store, self._run_id, result)
         self._send(Finished(result))
 

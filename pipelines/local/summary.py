@@ -37,14 +37,14 @@ class Outcome:
         blessed: The gate's verdict; None where no gate was asked.
         reasons: Why, one phrase for each bound: the value, the bound, what it means.
         push: The pushed model; None where none was.
-        complete: Whether the last step of the pipeline was reached, as opposed to `--to`.
+        reached_pusher: Whether the step that pushes had its turn; `--to` may end a run before.
     """
 
     metrics: dict[str, float] = dataclasses.field(default_factory=dict)
     blessed: bool | None = None
     reasons: list[str] = dataclasses.field(default_factory=list)
     push: Push | None = None
-    complete: bool = True
+    reached_pusher: bool = False
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Outcome:
@@ -58,7 +58,7 @@ class Outcome:
         if self.blessed is False:
             return REFUSED
         served = self.push is not None and not self.push.missing
-        return 0 if served or not self.complete else REFUSED
+        return 0 if served or not self.reached_pusher else REFUSED
 
     @property
     def state(self) -> str:

@@ -39,6 +39,8 @@ def _misbehave(step: str) -> None:
             _ = pipeline | beam.Create([1]) | beam.Map(_reject)
     if what == "full":
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    if what == "interrupt":
+        raise KeyboardInterrupt
     if what == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     if what == "hang":
@@ -103,7 +105,8 @@ def build(settings: Settings) -> tfx.dsl.Pipeline:
         model=tfx.dsl.Channel(type=Model),
         model_blessing=tfx.dsl.Channel(type=ModelBlessing),
     ).with_id("Baseline")
-    judge = Judge(model=train.outputs["model"], floor=settings.evaluation.min_accuracy)
+    judged = baseline if os.environ.get("TINY_FAULT") == "Judge:starve" else train
+    judge = Judge(model=judged.outputs["model"], floor=settings.evaluation.min_accuracy)
     judge.add_upstream_node(baseline)
     push = Push(
         model=train.outputs["model"],

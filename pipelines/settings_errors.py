@@ -1,0 +1,91 @@
+"""Says in one sentence what is wrong with a setting, and which name was probably meant."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+
+from pydantic import BaseModel, ValidationError
+
+
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """Returns " Did you mean …?" for the nearest valid name, else the list of valid ones."""
+    close = difflib.get_close_matches(name.lower(), {known.lower(): known for known in valid}, n=1)
+    by_lower = {known.lower(): known for known in valid}
+    return f" Did you mean {by_lower[close[0]]!r}?" if close else f" Valid are: {', '.join(valid)}."
+
+
+def sentence(error: ValidationError, root: type[BaseModel]) -> str:
+    """Says the first thing that is wrong, with the value, what was expected, and the nearest valid name.
+
+    Args:
+        error: What pydantic found.
+        root: The top of the settings tree.
+    """
+    first = error.errors()[0]
+    path = [str(part) for part in first["loc"]]
+    key, value = ".".join(path), first["input"]
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        return f"There is no setting {key!r}.{_nearest_key(key, root)}"
+    if first["type"] == "value_error":
+        return f"{key}: {message}." if key else f"{message}."
+    if first["type"] == "model_type":
+        below = ", ".join(_sections(root)[key].model_fields)
+        return f"The setting {key} is {value!r}, and must hold settings of its own: {below}."
+    expected = _EXPECTED.get(first["type"]) or message.replace("Input should", "it must")
+    hint = ""
+    if first["type"] == "literal_error" and isinstance(value, str):
+        close = difflib.get_close_matches(value, re.findall(r"\w+", first["ctx"]["expected"]), n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+    return f"The setting {key} is {value!r}: {expected}.{hint}"
+
+
+# What pydantic says in the words of programmers.
+_EXPECTED = {
+    "string_pattern_mismatch": "it must begin with a-z, and hold a-z, 0-9 and hyphens only",
+    "path_type": "it must be a path",
+    "string_type": "it must be a text",
+    "int_parsing": "it must be a whole number",
+    "int_type": "it must be a whole number",
+    "int_from_float": "it must be a whole number",
+    "float_parsing": "it must be a number",
+    "float_type": "it must be a number",
+    "bool_parsing": "it must be true or false",
+    "bool_type": "it must be true or false",
+}
+
+
+def _nearest_key(key: str, root: type[BaseModel]) -> str:
+    """Suggests a whole key: the same name in another section, or the right one for a misspelt name."""
+    sections = _sections(root)
+    keys = [
+        f"{section}.{name}".lstrip(".") for section, model in sections.items() for name in model.model_fields
+    ]
+    leaf = key.rpartition(".")[2]
+    same = [known for known in keys if f".{known}".endswith(f".{leaf}")]
+    if same:
+        return f" Did you mean {' or '.join(map(repr, same))}?"
+    by_leaf = {known.rpartition(".")[2]: known for known in keys}
+    peers = [known for known in keys if known.count(".") == key.count(".")]
+    close = difflib.get_close_matches(key, peers, n=1, cutoff=0.75) or [
+        by_leaf[name] for name in difflib.get_close_matches(leaf, by_leaf, n=1)
+    ]
+    if close:
+        return f" Did you mean {close[0]!r}?"
+    return f" Valid are: {', '.join(sorted(sections[key.rpartition('.')[0]].model_fields))}."
+
+
+def _sections(root: type[BaseModel]) -> dict[str, type[BaseModel]]:
+    """Returns the sections of the settings tree by their dotted keys; the root's is empty."""
+    found: dict[str, type[BaseModel]] = {"": root}
+    waiting = [""]
+    while waiting:
+        key = waiting.pop()
+        for name, field in found[key].model_fields.items():
+            if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+                below = f"{key}.{name}".lstrip(".")
+                found[below] = field.annotation
+                waiting.append(below)
+    return found

@@ -1,0 +1,99 @@
+import errno
+from pathlib import Path
+
+import pytest
+
+from components.errors import DataRejected, InputError, PipelineError
+from pipelines.local.failure import disk_error, explain, is_expected
+
+ROOT = Path("/output")
+
+
+def _behind(first: Exception, second: Exception, explicit: bool = False) -> Exception:
+    """Returns the second exception as it looks when it was raised while the first was handled."""
+    try:
+        try:
+            raise first
+        except Exception as handled:
+            raise second from (handled if explicit else None)
+    except Exception as outer:
+        return outer
+
+
+def test_an_error_written_for_the_user_is_taken_as_it_is() -> None:
+    found = explain(DataRejected("Half of the labels are missing."), ROOT)
+    assert (type(found), str(found), found.exit_status) == (
+        DataRejected,
+        "Half of the labels are missing.",
+        4,
+    )
+
+
+def test_it_is_found_behind_what_a_library_made_of_it() -> None:
+    outer = _behind(InputError("The folder is empty."), RuntimeError("bundle failed"), explicit=True)
+    assert str(explain(outer, ROOT)) == "The folder is empty."
+    assert explain(outer, ROOT).exit_status == 2
+    assert is_expected(outer)
+
+
+def test_it_is_found_in_the_traceback_that_beam_hands_on() -> None:
+    text = (
+        "Traceback (most recent call last):\n  File ...\n"
+        "components.errors.DataRejected: Half of the labels are missing. [while running 'Count/Map']\n"
+    )
+    found = explain(RuntimeError(text), ROOT)
+    assert (type(found), str(found)) == (DataRejected, "Half of the labels are missing.")
+    assert is_expected(RuntimeError(text))
+
+
+def test_anything_else_is_named_by_type_and_first_line() -> None:
+    found = explain(ValueError("the cat sat\non the mat [while running 'x']"), ROOT)
+    assert (str(found), found.exit_status) == ("ValueError: the cat sat", 1)
+    assert not is_expected(ValueError("x"))
+    assert str(explain(KeyError(), ROOT)) == "KeyError: no message"
+
+
+def test_a_full_disk_real_one() -> None:
+    with pytest.raises(OSError) as caught:
+        Path("/dev/full").write_text("x")
+    sentence = str(explain(caught.value, ROOT))
+    assert sentence.startswith("The disk that holds /output is full: free some space (catsdogs clean")
+    assert "--set output_root=DIR" in sentence
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.EDQUOT, "Disk quota exceeded"),
+        RuntimeError("UNKNOWN: /output/x; No space left on device [Op:WriteFile]"),
+        RuntimeError("INTERNAL: database or disk is full"),
+    ],
+)
+def test_a_full_disk_in_other_words(error: Exception) -> None:
+    assert "The disk that holds /output is full" in str(explain(error, ROOT))
+
+
+def test_a_full_disk_behind_a_later_error() -> None:
+    outer = _behind(OSError(errno.ENOSPC, "No space left on device"), RuntimeError("ML Metadata failed"))
+    assert "is full" in str(explain(outer, ROOT))
+
+
+def test_a_disk_that_cannot_be_written() -> None:
+    read_only = OSError(errno.EROFS, "Read-only file system", "/output/runs")
+    assert str(explain(read_only, ROOT)) == (
+        "/output/runs cannot be written (read-only): make it writable, or use another folder "
+        "(--set output_root=DIR)."
+    )
+    forbidden = PermissionError(errno.EACCES, "Permission denied", "/output/runs")
+    assert "cannot be written (no permission)" in str(explain(forbidden, ROOT))
+
+
+def test_a_picture_that_may_not_be_read_is_not_blamed_on_the_output() -> None:
+    forbidden = PermissionError(errno.EACCES, "Permission denied", "/pictures/cat.jpg")
+    assert str(explain(forbidden, ROOT)).startswith("PermissionError: [Errno 13] Permission denied")
+
+
+def test_other_trouble_with_the_output_folder_names_it() -> None:
+    error = disk_error(NotADirectoryError(errno.ENOTDIR, "Not a directory", "/output/x"), ROOT)
+    assert isinstance(error, PipelineError)
+    assert str(error) == "/output cannot be written: Not a directory."

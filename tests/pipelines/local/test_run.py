@@ -1,0 +1,204 @@
+"""A local run as a whole: parent, child, signals, files. Each imports TFX anew, so a few runs show much."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from components.errors import PipelineError
+from pipelines.local import run as local_run
+from pipelines.runs import past
+from pipelines.settings import load
+
+_PARENT = """
+import sys
+from components.errors import PipelineError
+from pipelines.local.run import run
+from pipelines.settings import load
+try:
+    sys.exit(run(load(overrides=sys.argv[1:]), "tiny", pipeline="tiny_pipeline:build"))
+except PipelineError as error:
+    print(error, file=sys.stderr)
+    sys.exit(error.exit_status)
+"""
+WAIT = 180.0  # seconds; TFX takes 10 to 20 to import on an idle machine
+
+Start = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """`start(fault, *overrides)`: the tiny pipeline in a process of its own."""
+    started = []
+
+    def begin(fault: str = "", *overrides: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-c", _PARENT, f"output_root={tmp_path / 'output'}", *overrides],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "TINY_FAULT": fault, "PYTHONPATH": str(Path(__file__).parent)},
+        )
+        started.append(process)
+        return process
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def _until(process: subprocess.Popen[str], text: str) -> None:
+    """Reads the process's output up to a line with this text."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if text in line:
+            return
+    pytest.fail(f"the run ended before it said {text!r}: {process.communicate()}")
+
+
+def _alive(needle: str) -> list[str]:
+    """Returns the processes, zombies aside, whose command line or environment holds the needle."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        try:
+            words = (folder / "cmdline").read_bytes() + (folder / "environ").read_bytes()
+        except OSError:
+            continue
+        if folder.name.isdecimal() and int(folder.name) != os.getpid() and needle.encode() in words:
+            found.append(words.split(b"\0")[0].decode())
+    return found
+
+
+def _gone(needle: str, seconds: float = 5.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while _alive(needle):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+@pytest.mark.slow
+def test_a_failure_is_one_sentence_and_the_rest_is_in_the_log(start: Start, tmp_path: Path) -> None:
+    failed = start("Train:raise")
+    out, err = failed.communicate(timeout=WAIT)
+    assert failed.returncode == 1
+    sentence, details, kept = err.splitlines()
+    assert sentence == "Train failed: ValueError: the cat sat"
+    assert kept == "Finished steps are kept: the same command goes on where this one stopped."
+    log = Path(details.removeprefix("The details are in "))
+    assert "on the mat" in log.read_text()
+    assert "Traceback" in log.read_text()
+
+    assert "a warning" not in out + err
+    [run_dir] = (tmp_path / "output" / "runs").iterdir()
+    ingest_log = (run_dir / "logs" / "02-Ingest.log").read_text()
+    assert "a warning from somewhere deep" in ingest_log
+    assert "a warning from C++" in ingest_log
+    assert sorted(file.name for file in run_dir.iterdir()) == ["logs", "settings.yaml", "summary.json"]
+    summary = json.loads((run_dir / "summary.json").read_text())
+    assert (summary["state"], summary["exit_status"]) == ("failed", 1)
+    assert summary["message"] == sentence
+    assert summary["steps"]["Train"]["state"] == "failed"
+    assert summary["steps"]["Judge"] == {"state": "waiting", "seconds": None}
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_all_of_it_and_a_second_run_has_to_wait(start: Start, tmp_path: Path) -> None:
+    root = tmp_path / "output"
+    hanging = start("Train:hang")
+    _until(hanging, "Train: running")
+    while "sleep" not in _alive("TINY_FAULT=Train:hang"):  # a child of the child
+        time.sleep(0.1)
+
+    second = start()
+    _, refusal = second.communicate(timeout=WAIT)
+    [run_dir] = (root / "runs").iterdir()
+    assert second.returncode == 1
+    assert refusal.startswith(f"Process {hanging.pid} (run {run_dir.name}) is at work in {root}: wait until")
+    assert [run.state for run in past(root, root / "metadata.sqlite")] == ["running"]
+
+    hanging.send_signal(signal.SIGINT)
+    out, err = hanging.communicate(timeout=local_run.GRACE + 5)
+    assert hanging.returncode == 130
+    assert "Train: stopped" in out
+    assert err == "Interrupted. Finished steps are kept: the same command goes on from there.\n"
+    assert _gone("TINY_FAULT=Train:hang")
+    assert [run.state for run in past(root, root / "metadata.sqlite")] == ["interrupted"]
+    assert json.loads((run_dir / "summary.json").read_text())["state"] == "interrupted"
+
+
+@pytest.mark.slow
+def test_kill_9_of_the_parent_takes_the_child_along_and_the_next_run_goes_on(
+    start: Start, tmp_path: Path
+) -> None:
+    root = tmp_path / "output"
+    killed = start("Train:hang")
+    _until(killed, "Train: running")
+    time.sleep(1)
+    killed.kill()
+    assert _gone("TINY_FAULT=Train:hang")
+    assert [run.state for run in past(root, root / "metadata.sqlite")] == ["interrupted"]
+
+    resumed = start()
+    out, err = resumed.communicate(timeout=WAIT)
+    assert (resumed.returncode, err) == (0, "")
+    assert "Ingest: cached" in out
+    assert "Train: done" in out
+    assert "Blessed and pushed as version " in out
+    assert [run.state for run in past(root, root / "metadata.sqlite")] == ["done", "interrupted"]
+
+
+@pytest.mark.slow
+def test_kill_9_of_the_child_is_told(start: Start, tmp_path: Path) -> None:
+    run = start("Train:kill")
+    out, err = run.communicate(timeout=WAIT)
+    assert run.returncode == 1
+    assert "Train: running" in out
+    assert err.startswith("The process that runs the steps was killed by SIGKILL during Train. If memory")
+    assert "03-Train.log" in err
+    assert "Finished steps are kept" in err
+    assert [run.state for run in past(tmp_path / "output", tmp_path / "output/metadata.sqlite")] == [
+        "interrupted"
+    ]
+
+
+@pytest.mark.slow
+def test_a_name_that_is_no_step_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    settings = load(overrides=[f"output_root={tmp_path / 'output'}"])
+    assert local_run.run(settings, "tiny", from_step="Trian", pipeline="tiny_pipeline:build") == 2
+    assert capsys.readouterr().err == "There is no step 'Trian' in the pipeline. Did you mean 'Train'?\n"
+    assert list(settings.runs_dir.iterdir()) == []
+
+
+def test_a_disk_without_room_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_run, "MIN_FREE_BYTES", 10**18)
+    with pytest.raises(PipelineError, match=r"Only .* GB are free on the disk that holds .*catsdogs clean"):
+        local_run.check_disk(tmp_path)
+
+
+def test_a_folder_that_cannot_be_made_or_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(PipelineError, match=r"/file/output cannot be written: Not a directory\."):
+        local_run.check_disk(tmp_path / "file" / "output")
+    with pytest.raises(PipelineError, match=r"/proc/output cannot be written"):
+        local_run.check_disk(Path("/proc/output"))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+def test_a_read_only_folder_is_named(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(PipelineError, match=r"cannot be written \(no permission\)"):
+        local_run.check_disk(tmp_path)

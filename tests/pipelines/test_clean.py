@@ -1,0 +1,98 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines import clean, runs
+from pipelines.local.events import State
+from pipelines.settings import Settings
+
+DONE, CACHED = State.DONE, State.CACHED
+
+
+def _clean(settings: Settings, keep: int) -> clean.Plan:
+    store = runs.open_store(settings.metadata_path, writable=True)
+    plan = clean.plan(store, settings.artifacts_dir, settings.runs_dir, keep)
+    clean.carry_out(plan, store)
+    return plan
+
+
+def _files(folder: Path) -> set[str]:
+    return {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()}
+
+
+def test_without_a_store_scrap_goes_all_the_same(tmp_path: Path) -> None:
+    scrap = tmp_path / "artifacts" / "Trainer" / "model" / "7"
+    scrap.mkdir(parents=True)
+    (scrap / "half").write_bytes(b"x" * 1000)
+    plan = clean.plan(None, tmp_path / "artifacts", tmp_path / "runs", keep=1)
+    assert (plan.folders, plan.size, plan.runs) == ([scrap], 1000, [])
+    clean.carry_out(plan, None)
+    assert not scrap.exists()
+
+
+def test_an_empty_output_root_has_nothing_to_clean(tmp_path: Path) -> None:
+    plan = clean.plan(None, tmp_path / "artifacts", tmp_path / "runs", keep=1)
+    assert (plan.folders, plan.size, plan.runs, plan.artifacts) == ([], 0, [], [])
+
+
+@pytest.mark.slow
+def test_old_runs_go_and_the_last_ones_stay(tiny: Any) -> None:
+    old, middle, new = (tiny(f"training.seed={seed}") for seed in range(3))
+    root = new.settings.output_root
+    served = _files(root / "serving_model")
+    plan = _clean(new.settings, keep=2)
+    assert plan.runs == [old.run_id]
+    assert plan.size > 0
+    assert {path.name for path in new.settings.runs_dir.iterdir()} == {middle.run_id, new.run_id}
+    assert _files(root / "serving_model") == served
+    assert not list(new.settings.artifacts_dir.rglob(".system"))
+    listed = runs.past(root, new.settings.metadata_path)
+    assert [run.run_id for run in listed] == [new.run_id, middle.run_id]
+
+    # what the kept runs rest on is all there, and what went is not taken for there
+    assert set(tiny("training.seed=2").states.values()) == {CACHED}
+    assert set(tiny("training.seed=1").states.values()) == {CACHED}
+    assert tiny("training.seed=0").states == {"Ingest": CACHED, "Train": DONE, "Judge": DONE, "Push": DONE}
+
+
+@pytest.mark.slow
+def test_what_was_blessed_last_stays_whatever_its_age(tiny: Any) -> None:
+    blessed = tiny()
+    for seed in (1, 2):
+        tiny(f"training.seed={seed}", "evaluation.min_accuracy=0.95")
+    before = _files(blessed.settings.artifacts_dir / "Train")
+    _clean(blessed.settings, keep=1)
+    after = _files(blessed.settings.artifacts_dir / "Train")
+    assert before > after
+    store = runs.open_store(blessed.settings.metadata_path)
+    assert store is not None
+    model = runs.outputs(store, blessed.run_id)["Model"].artifact
+    assert (Path(model.uri) / "model").is_file()
+    assert tiny(to_step="Judge").states["Judge"] is CACHED
+
+
+@pytest.mark.slow
+def test_leftovers_go_and_a_second_clean_finds_nothing(tiny: Any) -> None:
+    settings = tiny().settings
+    half = settings.artifacts_dir / "Train" / "model" / "999"
+    half.mkdir()
+    (half / "saved_model.pb").write_bytes(b"x")
+    wheels = settings.artifacts_dir / "_wheels"
+    wheels.mkdir()
+    plan = _clean(settings, keep=1)
+    assert {half, wheels} <= set(plan.folders)
+    assert not half.exists()
+    assert not wheels.exists()
+    again = _clean(settings, keep=1)
+    assert (again.folders, again.runs, again.artifacts) == ([], [], [])
+
+
+@pytest.mark.slow
+def test_each_pipeline_keeps_its_own(tiny: Any) -> None:
+    other = tiny("pipeline_name=muffins")
+    mine = tiny()
+    plan = _clean(mine.settings, keep=1)
+    assert plan.runs == []
+    assert set(tiny("pipeline_name=muffins").states.values()) == {CACHED}
+    assert other.run_id in {run.run_id for run in runs.past(tiny.root, mine.settings.metadata_path)}

@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipelines import cli
+from pipelines.local import lock
+
+Command = Callable[..., tuple[int, str, str]]
+_UNASKED = "clean asks before it removes anything; where nobody can answer, add --yes.\n"
+
+
+@pytest.fixture
+def catsdogs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """`catsdogs(*arguments)`: exit status, stdout, stderr of the command, run in this process."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", ["catsdogs", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return (int(ended.value.code or 0), *capsys.readouterr())
+
+    return call
+
+
+def test_help_names_every_command_and_imports_nothing_heavy() -> None:
+    script = """
+import sys
+from pipelines.cli import main
+sys.argv = ["catsdogs", "--help"]
+try:
+    main()
+finally:
+    heavy = {"tensorflow", "tfx", "apache_beam", "ml_metadata", "numpy", "pydantic"} & set(sys.modules)
+    print("heavy:", sorted(heavy))
+"""
+    shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert {"run", "runs", "clean"} <= set(re.findall(r"\w+", shown))
+    assert "heavy: []" in shown
+
+
+def test_help_takes_less_than_a_second_of_work() -> None:
+    before = os.times()
+    subprocess.run([sys.executable, "-m", "pipelines.cli", "--help"], capture_output=True, check=True)
+    after = os.times()
+    worked = after.children_user + after.children_system - before.children_user - before.children_system
+    assert worked < 1
+
+
+def test_the_installed_command_is_this_one() -> None:
+    command = Path(sys.executable).with_name("catsdogs")
+    shown = subprocess.run([command, "run", "--help"], capture_output=True, text=True, check=True).stdout
+    for option in ("--config", "--images", "--set", "--from", "--to"):
+        assert option in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["run", "--config", "quikstart"], "There is no configuration or file 'quikstart'. Did you mean"),
+        (
+            ["run", "--set", "training.bacth_size=3"],
+            "There is no setting 'training.bacth_size'. Did you mean",
+        ),
+        (["run", "--set", "data.source=folder"], "data: source is 'folder' and folder is not set"),
+        (["run", "--images", "/no/such/folder"], "/no/such/folder"),
+        (["runs", "--set", "training.seed"], "must be KEY=VALUE"),
+        (["clean", "--set", "zzz=1"], "There is no setting 'zzz'."),
+    ],
+)
+def test_bad_settings_end_with_2_and_one_sentence(
+    catsdogs: Command, arguments: list[str], sentence: str
+) -> None:
+    status, out, err = catsdogs(*arguments)
+    assert (status, out) == (2, "")
+    assert sentence in err
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("arguments", [["run", "--confg", "full"], ["rnu"], ["clean", "--keep", "0"]])
+def test_bad_usage_ends_with_2(catsdogs: Command, arguments: list[str]) -> None:
+    status, _, err = catsdogs(*arguments)
+    assert status == 2
+    assert "Traceback" not in err
+    assert "Usage" in err
+
+
+def test_pictures_of_one_class_are_refused_before_anything_starts(
+    catsdogs: Command, folder_of: Callable[[dict[str, int]], Path], tmp_path: Path
+) -> None:
+    pictures = folder_of({"cats": 3})
+    status, _, err = catsdogs("run", "--images", pictures, "--set", f"output_root={tmp_path / 'output'}")
+    assert status == 2
+    assert "dog" in err
+    assert len(err.splitlines()) == 1
+    assert not (tmp_path / "output").exists()
+
+
+def test_an_output_root_that_cannot_be_written_ends_with_1(catsdogs: Command, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    status, _, err = catsdogs("run", "--set", f"output_root={tmp_path / 'file' / 'output'}")
+    assert status == 1
+    assert err == f"{tmp_path}/file/output cannot be written: Not a directory.\n"
+
+
+def test_what_nobody_expected_is_a_sentence_and_a_file(
+    catsdogs: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    (tmp_path / "output").mkdir()
+    (tmp_path / "output" / "metadata.sqlite").write_text("not a database at all " * 100)
+    status, _, err = catsdogs("runs", "--set", f"output_root={tmp_path / 'output'}")
+    assert status == 1
+    assert len(err.splitlines()) == 1
+    [details] = re.findall(r"The details are in (\S+)", err)
+    assert "Traceback" in Path(details).read_text()
+
+
+def test_no_runs_yet(catsdogs: Command, tmp_path: Path) -> None:
+    status, out, _ = catsdogs("runs", "--set", f"output_root={tmp_path}")
+    assert (status, out) == (0, f"No runs in {tmp_path} yet: catsdogs run makes the first.\n")
+    assert catsdogs("runs", "--json", "--set", f"output_root={tmp_path}")[1] == "[]\n"
+
+
+def test_clean_asks_shows_and_frees(
+    catsdogs: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = f"output_root={tmp_path}"
+    assert catsdogs("clean", "--set", root)[:2] == (0, "There is nothing to clean.\n")
+    assert "does not exist" in catsdogs("clean", "--set", f"output_root={tmp_path}/none")[1]
+
+    scrap = tmp_path / "artifacts" / "Trainer" / "model" / "7"
+    scrap.mkdir(parents=True)
+    (scrap / "half").write_bytes(b"x" * 3_000_000)
+    status, out, _ = catsdogs("clean", "--dry-run", "--set", root)
+    assert (status, out) == (0, f"0 old runs and 1 folders, 3.0 MB:\n  {scrap}\n")
+    assert scrap.exists()
+
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: False, raising=False)
+    status, _, err = catsdogs("clean", "--set", root)
+    assert (status, err) == (
+        2,
+        "clean asks before it removes anything; where nobody can answer, add --yes.\n",
+    )
+    assert scrap.exists()
+
+    status, out, _ = catsdogs("clean", "--yes", "--set", root)
+    assert (status, out.splitlines()[-1]) == (0, "Freed 3.0 MB.")
+    assert not scrap.exists()
+
+
+def test_clean_waits_for_no_run(catsdogs: Command, tmp_path: Path) -> None:
+    with lock.hold(tmp_path, "run 2026-11-22T05-10-33"):
+        start = time.monotonic()
+        status, _, err = catsdogs("clean", "--yes", "--set", f"output_root={tmp_path}")
+    assert status == 1
+    assert "(run 2026-11-22T05-10-33) is at work in" in err
+    assert time.monotonic() - start < 5
