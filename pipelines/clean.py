@@ -70,7 +70,16 @@ def plan(store: ml_metadata.MetadataStore | None, artifacts_dir: Path, runs_dir:
 
 
 def carry_out(planned: Plan, store: ml_metadata.MetadataStore | None) -> None:
-    """Removes what `plan` found; the records first, so that no run takes for whole what is half gone."""
+    """Removes what `plan` found.
+
+    What no record speaks of goes first, because ML Metadata cannot be written on a full disk; then the
+    records, so that no run takes for whole what is half gone; then the artifacts.
+    """
+    uris = {Path(artifact.uri) for artifact in planned.artifacts}
+    holding = [folder for folder in planned.folders if any(uri.is_relative_to(folder) for uri in uris)]
+    for folder in planned.folders:
+        if folder not in holding:
+            shutil.rmtree(folder)
     if store:
         for artifact in planned.artifacts:
             artifact.state = metadata_store_pb2.Artifact.DELETED
@@ -78,7 +87,7 @@ def carry_out(planned: Plan, store: ml_metadata.MetadataStore | None) -> None:
             store.put_artifacts(planned.artifacts)
         for run_id in planned.runs:
             runs.note_cleaned(store, run_id)
-    for folder in planned.folders:
+    for folder in holding:
         shutil.rmtree(folder)
 
 

@@ -126,6 +126,7 @@ def clean(
     """Remove old runs and what only they use; never what is served, blessed last or accepted last."""
     from pipelines import clean as cleaning
     from pipelines.local import lock
+    from pipelines.local.failure import disk_error
     from pipelines.local.wording import size
     from pipelines.runs import open_store
 
@@ -139,7 +140,7 @@ def clean(
         if not plan.folders and not plan.runs:
             typer.echo("There is nothing to clean.")
             return
-        typer.echo(f"{len(plan.runs)} old runs and {len(plan.folders)} folders, {size(plan.size)}:")
+        typer.echo(f"Old runs: {len(plan.runs)}; folders: {len(plan.folders)}, {size(plan.size)}:")
         for folder in plan.folders:
             typer.echo(f"  {folder}")
         if dry_run:
@@ -147,7 +148,10 @@ def clean(
         if not yes and not sys.stdin.isatty():
             _end("clean asks before it removes anything; where nobody can answer, add --yes.", 2)
         if yes or typer.confirm("Remove them?"):
-            cleaning.carry_out(plan, store)
+            try:
+                cleaning.carry_out(plan, store)
+            except OSError as error:
+                raise disk_error(error, settings.output_root) from error
             typer.echo(f"Freed {size(plan.size)}.")
 
 

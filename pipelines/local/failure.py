@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,7 @@ _IN_TRACEBACK = re.compile(rf"^(?:components\.errors\.)({'|'.join(_KINDS)}): (.+
 _BEAM_SUFFIX = re.compile(r" \[while running '.*?'\]", re.DOTALL)
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_LONGEST = 300  # characters; TensorFlow's first lines can fill a screen
 _FORBIDDEN = (errno.EACCES, errno.EPERM)
 _FULL_TEXTS = ("No space left on device", "Disk quota exceeded", "database or disk is full")
 _CLOSED_TEXTS = ("Read-only file system", "attempt to write a readonly database")
@@ -49,7 +51,7 @@ def explain(error: BaseException, output_root: Path) -> PipelineError:
             return about_disk
     lines = str(error).strip().splitlines()
     text = _BEAM_SUFFIX.sub("", lines[0]) if lines else "no message"
-    return PipelineError(f"{type(error).__name__}: {text}")
+    return PipelineError(f"{type(error).__name__}: {textwrap.shorten(text, _LONGEST, placeholder=' …')}")
 
 
 def disk_error(error: OSError, folder: Path) -> PipelineError:
@@ -70,13 +72,14 @@ def _disk(error: BaseException, folder: Path) -> PipelineError | None:
             f"The disk that holds {folder} is full: free some space (catsdogs clean removes old runs), "
             "or use another disk (--set output_root=DIR)."
         )
-    named = getattr(error, "filename", None) or folder
-    forbidden = number in _FORBIDDEN and Path(str(named)).is_relative_to(folder)
+    named = Path(str(getattr(error, "filename", None) or folder))
+    ours = named.is_relative_to(folder)
+    forbidden = number in _FORBIDDEN and ours
     if forbidden or number == errno.EROFS or any(part in text for part in _CLOSED_TEXTS):
         why = "no permission" if forbidden else "read-only"
+        cure = ", or use another folder (--set output_root=DIR)" if ours else ""
         return PipelineError(
-            f"{named} cannot be written ({why}): make it writable, "
-            "or use another folder (--set output_root=DIR)."
+            f"{folder if ours else named} cannot be written ({why}): make it writable{cure}."
         )
     return None
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from components.errors import PipelineError
+from pipelines.local.failure import disk_error
 
 NAME = ".lock"
 _PATIENCE = 1.0  # seconds; covers another command's look at the lock, and a killed run's last moments
@@ -27,9 +28,12 @@ def hold(output_root: Path, purpose: str) -> Iterator[int]:
         The lock's file descriptor: a child process that inherits it holds the lock too.
 
     Raises:
-        PipelineError: Another process holds it.
+        PipelineError: Another process holds it, or the folder cannot be written.
     """
-    fd = os.open(output_root / NAME, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fd = os.open(output_root / NAME, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise disk_error(error, output_root) from error
     try:
         deadline = time.monotonic() + _PATIENCE
         while not _try(fd, fcntl.LOCK_EX):

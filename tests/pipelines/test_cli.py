@@ -142,7 +142,7 @@ def test_clean_asks_shows_and_frees(
     scrap.mkdir(parents=True)
     (scrap / "half").write_bytes(b"x" * 3_000_000)
     status, out, _ = catsdogs("clean", "--dry-run", "--set", root)
-    assert (status, out) == (0, f"0 old runs and 1 folders, 3.0 MB:\n  {scrap}\n")
+    assert (status, out) == (0, f"Old runs: 0; folders: 1, 3.0 MB:\n  {scrap}\n")
     assert scrap.exists()
 
     monkeypatch.setattr(sys.stdin, "isatty", lambda: False, raising=False)

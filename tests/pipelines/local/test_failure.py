@@ -51,6 +51,9 @@ def test_anything_else_is_named_by_type_and_first_line() -> None:
     assert (str(found), found.exit_status) == ("ValueError: the cat sat", 1)
     assert not is_expected(ValueError("x"))
     assert str(explain(KeyError(), ROOT)) == "KeyError: no message"
+    long = str(explain(ValueError("many words " * 100), ROOT))
+    assert 250 < len(long) < 330
+    assert long.endswith(" …")
 
 
 def test_a_full_disk_real_one() -> None:
@@ -81,9 +84,11 @@ def test_a_full_disk_behind_a_later_error() -> None:
 def test_a_disk_that_cannot_be_written() -> None:
     read_only = OSError(errno.EROFS, "Read-only file system", "/output/runs")
     assert str(explain(read_only, ROOT)) == (
-        "/output/runs cannot be written (read-only): make it writable, or use another folder "
+        "/output cannot be written (read-only): make it writable, or use another folder "
         "(--set output_root=DIR)."
     )
+    elsewhere = OSError(errno.EROFS, "Read-only file system", "/data/tfds")
+    assert str(explain(elsewhere, ROOT)) == "/data/tfds cannot be written (read-only): make it writable."
     forbidden = PermissionError(errno.EACCES, "Permission denied", "/output/runs")
     assert "cannot be written (no permission)" in str(explain(forbidden, ROOT))
 

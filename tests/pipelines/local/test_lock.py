@@ -73,6 +73,14 @@ def test_a_child_that_inherits_the_lock_keeps_it(tmp_path: Path) -> None:
     assert lock.holder(tmp_path) is None
 
 
+def test_a_folder_that_is_not_there_cannot_be_held(tmp_path: Path) -> None:
+    with (
+        pytest.raises(PipelineError, match="/missing cannot be written"),
+        lock.hold(tmp_path / "missing", "x"),
+    ):
+        pass
+
+
 def test_nobody_holds_what_has_never_been_locked(tmp_path: Path) -> None:
     assert lock.holder(tmp_path) is None
     assert lock.holder(tmp_path / "missing") is None
