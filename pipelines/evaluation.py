@@ -45,7 +45,7 @@ def eval_config(settings: Settings) -> tfma.EvalConfig:
                     tfma.MetricConfig(
                         class_name=GATED_METRIC,
                         per_slice_thresholds=[  # a plain `threshold` would judge every slice
-                            tfma.PerSliceMetricThreshold(slicing_specs=[whole], threshold=accuracy)
+                            {"slicing_specs": [whole], "threshold": accuracy}
                         ],
                     ),
                     tfma.MetricConfig(class_name="AUC"),

@@ -13,7 +13,7 @@ from components import fingerprint
 from components.approved_baseline.strategy import NewestApproved
 from components.artifacts import DataVerdict
 from components.curated_schema.component import CuratedSchema
-from components.data_gate.component import STATISTICS_ID, DataGate
+from components.data_gate.component import SOURCE, STATISTICS_ID, DataGate
 from components.data_gate.statistics_options import counted_features
 from components.image_example_gen.component import ImageExampleGen
 from components.image_transform.component import ImageTransform
@@ -42,7 +42,7 @@ def build(settings: Settings) -> tfx.dsl.Pipeline:
     validator = ExampleValidator(statistics, schema)
     accepted_data = tfx.dsl.Resolver(
         strategy_class=NewestApproved,
-        config={"subject_id_property": STATISTICS_ID},
+        config={"subject_id_property": STATISTICS_ID, "where": {SOURCE: data.source_name}},
         candidate=statistics,
         subject=tfx.dsl.Channel(type=ExampleStatistics),
         approval=tfx.dsl.Channel(type=DataVerdict),
@@ -51,6 +51,7 @@ def build(settings: Settings) -> tfx.dsl.Pipeline:
         statistics,
         schema,
         validator.outputs["anomalies"],
+        data.source_name,
         baseline_statistics=accepted_data.outputs["subject"],
     )
 

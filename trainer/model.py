@@ -1,4 +1,4 @@
-"""The network: normalisation, a pretrained backbone, one sigmoid; and for training augmentation before them."""
+"""The network: normalisation, a pretrained backbone, one sigmoid; for training, augmentation before them."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ earlier one, that is the cached artifact under judgement, which then is compared
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import ml_metadata as mlmd
 from ml_metadata.proto import metadata_store_pb2
@@ -34,10 +34,12 @@ class NewestApproved(resolver.ResolverStrategy):
     Args:
         subject_id_property: Custom property of the approval that holds the subject's id: `current_model_id`
             of a ModelBlessing, `statistics_id` of a DataVerdict.
+        where: Custom properties, with their values, that an approval must have to count.
     """
 
-    def __init__(self, subject_id_property: str) -> None:
+    def __init__(self, subject_id_property: str, where: Mapping[str, str] | None = None) -> None:
         self._subject_id_property = subject_id_property
+        self._where = where or {}
 
     def resolve_artifacts(self, store: mlmd.MetadataStore, input_dict: ArtifactLists) -> ArtifactLists:
         """Returns at most one subject with its approval, and the candidate as it came."""
@@ -45,7 +47,8 @@ class NewestApproved(resolver.ResolverStrategy):
         subjects = {artifact.id: artifact for artifact in input_dict["subject"]}
         for artifact in candidate:
             subjects.pop(artifact.id, None)
-        for approval in _last_given_first(store, input_dict["approval"]):
+        approvals = [artifact for artifact in input_dict["approval"] if self._counts(artifact)]
+        for approval in _last_given_first(store, approvals):
             subject = subjects.get(approval.get_int_custom_property(self._subject_id_property))
             if subject is None:
                 continue
@@ -59,11 +62,14 @@ class NewestApproved(resolver.ResolverStrategy):
             )
         return {"candidate": candidate, "subject": [], "approval": []}
 
+    def _counts(self, approval: types.Artifact) -> bool:
+        return approval.get_int_custom_property(BLESSED) == 1 and all(
+            approval.get_string_custom_property(name) == value for name, value in self._where.items()
+        )
+
 
 def _last_given_first(store: mlmd.MetadataStore, approvals: Iterable[types.Artifact]) -> list[types.Artifact]:
-    given = {
-        approval.id: approval for approval in approvals if approval.get_int_custom_property(BLESSED) == 1
-    }
+    given = {artifact.id: artifact for artifact in approvals}
     if not given:
         return []
     # A cached step outputs its old artifact once more; what a Resolver hands on is no output of its own.

@@ -24,6 +24,7 @@ from components.errors import DataRejected
 from trainer import features
 
 STATISTICS_ID = "statistics_id"
+SOURCE = "source"
 
 # Drift is judged here alone: chance moves the shares of the small splits too much.
 DRIFT_SPLIT = "train"
@@ -94,6 +95,7 @@ class DataGateSpec(component_spec.ComponentSpec):
     """Parameters and channels of `DataGate`."""
 
     PARAMETERS: ClassVar[dict[str, Any]] = {
+        "source": component_spec.ExecutionParameter(type=str),
         "code_fingerprint": component_spec.ExecutionParameter(type=str),
     }
     INPUTS: ClassVar[dict[str, Any]] = {
@@ -153,6 +155,7 @@ class Executor(base_executor.BaseExecutor):
             file.write(json.dumps(verdict, indent=2) + "\n")
         output.set_int_custom_property("blessed", 1)
         output.set_int_custom_property(STATISTICS_ID, artifact.id)
+        output.set_string_custom_property(SOURCE, exec_properties["source"])
 
 
 class DataGate(base_component.BaseComponent):
@@ -165,6 +168,7 @@ class DataGate(base_component.BaseComponent):
         statistics: Channel of the ExampleStatistics of this run.
         schema: Channel of the Schema they were compared with.
         anomalies: Channel of ExampleValidator's ExampleAnomalies.
+        source: What the data come from; later data of the same source are compared with these.
         baseline_statistics: Channel of the last accepted ExampleStatistics; may be empty.
     """
 
@@ -176,6 +180,7 @@ class DataGate(base_component.BaseComponent):
         statistics: types.BaseChannel,
         schema: types.BaseChannel,
         anomalies: types.BaseChannel,
+        source: str,
         baseline_statistics: types.BaseChannel | None = None,
     ) -> None:
         super().__init__(
@@ -184,6 +189,7 @@ class DataGate(base_component.BaseComponent):
                 schema=schema,
                 anomalies=anomalies,
                 baseline_statistics=baseline_statistics,
+                source=source,
                 code_fingerprint=fingerprint.of_code(
                     "components.data_gate", "components.curated_schema", "trainer.features"
                 ),

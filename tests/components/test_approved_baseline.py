@@ -136,6 +136,17 @@ def test_deleted_files_are_passed_over_and_logged(past: Past, caplog: pytest.Log
     assert past.resolve(candidate) == []
 
 
+def test_only_approvals_with_the_wanted_properties_count(past: Past) -> None:
+    model, candidate = past.train(), past.train()
+    blessing = past.judge(model)
+    wanted = {"candidate": [candidate], "subject": past.models, "approval": past.blessings}
+    strategy = NewestApproved(MODEL_ID, where={"source": "sample"})
+
+    assert strategy.resolve_artifacts(past.store, dict(wanted))["subject"] == []
+    blessing.set_string_custom_property("source", "sample")
+    assert strategy.resolve_artifacts(past.store, dict(wanted))["subject"] == [model]
+
+
 def test_the_strategy_is_found_by_the_name_in_the_compiled_pipeline() -> None:
     name = name_utils.get_full_name(NewestApproved)
     assert name == "components.approved_baseline.strategy.NewestApproved"

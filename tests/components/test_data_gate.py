@@ -279,7 +279,7 @@ class Runs:
             write(values, folder / split / "examples")
         return folder
 
-    def run(self, source: Path, max_class_shift: float = 0.1) -> None:
+    def run(self, source: Path, max_class_shift: float = 0.1, origin: str = "sample") -> None:
         splits = [
             tfx.proto.Input.Split(name=folder.name, pattern=f"{folder.name}/*")
             for folder in sorted(source.iterdir())
@@ -296,7 +296,7 @@ class Runs:
         )
         last = tfx.dsl.Resolver(
             strategy_class=NewestApproved,
-            config={"subject_id_property": component.STATISTICS_ID},
+            config={"subject_id_property": component.STATISTICS_ID, "where": {component.SOURCE: origin}},
             candidate=statistics_gen.outputs["statistics"],
             subject=tfx.dsl.Channel(type=standard_artifacts.ExampleStatistics),
             approval=tfx.dsl.Channel(type=DataVerdict),
@@ -305,6 +305,7 @@ class Runs:
             statistics=statistics_gen.outputs["statistics"],
             schema=schema.outputs["schema"],
             anomalies=validator.outputs["anomalies"],
+            source=origin,
             baseline_statistics=last.outputs["subject"],
         )
         tfx.orchestration.LocalDagRunner().run(
@@ -377,6 +378,8 @@ def test_each_run_is_compared_with_the_last_accepted_other_one(runs: Runs) -> No
     assert runs.states()["DataGate"] == "FAILED"
     with pytest.raises(DataRejected, match=r"data\.max_class_shift=0\.31"):
         runs.run(shifted)  # rejected data do not become the baseline, nor does the failure wear off
+    runs.run(shifted, origin="elsewhere")  # of data from elsewhere nothing has been accepted yet
+    assert runs.verdict()["compared_with"] is None
     runs.run(shifted, max_class_shift=0.31)
     assert runs.verdict()["compared_with"]["pictures"] == 80
 
