@@ -28,6 +28,7 @@ from pipelines.local.events import Event, Failed, State, decode
 from pipelines.local.failure import disk_error
 from pipelines.local.report import kept, print_failure, print_outcome
 from pipelines.local.summary import INTERRUPTED, Summary
+from pipelines.local.task import check_classes
 from pipelines.local.wording import size
 from pipelines.settings import Settings
 
@@ -69,6 +70,7 @@ def run(
     started = time.monotonic()
     out, err = Console(), Console(stderr=True)
     check_disk(settings.output_root)
+    check_classes(settings)
     run_id = datetime.now().strftime("%Y-%m-%dT%H-%M-%S")
     run_dir = settings.runs_dir / run_id
     board = Board()
