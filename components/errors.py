@@ -1,4 +1,4 @@
-"""Errors whose message is written for the user: one sentence with the value, what was expected, and the cure."""
+"""Errors whose message is written for the user: one sentence with the value, what was expected, the cure."""
 
 
 class PipelineError(Exception):

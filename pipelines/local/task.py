@@ -29,8 +29,8 @@ def check_classes(settings: Settings) -> None:
         if before != now:
             raise InputError(
                 f"The pipeline {settings.pipeline_name!r} in {settings.output_root} serves a model for "
-                f"{' and '.join(before)}, and data.class_names is now [{', '.join(now)}]: give the new one a "
-                f"name of its own (--set pipeline_name={'-'.join(now).lower().replace('_', '-')}), or another "
-                "--set output_root=DIR."
+                f"{' and '.join(before)}, and data.class_names is now [{', '.join(now)}]: give the new one "
+                f"a name of its own (--set pipeline_name={'-'.join(now).lower().replace('_', '-')}), or "
+                "another --set output_root=DIR."
             )
         return

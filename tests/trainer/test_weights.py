@@ -31,6 +31,27 @@ def test_a_missing_package_is_said_with_the_cure(monkeypatch: pytest.MonkeyPatch
         weights.pretrained("MobileNetV2", 64, "packaged")
 
 
+@pytest.mark.parametrize(
+    ("backbone", "named", "message"),
+    [
+        ("MobilNetV2", "packaged", "no backbone 'MobilNetV2'.*Did you mean 'MobileNetV2'"),
+        ("MobilNetV2", "imagenet", "no backbone 'MobilNetV2'"),
+        ("ResNet50V2", "packaged", "packaged weights are MobileNetV2's"),
+        ("MobileNetV2", "nowhere.h5", "'nowhere.h5', which is no file"),
+    ],
+)
+def test_what_can_be_checked_before_training_is(backbone: str, named: str, message: str) -> None:
+    with pytest.raises((weights.WeightsError, backbones.BackboneError), match=message):
+        weights.check(backbone, named)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "named"), [("MobileNetV2", "packaged"), ("ResNet50V2", "imagenet"), ("VGG16", "random")]
+)
+def test_what_fits_passes_the_check(backbone: str, named: str) -> None:
+    weights.check(backbone, named)
+
+
 def test_random_weights_differ_from_the_packaged_ones() -> None:
     network = weights.pretrained("MobileNetV2", 64, "random")
     assert np.allclose(network.get_layer("Conv_1_bn").get_weights()[3], 1)
