@@ -1,0 +1,169 @@
+"""Drives the `catsdogs` command as a user does, in a process of its own, and reads what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ml_metadata.proto.metadata_store_pb2 import Artifact
+
+from pipelines.runs import open_store
+
+LOOKUPS = {"AcceptedData", "BlessedModel"}  # they look anew in every run, and so are never cached
+BEFORE_TRANSFORM = {"CuratedSchema", "ImageExampleGen", "StatisticsGen", "ExampleValidator", "DataGate"}
+TRAINING = {"Transform", "Trainer"}
+JUDGEMENT = {"Evaluator", "Pusher"}
+STEPS = LOOKUPS | BEFORE_TRANSFORM | TRAINING | JUDGEMENT
+
+_PROJECT = Path(__file__).resolve().parents[2]
+_PACKAGES = ("components", "pipelines", "serving", "trainer")
+_COMMAND = Path(sys.executable).with_name("catsdogs")
+_MARK = "CATSDOGS_TEST"
+_TIMEOUT = 900.0  # seconds; many times what a run takes
+
+
+@dataclass(frozen=True)
+class Run:
+    """A command that has ended.
+
+    Attributes:
+        status: Its exit status; negative: the signal that killed it.
+        output: What it wrote to stdout and stderr.
+        folder: The run's folder; None where the command did not get so far.
+        pushed: What then lay in the folder that TensorFlow Serving watches, oldest first.
+    """
+
+    status: int
+    output: str
+    folder: Path | None
+    pushed: list[Path]
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What `summary.json` holds."""
+        assert self.folder is not None, self.output
+        summary: dict[str, Any] = json.loads((self.folder / "summary.json").read_text())
+        return summary
+
+    @property
+    def accuracy(self) -> float:
+        """On `test`, as TFMA measured it."""
+        accuracy: float = self.summary["outcome"]["metrics"]["accuracy"]
+        return accuracy
+
+    def steps(self, state: str) -> set[str]:
+        """The steps that ended in this state."""
+        return {step for step, facts in self.summary["steps"].items() if facts["state"] == state}
+
+    def log(self, step: str) -> str:
+        """The log of a step; empty where the run has not got to it."""
+        assert self.folder is not None, self.output
+        return "".join(path.read_text() for path in (self.folder / "logs").glob(f"*-{step}.log"))
+
+
+class Workshop:
+    """A copy of the project's packages, which a test may edit, and an output root for the command.
+
+    Attributes:
+        code: The copy.
+        output: The output root.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.code = folder / "code"
+        self.output = folder / "output"
+        for part in (*_PACKAGES, "configs"):
+            shutil.copytree(_PROJECT / part, self.code / part, ignore=shutil.ignore_patterns("__pycache__"))
+        self._environment = os.environ | {
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(self.code), os.environ.get("PYTHONPATH")])),
+            _MARK: str(self.output),  # by which `processes` knows what the command has started
+        }
+        for package in _PACKAGES:
+            where = self._python(f"import {package}; print({package}.__file__)")
+            assert where.strip() == str(self.code / package / "__init__.py")
+
+    def run(self, *arguments: str) -> Run:
+        """Runs `catsdogs run` to its end."""
+        return self.run_until(lambda _: False, *arguments)
+
+    def run_until(self, is_enough: Callable[[Run], bool], *arguments: str) -> Run:
+        """Runs `catsdogs run` to its end, or until something has happened: then it is killed (-9)."""
+        earlier = self._run_folders()
+        log = self.output.with_suffix(".txt")
+        with log.open("wb") as file:
+            command = subprocess.Popen(
+                [_COMMAND, "run", "--set", f"output_root={self.output}", *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                cwd=self.output.parent,
+                env=self._environment | {"COLUMNS": "200"},
+            )
+        deadline = time.monotonic() + _TIMEOUT
+        try:
+            while command.poll() is None:
+                assert time.monotonic() < deadline, f"not done after {_TIMEOUT:.0f} s: {log.read_text()}"
+                folder = next(iter(self._run_folders() - earlier), None)
+                if folder and is_enough(Run(0, "", folder, [])):
+                    break
+                time.sleep(0.1)
+        finally:
+            command.kill()
+            status = command.wait()
+        folder = next(iter(self._run_folders() - earlier), None)
+        served = self.output / "serving_model" / "catsdogs"
+        return Run(status, log.read_text(), folder, sorted(served.iterdir()) if served.exists() else [])
+
+    def processes(self) -> list[str]:
+        """Returns the command lines of all live processes that the command has started, directly or not."""
+        mark = f"{_MARK}={self.output}".encode()
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                if mark in (process / "environ").read_bytes().split(b"\0"):
+                    found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+            except OSError:  # another user's, or gone
+                continue
+        return found
+
+    def artifacts(self, run: Run, step: str) -> dict[str, Artifact]:
+        """Returns what a step of a run took in and put out, by the names of its inputs and outputs."""
+        assert run.folder is not None, run.output
+        store = open_store(self.output / "metadata.sqlite")
+        assert store is not None
+        of_run = store.get_context_by_type_and_name("pipeline_run", run.folder.name)
+        of_step = store.get_context_by_type_and_name("node", f"catsdogs.{step}")
+        [execution] = {found.id for found in store.get_executions_by_context(of_run.id)} & {
+            found.id for found in store.get_executions_by_context(of_step.id)
+        }
+        events = store.get_events_by_execution_ids([execution])
+        found = store.get_artifacts_by_id([event.artifact_id for event in events])
+        by_id = {artifact.id: artifact for artifact in found}
+        return {event.path.steps[0].key: by_id[event.artifact_id] for event in events}
+
+    def edit(self, path: str, old: str, new: str) -> None:
+        """Replaces a text, which must be there once, in a file of the copy."""
+        file = self.code / path
+        text = file.read_text()
+        assert text.count(old) == 1
+        file.write_text(text.replace(old, new))
+
+    def _run_folders(self) -> set[Path]:
+        return set((self.output / "runs").glob("*"))
+
+    def _python(self, code: str) -> str:
+        return subprocess.run(
+            [sys.executable, "-P", "-c", code],
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        ).stdout

@@ -1,0 +1,269 @@
+"""One user's afternoon: a first run, the same again, changed settings, changed code, a kill, a bad model.
+
+Each run builds on the ones before it, so the fixtures form a chain; the tests look at what they left behind.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.e2e.driver import BEFORE_TRANSFORM, JUDGEMENT, LOOKUPS, STEPS, Run, Workshop
+from trainer import backbones, features, model
+from trainer.preprocessing import parse_transformed
+from trainer.recipe import TrainingSettings
+from trainer.signatures import EXAMPLES_SIGNATURE
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+SIZE = 96
+PICTURES = 320
+TOLERANCE = 1e-5
+
+
+def settings(**changes: object) -> list[str]:
+    """Returns the options of a run: small, but the real network, weights and phases."""
+    values: dict[str, object] = {
+        "data.sample.count": PICTURES,
+        "training.image_size": SIZE,
+        "training.frozen.epochs": 2,
+        "training.fine_tuning.epochs": 1,
+        "evaluation.min_accuracy": 0.6,
+        "evaluation.max_accuracy_loss": 0.3,  # of some 30 pictures, each is 3 %
+    }
+    values |= {name.replace("__", "."): value for name, value in changes.items()}
+    return [part for name, value in values.items() for part in ("--set", f"{name}={value}")]
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    return Workshop(tmp_path_factory.mktemp("afternoon"))
+
+
+@pytest.fixture(scope="module")
+def first(workshop: Workshop) -> Run:
+    run = workshop.run(*settings())
+    assert run.status == 0, run.output
+    return run
+
+
+@pytest.fixture(scope="module")
+def unchanged(workshop: Workshop, first: Run) -> Run:
+    return workshop.run(*settings())
+
+
+@pytest.fixture(scope="module")
+def relearned(workshop: Workshop, unchanged: Run) -> Run:
+    return workshop.run(*settings(training__frozen__learning_rate=0.002))
+
+
+@pytest.fixture(scope="module")
+def killed(workshop: Workshop, relearned: Run) -> Run:
+    """Preprocessing is edited; the run is killed while it trains, after its first epoch."""
+    workshop.edit("trainer/preprocessing.py", "tf.round(resized)", "tf.floor(resized)")
+    return workshop.run_until(lambda run: "frozen: epoch 2 of 2, step" in run.log("Trainer"), *settings())
+
+
+@pytest.fixture(scope="module")
+def survivors(workshop: Workshop, killed: Run) -> list[str]:
+    """What lives on ten seconds after the kill."""
+    deadline = time.monotonic() + 10
+    while workshop.processes() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return workshop.processes()
+
+
+@pytest.fixture(scope="module")
+def resumed(workshop: Workshop, survivors: list[str]) -> Run:
+    return workshop.run(*settings())
+
+
+@pytest.fixture(scope="module")
+def refused(workshop: Workshop, resumed: Run) -> Run:
+    return workshop.run(
+        *settings(
+            training__weights="random",
+            training__frozen__epochs=1,
+            training__fine_tuning__epochs=0,
+            evaluation__min_accuracy=0.9,
+        )
+    )
+
+
+def records(artifact: Path, split: str) -> list[bytes]:
+    """Returns the serialized examples of a split, in the order in which they were written."""
+    return [
+        record
+        for file in sorted((artifact / f"Split-{split}").iterdir())
+        for record in tf.data.TFRecordDataset(
+            str(file), compression_type="GZIP" if file.suffix == ".gz" else ""
+        ).as_numpy_iterator()
+    ]
+
+
+def raw_records(workshop: Workshop, run: Run, split: str) -> list[bytes]:
+    return records(Path(workshop.artifacts(run, "ImageExampleGen")["examples"].uri), split)
+
+
+def stored_pixels(workshop: Workshop, run: Run) -> np.ndarray:
+    """Returns what Transform stored of `eval`: uint8 [N, SIZE, SIZE, 3]."""
+    transformed = records(Path(workshop.artifacts(run, "Transform")["transformed_examples"].uri), "eval")
+    return np.stack([parse_transformed(record, SIZE)[0] for record in transformed])
+
+
+def feature(name: str, raw: list[bytes]) -> list[bytes]:
+    """Returns a feature of raw examples."""
+    examples = [tf.train.Example.FromString(record).features for record in raw]
+    return [example.feature[name].bytes_list.value[0] for example in examples]
+
+
+def answer(version: Path, pictures: list[bytes]) -> dict[str, np.ndarray]:
+    """Returns what a pushed model, loaded with plain TensorFlow, says of stored pictures."""
+    serve = tf.saved_model.load(str(version)).signatures["serving_default"]
+    return {name: value.numpy() for name, value in serve(image_bytes=tf.constant(pictures)).items()}
+
+
+class TestFirstRun:
+    def test_all_steps_are_done_and_a_model_is_pushed(self, first: Run) -> None:
+        assert first.steps("done") == STEPS
+        [version] = first.pushed
+        assert f"Blessed and pushed as version {version.name}." in first.output
+        assert first.summary["outcome"]["push"]["path"] == str(version)
+
+    def test_the_summary_says_how_good_and_why(self, workshop: Workshop, first: Run) -> None:
+        pictures = len(raw_records(workshop, first, "test"))
+        assert f"accuracy {first.accuracy:.2%}" in first.output
+        assert f"on {pictures} pictures" in first.output
+        assert f"accuracy {first.accuracy:.4f} ≥ 0.6000, the floor" in first.output
+        assert "compared with no other model" in first.output
+
+    def test_every_picture_is_in_one_split(self, workshop: Workshop, first: Run) -> None:
+        splits = [
+            set(feature(features.ENCODED, raw_records(workshop, first, split)))
+            for split in ("train", "eval", "test")
+        ]
+        assert sum(map(len, splits)) == len(set.union(*splits)) == PICTURES
+
+    def test_plain_tensorflow_gets_answers_for_jpeg_bytes(self, workshop: Workshop, first: Run) -> None:
+        pictures = feature(features.ENCODED, raw_records(workshop, first, "test"))
+        given = answer(first.pushed[0], pictures)
+
+        assert set(given) == {"dog_probability", "label"}
+        probability = given["dog_probability"]
+        assert probability.dtype == np.float32
+        assert probability.shape == (len(pictures),)
+        assert probability.std() > 0.05  # it looks at the pictures
+        assert list(given["label"]) == [b"dog" if p >= 0.5 else b"cat" for p in probability]
+
+    def test_the_pushed_model_is_as_good_as_tfma_says(self, workshop: Workshop, first: Run) -> None:
+        raw = raw_records(workshop, first, "test")
+        given = answer(first.pushed[0], feature(features.ENCODED, raw))["label"]
+        right = given == np.array(feature(features.CLASS_NAME, raw), object)
+        assert right.mean() == pytest.approx(first.accuracy, abs=1e-9)
+
+    def test_bytes_examples_and_training_input_agree(self, workshop: Workshop, first: Run) -> None:
+        [version] = first.pushed
+        raw = raw_records(workshop, first, "eval")
+        recipe = TrainingSettings(image_size=SIZE)
+        network = model.build(backbones.build(recipe.backbone, SIZE, None), recipe)
+        weights = tf.train.Checkpoint(network=network).read(str(version / "variables" / "variables"))
+        weights.assert_existing_objects_matched()
+
+        from_bytes = answer(version, feature(features.ENCODED, raw))["dog_probability"]
+        serve_examples = tf.saved_model.load(str(version)).signatures[EXAMPLES_SIGNATURE]
+        from_examples = serve_examples(examples=tf.constant(raw))["dog_probability"]
+        as_trained = model.with_augmentation(network, recipe)(stored_pixels(workshop, first), training=False)
+
+        np.testing.assert_allclose(from_examples, from_bytes, rtol=0, atol=TOLERANCE)
+        np.testing.assert_allclose(as_trained[:, 0], from_bytes, rtol=0, atol=TOLERANCE)
+
+
+class TestUnchangedRun:
+    def test_everything_is_cached(self, unchanged: Run) -> None:
+        assert unchanged.status == 0, unchanged.output
+        assert unchanged.steps("cached") == STEPS - LOOKUPS
+
+    def test_nothing_is_pushed_twice(self, first: Run, unchanged: Run) -> None:
+        assert unchanged.pushed == first.pushed
+        version = first.pushed[0].name
+        assert f"Nothing has changed: the model was pushed earlier as version {version}." in unchanged.output
+
+    def test_the_model_is_not_judged_against_itself(self, workshop: Workshop, unchanged: Run) -> None:
+        assert set(workshop.artifacts(unchanged, "BlessedModel")) == {"candidate"}
+        assert "baseline_model" not in workshop.artifacts(unchanged, "Evaluator")
+
+
+class TestChangedLearningRate:
+    def test_it_re_runs_from_the_trainer_on(self, relearned: Run) -> None:
+        assert relearned.status == 0, relearned.output
+        assert relearned.steps("cached") == BEFORE_TRANSFORM | {"Transform"}
+        assert relearned.steps("done") == LOOKUPS | JUDGEMENT | {"Trainer"}
+
+    def test_the_model_is_compared_with_the_first_one(
+        self, workshop: Workshop, first: Run, relearned: Run
+    ) -> None:
+        judged = workshop.artifacts(relearned, "Evaluator")
+        assert judged["baseline_model"].id == workshop.artifacts(first, "Trainer")["model"].id
+        assert judged["model"].id == workshop.artifacts(relearned, "Trainer")["model"].id
+        change = f"{relearned.accuracy - first.accuracy:+.4f}"
+        assert f"accuracy {change} against the blessed model's {first.accuracy:.4f}" in relearned.output
+
+    def test_it_is_another_model(self, workshop: Workshop, first: Run, relearned: Run) -> None:
+        pictures = feature(features.ENCODED, raw_records(workshop, first, "test"))
+        earlier, now = (answer(version, pictures)["dog_probability"] for version in relearned.pushed)
+        assert relearned.pushed[0] == first.pushed[0]
+        assert not np.allclose(earlier, now, atol=0.01)
+
+
+class TestKilledAfterAnEdit:
+    def test_the_edit_re_runs_transform_and_nothing_before_it(self, killed: Run) -> None:
+        assert killed.status == -signal.SIGKILL, killed.output
+        for step in BEFORE_TRANSFORM:
+            assert f"{step}: cached" in killed.output
+        assert "Transform: done" in killed.output
+        assert "Trainer: running" in killed.output
+
+    def test_the_edit_is_what_ran(self, workshop: Workshop, first: Run, resumed: Run) -> None:
+        before, after = (stored_pixels(workshop, run).astype(int) for run in (first, resumed))
+        assert set(np.unique(before - after)) == {0, 1}  # rounded against cut off
+
+    def test_nothing_survives(self, survivors: list[str]) -> None:
+        assert survivors == []
+
+    def test_the_next_run_reuses_every_finished_step(self, resumed: Run) -> None:
+        assert resumed.status == 0, resumed.output
+        assert resumed.steps("cached") == BEFORE_TRANSFORM | {"Transform"}
+
+    def test_training_goes_on_after_the_last_finished_epoch(self, killed: Run, resumed: Run) -> None:
+        assert "frozen: epoch 1 of 2 done" in killed.log("Trainer")
+        assert "frozen: epoch 1 of 2 done" not in resumed.log("Trainer")
+        assert "frozen: epoch 2 of 2 done" in resumed.log("Trainer")
+        assert "fine-tuning: epoch 1 of 1 done" in resumed.log("Trainer")
+
+    def test_it_ends_pushed(self, relearned: Run, killed: Run, resumed: Run) -> None:
+        assert killed.pushed == relearned.pushed
+        assert resumed.pushed[:-1] == relearned.pushed
+        assert f"Blessed and pushed as version {resumed.pushed[-1].name}." in resumed.output
+
+
+class TestRefusedModel:
+    def test_the_command_says_so(self, refused: Run) -> None:
+        assert refused.status == 3, refused.output
+        assert refused.accuracy < 0.9
+        assert "Not blessed, and so not pushed" in refused.output
+        assert f"accuracy {refused.accuracy:.4f} is below 0.9000, the floor" in refused.output
+        assert refused.summary["state"] == "refused"
+
+    def test_it_is_not_served(self, resumed: Run, refused: Run) -> None:
+        assert refused.summary["outcome"]["push"] is None
+        assert refused.pushed == resumed.pushed
+
+
+def test_nothing_is_left_behind(workshop: Workshop, refused: Run) -> None:
+    assert workshop.processes() == []
+    assert not list((workshop.output / "checkpoints").glob("*"))
