@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import os
-from typing import Any
-
 from tfx import v1 as tfx
 from tfx.components import ExampleValidator, StatisticsGen, Trainer
 from tfx.orchestration.metadata import sqlite_metadata_connection_config
 
-from components import fingerprint
 from components.approved_baseline.strategy import NewestApproved
 from components.artifacts import DataVerdict
 from components.curated_schema.component import CuratedSchema
 from components.data_gate.component import SOURCE, STATISTICS_ID, DataGate
 from components.data_gate.statistics_options import counted_features
-from components.errors import InputError
 from components.image_example_gen.component import ImageExampleGen
 from components.image_transform.component import ImageTransform
 from components.model_pusher.component import ModelPusher
+from pipelines import step_configs
 from pipelines.evaluation import eval_config
 from pipelines.settings import Settings
-from trainer import weights
-from trainer.backbones import BackboneError
 
 ExampleStatistics = tfx.types.standard_artifacts.ExampleStatistics
 Model = tfx.types.standard_artifacts.Model
@@ -63,7 +57,7 @@ def build(settings: Settings) -> tfx.dsl.Pipeline:
         schema,
         preprocessing_fn="trainer.preprocessing.preprocessing_fn",
         splits_config=tfx.proto.SplitsConfig(analyze=["train"], transform=["train", "eval"]),
-        custom_config=_transform_config(settings),
+        custom_config=step_configs.transform(settings),
         disable_statistics=True,
     ).with_id("Transform")
     transform.add_upstream_node(data_gate)
@@ -74,7 +68,7 @@ def build(settings: Settings) -> tfx.dsl.Pipeline:
         run_fn="trainer.run.run_fn",
         train_args=tfx.proto.TrainArgs(splits=["train"]),
         eval_args=tfx.proto.EvalArgs(splits=["eval"]),
-        custom_config=_trainer_config(settings),
+        custom_config=step_configs.trainer(settings),
     )
     model = trainer.outputs["model"]
 
@@ -112,40 +106,6 @@ def build(settings: Settings) -> tfx.dsl.Pipeline:
             evaluator,
             pusher,
         ],
-        beam_pipeline_args=_beam_args(settings),
+        beam_pipeline_args=step_configs.beam(settings),
         enable_cache=True,
     )
-
-
-def _transform_config(settings: Settings) -> dict[str, Any]:
-    return {
-        "image_size": settings.training.image_size,
-        "code_fingerprint": fingerprint.of_code(
-            "components.image_transform", "trainer.preprocessing", "trainer.features"
-        ),
-    }
-
-
-def _trainer_config(settings: Settings) -> dict[str, Any]:
-    try:
-        weights.check(settings.training.backbone, settings.training.weights)
-    except (weights.WeightsError, BackboneError) as error:
-        raise InputError(str(error)) from None
-    weights_file = weights.file(settings.training.weights)
-    return {
-        "recipe": settings.training.model_dump(mode="json"),
-        "weights_fingerprint": fingerprint.of_file(weights_file) if weights_file else None,
-        "class_names": settings.data.class_names,
-        "checkpoint_root": str(settings.output_root / "checkpoints"),
-        "code_fingerprint": fingerprint.of_code("trainer"),
-    }
-
-
-def _beam_args(settings: Settings) -> list[str]:
-    """Local threads. Naming a container image keeps TFX from packing its own source for remote workers."""
-    return [
-        "--runner=FnApiRunner",
-        "--direct_running_mode=multi_threading",
-        f"--direct_num_workers={settings.beam.workers or os.cpu_count()}",
-        "--sdk_container_image=none",
-    ]

@@ -1,0 +1,52 @@
+"""What the pipeline hands to the steps beside their channels, taken from the settings."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from components import fingerprint
+from components.errors import InputError
+from pipelines.settings import Settings
+from trainer import weights
+from trainer.backbones import BackboneError
+
+
+def transform(settings: Settings) -> dict[str, Any]:
+    """What `preprocessing_fn` needs to know, and what its cache must see."""
+    return {
+        "image_size": settings.training.image_size,
+        "code_fingerprint": fingerprint.of_code(
+            "components.image_transform", "trainer.preprocessing", "trainer.features"
+        ),
+    }
+
+
+def trainer(settings: Settings) -> dict[str, Any]:
+    """What `run_fn` needs to know, and what its cache must see.
+
+    Raises:
+        InputError: There is no such backbone, or there are no such weights for it.
+    """
+    try:
+        weights.check(settings.training.backbone, settings.training.weights)
+    except (weights.WeightsError, BackboneError) as error:
+        raise InputError(str(error)) from None
+    weights_file = weights.file(settings.training.weights)
+    return {
+        "recipe": settings.training.model_dump(mode="json"),
+        "weights_fingerprint": fingerprint.of_file(weights_file) if weights_file else None,
+        "class_names": settings.data.class_names,
+        "checkpoint_root": str(settings.output_root / "checkpoints"),
+        "code_fingerprint": fingerprint.of_code("trainer"),
+    }
+
+
+def beam(settings: Settings) -> list[str]:
+    """Local threads. Naming a container image keeps TFX from packing its own source for remote workers."""
+    return [
+        "--runner=FnApiRunner",
+        "--direct_running_mode=multi_threading",
+        f"--direct_num_workers={settings.beam.workers or os.cpu_count()}",
+        "--sdk_container_image=none",
+    ]
