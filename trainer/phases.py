@@ -28,8 +28,7 @@ def train(
     """Trains in place; the model ends with the weights of its best epoch on `eval_data`.
 
     After every epoch the state is kept in `checkpoints`: called again with the same folder, a killed
-    training goes on after the last finished epoch, the optimizer's moments starting anew. The folder is the
-    caller's to remove.
+    training goes on after the last finished epoch. The folder is the caller's to remove.
 
     Args:
         model: What `trainer.model.with_augmentation` returned.
@@ -65,23 +64,30 @@ def _fit(
     checkpoints: Path,
     logs: Path,
 ) -> None:
-    state = checkpoints / name
-    state.mkdir(parents=True, exist_ok=True)
+    epochs = checkpoints / name
+    finished_epochs = sorted(epochs.glob("[0-9]*.weights.h5"))
+    if finished_epochs:
+        _progress.info("%s: goes on after epoch %d of %d", _title(name), len(finished_epochs), phase.epochs)
+        model.optimizer.build(model.trainable_variables)  # else its moments would not be loaded
+        model.load_weights(finished_epochs[-1])
     history = model.fit(
         train_data,
         validation_data=eval_data,
         epochs=phase.epochs,
+        initial_epoch=len(finished_epochs),
         verbose=2,
         callbacks=[
             keras.callbacks.EarlyStopping("val_loss", patience=patience, restore_best_weights=True),
             keras.callbacks.TensorBoard(str(logs / name), write_graph=False),
             _Progress(name, phase.epochs),
-            keras.callbacks.BackupAndRestore(str(state)),
+            keras.callbacks.LambdaCallback(
+                on_epoch_end=lambda epoch, _: _save_whole(model, epochs / f"{epoch + 1:04}.weights.h5")
+            ),
         ],
     )
-    if history.epoch and len(history.epoch) < phase.epochs and history.epoch[-1] + 1 < phase.epochs:
+    if history.epoch and history.epoch[-1] + 1 < phase.epochs:
         _progress.info("%s: stopped early, eval loss no longer falls", _title(name))
-    shutil.rmtree(state, ignore_errors=True)
+    shutil.rmtree(epochs, ignore_errors=True)
 
 
 def _save_whole(model: keras.Model, path: Path) -> None:

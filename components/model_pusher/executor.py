@@ -33,6 +33,8 @@ class Executor(stock.Executor):
         exec_properties: dict[str, Any],
     ) -> None:
         """Pushes the model if it is blessed; see the stock Pusher for the artifacts and properties."""
+        if not input_dict.get(standard_component_specs.MODEL_BLESSING_KEY):
+            raise ValueError("There is no blessing, and a model that nobody judged is not pushed.")
         pushed = artifact_utils.get_single_instance(output_dict[standard_component_specs.PUSHED_MODEL_KEY])
         destination = pusher_pb2.PushDestination()
         proto_utils.json_to_proto(exec_properties[standard_component_specs.PUSH_DESTINATION_KEY], destination)

@@ -69,6 +69,11 @@ def test_an_unblessed_model_is_not_pushed(push: Push, served: Path) -> None:
     assert not served.exists()
 
 
+def test_a_model_that_nobody_judged_is_refused() -> None:
+    with pytest.raises(ValueError, match="nobody judged is not pushed"):
+        Executor().Do({"model": [standard_artifacts.Model()], "model_blessing": []}, {}, {})
+
+
 def test_the_model_that_is_being_served_is_not_pushed_again(push: Push, served: Path) -> None:
     first = push()
     again = push()
