@@ -1,0 +1,204 @@
+"""Holds the documentation to the code: commands, links, settings, and the sentences of errors."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+import typer.core
+import typer.main
+
+from pipelines import settings
+from pipelines.cli import app
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+TROUBLES = ROOT / "docs" / "TROUBLESHOOTING.md"
+
+_PACKAGES = ("components", "pipelines", "trainer")
+_ERRORS = {"BackboneError", "DataRejected", "InputError", "PipelineError", "SettingsError", "WeightsError"}
+_SHORTEST = 10  # characters; what is shorter stands in too many sentences to tell one
+
+
+def code_in(page: Path) -> list[str]:
+    """Returns the lines of fenced blocks and the inline code of a page, continued lines joined."""
+    text = page.read_text().replace("\\\n", " ")
+    fences = re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    rest = re.sub(r"^```\w*\n.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    inline = [" ".join(code.split()) for code in re.findall(r"`([^`]+)`", rest)]
+    return [line.strip() for fence in fences for line in fence.splitlines()] + inline
+
+
+def commands(name: str) -> list[pytest.ParameterSet]:
+    """Returns what the pages tell to type that begins with a command's name."""
+    found = {
+        (page.relative_to(ROOT).as_posix(), code.removeprefix(".venv/bin/"))
+        for page in PAGES
+        for code in code_in(page)
+        if re.match(rf"(\.venv/bin/)?{name} [a-z-]", code) and "…" not in code  # an error's text has that
+    }
+    return [pytest.param(code, id=f"{page}: {code}") for page, code in sorted(found)]
+
+
+@cache
+def steps() -> set[str]:
+    """Returns the ids of the pipeline's steps."""
+    from pipelines.pipeline import build  # imports TFX, which takes its time
+
+    return {component.id for component in build(settings.load()).components}
+
+
+def check_command(words: list[str]) -> None:
+    """Parses a `catsdogs` command as the program would, and checks the names in its options."""
+    group = typer.main.get_command(app)
+    assert isinstance(group, typer.core.TyperGroup)
+    if words[0] == "--help":
+        return
+    assert words[0] in group.commands
+    given = group.commands[words[0]].make_context(words[0], words[1:]).params
+    if not any(placeholder in words for placeholder in ("NAME", "NAME|FILE", "my.yaml", "KEY=VALUE")):
+        settings.load(given["config"], given["overrides"] or [])
+    for option in ("from_step", "to_step"):
+        assert given.get(option) is None or given[option] in steps()
+
+
+@pytest.mark.parametrize("code", commands("catsdogs"))
+def test_commands_exist_and_their_settings_are_valid(code: str) -> None:
+    check_command(shlex.split(code, comments=True)[1:])
+
+
+@pytest.mark.parametrize("code", commands("make"))
+def test_make_targets_exist_and_their_arguments_are_valid(code: str) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    words = shlex.split(code, comments=True)[1:]
+    assert {word for word in words if "=" not in word} <= targets
+    if words[0] == "run":
+        for word in words[1:]:
+            check_command(["run", *shlex.split(word.removeprefix("ARGS="))])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "complaint"),
+    [
+        ("catsdogs fly", "fly"),
+        ("catsdogs run --fast", "No such option: --fast"),
+        ("catsdogs run --config ful", "Did you mean 'full'"),
+        ("catsdogs run --set data.sauce=folder", "Did you mean 'data.source'"),
+        ("catsdogs run --from Trainr", "Trainr"),
+    ],
+)
+def test_wrong_commands_are_noticed(wrong: str, complaint: str) -> None:
+    with pytest.raises(Exception, match=complaint):
+        check_command(shlex.split(wrong)[1:])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(page: Path) -> None:
+    broken = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        path, _, anchor = link.partition("#")
+        if "://" in link:
+            continue
+        target = (page.parent / path).resolve() if path else page
+        if (
+            not target.is_relative_to(ROOT)
+            or not target.exists()
+            or (anchor and anchor not in anchors(target))
+        ):
+            broken.append(link)
+    assert broken == []
+
+
+def anchors(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_setting_is_described_with_its_default() -> None:
+    rows = re.findall(
+        r"^\| `([\w.]+)` \| `(.+?)` \| \S", (ROOT / "docs/settings.md").read_text(), re.MULTILINE
+    )
+    assert dict(leaves(settings.load())).keys() == {key for key, _ in rows}
+    described = settings.load(overrides=[f"{key}={default}" for key, default in rows])
+    assert dict(leaves(described)) == dict(leaves(settings.load()))
+
+
+def leaves(section: object, prefix: str = "") -> Iterator[tuple[str, object]]:
+    for name in type(section).model_fields:  # type: ignore[attr-defined]
+        value = getattr(section, name)
+        if hasattr(value, "model_fields"):
+            yield from leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def test_the_readme_names_every_step() -> None:
+    assert set(re.findall(r"^\| `(\w+)` \|", (ROOT / "README.md").read_text(), re.MULTILINE)) == steps()
+
+
+def text_of(node: ast.AST) -> str | None:
+    """Returns a string literal, with `…` for what is filled in."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    if isinstance(node, ast.JoinedStr):
+        parts = (part.value if isinstance(part, ast.Constant) else "…" for part in node.values)
+        return "".join(map(str, parts))
+    return None
+
+
+@cache
+def nodes() -> list[ast.AST]:
+    files = (path for package in _PACKAGES for path in (ROOT / package).rglob("*.py"))
+    return [node for path in files for node in ast.walk(ast.parse(path.read_text()))]
+
+
+@cache
+def scripts() -> str:
+    """Returns the text of the shell scripts, with texts that go on in the next line joined."""
+    text = "\n".join(path.read_text() for path in (ROOT / "scripts").glob("*.sh"))
+    return re.sub(r'"\s*\\\n\s*"', " ", text)
+
+
+@cache
+def said() -> str:
+    """Returns all that the code may say."""
+    return "\n".join([text for node in nodes() if (text := text_of(node))] + [scripts()]).replace("`", "")
+
+
+def phrases(sentence: str) -> list[str]:
+    """Returns the parts of a sentence between what varies in it, commas and the like."""
+    parts = re.split(r"…|[.,:;]\s|\n", sentence.replace("`", ""))
+    return [part.strip(" .?") for part in parts if len(part.strip(" .?")) >= _SHORTEST]
+
+
+def described() -> list[str]:
+    return re.findall(r"^- `(.+)`$", TROUBLES.read_text(), re.MULTILINE)
+
+
+def raised() -> list[str]:
+    """Returns the sentences that the code raises, and the scripts fail with, where they are written out."""
+    found = {
+        text_of(node.args[0]) or ""
+        for node in nodes()
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _ERRORS
+        if node.args
+    }
+    shell = re.findall(r'\bfail "((?:\$\([^)]*\)+|[^"])*)', scripts())
+    found |= {re.sub(r"\$\{.*?\}|\$\(.*\)+|\$\w+", "…", text) for text in shell}
+    return sorted(text for text in found if phrases(text))
+
+
+@pytest.mark.parametrize("sentence", described())
+def test_described_errors_are_the_code_s_word_for_word(sentence: str) -> None:
+    assert phrases(sentence)
+    assert [phrase for phrase in phrases(sentence) if phrase not in said()] == []
+
+
+@pytest.mark.parametrize("sentence", raised())
+def test_errors_of_the_code_are_described(sentence: str) -> None:
+    assert max(phrases(sentence), key=len) in TROUBLES.read_text().replace("`", "")
