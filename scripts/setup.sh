@@ -95,15 +95,21 @@ missing_headers() {
         "apt-get install python3-dev, or name another interpreter: make setup PYTHON=/path/to/python3.11"
 }
 
+# What no update can change in an environment, only making it anew: its folder (environments hold absolute paths),
+# the installers, the C library.
+foundation() {
+    echo "$ROOT $(cat "$ROOT/requirements/setup.txt" "$ROOT/scripts/newer_glibc.sh" | sha256sum)"
+}
+
 # What the environment was made from; it is redone when this changes.
 fingerprint() {
-    echo "$ROOT"
+    foundation
     cat "$ROOT/pyproject.toml" "$ROOT"/requirements/*.txt "$ROOT"/scripts/{setup,newer_glibc}.sh | sha256sum
 }
 
-# Finished at some time, for this folder, and still able to start? (Environments hold absolute paths.)
+# Finished at some time, on the same foundation, and still able to start?
 venv_is_whole() {
-    [[ $(head -n 1 "$STAMP" 2>/dev/null) == "$ROOT" ]] && "$VENV/bin/python" -c "" 2>/dev/null || return 1
+    [[ $(head -n 1 "$STAMP" 2>/dev/null) == "$(foundation)" ]] && "$VENV/bin/python" -c "" 2>/dev/null || return 1
     [[ -z ${PYTHON:-} || $(real_python "$VENV/bin/python") == "$(find_python 2>/dev/null)" ]]
 }
 
