@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import tempfile
@@ -47,10 +48,12 @@ def main() -> None:
     except PipelineError as error:
         _end(str(error), error.exit_status)
     except Exception as error:
-        with tempfile.NamedTemporaryFile("w", prefix="catsdogs-", suffix=".log", delete=False) as details:
-            traceback.print_exc(file=details)
-        what = f"{type(error).__name__}: {error}"
-        _end(f"catsdogs did not expect this: {what}. The details are in {details.name}", 1)
+        where = ""
+        with contextlib.suppress(OSError):  # no room for it
+            with tempfile.NamedTemporaryFile("w", prefix="catsdogs-", suffix=".log", delete=False) as details:
+                traceback.print_exc(file=details)
+            where = f" The details are in {details.name}"
+        _end(f"catsdogs did not expect this: {type(error).__name__}: {error}.{where}", 1)
 
 
 @app.command()

@@ -279,7 +279,10 @@ def _merge(tree: dict[str, Any], over: Mapping[str, Any]) -> None:
 
 def _absolute(settings: Settings) -> Settings:
     def absolute(path: Path | None) -> Path | None:
-        return path and path.expanduser().absolute()
+        try:
+            return path and path.expanduser().absolute()
+        except RuntimeError:
+            raise SettingsError(f"The path {path} names the home of a user who is not known here.") from None
 
     data = settings.data.model_copy(
         update={

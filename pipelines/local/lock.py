@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from components.errors import PipelineError
@@ -16,7 +16,7 @@ NAME = ".lock"
 _PATIENCE = 1.0  # seconds; covers another command's look at the lock, and a killed run's last moments
 
 
-@contextmanager
+@contextlib.contextmanager
 def hold(output_root: Path, purpose: str) -> Iterator[int]:
     """Holds the output root for the length of the block.
 
@@ -44,8 +44,9 @@ def hold(output_root: Path, purpose: str) -> Iterator[int]:
                     f"it (kill {pid}), or use another folder (--set output_root=DIR)."
                 )
             time.sleep(0.05)
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()} {purpose}".encode(), 0)
+        with contextlib.suppress(OSError):  # a full disk: the lock is held all the same
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"{os.getpid()} {purpose}".encode(), 0)
         yield fd
     finally:
         os.close(fd)

@@ -14,7 +14,6 @@ from pipelines import cli
 from pipelines.local import lock
 
 Command = Callable[..., tuple[int, str, str]]
-_UNASKED = "clean asks before it removes anything; where nobody can answer, add --yes.\n"
 
 
 @pytest.fixture
@@ -72,6 +71,8 @@ def test_the_installed_command_is_this_one() -> None:
         ),
         (["run", "--set", "data.source=folder"], "data: source is 'folder' and folder is not set"),
         (["run", "--images", "/no/such/folder"], "/no/such/folder"),
+        (["run", "--set", "output_root=~nobody-of-that-name/x"], "~nobody-of-that-name/x"),
+        (["run", "--images", "~nobody-of-that-name/x"], "~nobody-of-that-name/x"),
         (["runs", "--set", "training.seed"], "must be KEY=VALUE"),
         (["clean", "--set", "zzz=1"], "There is no setting 'zzz'."),
     ],
@@ -123,6 +124,18 @@ def test_what_nobody_expected_is_a_sentence_and_a_file(
     assert len(err.splitlines()) == 1
     [details] = re.findall(r"The details are in (\S+)", err)
     assert "Traceback" in Path(details).read_text()
+
+
+def test_what_nobody_expected_is_told_even_where_no_file_can_be_written(
+    catsdogs: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
+    (tmp_path / "metadata.sqlite").write_text("not a database at all " * 100)
+    status, _, err = catsdogs("runs", "--set", f"output_root={tmp_path}")
+    assert status == 1
+    assert err.startswith("catsdogs did not expect this: ")
+    assert "details" not in err
+    assert len(err.splitlines()) == 1
 
 
 def test_no_runs_yet(catsdogs: Command, tmp_path: Path) -> None:

@@ -56,10 +56,20 @@ def test_a_short_look_at_the_lock_does_not_refuse_a_run(tmp_path: Path) -> None:
         import threading
 
         fcntl.flock(looked_at, fcntl.LOCK_SH)
-        threading.Timer(0.3, lambda: fcntl.flock(looked_at, fcntl.LOCK_UN)).start()
         start = time.monotonic()
+        threading.Timer(0.3, lambda: fcntl.flock(looked_at, fcntl.LOCK_UN)).start()
         with lock.hold(tmp_path, "second"):
-            assert 0.2 < time.monotonic() - start < 1
+            assert time.monotonic() - start > 0.2
+
+
+def test_a_lock_is_held_even_where_nothing_can_be_written_into_it(tmp_path: Path) -> None:
+    full = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))"
+    command = [sys.executable, "-c", f"{full}\n{_HOLD}", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"held\n"
+        assert lock.holder(tmp_path) == "starting"
+        process.kill()
 
 
 def test_a_child_that_inherits_the_lock_keeps_it(tmp_path: Path) -> None:
