@@ -1,5 +1,4 @@
 import json
-import os
 import subprocess
 import sys
 import time
@@ -80,4 +79,3 @@ def test_a_run_is_running_while_its_lock_is_held_and_interrupted_when_it_is_gone
         assert state() == "running"
     with lock.hold(tiny.root, "run 2026-11-22T06-00-00"):
         assert state() == "interrupted"
-    assert os.path.exists(ran.settings.metadata_path)  # noqa: PTH110
