@@ -8,8 +8,7 @@ from typing import Any
 from components import fingerprint
 from components.errors import InputError
 from pipelines.settings import Settings
-from trainer import weights
-from trainer.backbones import BackboneError
+from trainer import backbones, weights
 
 
 def transform(settings: Settings) -> dict[str, Any]:
@@ -26,15 +25,18 @@ def trainer(settings: Settings) -> dict[str, Any]:
     """What `run_fn` needs to know, and what its cache must see.
 
     Raises:
-        InputError: There is no such backbone, or there are no such weights for it.
+        InputError: There is no such backbone, it cannot be trained so, or there are no such weights for it.
     """
+    recipe = settings.training
     try:
-        weights.check(settings.training.backbone, settings.training.weights)
-    except (weights.WeightsError, BackboneError) as error:
+        weights.check(recipe.backbone, recipe.weights)
+        last_blocks = recipe.unfrozen_blocks if recipe.fine_tuning.epochs else 0
+        backbones.check(recipe.backbone, recipe.image_size, last_blocks)
+    except (weights.WeightsError, backbones.BackboneError) as error:
         raise InputError(str(error)) from None
-    weights_file = weights.file(settings.training.weights)
+    weights_file = weights.file(recipe.weights)
     return {
-        "recipe": settings.training.model_dump(mode="json"),
+        "recipe": recipe.model_dump(mode="json"),
         "weights_fingerprint": fingerprint.of_file(weights_file) if weights_file else None,
         "class_names": settings.data.class_names,
         "checkpoint_root": str(settings.output_root / "checkpoints"),

@@ -51,13 +51,28 @@ def build(name: str, image_size: int, weights: str | None) -> keras.Model:
         A model from scaled pixels, float32 [N, image_size, image_size, 3], to features [N, h, w, channels].
 
     Raises:
-        BackboneError: There is no such network.
+        BackboneError: There is no such network, or it does not take images of this size.
     """
     family(name)
-    network: keras.Model = getattr(keras.applications, name)(
-        include_top=False, weights=weights, input_shape=(image_size, image_size, 3)
-    )
+    try:
+        network: keras.Model = getattr(keras.applications, name)(
+            include_top=False, weights=weights, input_shape=(image_size, image_size, 3)
+        )
+    except ValueError as error:
+        reason = " ".join(str(error).split())
+        raise BackboneError(
+            f"{name} cannot be built for training.image_size {image_size}: {reason}"
+        ) from error
     return network
+
+
+def check(name: str, image_size: int, last_blocks: int) -> None:
+    """Checks that a network can be built and its last blocks be told, before hours go into the first phase.
+
+    Raises:
+        BackboneError: It cannot, or they cannot.
+    """
+    unfreeze(build(name, image_size, None), last_blocks)
 
 
 def blocks(network: keras.Model) -> list[list[keras.layers.Layer]]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from pathlib import Path
 
 import keras
 import tensorflow as tf
 
 from trainer import backbones
+from trainer.checkpoints import EpochCheckpoints
 from trainer.model import compile_for_training
 from trainer.recipe import PhaseSettings, TrainingSettings
 
@@ -25,10 +25,10 @@ def train(
     checkpoints: Path,
     logs: Path,
 ) -> None:
-    """Trains in place; the model ends with the weights of its best epoch on `eval_data`.
+    """Trains in place; the model ends with the weights of the best epoch of both phases on `eval_data`.
 
-    After every epoch the state is kept in `checkpoints`: called again with the same folder, a killed
-    training goes on after the last finished epoch. The folder is the caller's to remove.
+    Every finished epoch is kept in `checkpoints`: called again with the same folder, a killed training goes
+    on after the last one. The folder is the caller's to remove.
 
     Args:
         model: What `trainer.model.with_augmentation` returned.
@@ -39,19 +39,23 @@ def train(
         checkpoints: Folder for the state of a training that is under way.
         logs: Folder for TensorBoard.
     """
+    best = None
     for name, phase, unfrozen_blocks in (
         ("frozen", recipe.frozen, 0),
-        ("fine_tuning", recipe.fine_tuning, recipe.unfrozen_blocks),
+        ("fine-tuning", recipe.fine_tuning, recipe.unfrozen_blocks),
     ):
-        finished = checkpoints / f"{name}.weights.h5"
-        if finished.exists():
-            _progress.info("%s: finished before, taken from its checkpoint", _title(name))
-            model.load_weights(finished)
-        elif phase.epochs:
-            backbones.unfreeze(backbone, unfrozen_blocks)
-            compile_for_training(model, phase.learning_rate)
-            _fit(model, name, phase, recipe.patience, train_data, eval_data, checkpoints, logs)
-            _save_whole(model, finished)
+        if not phase.epochs:
+            continue
+        backbones.unfreeze(backbone, unfrozen_blocks)
+        compile_for_training(model, phase.learning_rate)
+        kept = EpochCheckpoints(checkpoints / name)
+        _fit(model, name, phase, recipe.patience, train_data, eval_data, kept, logs / name)
+        assert kept.best is not None
+        if best is not None and best.loss <= kept.best.loss:
+            _progress.info("%s did not lower the loss on eval: the earlier weights are kept", name)
+        else:
+            best = kept.best
+        model.load_weights(best.path)
 
 
 def _fit(
@@ -61,40 +65,53 @@ def _fit(
     patience: int,
     train_data: tf.data.Dataset,
     eval_data: tf.data.Dataset,
-    checkpoints: Path,
+    kept: EpochCheckpoints,
     logs: Path,
 ) -> None:
-    epochs = checkpoints / name
-    finished_epochs = sorted(epochs.glob("[0-9]*.weights.h5"))
-    if finished_epochs:
-        _progress.info("%s: goes on after epoch %d of %d", _title(name), len(finished_epochs), phase.epochs)
+    finished = 0
+    if kept.last is not None:
+        finished = kept.last.number
+        _progress.info("%s: goes on after epoch %d of %d", name, finished, phase.epochs)
         model.optimizer.build(model.trainable_variables)  # else its moments would not be loaded
-        model.load_weights(finished_epochs[-1])
-    history = model.fit(
+        model.load_weights(kept.last.path)
+        if finished == phase.epochs or _is_stale(kept, patience):
+            return
+    model.fit(
         train_data,
         validation_data=eval_data,
         epochs=phase.epochs,
-        initial_epoch=len(finished_epochs),
+        initial_epoch=finished,
         verbose=2,
         callbacks=[
-            keras.callbacks.EarlyStopping("val_loss", patience=patience, restore_best_weights=True),
-            keras.callbacks.TensorBoard(str(logs / name), write_graph=False),
+            keras.callbacks.TensorBoard(str(logs), write_graph=False),
             _Progress(name, phase.epochs),
-            keras.callbacks.LambdaCallback(
-                on_epoch_end=lambda epoch, _: _save_whole(model, epochs / f"{epoch + 1:04}.weights.h5")
-            ),
+            _KeepEpochs(kept, name, patience),
         ],
     )
-    if history.epoch and history.epoch[-1] + 1 < phase.epochs:
-        _progress.info("%s: stopped early, eval loss no longer falls", _title(name))
-    shutil.rmtree(epochs, ignore_errors=True)
 
 
-def _save_whole(model: keras.Model, path: Path) -> None:
-    beside = path.with_name(f"partial-{path.name}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    model.save_weights(beside)
-    beside.rename(path)
+def _is_stale(kept: EpochCheckpoints, patience: int) -> bool:
+    """Whether the loss on eval has not fallen for `patience` epochs."""
+    assert kept.last is not None
+    assert kept.best is not None
+    return kept.last.number - kept.best.number >= patience
+
+
+class _KeepEpochs(keras.callbacks.Callback):
+    """Keeps every epoch, and stops early. Keras' EarlyStopping would forget the best epoch when resumed."""
+
+    def __init__(self, kept: EpochCheckpoints, phase: str, patience: int) -> None:
+        super().__init__()
+        self._kept = kept
+        self._phase = phase
+        self._patience = patience
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        assert logs is not None
+        self._kept.save(self.model, epoch + 1, logs["val_loss"])
+        if _is_stale(self._kept, self._patience):
+            _progress.info("%s: stopped early, eval loss no longer falls", self._phase)
+            self.model.stop_training = True
 
 
 class _Progress(keras.callbacks.Callback):
@@ -102,7 +119,7 @@ class _Progress(keras.callbacks.Callback):
 
     def __init__(self, phase: str, epochs: int) -> None:
         super().__init__()
-        self._phase = _title(phase)
+        self._phase = phase
         self._epochs = epochs
         self._epoch = 0
 
@@ -124,7 +141,3 @@ class _Progress(keras.callbacks.Callback):
                 logs["val_accuracy"],
                 logs["val_loss"],
             )
-
-
-def _title(name: str) -> str:
-    return name.replace("_", "-")

@@ -71,7 +71,7 @@ class TrainingSettings(Section):
     fine_tuning: PhaseSettings = PhaseSettings(epochs=2, learning_rate=5e-5)
     unfrozen_blocks: Count = 3
     patience: Count = 2
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
     @model_validator(mode="after")
     def _trains(self) -> TrainingSettings:

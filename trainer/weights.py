@@ -74,6 +74,8 @@ def _imagenet(backbone: str, image_size: int) -> keras.Model:
     backbones.family(backbone)
     try:
         return backbones.build(backbone, image_size, "imagenet")
+    except backbones.BackboneError:
+        raise
     except Exception as error:
         raise WeightsError(
             f"Keras could not fetch the ImageNet weights of {backbone} ({_first_line(error)}): check the "

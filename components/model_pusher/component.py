@@ -8,11 +8,12 @@ from tfx import types
 from tfx import v1 as tfx
 from tfx.dsl.components.base.executor_spec import ExecutorClassSpec
 
+from components.model_pusher.driver import Driver
 from components.model_pusher.executor import Executor
 
 
 class ModelPusher(tfx.components.Pusher):
-    """Stock Pusher with our executor.
+    """Stock Pusher with our executor and driver.
 
     Args:
         model: Channel of the Model to push.
@@ -21,6 +22,7 @@ class ModelPusher(tfx.components.Pusher):
     """
 
     EXECUTOR_SPEC = ExecutorClassSpec(Executor)
+    DRIVER_CLASS = Driver
 
     def __init__(
         self, model: types.BaseChannel, blessing: types.BaseChannel, serving_model_dir: Path

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import filecmp
 import shutil
 import time
-from pathlib import Path
 from typing import Any
 
 from tfx import types
@@ -14,6 +12,7 @@ from tfx.proto import pusher_pb2
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import proto_utils
 
+from components.model_pusher.files import same_files, served_folder
 from serving.versions import newest
 
 _STAGING = ".pushing"  # TensorFlow Serving ignores folders whose name is not a number.
@@ -36,12 +35,12 @@ class Executor(stock.Executor):
         if not input_dict.get(standard_component_specs.MODEL_BLESSING_KEY):
             raise ValueError("There is no blessing, and a model that nobody judged is not pushed.")
         pushed = artifact_utils.get_single_instance(output_dict[standard_component_specs.PUSHED_MODEL_KEY])
-        destination = pusher_pb2.PushDestination()
-        proto_utils.json_to_proto(exec_properties[standard_component_specs.PUSH_DESTINATION_KEY], destination)
-        served = Path(destination.filesystem.base_directory)
+        served = served_folder(exec_properties[standard_component_specs.PUSH_DESTINATION_KEY])
         staging = served / _STAGING
         shutil.rmtree(staging, ignore_errors=True)
-        destination.filesystem.base_directory = str(staging)
+        destination = pusher_pb2.PushDestination(
+            filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=str(staging))
+        )
         super().Do(
             input_dict,
             output_dict,
@@ -55,22 +54,10 @@ class Executor(stock.Executor):
         staged = newest(staging)
         serving = newest(served)
         assert staged is not None
-        if serving is not None and _same_files(staged, serving):
+        if serving is not None and same_files(staged, serving):
             version = serving
         else:
             version = served / str(max(int(time.time()), int(serving.name) + 1 if serving else 0))
             staged.rename(version)
         shutil.rmtree(staging)
         self._MarkPushed(pushed, pushed_destination=str(version), pushed_version=version.name)
-
-
-def _same_files(first: Path, second: Path) -> bool:
-    names = _files(first)
-    if names != _files(second):
-        return False
-    _, different, unreadable = filecmp.cmpfiles(first, second, names, shallow=False)
-    return not different and not unreadable
-
-
-def _files(folder: Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())

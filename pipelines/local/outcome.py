@@ -12,6 +12,7 @@ import tensorflow_model_analysis as tfma
 
 from pipelines import runs
 from pipelines.local.summary import Outcome, Push
+from serving.versions import newest
 
 _log = logging.getLogger(__name__)
 
@@ -45,9 +46,10 @@ def read(store: ml_metadata.MetadataStore, run_id: str) -> Outcome:
 
 
 def _push(pushed: runs.Output) -> Push:
-    path = str(pushed.custom("pushed_destination"))
-    version = str(pushed.custom("pushed_version") or Path(path).name)
-    return Push(version=version, path=path, earlier=pushed.cached, missing=not Path(path).is_dir())
+    path = Path(str(pushed.custom("pushed_destination")))
+    if pushed.cached and path.is_dir():
+        path = newest(path.parent) or path  # the same model: else the Pusher would have pushed it again
+    return Push(version=path.name, path=str(path), earlier=pushed.cached, missing=not path.is_dir())
 
 
 def read_evaluation(folder: Path) -> tuple[dict[str, float], list[str]]:

@@ -8,10 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tfx.orchestration.portable import data_types
 from tfx.proto import pusher_pb2
 from tfx.types import standard_artifacts
 from tfx.utils import io_utils, proto_utils
 
+from components.model_pusher.driver import Driver
 from components.model_pusher.executor import Executor
 from serving.versions import versions
 
@@ -118,6 +120,50 @@ def test_a_push_that_dies_while_copying_leaves_no_version_and_the_next_one_succe
     push()
     assert len(versions(served)) == 1
     assert len(list(served.iterdir())) == 1
+
+
+@pytest.fixture
+def replaced_by(tmp_path: Path, served: Path) -> Callable[[str], str]:
+    """`replaced_by(contents)`: what the driver adds for the model of that content."""
+
+    def look(contents: str) -> str:
+        model = standard_artifacts.Model()
+        model.uri = str(tmp_path / f"model-{contents}")
+        destination = pusher_pb2.PushDestination(
+            filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=str(served))
+        )
+        info = data_types.ExecutionInfo(
+            input_dict={"model": [model]},
+            exec_properties={"push_destination": proto_utils.proto_to_json(destination)},
+        )
+        added: str = Driver(None).run(info).exec_properties["replaced_by"].string_value
+        return added
+
+    return look
+
+
+def test_the_cache_is_told_when_a_model_was_replaced_by_another(
+    push: Push, served: Path, replaced_by: Callable[[str], str]
+) -> None:
+    push("first")
+    assert replaced_by("first") == ""
+    push("second")
+    [_, second] = versions(served)
+    assert replaced_by("second") == "", "a repeated run must find its push in the cache"
+    assert replaced_by("first") == str(second)
+
+    push("first")
+    assert replaced_by("first") == ""
+    assert replaced_by("second") == str(versions(served)[-1])
+
+
+def test_a_model_that_was_never_pushed_has_not_been_replaced(
+    push: Push, served: Path, replaced_by: Callable[[str], str]
+) -> None:
+    push("unblessed", blessed=False)
+    assert replaced_by("unblessed") == ""
+    push("first")
+    assert replaced_by("unblessed") == ""
 
 
 def test_versions_already_there_stay_as_they_are(push: Push, served: Path) -> None:

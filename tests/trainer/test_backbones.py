@@ -47,6 +47,31 @@ def test_a_network_whose_blocks_have_no_names_is_refused_with_the_cure() -> None
         backbones.blocks(network)
 
 
+@pytest.mark.parametrize(
+    ("name", "image_size", "last_blocks", "message"),
+    [
+        ("MobileNetV2", 64, 18, "unfrozen_blocks is 18"),
+        (
+            "InceptionV3",
+            64,
+            0,
+            "InceptionV3 cannot be built for training.image_size 64: Input size must be at",
+        ),
+        ("InceptionV3", 96, 1, "blocks of inception_v3 cannot be told"),
+    ],
+)
+def test_what_would_fail_in_the_second_phase_is_found_before_the_first(
+    name: str, image_size: int, last_blocks: int, message: str
+) -> None:
+    with pytest.raises(backbones.BackboneError, match=message):
+        backbones.check(name, image_size, last_blocks)
+
+
+def test_what_can_be_trained_passes_the_check() -> None:
+    backbones.check("MobileNetV2", 64, 17)
+    backbones.check("InceptionV3", 96, 0)
+
+
 def test_unfreezing_takes_the_last_blocks_without_batch_normalisation(mobilenet: keras.Model) -> None:
     backbones.unfreeze(mobilenet, 2)
 

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from trainer import model, phases
+from trainer.checkpoints import EpochCheckpoints
 from trainer.recipe import AugmentationSettings, PhaseSettings, TrainingSettings
 
 RECIPE = TrainingSettings(
@@ -55,6 +56,31 @@ def _train(
     return training
 
 
+def _eval_losses(caplog: pytest.LogCaptureFixture) -> list[float]:
+    """What every finished epoch reported."""
+    return [float(r.getMessage().rsplit(" ", 1)[1]) for r in caplog.records if " done, " in r.getMessage()]
+
+
+def _loss(model: keras.Model) -> float:
+    loss: float = model.evaluate(_data(), verbose=0, return_dict=True)["loss"]
+    return loss
+
+
+def _train_until(
+    epoch: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: TrainingSettings = RECIPE
+) -> None:
+    """Trains, and dies when so many epochs of the first phase have ended."""
+
+    def die(self: phases._Progress, begun: int, logs: dict[str, float] | None = None) -> None:
+        if begun == epoch:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(phases._Progress, "on_epoch_begin", die)
+        with pytest.raises(Killed):
+            _train(tmp_path, recipe=recipe)
+
+
 def test_both_phases_run_and_leave_logs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "catsdogs.progress")
     training, backbone = _networks()
@@ -67,7 +93,7 @@ def test_both_phases_run_and_leave_logs(tmp_path: Path, caplog: pytest.LogCaptur
     }
     assert changed == {"block_2_project"}
     assert list((tmp_path / "logs" / "frozen").rglob("events*"))
-    assert list((tmp_path / "logs" / "fine_tuning").rglob("events*"))
+    assert list((tmp_path / "logs" / "fine-tuning").rglob("events*"))
     assert "frozen: epoch 2 of 2 done, eval accuracy" in caplog.text
     assert "fine-tuning: epoch 1 of 1 done, eval accuracy" in caplog.text
 
@@ -76,16 +102,7 @@ def test_a_killed_phase_goes_on_after_its_last_finished_epoch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     whole = _train(tmp_path / "whole")
-
-    with monkeypatch.context() as patch:
-
-        def die(self: phases._Progress, epoch: int, logs: dict[str, float] | None = None) -> None:
-            if epoch == 1:
-                raise Killed
-
-        patch.setattr(phases._Progress, "on_epoch_begin", die)
-        with pytest.raises(Killed):
-            _train(tmp_path / "killed")
+    _train_until(1, tmp_path / "killed", monkeypatch)
     caplog.set_level(logging.INFO, "catsdogs.progress")
     resumed = _train(tmp_path / "killed")
 
@@ -96,13 +113,57 @@ def test_a_killed_phase_goes_on_after_its_last_finished_epoch(
         np.testing.assert_allclose(got, expected, atol=1e-5)
 
 
+def test_the_best_epoch_is_kept_though_it_was_before_the_kill(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "catsdogs.progress")
+    worsening = RECIPE.model_copy(
+        update={
+            "patience": 9,
+            "frozen": PhaseSettings(epochs=4, learning_rate=1.0),
+            "fine_tuning": PhaseSettings(epochs=0, learning_rate=1e-3),
+        }
+    )
+    _train_until(3, tmp_path, monkeypatch, worsening)
+    resumed = _train(tmp_path, recipe=worsening)
+
+    losses = _eval_losses(caplog)
+    assert len(losses) == 4
+    assert min(losses) < losses[3], "this recipe must have its best epoch before the kill"
+    assert _loss(resumed) == pytest.approx(min(losses), abs=1e-3)
+
+
+def test_fine_tuning_that_makes_it_worse_is_not_taken(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "catsdogs.progress")
+    destructive = RECIPE.model_copy(update={"fine_tuning": PhaseSettings(epochs=1, learning_rate=1.0)})
+    trained = _train(tmp_path, recipe=destructive)
+
+    losses = _eval_losses(caplog)
+    assert losses[2] > losses[1]
+    assert "fine-tuning did not lower the loss on eval: the earlier weights are kept" in caplog.text
+    assert _loss(trained) == pytest.approx(min(losses), abs=1e-3)
+
+
+def test_only_the_best_and_the_last_epoch_stay_on_disk(tmp_path: Path) -> None:
+    training, _ = _networks()
+    kept = EpochCheckpoints(tmp_path)
+    for number, loss in enumerate([0.5, 0.3, float("nan"), 0.4], start=1):
+        kept.save(training, number, loss)
+
+    assert (kept.best, kept.last) == (kept._epochs()[0], kept._epochs()[1])
+    assert [(epoch.number, epoch.loss) for epoch in kept._epochs()] == [(2, 0.3), (4, 0.4)]
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_a_finished_phase_is_not_trained_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     first = _train(tmp_path)
     caplog.set_level(logging.INFO, "catsdogs.progress")
     second = _train(tmp_path)
 
-    assert "epoch" not in caplog.text
-    assert "frozen: finished before" in caplog.text
+    assert "done" not in caplog.text
+    assert "frozen: goes on after epoch 2 of 2" in caplog.text
     for expected, got in zip(first.get_weights(), second.get_weights(), strict=True):
         np.testing.assert_array_equal(got, expected)
 
@@ -120,14 +181,11 @@ def test_a_phase_stops_early_and_keeps_its_best_weights(
     )
     trained = _train(tmp_path, recipe=wild)
 
-    losses = [float(r.getMessage().rsplit(" ", 1)[1]) for r in caplog.records if "done" in r.getMessage()]
     assert "frozen: stopped early" in caplog.text
-    assert trained.evaluate(_data(), verbose=0, return_dict=True)["loss"] == pytest.approx(
-        min(losses), abs=1e-3
-    )
+    assert _loss(trained) == pytest.approx(min(_eval_losses(caplog)), abs=1e-3)
 
 
 def test_a_phase_of_no_epochs_is_left_out(tmp_path: Path) -> None:
     only_head = RECIPE.model_copy(update={"fine_tuning": PhaseSettings(epochs=0, learning_rate=1e-3)})
     _train(tmp_path, recipe=only_head)
-    assert not (tmp_path / "logs" / "fine_tuning").exists()
+    assert not (tmp_path / "logs" / "fine-tuning").exists()
