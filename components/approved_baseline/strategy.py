@@ -7,13 +7,14 @@ earlier one, that is the cached artifact under judgement, which then is compared
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import ml_metadata as mlmd
-from ml_metadata.proto import metadata_store_pb2
 from tfx import types
 from tfx.dsl.components.common import resolver
 from tfx.dsl.io import fileio
+
+from components.approved_baseline import ordering
 
 ArtifactLists = dict[str, list[types.Artifact]]
 
@@ -47,8 +48,8 @@ class NewestApproved(resolver.ResolverStrategy):
         subjects = {artifact.id: artifact for artifact in input_dict["subject"]}
         for artifact in candidate:
             subjects.pop(artifact.id, None)
-        approvals = [artifact for artifact in input_dict["approval"] if self._counts(artifact)]
-        for approval in _last_given_first(store, approvals):
+        approvals = {artifact.id: artifact for artifact in input_dict["approval"] if self._counts(artifact)}
+        for approval in (approvals[given] for given in ordering.last_given(store, approvals)):
             subject = subjects.get(approval.get_int_custom_property(self._subject_id_property))
             if subject is None:
                 continue
@@ -66,15 +67,3 @@ class NewestApproved(resolver.ResolverStrategy):
         return approval.get_int_custom_property(BLESSED) == 1 and all(
             approval.get_string_custom_property(name) == value for name, value in self._where.items()
         )
-
-
-def _last_given_first(store: mlmd.MetadataStore, approvals: Iterable[types.Artifact]) -> list[types.Artifact]:
-    given = {artifact.id: artifact for artifact in approvals}
-    if not given:
-        return []
-    # A cached step outputs its old artifact once more; what a Resolver hands on is no output of its own.
-    given_in = dict.fromkeys(given, 0)
-    for event in store.get_events_by_artifact_ids(list(given)):
-        if event.type == metadata_store_pb2.Event.OUTPUT:
-            given_in[event.artifact_id] = max(given_in[event.artifact_id], event.execution_id)
-    return sorted(given.values(), key=lambda approval: given_in[approval.id], reverse=True)
