@@ -10,10 +10,16 @@ from pathlib import Path
 import ml_metadata
 from ml_metadata.proto import metadata_store_pb2
 
+from components.approved_baseline import ordering
+from components.errors import InputError
 from pipelines import runs
 
-# The newest of each is kept whatever its age, with all that went into it: what the next run compares with.
-_APPROVALS = {"ModelBlessing": "blessed", "PushedModel": "pushed", "DataVerdict": None}
+# Artifact types, what says that they approve, and what sets those apart of which each has a last one.
+_APPROVALS = (
+    ("ModelBlessing", "blessed", None),
+    ("PushedModel", "pushed", None),
+    ("catsdogs.DataVerdict", "blessed", "source"),
+)
 
 _SCRAP = (".system", "_wheels")
 
@@ -38,29 +44,32 @@ class Plan:
 def plan(store: ml_metadata.MetadataStore | None, artifacts_dir: Path, runs_dir: Path, keep: int) -> Plan:
     """Finds what may go.
 
-    Kept are the newest runs of each pipeline with all that they read and wrote; beyond these, the
-    last blessed model, the last pushed one and the last accepted data, each with what its verdict rests on.
-    What is served has a folder of its own, which is not looked at.
+    Kept are, of each pipeline, the newest runs and whatever their age those that gave what the next run is
+    compared with (the last blessing, the last acceptance of data from each source) or what is served, each
+    with all that it read and wrote. What is served has a folder of its own, which is not looked at.
 
     Args:
         store: The store, or None where there is none.
         artifacts_dir: The pipeline root.
         runs_dir: The folder of the run folders.
         keep: How many of the newest runs of each pipeline stay.
+
+    Raises:
+        InputError: What is to be kept lies elsewhere, so that nobody can tell what may go.
     """
     listed = [run for run in runs.contexts(store) if not runs.is_cleaned(run)] if store else []
-    kept_runs = _newest(store, listed, keep) if store else []
-    kept_artifacts = _kept_artifacts(store, kept_runs) if store else {}
+    kept_runs = [*_newest(store, listed, keep), *_approving(store, listed)] if store else []
+    kept = {artifact.id: artifact for artifact in (_artifacts(store, kept_runs) if store else [])}
+    root = artifacts_dir.resolve()
+    _check_place(kept.values(), root)
     gone = [
         artifact
         for artifact in (store.get_artifacts() if store else [])
-        if artifact.id not in kept_artifacts
-        and artifact.state == metadata_store_pb2.Artifact.LIVE
-        and Path(artifact.uri).is_relative_to(artifacts_dir)
+        if artifact.id not in kept and _is_live(artifact) and _place(artifact).is_relative_to(root)
     ]
-    kept_paths = {Path(uri) for uri in kept_artifacts.values()}
+    kept_paths = set(map(_place, kept.values()))
     kept_names = {run.name for run in kept_runs}
-    folders = [*_unreferenced(artifacts_dir, kept_paths), *_other_folders(runs_dir, kept_names)]
+    folders = [*_unreferenced(root, kept_paths), *_other_folders(runs_dir, kept_names)]
     return Plan(
         runs=[run.name for run in listed if run.name not in kept_names],
         artifacts=gone,
@@ -75,8 +84,8 @@ def carry_out(planned: Plan, store: ml_metadata.MetadataStore | None) -> None:
     What no record speaks of goes first, because ML Metadata cannot be written on a full disk; then the
     records, so that no run takes for whole what is half gone; then the artifacts.
     """
-    uris = {Path(artifact.uri) for artifact in planned.artifacts}
-    holding = [folder for folder in planned.folders if any(uri.is_relative_to(folder) for uri in uris)]
+    places = set(map(_place, planned.artifacts))
+    holding = [folder for folder in planned.folders if any(place.is_relative_to(folder) for place in places)]
     for folder in planned.folders:
         if folder not in holding:
             shutil.rmtree(folder)
@@ -101,34 +110,75 @@ def _newest(
     return [run for of_pipeline in by_pipeline.values() for run in of_pipeline[:keep]]
 
 
-def _kept_artifacts(
-    store: ml_metadata.MetadataStore, kept_runs: Iterable[metadata_store_pb2.Context]
-) -> dict[int, str]:
-    """Returns id and place of all artifacts that the kept runs and the last approvals read or wrote."""
-    executions = {execution.id for run in kept_runs for execution in store.get_executions_by_context(run.id)}
-    executions |= set(_approving_executions(store))
-    events = store.get_events_by_execution_ids(sorted(executions)) if executions else []
-    ids = sorted({event.artifact_id for event in events})
-    return {artifact.id: artifact.uri for artifact in (store.get_artifacts_by_id(ids) if ids else [])}
+def _approving(
+    store: ml_metadata.MetadataStore, listed: Iterable[metadata_store_pb2.Context]
+) -> list[metadata_store_pb2.Context]:
+    """Returns the runs that gave the last approvals, or pushed what is served."""
+    executions = set(_approving_executions(store))
+    return [
+        run
+        for run in listed
+        if not executions.isdisjoint(execution.id for execution in store.get_executions_by_context(run.id))
+    ]
 
 
 def _approving_executions(store: ml_metadata.MetadataStore) -> Iterator[int]:
-    """Yields, per pipeline, the executions that made the last approvals."""
     known = {kind.name for kind in store.get_artifact_types()}
     pipelines = store.get_contexts_by_type("pipeline") if known else []
-    for type_name, flag in _APPROVALS.items():
+    for type_name, flag, apart in _APPROVALS:
         if type_name not in known:
             continue
-        approved = {
-            artifact.id
-            for artifact in store.get_artifacts_by_type(type_name)
-            if artifact.state == metadata_store_pb2.Artifact.LIVE
-            and (flag is None or artifact.custom_properties[flag].int_value == 1)
-        }
         for pipeline in pipelines:
-            mine = approved & {artifact.id for artifact in store.get_artifacts_by_context(pipeline.id)}
-            if mine:
-                yield from (event.execution_id for event in store.get_events_by_artifact_ids([max(mine)]))
+            approved = {
+                artifact.id: artifact
+                for artifact in store.get_artifacts_by_context(pipeline.id)
+                if artifact.type == type_name
+                and _is_live(artifact)
+                and artifact.custom_properties[flag].int_value == 1
+            }
+            given_in = ordering.last_given(store, approved)
+            last: dict[str, int] = {}
+            for given in given_in:
+                last.setdefault(_text(approved[given], apart) if apart else "", given)
+            yield from (given_in[given] for given in last.values())
+            if type_name == "PushedModel" and approved:  # a push from the cache leaves a newer version served
+                yield given_in[max(given_in, key=lambda given: _version(approved[given]))]
+
+
+def _artifacts(
+    store: ml_metadata.MetadataStore, of: Iterable[metadata_store_pb2.Context]
+) -> list[metadata_store_pb2.Artifact]:
+    """Returns all artifacts that the runs read or wrote."""
+    executions = {execution.id for run in of for execution in store.get_executions_by_context(run.id)}
+    events = store.get_events_by_execution_ids(sorted(executions)) if executions else []
+    ids = sorted({event.artifact_id for event in events})
+    return list(store.get_artifacts_by_id(ids)) if ids else []
+
+
+def _check_place(kept: Iterable[metadata_store_pb2.Artifact], root: Path) -> None:
+    for artifact in kept:
+        if _is_live(artifact) and not _place(artifact).is_relative_to(root):
+            raise InputError(
+                f"Nothing is removed, because runs to be kept use {artifact.uri}, which is not in {root}: "
+                "move the output_root back to where these runs were made, or name that place "
+                "(--set output_root=DIR)."
+            )
+
+
+def _is_live(artifact: metadata_store_pb2.Artifact) -> bool:
+    return artifact.state == metadata_store_pb2.Artifact.LIVE
+
+
+def _place(artifact: metadata_store_pb2.Artifact) -> Path:
+    return Path(artifact.uri).resolve()  # as the same folder may have several names
+
+
+def _text(artifact: metadata_store_pb2.Artifact, name: str) -> str:
+    return artifact.custom_properties[name].string_value
+
+
+def _version(pushed: metadata_store_pb2.Artifact) -> int:
+    return int(_text(pushed, "pushed_version") or 0)
 
 
 def _unreferenced(artifacts_dir: Path, kept: set[Path]) -> Iterator[Path]:
