@@ -126,7 +126,10 @@ def clean(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would go.")] = False,
 ) -> None:
-    """Remove old runs and what only they use; never what is served, blessed last or accepted last."""
+    """Remove old runs and what only they use; never what was blessed last or accepted last.
+
+    Served versions are never removed, however many there are.
+    """
     from pipelines import clean as cleaning
     from pipelines.local import lock
     from pipelines.local.failure import disk_error
