@@ -24,12 +24,12 @@ def tfds_source(builder: str, data_dir: Path, download: bool = False) -> dict[st
 
 
 def prepare(pictures: Path, data_dir: Path, name: str = "pictures") -> str:
-    """Prepares the TFDS data set `name` from a folder `<split>/<class>/*`."""
+    """Prepares the TFDS data set `name` from a folder `<split>/<class>/*`; `unlabelled` is no class."""
     import tensorflow_datasets as tfds
 
     class Pictures(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
         VERSION = tfds.core.Version("1.0.0")
-        labels = tuple(sorted({path.name for path in pictures.glob("*/*")}))
+        labels = tuple(sorted({path.name for path in pictures.glob("*/*")} - {"unlabelled"}))
 
         def _info(self) -> Any:
             return tfds.core.DatasetInfo(
@@ -44,7 +44,8 @@ def prepare(pictures: Path, data_dir: Path, name: str = "pictures") -> str:
 
         def _generate_examples(self, folder: Path) -> Any:
             for path in sorted(folder.glob("*/*")):
-                yield path.name, {"image": path, "label": path.parent.name}
+                label = path.parent.name
+                yield path.name, {"image": path, "label": -1 if label == "unlabelled" else label}
 
     Pictures.name = name
     Pictures(data_dir=data_dir).download_and_prepare()
@@ -145,6 +146,16 @@ def test_own_test_part_and_bytes(
     for split in ("train", "eval", "test"):
         for example in ingested.features(split):
             assert example[features.LABEL] == labels[example[features.ENCODED]]
+
+
+def test_pictures_without_a_label_are_set_aside(
+    folder_of: Callable[[Mapping[str, int]], Path], tmp_path: Path, ingest: Callable[..., Any]
+) -> None:
+    root = folder_of({"train/cat": 40, "train/dog": 40, "train/unlabelled": 2})
+    ingested = ingest(tfds_source(prepare(root, tmp_path / "tfds"), tmp_path / "tfds"), max_bad_fraction=0.1)
+    assert ingested.counts["rejected"] == {"no label": 2}
+    kept = Counter(data for split in ("train", "eval", "test") for data in stored(ingested, split))
+    assert kept == Counter(path.read_bytes() for path in root.glob("*/[cd]*/*"))
 
 
 def test_three_classes(folder_of: Callable[[Mapping[str, int]], Path], tmp_path: Path) -> None:

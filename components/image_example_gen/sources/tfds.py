@@ -18,6 +18,7 @@ from components.image_example_gen.progress import SECONDS, progress_log
 from components.image_example_gen.sources.base import (
     PARTS,
     Picture,
+    Refused,
     class_index,
     listed,
     own_splits,
@@ -99,15 +100,16 @@ class TfdsSource:
             read_config=tfds.ReadConfig(try_autocache=False, interleave_cycle_length=1),
         )
         for index, record in enumerate(records.as_numpy_iterator(), portion.start):
-            data = record[self._image]
+            data, label = record[self._image], int(record[self._label])
+            labelled = label >= 0  # TFDS writes -1 for "no label"
             yield Picture(
                 filename=(
                     record[self._filename].decode() if self._filename else f"{portion.split}/{index:07d}"
                 ),
                 folder=f"{self._builder.info.full_name}/{portion.split}",
-                label=self._labels[int(record[self._label])],
+                label=self._labels[label] if labelled else label,
                 splits=portion.splits,
-                read=partial(bytes, data),
+                read=partial(bytes, data) if labelled else _refuse_unlabelled,
             )
 
     def fingerprint(self) -> str:
@@ -161,6 +163,10 @@ class TfdsSource:
             )
         splits = own_splits("validation" in parts.values(), "test" in parts.values())
         return {split: splits[part] for split, part in parts.items()}
+
+
+def _refuse_unlabelled() -> bytes:
+    raise Refused("no label")
 
 
 def _prepared(name: str, data_dir: str | None, download: bool) -> Any:
