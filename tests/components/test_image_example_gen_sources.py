@@ -157,6 +157,14 @@ def test_accepted_sources(folder_of: FolderOf, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("use", [check_source, open_source])
+def test_unknown_source(use: Callable[[Mapping[str, Any], list[str]], object]) -> None:
+    with pytest.raises(
+        InputError, match=r"no source 'web': data\.source must be one of folder, sample, tfds\."
+    ):
+        use({"kind": "web"}, ["cat", "dog"])
+
+
 def test_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nowhere does not exist: name one"):
         check(tmp_path / "nowhere")

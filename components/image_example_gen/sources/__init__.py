@@ -34,7 +34,7 @@ def check_source(source: Mapping[str, Any], class_names: Sequence[str]) -> None:
 
         check_prepared(source["builder"], source.get("data_dir"), source.get("download", True))
     else:
-        raise InputError(f"There is no source {kind!r}: data.source must be one of {', '.join(KINDS)}.")
+        raise _unknown(kind)
 
 
 def open_source(source: Mapping[str, Any], class_names: Sequence[str]) -> Source:
@@ -61,4 +61,8 @@ def open_source(source: Mapping[str, Any], class_names: Sequence[str]) -> Source
         return TfdsSource(
             source["builder"], source.get("data_dir"), source.get("download", True), class_names
         )
-    raise InputError(f"There is no source {kind!r}: data.source must be one of {', '.join(KINDS)}.")
+    raise _unknown(kind)
+
+
+def _unknown(kind: Any) -> InputError:
+    return InputError(f"There is no source {kind!r}: data.source must be one of {', '.join(KINDS)}.")
