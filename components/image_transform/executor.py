@@ -41,8 +41,10 @@ class Executor(stock.Executor):
         exec_properties: dict[str, Any],
     ) -> None:
         """Writes the transform graph and the transformed splits; see stock Transform for the arguments."""
-        materialised = output_dict.pop(TRANSFORMED_EXAMPLES_KEY)
+        materialised = output_dict.pop(TRANSFORMED_EXAMPLES_KEY, None)
         super().Do(input_dict, output_dict, exec_properties)
+        if materialised is None:
+            return
         output_dict[TRANSFORMED_EXAMPLES_KEY] = materialised
 
         splits = executor_utils.ResolveSplitsConfig(

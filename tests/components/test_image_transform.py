@@ -14,6 +14,7 @@ import tensorflow_transform as tft
 from google.protobuf import text_format
 from tfx.dsl.components.base import base_beam_executor
 from tfx.types import standard_artifacts
+from tfx.types.artifact import Artifact
 
 from components.curated_schema.component import fill
 from components.image_example_gen.examples import serialize
@@ -44,13 +45,18 @@ def transformed(
                 found = Picture(f"{i}.jpg", "folder", i % 2, (split,), partial(bytes, data))
                 writer.write(serialize(found, data, inspect(data, 10**6), ["cat", "dog"]))
     (root / "schema").mkdir()
-    (root / "schema" / "schema.pbtxt").write_text(text_format.MessageToString(fill(["cat", "dog"], 0.1)))
+    (root / "schema" / "schema.pbtxt").write_text(text_format.MessageToString(fill(["cat", "dog"])))
 
+    graph, output = standard_artifacts.TransformGraph(), standard_artifacts.Examples()
+    graph.uri, output.uri = str(root / "graph"), str(root / "transformed")
+    _transform(root, {"transform_graph": [graph], "transformed_examples": [output]})
+    return {"root": root, "examples": output}
+
+
+def _transform(root: Path, outputs: dict[str, list[Artifact]]) -> None:
     examples, schema = standard_artifacts.Examples(), standard_artifacts.Schema()
     examples.uri, examples.split_names = str(root / "examples"), json.dumps(list(SPLITS))
     schema.uri = str(root / "schema")
-    graph, output = standard_artifacts.TransformGraph(), standard_artifacts.Examples()
-    graph.uri, output.uri = str(root / "graph"), str(root / "transformed")
     context = base_beam_executor.BaseBeamExecutor.Context(
         beam_pipeline_args=["--runner=FnApiRunner", "--sdk_container_image=none"],
         tmp_dir=str(root / "tmp"),
@@ -58,7 +64,7 @@ def transformed(
     )
     Executor(context).Do(
         {"examples": [examples], "schema": [schema]},
-        {"transform_graph": [graph], "transformed_examples": [output]},
+        outputs,
         {
             "preprocessing_fn": "trainer.preprocessing.preprocessing_fn",
             "custom_config": json.dumps({"image_size": SIZE}),
@@ -66,7 +72,6 @@ def transformed(
             "disable_statistics": 1,
         },
     )
-    return {"root": root, "examples": output}
 
 
 @pytest.mark.parametrize("split", ["train", "eval"])
@@ -93,3 +98,14 @@ def test_only_the_splits_that_are_trained_on_are_stored(
 def test_the_transform_graph_is_whole(transformed: dict[str, Path]) -> None:
     output = tft.TFTransformOutput(str(transformed["root"] / "graph"))
     assert set(output.transformed_feature_spec()) == {"pixels", "image/class/label"}
+
+
+def test_without_examples_to_write_there_is_the_graph_alone(
+    transformed: dict[str, Path], tmp_path: Path
+) -> None:
+    graph = standard_artifacts.TransformGraph()
+    graph.uri = str(tmp_path / "graph")
+    outputs: dict[str, list[Artifact]] = {"transform_graph": [graph]}  # of a component with materialize=False
+    _transform(transformed["root"], outputs)
+    assert set(outputs) == {"transform_graph"}
+    assert tft.TFTransformOutput(graph.uri).transformed_feature_spec()
