@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import time
 from collections.abc import Mapping
 from datetime import datetime
@@ -112,7 +113,9 @@ def past(output_root: Path, metadata_path: Path) -> list[Run]:
     at_work = lock.holder(output_root)
     resolvers = resolver_types(store)
     return [
-        _run(store, context, at_work, resolvers) for context in contexts(store) if not is_cleaned(context)
+        _run(store, context, output_root / "runs" / context.name, at_work, resolvers)
+        for context in contexts(store)
+        if not is_cleaned(context)
     ]
 
 
@@ -165,23 +168,25 @@ def is_cleaned(context: metadata_store_pb2.Context) -> bool:
 def _run(
     store: ml_metadata.MetadataStore,
     context: metadata_store_pb2.Context,
+    run_dir: Path,
     at_work: str | None,
     resolvers: set[int],
 ) -> Run:
     facts = _properties(context)
+    started = facts.get(_STARTED, context.create_time_since_epoch / 1000)
     state = str(facts.get(_STATE, INTERRUPTED))
+    seconds = facts[_FINISHED] - started if _FINISHED in facts else None
     if state == RUNNING and at_work != f"run {context.name}":
-        state = INTERRUPTED
+        state, seconds = _unnoted_end(run_dir)
     steps = [
         execution
         for execution in store.get_executions_by_context(context.id)
         if has_succeeded(execution) and execution.type_id not in resolvers
     ]
-    started = facts.get(_STARTED, context.create_time_since_epoch / 1000)
     return Run(
         run_id=context.name,
         started=datetime.fromtimestamp(started).astimezone(),
-        seconds=facts[_FINISHED] - started if _FINISHED in facts else None,
+        seconds=seconds,
         state=state,
         steps=len(steps),
         cached=sum(step.last_known_state == _CACHED for step in steps),
@@ -189,6 +194,15 @@ def _run(
         blessed=bool(facts["blessed"]) if "blessed" in facts else None,
         pushed=facts.get("pushed"),
     )
+
+
+def _unnoted_end(run_dir: Path) -> tuple[str, float | None]:
+    """Returns how a run ended that could not note it, and after how long: its parent knows, if it lived on."""
+    try:
+        summary = json.loads((run_dir / "summary.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return INTERRUPTED, None
+    return summary["state"], summary["seconds"]
 
 
 def _note(store: ml_metadata.MetadataStore, run_id: str, facts: Mapping[str, int | float | str]) -> None:

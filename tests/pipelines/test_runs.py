@@ -9,6 +9,7 @@ import pytest
 
 from pipelines import cli, runs
 from pipelines.local import lock
+from pipelines.local.summary import Summary
 
 
 def test_there_are_no_runs_where_there_is_no_store(tmp_path: Path) -> None:
@@ -79,3 +80,9 @@ def test_a_run_is_running_while_its_lock_is_held_and_interrupted_when_it_is_gone
         assert state() == "running"
     with lock.hold(tiny.root, "run 2026-11-22T06-00-00"):
         assert state() == "interrupted"
+
+    Summary(ran.run_id, "failed", 1, 12.5, steps={}).write(ran.settings.runs_dir / ran.run_id)
+    [told] = runs.past(tiny.root, ran.settings.metadata_path)
+    assert (told.state, told.seconds) == ("failed", 12.5)
+    with lock.hold(tiny.root, f"run {ran.run_id}"):
+        assert state() == "running"
