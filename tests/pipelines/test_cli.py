@@ -144,6 +144,12 @@ def test_no_runs_yet(catsdogs: Command, tmp_path: Path) -> None:
     assert catsdogs("runs", "--json", "--set", f"output_root={tmp_path}")[1] == "[]\n"
 
 
+def test_the_help_of_clean_promises_no_retention(catsdogs: Command) -> None:
+    status, out, _ = catsdogs("clean", "--help")
+    assert status == 0
+    assert "Served versions are never removed" in " ".join(out.split())
+
+
 def test_clean_asks_shows_and_frees(
     catsdogs: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
