@@ -51,6 +51,16 @@ class Report:
     rejected: list[tuple[str, str, str]] = field(default_factory=list)
     leaks: list[list[str]] = field(default_factory=list)
 
+    @property
+    def total(self) -> int:
+        """Number of pictures, usable or not."""
+        return len(self.rejected) + sum(sum(by_class.values()) for by_class in self.accepted.values())
+
+    @property
+    def bad_fraction(self) -> float:
+        """Share of pictures set aside, 0 to 1."""
+        return len(self.rejected) / self.total if self.total else 0.0
+
     def count(self, split: str, class_name: str, pictures: int = 1) -> None:
         """Adds accepted pictures."""
         by_class = self.accepted.setdefault(split, {})
@@ -92,8 +102,9 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             uri=examples.uri,
             reports_uri=posixpath.join(rejected.uri, "reports"),
         )
-        _log_report(report)
-        _judge(report, exec_properties["max_bad_fraction"])
+        max_bad_fraction = exec_properties["max_bad_fraction"]
+        _log_report(report, None if report.bad_fraction > max_bad_fraction else _LOGGED_FILES)
+        _judge(report, max_bad_fraction)
         _write_report(report, rejected.uri)
 
         examples.split_names = artifact_utils.encode_split_names(list(SPLITS))
@@ -228,11 +239,13 @@ def _cause(error: Exception, uri: str) -> Exception:
     return OSError(int(number), message.strip(), filename or uri)
 
 
-def _log_report(report: Report) -> None:
-    for filename, reason, detail in sorted(report.rejected)[:_LOGGED_FILES]:
+def _log_report(report: Report, most: int | None) -> None:
+    """Logs the files set aside: at most so many, or all where TFX removes `rejected.csv` with the failure."""
+    shown = sorted(report.rejected)[:most]
+    for filename, reason, detail in shown:
         _log.warning("Set aside: %s: %s%s", filename, reason, f" ({detail})" if detail else "")
-    if len(report.rejected) > _LOGGED_FILES:
-        _log.warning("… and %s more pictures set aside.", f"{len(report.rejected) - _LOGGED_FILES:,}")
+    if len(report.rejected) > len(shown):
+        _log.warning("… and %s more pictures set aside.", f"{len(report.rejected) - len(shown):,}")
     if report.leaks:
         _log.warning(
             "The source has %s pictures both in its test part and elsewhere, which flatters the model: for "
@@ -244,14 +257,15 @@ def _log_report(report: Report) -> None:
 
 def _judge(report: Report, max_bad_fraction: float) -> None:
     accepted = {split: sum(report.accepted.get(split, {}).values()) for split in SPLITS}
-    bad, total = len(report.rejected), len(report.rejected) + sum(accepted.values())
-    if total and bad / total > max_bad_fraction:
+    bad, total = len(report.rejected), report.total
+    if report.bad_fraction > max_bad_fraction:
         reason, count = Counter(reason for _, reason, _ in report.rejected).most_common(1)[0]
         filename, _, detail = min(row for row in report.rejected if row[1] == reason)
         raise DataRejected(
-            f"{bad:,} of {total:,} pictures ({bad / total:.2%}) cannot be used, and data.max_bad_fraction "
-            f"allows {max_bad_fraction:.2%}; {count:,} of them: {reason}, for example {filename}"
-            f"{f' ({detail})' if detail else ''}. Repair or remove them, or raise data.max_bad_fraction."
+            f"{bad:,} of {total:,} pictures ({report.bad_fraction:.2%}) cannot be used, and "
+            f"data.max_bad_fraction allows {max_bad_fraction:.2%}; {count:,} of them: {reason}, for example "
+            f"{filename}{f' ({detail})' if detail else ''}. The log lists them all: repair or "
+            "remove them, or raise data.max_bad_fraction."
         )
     empty = [split for split, pictures in accepted.items() if not pictures]
     if empty:

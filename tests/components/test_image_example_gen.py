@@ -181,11 +181,29 @@ def test_too_many_unusable_files(folder_of: FolderOf, ingest: Callable[..., Any]
     spoil(root)
     message = (
         r"5 of 85 pictures \(5\.88%\) cannot be used, and data\.max_bad_fraction allows 5\.80%; "
-        r"2 of them: damaged, for example dog/half\.jpg \(.+\)\. Repair or remove them, or raise data\.max_"
+        r"2 of them: damaged, for example dog/half\.jpg \(.+\)\. The log lists them all: repair or "
+        r"remove them, or raise data\.max_bad_fraction\."
     )
     with pytest.raises(DataRejected, match=message) as error:
         ingest(folder(root), max_bad_fraction=0.058)
     assert error.value.exit_status == 4
+
+
+def test_the_log_lists_all_files_where_there_is_no_table(
+    folder_of: FolderOf, ingest: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    root = folder_of({"cat": 40, "dog": 40})
+    for index in range(120):
+        (root / "cat" / f"empty{index}.jpg").touch()
+    ingest(folder(root), max_bad_fraction=0.6)
+    assert caplog.text.count("Set aside: ") == 100
+    assert "… and 20 more pictures set aside." in caplog.text
+
+    caplog.clear()
+    with pytest.raises(DataRejected, match="The log lists them all"):
+        ingest(folder(root), max_bad_fraction=0.5, out="rejected")
+    logged = {message.split(": ")[1] for message in caplog.messages if message.startswith("Set aside: ")}
+    assert logged == {f"cat/empty{index}.jpg" for index in range(120)}
 
 
 def test_too_large_pictures_are_set_aside(
