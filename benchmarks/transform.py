@@ -90,7 +90,7 @@ def _ingest(settings: settings_module.Settings, work: Path) -> None:
             "max_pixels": settings.data.max_pixels,
         },
     )
-    schema = fill(settings.data.class_names, settings.data.max_class_shift)
+    schema = fill(settings.data.class_names)
     (work / "schema" / "schema.pbtxt").write_text(text_format.MessageToString(schema))
 
 

@@ -34,7 +34,7 @@ def build(settings: Settings) -> tfx.dsl.Pipeline:
 
     statistics_gen = StatisticsGen(examples, stats_options=counted_features())
     statistics = statistics_gen.outputs["statistics"]
-    curated_schema = CuratedSchema(data.class_names, data.max_class_shift)
+    curated_schema = CuratedSchema(data.class_names)
     schema = curated_schema.outputs["schema"]
     validator = ExampleValidator(statistics, schema)
     accepted_data = tfx.dsl.Resolver(
@@ -49,6 +49,7 @@ def build(settings: Settings) -> tfx.dsl.Pipeline:
         schema,
         validator.outputs["anomalies"],
         data.source_name,
+        data.max_class_shift,
         baseline_statistics=accepted_data.outputs["subject"],
     )
 

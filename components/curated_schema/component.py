@@ -1,7 +1,8 @@
-"""Hands the curated schema to the pipeline, with this run's class names and drift threshold in it."""
+"""Hands the curated schema to the pipeline, with this run's class names in it."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,18 +21,16 @@ from trainer import features
 SCHEMA_FILE = "components/curated_schema/schema.pbtxt"
 
 
-def fill(class_names: Sequence[str], max_class_shift: float) -> schema_pb2.Schema:
+def fill(class_names: Sequence[str]) -> schema_pb2.Schema:
     """Returns the curated schema for the given classes.
 
     Args:
         class_names: The domain of the class name.
-        max_class_shift: How far a class's share of `train` may move from the last accepted data, 0 to 1.
     """
     text = Path(__file__).with_name("schema.pbtxt").read_text(encoding="utf-8")
     schema = text_format.Parse(text, schema_pb2.Schema())
     column = next(feature for feature in schema.feature if feature.name == features.CLASS_NAME)
     column.string_domain.value.extend(class_names)
-    column.drift_comparator.infinity_norm.threshold = max_class_shift
     return schema
 
 
@@ -40,7 +39,7 @@ class CuratedSchemaSpec(component_spec.ComponentSpec):
 
     PARAMETERS: ClassVar[dict[str, Any]] = {
         "class_names": component_spec.ExecutionParameter(type=str),
-        "max_class_shift": component_spec.ExecutionParameter(type=float),
+        "schema_fingerprint": component_spec.ExecutionParameter(type=str),
         "code_fingerprint": component_spec.ExecutionParameter(type=str),
     }
     INPUTS: ClassVar[dict[str, Any]] = {}
@@ -59,7 +58,7 @@ class Executor(base_executor.BaseExecutor):
         exec_properties: dict[str, Any],
     ) -> None:
         """Fills the schema and writes it to the output `schema`."""
-        schema = fill(json.loads(exec_properties["class_names"]), exec_properties["max_class_shift"])
+        schema = fill(json.loads(exec_properties["class_names"]))
         folder = artifact_utils.get_single_uri(output_dict["schema"])
         io_utils.write_pbtxt_file(f"{folder}/schema.pbtxt", schema)
 
@@ -71,18 +70,19 @@ class CuratedSchema(base_component.BaseComponent):
 
     Args:
         class_names: The classes; the index is the label.
-        max_class_shift: How far a class's share of `train` may move from the last accepted data, 0 to 1.
     """
 
     SPEC_CLASS = CuratedSchemaSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
 
-    def __init__(self, class_names: Sequence[str], max_class_shift: float) -> None:
+    def __init__(self, class_names: Sequence[str]) -> None:
+        # What the schema says, not its file: Transform and Trainer need not run again for a comment.
+        contents = fill(class_names).SerializeToString(deterministic=True)
         super().__init__(
             CuratedSchemaSpec(
                 class_names=json.dumps(list(class_names)),
-                max_class_shift=float(max_class_shift),
-                code_fingerprint=fingerprint.of_code("components.curated_schema", "trainer.features"),
+                schema_fingerprint=hashlib.sha256(contents).hexdigest(),
+                code_fingerprint=fingerprint.of_code("components.curated_schema.component"),
                 schema=types.Channel(type=standard_artifacts.Schema),
             )
         )

@@ -31,6 +31,15 @@ DRIFT_SPLIT = "train"
 _DRIFT = ("COMPARATOR_L_INFTY_HIGH", "COMPARATOR_JENSEN_SHANNON_DIVERGENCE_HIGH")
 
 
+def with_class_shift(schema: schema_pb2.Schema, max_class_shift: float) -> schema_pb2.Schema:
+    """Returns a copy of the schema that tolerates so large a change of a class's share, 0 to 1."""
+    tolerant = schema_pb2.Schema()
+    tolerant.CopyFrom(schema)
+    column = next(feature for feature in tolerant.feature if feature.name == features.CLASS_NAME)
+    column.drift_comparator.infinity_norm.threshold = max_class_shift
+    return tolerant
+
+
 def find_drift(
     statistics: Statistics, baseline: Statistics, schema: schema_pb2.Schema
 ) -> anomalies_pb2.Anomalies:
@@ -96,6 +105,7 @@ class DataGateSpec(component_spec.ComponentSpec):
 
     PARAMETERS: ClassVar[dict[str, Any]] = {
         "source": component_spec.ExecutionParameter(type=str),
+        "max_class_shift": component_spec.ExecutionParameter(type=float),
         "code_fingerprint": component_spec.ExecutionParameter(type=str),
     }
     INPUTS: ClassVar[dict[str, Any]] = {
@@ -125,8 +135,9 @@ class Executor(base_executor.BaseExecutor):
         """
         artifact = artifact_utils.get_single_instance(input_dict["statistics"])
         anomalies_artifact = artifact_utils.get_single_instance(input_dict["anomalies"])
-        schema = io_utils.SchemaReader().read(
-            io_utils.get_only_uri_in_dir(artifact_utils.get_single_uri(input_dict["schema"]))
+        schema_file = io_utils.get_only_uri_in_dir(artifact_utils.get_single_uri(input_dict["schema"]))
+        schema = with_class_shift(
+            io_utils.SchemaReader().read(schema_file), exec_properties["max_class_shift"]
         )
         splits = {
             split: stats_artifact_utils.load_statistics(artifact, split).proto()
@@ -169,6 +180,7 @@ class DataGate(base_component.BaseComponent):
         schema: Channel of the Schema they were compared with.
         anomalies: Channel of ExampleValidator's ExampleAnomalies.
         source: What the data come from; later data of the same source are compared with these.
+        max_class_shift: How far a class's share of `train` may move from the last accepted data, 0 to 1.
         baseline_statistics: Channel of the last accepted ExampleStatistics; may be empty.
     """
 
@@ -181,6 +193,7 @@ class DataGate(base_component.BaseComponent):
         schema: types.BaseChannel,
         anomalies: types.BaseChannel,
         source: str,
+        max_class_shift: float,
         baseline_statistics: types.BaseChannel | None = None,
     ) -> None:
         super().__init__(
@@ -190,8 +203,9 @@ class DataGate(base_component.BaseComponent):
                 anomalies=anomalies,
                 baseline_statistics=baseline_statistics,
                 source=source,
+                max_class_shift=float(max_class_shift),
                 code_fingerprint=fingerprint.of_code(
-                    "components.data_gate", "components.curated_schema", "trainer.features"
+                    "components.data_gate", "components.curated_schema.component", "trainer.features"
                 ),
                 verdict=types.Channel(type=DataVerdict),
             )

@@ -23,23 +23,20 @@ from trainer import features
 
 
 def test_every_stored_feature_is_described_once() -> None:
-    described = Counter(column.name for column in fill(["cat", "dog"], 0.1).feature)
+    described = Counter(column.name for column in fill(["cat", "dog"]).feature)
     assert described == Counter([features.ENCODED, features.FILENAME, *features.COUNTED])
 
 
-def test_class_names_and_shift_are_filled_in() -> None:
-    column = next(
-        column for column in fill(["ant", "bee"], 0.25).feature if column.name == features.CLASS_NAME
-    )
+def test_class_names_are_filled_in() -> None:
+    column = next(column for column in fill(["ant", "bee"]).feature if column.name == features.CLASS_NAME)
     assert list(column.string_domain.value) == ["ant", "bee"]
-    assert column.drift_comparator.infinity_norm.threshold == 0.25
 
 
 @pytest.mark.parametrize("class_names", [("cat", "dog"), ("ant", "bee")])
 @pytest.mark.parametrize("count", [4, 100])
 def test_sound_data_have_no_anomalies(class_names: tuple[str, str], count: int) -> None:
     counted = statistics(columns(count, class_names=class_names))
-    anomalies = tfdv.validate_statistics(counted, fill(class_names, 0.1), previous_statistics=counted)
+    anomalies = tfdv.validate_statistics(counted, fill(class_names), previous_statistics=counted)
     assert not anomalies.anomaly_info
     assert not anomalies.HasField("dataset_anomaly_info")
     assert not anomalies.data_missing
@@ -51,7 +48,7 @@ def test_pixels_and_file_names_are_not_counted() -> None:
 
 
 def test_examples_parse_into_one_value_each(tmp_path: Path) -> None:
-    schema = fill(["cat", "dog"], 0.1)
+    schema = fill(["cat", "dog"])
     parsed = schema_utils.schema_as_feature_spec(schema).feature_spec
     kinds = {features.LABEL: tf.int64, features.BRIGHTNESS: tf.float32, features.ENCODED: tf.string}
     for name, kind in kinds.items():
@@ -66,24 +63,31 @@ def test_examples_parse_into_one_value_each(tmp_path: Path) -> None:
 
 
 def test_the_component_writes_the_schema(tmp_path: Path) -> None:
-    component = CuratedSchema(class_names=("ant", "bee"), max_class_shift=0.2)
+    component = CuratedSchema(class_names=("ant", "bee"))
     assert component.id == "CuratedSchema"
     output = standard_artifacts.Schema()
     output.uri = str(tmp_path)
     Executor().Do({}, {"schema": [output]}, dict(component.exec_properties))
-    assert io_utils.SchemaReader().read(io_utils.get_only_uri_in_dir(str(tmp_path))) == fill(
-        ["ant", "bee"], 0.2
-    )
+    assert io_utils.SchemaReader().read(io_utils.get_only_uri_in_dir(str(tmp_path))) == fill(["ant", "bee"])
 
 
-def test_an_edited_schema_is_another_execution(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = CuratedSchema(class_names=("cat", "dog"), max_class_shift=0.1)
-    read = Path.read_bytes
-    monkeypatch.setattr(
-        Path, "read_bytes", lambda path: read(path) + (b"# edited" if path.suffix == ".pbtxt" else b"")
-    )
-    after = CuratedSchema(class_names=("cat", "dog"), max_class_shift=0.1)
-    assert before.exec_properties["code_fingerprint"] != after.exec_properties["code_fingerprint"]
+@pytest.mark.parametrize(
+    ("edit", "differs"),
+    [("# a remark", False), ("", False), ('feature { name: "image/colour" type: BYTES }', True)],
+)
+def test_another_schema_is_another_execution_and_a_remark_is_not(
+    edit: str, differs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = CuratedSchema(class_names=("cat", "dog"))
+    read_text, read_bytes = Path.read_text, Path.read_bytes
+
+    def edited(path: Path) -> str:
+        return f"\n{edit}\n" if path.name == "schema.pbtxt" else ""
+
+    monkeypatch.setattr(Path, "read_text", lambda path, **options: read_text(path, **options) + edited(path))
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read_bytes(path) + edited(path).encode())
+    after = CuratedSchema(class_names=("cat", "dog"))
+    assert (before.exec_properties != after.exec_properties) is differs
 
 
 def test_messages_name_the_file_that_holds_the_schema() -> None:
@@ -105,7 +109,7 @@ def test_domains_hold_what_ingest_writes() -> None:
 
     domains = {
         column.name: [value.encode() for value in column.string_domain.value]
-        for column in fill(["cat", "dog"], 0.1).feature
+        for column in fill(["cat", "dog"]).feature
     }
     dark, medium, bright = (written(luma, "JPEG")[features.BRIGHTNESS_RANGE] for luma in (10, 120, 240))
     assert domains[features.BRIGHTNESS_RANGE] == medium + bright

@@ -16,19 +16,19 @@ from components.approved_baseline.strategy import NewestApproved
 from components.artifacts import DataVerdict
 from components.curated_schema.component import CuratedSchema, fill
 from components.data_gate import component, wording
-from components.data_gate.component import DataGate, accepted, find_drift
+from components.data_gate.component import DataGate, accepted, find_drift, with_class_shift
 from components.data_gate.statistics_options import counted_features
 from components.errors import DataRejected
 from tests.components.counted_examples import Columns, columns, statistics, write
 from trainer import features
 
-SCHEMA = fill(["cat", "dog"], 0.1)
+SCHEMA = with_class_shift(fill(["cat", "dog"]), 0.1)
 
 
 def found(values: Columns, split: str = "train", class_names: tuple[str, str] = ("cat", "dog")) -> list[str]:
     """What the gate says of pictures that are compared with the schema alone."""
     counted = statistics(values)
-    schema = fill(class_names, 0.1)
+    schema = fill(class_names)
     return [
         problem.sentence
         for problem in wording.describe(split, tfdv.validate_statistics(counted, schema), schema, counted)
@@ -150,7 +150,7 @@ def test_a_feature_is_missing_altogether() -> None:
 
 def test_a_feature_that_the_schema_does_not_know() -> None:
     counted = statistics(columns())
-    schema = fill(["cat", "dog"], 0.1)
+    schema = fill(["cat", "dog"])
     [index] = [i for i, column in enumerate(schema.feature) if column.name == features.CONTRAST]
     del schema.feature[index]
     [problem] = wording.describe("train", tfdv.validate_statistics(counted, schema), schema, counted)
@@ -189,7 +189,15 @@ def test_class_shares_far_from_the_last_accepted_data() -> None:
 def test_the_proposed_setting_lets_the_shift_pass() -> None:
     now, before = statistics(columns(1000, positives=0.2)), statistics(columns(800, positives=0.5))
     assert find_drift(now, before, SCHEMA).anomaly_info
-    assert not find_drift(now, before, fill(["cat", "dog"], 0.31)).anomaly_info
+    assert not find_drift(now, before, with_class_shift(SCHEMA, 0.31)).anomaly_info
+
+
+def test_the_tolerance_is_set_in_a_copy_of_the_schema() -> None:
+    schema = fill(["cat", "dog"])
+    tolerant = with_class_shift(schema, 0.25)
+    assert schema == fill(["cat", "dog"])
+    [column] = [column for column in tolerant.feature if column.name == features.CLASS_NAME]
+    assert column.drift_comparator.infinity_norm.threshold == 0.25
 
 
 def test_a_tolerable_change_of_class_shares() -> None:
@@ -290,7 +298,7 @@ class Runs:
         statistics_gen = tfx.components.StatisticsGen(
             examples=ingest.outputs["examples"], stats_options=counted_features()
         )
-        schema = CuratedSchema(class_names=["cat", "dog"], max_class_shift=max_class_shift)
+        schema = CuratedSchema(class_names=["cat", "dog"])
         validator = tfx.components.ExampleValidator(
             statistics=statistics_gen.outputs["statistics"], schema=schema.outputs["schema"]
         )
@@ -306,6 +314,7 @@ class Runs:
             schema=schema.outputs["schema"],
             anomalies=validator.outputs["anomalies"],
             source=origin,
+            max_class_shift=max_class_shift,
             baseline_statistics=last.outputs["subject"],
         )
         tfx.orchestration.LocalDagRunner().run(
@@ -382,6 +391,8 @@ def test_each_run_is_compared_with_the_last_accepted_other_one(runs: Runs) -> No
     assert runs.verdict()["compared_with"] is None
     runs.run(shifted, max_class_shift=0.31)
     assert runs.verdict()["compared_with"]["pictures"] == 80
+    # the tolerance is the gate's alone: what is made with the schema is not made anew
+    assert {name for name, state in runs.states().items() if state != "CACHED"} <= {"Resolver", "DataGate"}
 
 
 @pytest.mark.slow
