@@ -15,6 +15,7 @@ from trainer.recipe import Count, Section, TrainingSettings
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 DEFAULT_CONFIG = "quickstart"
+_NAMED_WEIGHTS = ("packaged", "imagenet", "random")  # all others are paths
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
@@ -183,6 +184,11 @@ class Settings(Section):
         return self.output_root / "artifacts"
 
     @property
+    def checkpoints_dir(self) -> Path:
+        """One sub-folder a training that is under way or was cut short."""
+        return self.output_root / "checkpoints"
+
+    @property
     def runs_dir(self) -> Path:
         """One sub-folder a run: resolved settings, logs, summary."""
         return self.output_root / "runs"
@@ -284,10 +290,15 @@ def _absolute(settings: Settings) -> Settings:
         except RuntimeError:
             raise SettingsError(f"The path {path} names the home of a user who is not known here.") from None
 
+    training = settings.training
+    if training.weights not in _NAMED_WEIGHTS:
+        training = training.model_copy(update={"weights": str(absolute(Path(training.weights)))})
     data = settings.data.model_copy(
         update={
             "folder": absolute(settings.data.folder),
             "tfds": settings.data.tfds.model_copy(update={"data_dir": absolute(settings.data.tfds.data_dir)}),
         }
     )
-    return settings.model_copy(update={"output_root": absolute(settings.output_root), "data": data})
+    return settings.model_copy(
+        update={"output_root": absolute(settings.output_root), "data": data, "training": training}
+    )

@@ -123,7 +123,7 @@ def test_settings_reach_the_steps(pipeline: tfx.dsl.Pipeline, settings: Settings
     assert json.loads(ingest["class_names"]) == ["dog", "cat"]
     assert ingest["max_bad_fraction"] == 0.2
     assert json.loads(properties(pipeline, "CuratedSchema")["class_names"]) == ["dog", "cat"]
-    assert properties(pipeline, "CuratedSchema")["max_class_shift"] == 0.3
+    assert properties(pipeline, "DataGate")["max_class_shift"] == 0.3
     assert json.loads(properties(pipeline, "Transform")["custom_config"])["image_size"] == 96
     training = json.loads(properties(pipeline, "Trainer")["custom_config"])
     assert training["recipe"] == settings.training.model_dump(mode="json")
@@ -133,6 +133,19 @@ def test_settings_reach_the_steps(pipeline: tfx.dsl.Pipeline, settings: Settings
     assert "cat_probability" in evaluation
     assert "0.7" in evaluation
     assert "-0.05" in evaluation
+
+
+def test_a_tolerated_shift_of_the_classes_makes_only_the_gate_judge_again(
+    pipeline: tfx.dsl.Pipeline, settings: Settings
+) -> None:
+    data = settings.data.model_copy(update={"max_class_shift": 0.4})
+    other = build(settings.model_copy(update={"data": data}))
+    changed = {
+        component.id
+        for component in pipeline.components
+        if component.exec_properties != properties(other, component.id)
+    }
+    assert changed == {"DataGate"}
 
 
 def test_every_step_of_ours_notices_changed_code(pipeline: tfx.dsl.Pipeline) -> None:
@@ -152,7 +165,7 @@ def test_everything_lands_in_the_output_root(pipeline: tfx.dsl.Pipeline, setting
     assert Path(pipeline.pipeline_info.pipeline_root) == root / "artifacts"
     assert pipeline.metadata_connection_config.sqlite.filename_uri == str(root / "metadata.sqlite")
     checkpoints = Path(json.loads(properties(pipeline, "Trainer")["custom_config"])["checkpoint_root"])
-    assert checkpoints.is_relative_to(root)
+    assert checkpoints == settings.checkpoints_dir  # where `clean` looks for them
     assert pipeline.enable_cache
 
 

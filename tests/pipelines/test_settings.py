@@ -61,6 +61,19 @@ def test_relative_paths_hold_from_the_working_directory(
     assert loaded.serving_model_dir == loaded.output_root / "serving_model" / "catsdogs"
 
 
+@pytest.mark.parametrize("weights", ["packaged", "imagenet", "random"])
+def test_weights_that_are_no_file_keep_their_name(weights: str) -> None:
+    assert load(overrides=[f"training.weights={weights}"]).training.weights == weights
+
+
+def test_a_weights_file_holds_from_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for given, meant in (("mine.h5", tmp_path / "mine.h5"), ("~/mine.h5", Path("~/mine.h5").expanduser())):
+        assert load(overrides=[f"training.weights={given}"]).training.weights == str(meant)
+
+
 def test_what_dump_writes_load_reads_back(tmp_path: Path) -> None:
     loaded = load("full", ["training.seed=3", "data.class_names=[a, b]", "data.tfds.data_dir=here"])
     file = tmp_path / "settings.yaml"
