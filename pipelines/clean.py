@@ -1,4 +1,4 @@
-"""Frees the disk of old runs, without touching anything that a later run or the server may want."""
+"""Frees the disk of old runs and unfinished trainings, and keeps what a later run or the server rests on."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ml_metadata.proto import metadata_store_pb2
 from components.approved_baseline import ordering
 from components.errors import InputError
 from pipelines import runs
+from pipelines.settings import Settings
 
 # Artifact types, what says that they approve, and what sets those apart of which each has a last one.
 _APPROVALS = (
@@ -41,8 +42,8 @@ class Plan:
     size: int
 
 
-def plan(store: ml_metadata.MetadataStore | None, artifacts_dir: Path, runs_dir: Path, keep: int) -> Plan:
-    """Finds what may go.
+def plan(store: ml_metadata.MetadataStore | None, settings: Settings, keep: int) -> Plan:
+    """Finds what may go, while no run is under way: every checkpoint is taken for abandoned.
 
     Kept are, of each pipeline, the newest runs and whatever their age those that gave what the next run is
     compared with (the last blessing, the last acceptance of data from each source) or what is served, each
@@ -50,8 +51,7 @@ def plan(store: ml_metadata.MetadataStore | None, artifacts_dir: Path, runs_dir:
 
     Args:
         store: The store, or None where there is none.
-        artifacts_dir: The pipeline root.
-        runs_dir: The folder of the run folders.
+        settings: Where the artifacts, the run folders and the checkpoints are.
         keep: How many of the newest runs of each pipeline stay.
 
     Raises:
@@ -60,7 +60,7 @@ def plan(store: ml_metadata.MetadataStore | None, artifacts_dir: Path, runs_dir:
     listed = [run for run in runs.contexts(store) if not runs.is_cleaned(run)] if store else []
     kept_runs = [*_newest(store, listed, keep), *_approving(store, listed)] if store else []
     kept = {artifact.id: artifact for artifact in (_artifacts(store, kept_runs) if store else [])}
-    root = artifacts_dir.resolve()
+    root = settings.artifacts_dir.resolve()
     _check_place(kept.values(), root)
     gone = [
         artifact
@@ -69,7 +69,11 @@ def plan(store: ml_metadata.MetadataStore | None, artifacts_dir: Path, runs_dir:
     ]
     kept_paths = set(map(_place, kept.values()))
     kept_names = {run.name for run in kept_runs}
-    folders = [*_unreferenced(root, kept_paths), *_other_folders(runs_dir, kept_names)]
+    folders = [
+        *_unreferenced(root, kept_paths),
+        *_other_folders(settings.runs_dir, kept_names),
+        *_folders(settings.checkpoints_dir),
+    ]
     return Plan(
         runs=[run.name for run in listed if run.name not in kept_names],
         artifacts=gone,

@@ -126,7 +126,7 @@ def clean(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would go.")] = False,
 ) -> None:
-    """Remove old runs and what only they use; never what was blessed last or accepted last.
+    """Remove old runs, what only they use, and unfinished trainings; never what was blessed or accepted last.
 
     Served versions are never removed, however many there are.
     """
@@ -142,7 +142,7 @@ def clean(
         return
     with lock.hold(settings.output_root, "clean"):
         store = open_store(settings.metadata_path, writable=True)
-        plan = cleaning.plan(store, settings.artifacts_dir, settings.runs_dir, keep)
+        plan = cleaning.plan(store, settings, keep)
         if not plan.folders and not plan.runs:
             typer.echo("There is nothing to clean.")
             return

@@ -12,7 +12,7 @@ DONE, CACHED = State.DONE, State.CACHED
 
 def _clean(settings: Settings, keep: int) -> clean.Plan:
     store = runs.open_store(settings.metadata_path, writable=True)
-    plan = clean.plan(store, settings.artifacts_dir, settings.runs_dir, keep)
+    plan = clean.plan(store, settings, keep)
     clean.carry_out(plan, store)
     return plan
 
@@ -25,14 +25,25 @@ def test_without_a_store_scrap_goes_all_the_same(tmp_path: Path) -> None:
     scrap = tmp_path / "artifacts" / "Trainer" / "model" / "7"
     scrap.mkdir(parents=True)
     (scrap / "half").write_bytes(b"x" * 1000)
-    plan = clean.plan(None, tmp_path / "artifacts", tmp_path / "runs", keep=1)
+    plan = clean.plan(None, Settings(output_root=tmp_path), keep=1)
     assert (plan.folders, plan.size, plan.runs) == ([scrap], 1000, [])
     clean.carry_out(plan, None)
     assert not scrap.exists()
 
 
+def test_trainings_that_were_cut_short_go(tmp_path: Path) -> None:
+    settings = Settings(output_root=tmp_path)
+    abandoned = settings.checkpoints_dir / "0123456789abcdef"
+    (abandoned / "frozen").mkdir(parents=True)
+    (abandoned / "frozen" / "epoch").write_bytes(b"x" * 1000)
+    plan = clean.plan(None, settings, keep=1)
+    assert (plan.folders, plan.size, plan.runs) == ([abandoned], 1000, [])
+    clean.carry_out(plan, None)
+    assert not abandoned.exists()
+
+
 def test_an_empty_output_root_has_nothing_to_clean(tmp_path: Path) -> None:
-    plan = clean.plan(None, tmp_path / "artifacts", tmp_path / "runs", keep=1)
+    plan = clean.plan(None, Settings(output_root=tmp_path), keep=1)
     assert (plan.folders, plan.size, plan.runs, plan.artifacts) == ([], 0, [], [])
 
 

@@ -63,7 +63,7 @@ class Past:
 
     def plan(self, output_root: Path | None = None) -> clean.Plan:
         settings = Settings(output_root=output_root) if output_root else self.settings
-        return clean.plan(self.store, settings.artifacts_dir, settings.runs_dir, keep=1)
+        return clean.plan(self.store, settings, keep=1)
 
 
 @pytest.fixture
@@ -147,7 +147,7 @@ def test_going_back_to_earlier_settings_makes_those_the_last(tiny: Any) -> None:
     assert set(again.states.values()) == {State.CACHED}
     refused = tiny("training.seed=2", "evaluation.min_accuracy=0.95")
     store = runs.open_store(refused.settings.metadata_path, writable=True)
-    plan = clean.plan(store, refused.settings.artifacts_dir, refused.settings.runs_dir, keep=1)
+    plan = clean.plan(store, refused.settings, keep=1)
     assert plan.runs == [first.run_id]
     clean.carry_out(plan, store)
     kept = {path.name for path in refused.settings.runs_dir.iterdir()}
