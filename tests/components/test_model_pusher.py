@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -171,4 +170,3 @@ def test_versions_already_there_stay_as_they_are(push: Push, served: Path) -> No
     [first] = versions(served)
     push("second")
     assert (served / str(first) / "variables" / "variables.index").read_text() == "first"
-    shutil.rmtree(served)
