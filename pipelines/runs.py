@@ -197,7 +197,7 @@ def _run(
 
 
 def _unnoted_end(run_dir: Path) -> tuple[str, float | None]:
-    """Returns how a run ended that could not note it, and after how long: its parent knows, if it lived on."""
+    """Returns how a run ended that could not note it, and after how long: its parent knows, if that lived."""
     try:
         summary = json.loads((run_dir / "summary.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
