@@ -16,6 +16,7 @@ from typing import Any
 from ml_metadata.proto.metadata_store_pb2 import Artifact
 
 from pipelines.runs import open_store
+from tests.processes import mark, marked
 
 LOOKUPS = {"AcceptedData", "BlessedModel"}  # they look anew in every run, and so are never cached
 BEFORE_TRANSFORM = {"CuratedSchema", "ImageExampleGen", "StatisticsGen", "ExampleValidator", "DataGate"}
@@ -26,7 +27,6 @@ STEPS = LOOKUPS | BEFORE_TRANSFORM | TRAINING | JUDGEMENT
 _PROJECT = Path(__file__).resolve().parents[2]
 _PACKAGES = ("components", "pipelines", "serving", "trainer")
 _COMMAND = Path(sys.executable).with_name("catsdogs")
-_MARK = "CATSDOGS_TEST"
 _TIMEOUT = 900.0  # seconds; many times what a run takes
 
 
@@ -82,10 +82,13 @@ class Workshop:
         self.output = folder / "output"
         for part in (*_PACKAGES, "configs"):
             shutil.copytree(_PROJECT / part, self.code / part, ignore=shutil.ignore_patterns("__pycache__"))
-        self._environment = os.environ | {
-            "PYTHONPATH": os.pathsep.join(filter(None, [str(self.code), os.environ.get("PYTHONPATH")])),
-            _MARK: str(self.output),  # by which `processes` knows what the command has started
-        }
+        self._environment = (
+            os.environ
+            | {
+                "PYTHONPATH": os.pathsep.join(filter(None, [str(self.code), os.environ.get("PYTHONPATH")])),
+            }
+            | mark(self.output)
+        )
         for package in _PACKAGES:
             where = self._python(f"import {package}; print({package}.__file__)")
             assert where.strip() == str(self.code / package / "__init__.py")
@@ -124,15 +127,7 @@ class Workshop:
 
     def processes(self) -> list[str]:
         """Returns the command lines of all live processes that the command has started, directly or not."""
-        mark = f"{_MARK}={self.output}".encode()
-        found = []
-        for process in Path("/proc").glob("[0-9]*"):
-            try:
-                if mark in (process / "environ").read_bytes().split(b"\0"):
-                    found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
-            except OSError:  # another user's, or gone
-                continue
-        return found
+        return marked(self.output)
 
     def artifacts(self, run: Run, step: str) -> dict[str, Artifact]:
         """Returns what a step of a run took in and put out, by the names of its inputs and outputs."""
