@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from components.errors import PipelineError
+from pipelines.local.asked import DEFAULT_CONFIG, Asked
 
 if TYPE_CHECKING:
     from pipelines.runs import Run
@@ -38,7 +39,6 @@ Overrides = Annotated[
         "--set", metavar="KEY=VALUE", help="Change one setting: training.batch_size=64. Repeatable."
     ),
 ]
-_QUICKSTART = "quickstart"
 
 
 def main() -> None:
@@ -58,7 +58,7 @@ def main() -> None:
 
 @app.command()
 def run(
-    config: Config = _QUICKSTART,
+    config: Config = DEFAULT_CONFIG,
     images: Annotated[
         Path | None,
         typer.Option(
@@ -95,13 +95,13 @@ def run(
     own = ["data.source=folder", f"data.folder={json.dumps(str(images))}"] if images else []
     settings = _settings(config, [*own, *(overrides or [])])
     check_source(settings.data.source_spec, settings.data.class_names)
-    title = ", ".join([config, *([f"--images {images}"] if images else []), *(overrides or [])])
-    raise typer.Exit(run_locally(settings, title, from_step, to_step))
+    asked = Asked(config, images, tuple(overrides or ()), from_step, to_step)
+    raise typer.Exit(run_locally(settings, asked))
 
 
 @app.command()
 def runs(
-    config: Config = _QUICKSTART,
+    config: Config = DEFAULT_CONFIG,
     overrides: Overrides = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -121,7 +121,7 @@ def runs(
 @app.command()
 def clean(
     keep: Annotated[int, typer.Option(min=1, metavar="N", help="How many of the newest runs stay.")] = 5,
-    config: Config = _QUICKSTART,
+    config: Config = DEFAULT_CONFIG,
     overrides: Overrides = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would go.")] = False,

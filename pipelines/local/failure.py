@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
+import shlex
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,6 +60,11 @@ def disk_error(error: OSError, folder: Path) -> PipelineError:
     return _disk(error, folder) or PipelineError(f"{folder} cannot be written: {error.strerror or error}.")
 
 
+def output_root_is(folder: Path) -> str:
+    """Returns the setting for a shell: advice has to name the folder that the user chose."""
+    return shlex.quote(f"output_root={folder}")
+
+
 def is_expected(error: BaseException) -> bool:
     """Whether the sentence that `explain` finds says it all, so that the log adds nothing."""
     return any(isinstance(link, PipelineError) or _IN_TRACEBACK.search(str(link)) for link in _chain(error))
@@ -69,7 +75,8 @@ def _disk(error: BaseException, folder: Path) -> PipelineError | None:
     text = str(error)
     if number in _FULL or any(part in text for part in _FULL_TEXTS):
         return PipelineError(
-            f"The disk that holds {folder} is full: free some space (catsdogs clean removes old runs), "
+            f"The disk that holds {folder} is full: free some space "
+            f"(catsdogs clean --set {output_root_is(folder)} removes old runs), "
             "or use another disk (--set output_root=DIR)."
         )
     named = Path(str(getattr(error, "filename", None) or folder))

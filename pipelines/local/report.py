@@ -5,50 +5,58 @@ from __future__ import annotations
 from pathlib import Path
 
 from rich.console import Console
-from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
+from pipelines.local.asked import Asked
 from pipelines.local.board import Board
 from pipelines.local.events import State
 from pipelines.local.summary import Outcome
 from pipelines.local.wording import duration, path
+from pipelines.settings import Settings
 
 
-def print_outcome(console: Console, board: Board, outcome: Outcome, seconds: float, run_dir: Path) -> None:
+def print_outcome(
+    console: Console, board: Board, outcome: Outcome, seconds: float, run_dir: Path, advice: str
+) -> None:
     """Prints what came of a run that reached its end: verdict, metrics, reasons, places, what is next."""
-    good = outcome.exit_status == 0
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    if outcome.metrics:
-        table.add_row("test", _metrics(outcome.metrics))
-    for number, reason in enumerate(outcome.reasons):
-        table.add_row("" if number else "why", reason)
-    if outcome.push:
-        table.add_row("model", path(outcome.push.path))
-    table.add_row("time", _time(board, seconds))
-    table.add_row("logs", path(run_dir / "logs"))
-    table.add_row("next", _next(outcome))
+    rows = [("test", _metrics(outcome.metrics))] if outcome.metrics else []
+    rows += [("" if number else "why", reason) for number, reason in enumerate(outcome.reasons)]
+    rows += [("model", path(outcome.push.path))] if outcome.push else []
+    rows += [("time", _time(board, seconds)), ("logs", path(run_dir / "logs")), ("next", advice)]
+    colour = "green" if outcome.exit_status == 0 else "yellow"
     console.print()
-    console.print(Text(_headline(outcome, board), "bold green" if good else "bold yellow"), soft_wrap=True)
-    console.print(Padding(table, (0, 0, 0, 2)), highlight=False)
+    console.print(Text(_headline(outcome, board), f"bold {colour}"), soft_wrap=True)
+    for label, text in rows:  # Text, as a path may look like markup; soft_wrap, to copy it in one piece
+        console.print(Text.assemble("  ", (f"{label:<5}", "bold"), "  ", text), soft_wrap=True)
 
 
-def print_failure(console: Console, board: Board, message: str, log: Path | None) -> None:
+def advise(outcome: Outcome, asked: Asked, settings: Settings) -> str:
+    """Returns the command to type next, with what the user asked for, and what it does."""
+    if outcome.push and outcome.push.missing:
+        return f"{asked.run(from_step='Pusher')}    pushes it again"
+    if outcome.blessed is False:
+        epochs = max(5, 2 * settings.training.fine_tuning.epochs)
+        return f"{asked.run(f'training.fine_tuning.epochs={epochs}')}    trains longer"
+    if outcome.push:
+        return f"{asked.runs(settings.output_root)}    lists this run beside earlier ones"
+    return f"{asked.run()}    takes what is finished and goes on"
+
+
+def print_failure(console: Console, message: str, log: Path | None, going_on: str) -> None:
     """Prints what went wrong, where the details are, and how to go on."""
     console.print(Text(message, "bold red"), soft_wrap=True)
     if log:
         console.print(f"The details are in {path(log)}", highlight=False, markup=False, soft_wrap=True)
-    if kept(board):
-        console.print(
-            "Finished steps are kept: the same command goes on where this one stopped.", highlight=False
-        )
+    if going_on:
+        console.print(going_on, highlight=False, soft_wrap=True)
 
 
-def kept(board: Board) -> bool:
-    """Whether a step has finished, so that the next run need not do it again."""
-    return any(line.state.is_kept for line in board.lines.values())
+def how_to_go_on(board: Board, asked: Asked) -> str:
+    """Returns a sentence where a step has finished, so that the next run need not do it again, else ""."""
+    if not any(line.state.is_kept for line in board.lines.values()):
+        return ""
+    command = "the same command without --from" if asked.from_step else "the same command"
+    return f"Finished steps are kept: {command} goes on where this one stopped."
 
 
 def _headline(outcome: Outcome, board: Board) -> str:
@@ -81,13 +89,3 @@ def _time(board: Board, seconds: float) -> str:
     taken = sum(line.state in {State.CACHED, State.REUSED} for line in board.lines.values())
     total = sum(line.state is not State.SKIPPED for line in board.lines.values())
     return f"{duration(seconds)}, {taken} of {total} steps taken from earlier runs"
-
-
-def _next(outcome: Outcome) -> str:
-    if outcome.push and outcome.push.missing:
-        return "catsdogs run --from Pusher    pushes it again"
-    if outcome.blessed is False:
-        return "catsdogs run --set training.fine_tuning.epochs=5    trains longer"
-    if outcome.push:
-        return "catsdogs runs    lists this run beside earlier ones"
-    return "catsdogs run    takes what is finished and goes on"

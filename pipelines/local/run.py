@@ -22,11 +22,12 @@ from rich.console import Console
 from components.errors import PipelineError
 from pipelines import settings as settings_module
 from pipelines.local import lock, worker
+from pipelines.local.asked import Asked
 from pipelines.local.board import Board
 from pipelines.local.display import Display, for_console
 from pipelines.local.events import Event, Failed, State, decode
-from pipelines.local.failure import disk_error
-from pipelines.local.report import kept, print_failure, print_outcome
+from pipelines.local.failure import disk_error, output_root_is
+from pipelines.local.report import advise, how_to_go_on, print_failure, print_outcome
 from pipelines.local.summary import INTERRUPTED, Summary
 from pipelines.local.task import check_classes
 from pipelines.local.wording import size
@@ -46,18 +47,14 @@ _ENVIRONMENT = {
 
 def run(
     settings: Settings,
-    title: str,
-    from_step: str | None = None,
-    to_step: str | None = None,
+    asked: Asked,
     pipeline: str = worker.PIPELINE,
 ) -> int:
     """Runs the pipeline on this machine and shows how it goes.
 
     Args:
         settings: The resolved settings.
-        title: What the user asked for, for the first line.
-        from_step: The first step to run anew.
-        to_step: The last step to run.
+        asked: The user's options, which led to these settings.
         pipeline: `module:function` that builds the pipeline from the settings.
 
     Returns:
@@ -76,19 +73,23 @@ def run(
     board = Board()
     with lock.hold(settings.output_root, f"run {run_id}") as lock_fd, _signals_interrupt():
         _make_run_dir(run_dir, settings)
-        out.print(f"Run {run_id}: {title}", highlight=False, markup=False, soft_wrap=True)
+        out.print(f"Run {run_id}: {asked.title}", highlight=False, markup=False, soft_wrap=True)
         arguments = [str(run_dir), "--pipeline", pipeline]
-        arguments += ["--from", from_step] if from_step else []
-        arguments += ["--to", to_step] if to_step else []
+        arguments += ["--from", asked.from_step] if asked.from_step else []
+        arguments += ["--to", asked.to_step] if asked.to_step else []
         with for_console(out, board) as display:
             code = _watch(arguments, run_dir, lock_fd, board, display)
     summary = _summary(run_id, board, code, time.monotonic() - started, settings.output_root)
-    if board.failure and not board.lines:
-        shutil.rmtree(run_dir, ignore_errors=True)  # nothing has run
+    if _is_refused_at_once(board):
+        shutil.rmtree(run_dir, ignore_errors=True)  # nothing has run, and the message says it all
     else:
         with contextlib.suppress(OSError):  # a full disk, which is what the message is about
             summary.write(run_dir)
-    _print_end(out, err, board, summary, run_dir)
+    if summary.outcome:
+        advice = advise(summary.outcome, asked, settings)
+        print_outcome(out, board, summary.outcome, summary.seconds, run_dir, advice)
+    else:
+        _print_failure(err, board, summary, run_dir, how_to_go_on(board, asked))
     return summary.exit_status
 
 
@@ -108,7 +109,8 @@ def check_disk(output_root: Path) -> None:
     if free < MIN_FREE_BYTES:
         raise PipelineError(
             f"Only {size(free)} are free on the disk that holds {output_root}, and a run needs "
-            f"{size(MIN_FREE_BYTES)} or more: free some space (catsdogs clean removes old runs), "
+            f"{size(MIN_FREE_BYTES)} or more: free some space "
+            f"(catsdogs clean --set {output_root_is(output_root)} removes old runs), "
             "or use another disk (--set output_root=DIR)."
         )
 
@@ -189,12 +191,16 @@ def _stop(child: subprocess.Popen[bytes]) -> None:
 
 @contextlib.contextmanager
 def _signals_interrupt() -> Iterator[None]:
-    """Lets a request to end, or a closed terminal, do what Ctrl-C does."""
+    """Lets a request to end, or a closed terminal, do what Ctrl-C does, unless it is ignored (nohup)."""
 
     def interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
         raise KeyboardInterrupt
 
-    earlier = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    earlier = {
+        number: signal.signal(number, interrupt)
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
     try:
         yield
     finally:
@@ -206,10 +212,10 @@ def _summary(run_id: str, board: Board, code: int, seconds: float, output_root: 
     message = None
     if board.outcome:
         state, status = board.outcome.state, board.outcome.exit_status
+    elif code == INTERRUPTED:  # whatever else may have failed on the way out
+        state, status, message = "interrupted", INTERRUPTED, "Interrupted."
     elif board.failure:
         state, status, message = "failed", board.failure.exit_status, _cause(board, board.failure)
-    elif code == INTERRUPTED:
-        state, status, message = "interrupted", INTERRUPTED, "Interrupted."
     else:
         state, status, message = "failed", 1, _death(board, code)
     return Summary(run_id, state, status, round(seconds, 2), board.steps(), board.outcome, message)
@@ -229,16 +235,17 @@ def _death(board: Board, code: int) -> str:
     return f"The process that runs the steps {how}{f' during {step}' if step else ''}.{hint}"
 
 
-def _print_end(out: Console, err: Console, board: Board, summary: Summary, run_dir: Path) -> None:
-    if summary.outcome:
-        print_outcome(out, board, summary.outcome, summary.seconds, run_dir)
-    elif summary.exit_status == INTERRUPTED:
-        goes_on = "Finished steps are kept: the same command goes on from there." if kept(board) else ""
-        err.print(f"Interrupted. {goes_on}", highlight=False)
-    elif board.failure and not board.lines and board.failure.expected:
-        print_failure(err, board, board.failure.message, log=None)
+def _is_refused_at_once(board: Board) -> bool:
+    return board.failure is not None and board.failure.expected and not board.lines
+
+
+def _print_failure(err: Console, board: Board, summary: Summary, run_dir: Path, going_on: str) -> None:
+    message = summary.message or ""
+    if summary.exit_status == INTERRUPTED:
+        err.print(f"{message} {going_on}".rstrip(), highlight=False, soft_wrap=True)
+    elif board.failure and board.failure.expected:
+        print_failure(err, message, None, going_on)
     else:
         step = board.last(State.FAILED)
         log = worker.log_path(run_dir, board.position(step) if step else 0, step or "Start")
-        expected = board.failure is not None and board.failure.expected
-        print_failure(err, board, summary.message or "", log=None if expected else log)
+        print_failure(err, message, log, going_on)

@@ -34,6 +34,7 @@ class ReportingRunner(LocalDagRunner):
         open_log: Turns the output to the log of the step with this position and name.
         from_step: The first step to run anew; the ones before it give what they gave in an earlier run.
         to_step: The last step to run.
+        is_interrupted: Whether the user has interrupted the run, whatever a library has made of it.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class ReportingRunner(LocalDagRunner):
         open_log: Callable[[int, str], None],
         from_step: str | None = None,
         to_step: str | None = None,
+        is_interrupted: Callable[[], bool] = lambda: False,
     ) -> None:
         super().__init__()
         self._run_id = run_id
@@ -52,6 +54,7 @@ class ReportingRunner(LocalDagRunner):
         self._open_log = open_log
         self._from_step = from_step
         self._to_step = to_step
+        self._is_interrupted = is_interrupted
 
     def run_with_ir(
         self, pipeline: pipeline_pb2.Pipeline, run_options: pipeline_pb2.RunOptions | None = None
@@ -116,8 +119,10 @@ class ReportingRunner(LocalDagRunner):
                 custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, step),
             ).launch()
             state = _state(connection, step, info.execution_id)
-        except KeyboardInterrupt:
-            state = State.STOPPED
+        except BaseException as error:
+            if self._is_interrupted() or isinstance(error, KeyboardInterrupt):
+                state = State.STOPPED
+                raise KeyboardInterrupt from error
             raise
         finally:
             self._send(Ended(step, state, time.monotonic() - start))

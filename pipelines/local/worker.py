@@ -33,25 +33,42 @@ def main() -> NoReturn:
     started = time.time()
     options = _options()
     _end_with_parent(options.events)
-    signal.signal(signal.SIGTERM, _interrupt)
+    interrupt = Interrupt()
+    signal.signal(signal.SIGTERM, interrupt)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.captureWarnings(True)
     events = EventWriter(options.events)
     logging.getLogger(PROGRESS_LOGGER).addHandler(_ProgressHandler(events))
     settings = settings_module.load(str(options.run_dir / "settings.yaml"))
     try:
-        _run(options, settings, started, events)
+        _run(options, settings, started, events, interrupt)
         status = 0
-    except KeyboardInterrupt:
-        status = INTERRUPTED
     except BaseException as error:
-        logging.exception("The run cannot go on.")
-        sentence = explain(error, settings.output_root)
-        events.send(Failed(str(sentence), sentence.exit_status, is_expected(error)))
-        status = sentence.exit_status
+        if interrupt.came or isinstance(error, KeyboardInterrupt):
+            status = INTERRUPTED
+        else:
+            logging.exception("The run cannot go on.")
+            sentence = explain(error, settings.output_root)
+            events.send(Failed(str(sentence), sentence.exit_status, is_expected(error)))
+            status = sentence.exit_status
     # Not sys.exit: threads of a library may still be waiting for something that never comes.
     _flush()
     os._exit(status)
+
+
+class Interrupt:
+    """A signal's handler, which remembers that it came: a library may make an exception of its own of it.
+
+    Attributes:
+        came: Whether the signal has come.
+    """
+
+    came = False
+
+    def __call__(self, _signal: int, _frame: FrameType | None) -> NoReturn:
+        """Raises KeyboardInterrupt."""
+        self.came = True
+        raise KeyboardInterrupt
 
 
 def open_log(run_dir: Path, position: int, step: str) -> None:
@@ -79,7 +96,11 @@ def _options() -> argparse.Namespace:
 
 
 def _run(
-    options: argparse.Namespace, settings: settings_module.Settings, started: float, events: EventWriter
+    options: argparse.Namespace,
+    settings: settings_module.Settings,
+    started: float,
+    events: EventWriter,
+    interrupt: Interrupt,
 ) -> None:
     from pipelines.local.runner import ReportingRunner  # imports TFX, which takes 10 s and more
 
@@ -92,6 +113,7 @@ def _run(
         open_log=lambda position, step: open_log(options.run_dir, position, step),
         from_step=options.from_step,
         to_step=options.to_step,
+        is_interrupted=lambda: interrupt.came,
     )
     runner.run(pipeline)
 
@@ -108,10 +130,6 @@ def _end_with_parent(events_fd: int) -> None:
 
     if os.getpgrp() == os.getpid():
         threading.Thread(target=watch, name="parent-watch", daemon=True).start()
-
-
-def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
 
 
 def _flush() -> None:

@@ -60,8 +60,12 @@ def test_a_full_disk_real_one() -> None:
     with pytest.raises(OSError) as caught:
         Path("/dev/full").write_text("x")
     sentence = str(explain(caught.value, ROOT))
-    assert sentence.startswith("The disk that holds /output is full: free some space (catsdogs clean")
-    assert "--set output_root=DIR" in sentence
+    assert sentence == (
+        "The disk that holds /output is full: free some space (catsdogs clean --set output_root=/output "
+        "removes old runs), or use another disk (--set output_root=DIR)."
+    )
+    spaced = str(explain(caught.value, Path("/my output")))
+    assert "(catsdogs clean --set 'output_root=/my output' removes old runs)" in spaced
 
 
 @pytest.mark.parametrize(

@@ -14,22 +14,26 @@ from pathlib import Path
 import pytest
 
 from components.errors import PipelineError
+from pipelines.local import lock
 from pipelines.local import run as local_run
+from pipelines.local.asked import Asked
 from pipelines.runs import past
 from pipelines.settings import load
+from tests.processes import mark, marked
 
 _PARENT = """
 import sys
 from components.errors import PipelineError
+from pipelines.local.asked import Asked
 from pipelines.local.run import run
 from pipelines.settings import load
 try:
-    sys.exit(run(load(overrides=sys.argv[1:]), "tiny", pipeline="tiny_pipeline:build"))
+    sys.exit(run(load(overrides=sys.argv[1:]), Asked("tiny"), pipeline="tiny_pipeline:build"))
 except PipelineError as error:
     print(error, file=sys.stderr)
     sys.exit(error.exit_status)
 """
-WAIT = 180.0  # seconds; TFX takes 10 to 20 to import on an idle machine
+WAIT = 600.0  # seconds; TFX takes 10 to 20 to import on an idle machine
 
 Start = Callable[..., subprocess.Popen[str]]
 
@@ -45,7 +49,12 @@ def start(tmp_path: Path) -> Iterator[Start]:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "TINY_FAULT": fault, "PYTHONPATH": str(Path(__file__).parent)},
+            env={
+                **os.environ,
+                **mark(tmp_path),
+                "TINY_FAULT": fault,
+                "PYTHONPATH": str(Path(__file__).parent),
+            },
         )
         started.append(process)
         return process
@@ -65,26 +74,18 @@ def _until(process: subprocess.Popen[str], text: str) -> None:
     pytest.fail(f"the run ended before it said {text!r}: {process.communicate()}")
 
 
-def _alive(needle: str) -> list[str]:
-    """Returns the processes, zombies aside, whose command line or environment holds the needle."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        try:
-            words = (folder / "cmdline").read_bytes() + (folder / "environ").read_bytes()
-        except OSError:
-            continue
-        if folder.name.isdecimal() and int(folder.name) != os.getpid() and needle.encode() in words:
-            found.append(words.split(b"\0")[0].decode())
-    return found
-
-
-def _gone(needle: str, seconds: float = 5.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while _alive(needle):
+def _becomes(state: Callable[[], bool]) -> bool:
+    """Waits for something to become true."""
+    deadline = time.monotonic() + WAIT
+    while not state():
         if time.monotonic() > deadline:
             return False
         time.sleep(0.1)
     return True
+
+
+def _has_grandchild(tmp_path: Path) -> bool:
+    return any(command.startswith("sleep ") for command in marked(tmp_path))
 
 
 @pytest.mark.slow
@@ -115,10 +116,9 @@ def test_a_failure_is_one_sentence_and_the_rest_is_in_the_log(start: Start, tmp_
 @pytest.mark.slow
 def test_ctrl_c_stops_all_of_it_and_a_second_run_has_to_wait(start: Start, tmp_path: Path) -> None:
     root = tmp_path / "output"
-    hanging = start("Train:hang")
+    hanging = start("Train:hang and wrap")
     _until(hanging, "Train: running")
-    while "sleep" not in _alive("TINY_FAULT=Train:hang"):  # a child of the child
-        time.sleep(0.1)
+    assert _becomes(lambda: _has_grandchild(tmp_path))
 
     second = start()
     _, refusal = second.communicate(timeout=WAIT)
@@ -128,11 +128,11 @@ def test_ctrl_c_stops_all_of_it_and_a_second_run_has_to_wait(start: Start, tmp_p
     assert [run.state for run in past(root, root / "metadata.sqlite")] == ["running"]
 
     hanging.send_signal(signal.SIGINT)
-    out, err = hanging.communicate(timeout=local_run.GRACE + 5)
+    out, err = hanging.communicate(timeout=WAIT)
     assert hanging.returncode == 130
     assert "Train: stopped" in out
-    assert err == "Interrupted. Finished steps are kept: the same command goes on from there.\n"
-    assert _gone("TINY_FAULT=Train:hang")
+    assert err == ("Interrupted. Finished steps are kept: the same command goes on where this one stopped.\n")
+    assert _becomes(lambda: not marked(tmp_path))
     assert [run.state for run in past(root, root / "metadata.sqlite")] == ["interrupted"]
     assert json.loads((run_dir / "summary.json").read_text())["state"] == "interrupted"
 
@@ -144,9 +144,11 @@ def test_kill_9_of_the_parent_takes_the_child_along_and_the_next_run_goes_on(
     root = tmp_path / "output"
     killed = start("Train:hang")
     _until(killed, "Train: running")
-    time.sleep(1)
+    assert _becomes(lambda: _has_grandchild(tmp_path))
     killed.kill()
-    assert _gone("TINY_FAULT=Train:hang")
+    killed.wait()
+    assert _becomes(lambda: not marked(tmp_path))
+    assert _becomes(lambda: lock.holder(root) is None)  # files are closed after memory is freed
     assert [run.state for run in past(root, root / "metadata.sqlite")] == ["interrupted"]
 
     resumed = start()
@@ -179,9 +181,35 @@ def test_a_name_that_is_no_step_leaves_nothing_behind(
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
     settings = load(overrides=[f"output_root={tmp_path / 'output'}"])
-    assert local_run.run(settings, "tiny", from_step="Trian", pipeline="tiny_pipeline:build") == 2
+    assert local_run.run(settings, Asked(from_step="Trian"), pipeline="tiny_pipeline:build") == 2
     assert capsys.readouterr().err == "There is no step 'Trian' in the pipeline. Did you mean 'Train'?\n"
     assert list(settings.runs_dir.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_the_log_of_a_run_that_did_not_get_to_its_steps_is_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = load(overrides=[f"output_root={tmp_path / 'output'}"])
+    assert local_run.run(settings, Asked(), pipeline="pipelines.pipeline:bulid") == 1
+    sentence, details = capsys.readouterr().err.splitlines()
+    assert sentence.startswith("AttributeError: ")
+    assert "Traceback" in Path(details.removeprefix("The details are in ")).read_text()
+
+
+def test_a_signal_interrupts_unless_it_is_ignored_as_under_nohup() -> None:
+    earlier = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with local_run._signals_interrupt():
+            signal.raise_signal(signal.SIGHUP)
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGTERM)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        with pytest.raises(KeyboardInterrupt), local_run._signals_interrupt():
+            signal.raise_signal(signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGHUP, earlier)
 
 
 def test_a_disk_without_room_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,9 +44,18 @@ def _misbehave(step: str) -> None:
     if what == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     if what == "hang":
-        _progress.info("hanging")
-        os.system("sleep 300 &")  # a child of the child
-        time.sleep(300)
+        _hang()
+    if what == "hang and wrap":
+        try:
+            _hang()
+        except BaseException as error:
+            raise RuntimeError("the bundle failed") from error  # as libraries do with what they catch
+
+
+def _hang() -> None:
+    _progress.info("hanging")
+    os.system("sleep 3000 &")  # a child of the child
+    time.sleep(3000)
 
 
 def _reject(_: int) -> None:

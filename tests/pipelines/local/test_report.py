@@ -1,0 +1,86 @@
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from pipelines.local.asked import Asked
+from pipelines.local.board import Board
+from pipelines.local.events import Ended, Planned, State
+from pipelines.local.report import advise, how_to_go_on, print_failure, print_outcome
+from pipelines.local.summary import Outcome, Push
+from pipelines.settings import load
+
+SERVED = "/d/[/x]/out[v2]/serving_model/catsdogs/7"
+ASKED = Asked(images=Path("/pets"), overrides=("output_root=/d/out[v2]",), from_step="Trainer")
+
+
+@pytest.fixture
+def console() -> Console:
+    return Console(file=io.StringIO(), width=40)
+
+
+@pytest.fixture
+def board() -> Board:
+    board = Board()
+    board.apply(Planned({"Ingest": State.WAITING, "Train": State.WAITING}))
+    return board
+
+
+def _said(console: Console) -> list[str]:
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue().splitlines()
+
+
+def test_paths_that_look_like_markup_and_long_commands_come_out_whole(console: Console, board: Board) -> None:
+    board.apply(Ended("Ingest", State.CACHED, 0.1))
+    outcome = Outcome({"accuracy": 0.975}, True, ["first [b]", "second"], Push("7", SERVED), True)
+    print_outcome(console, board, outcome, 65.0, Path("/d/[/x]/runs/1"), "catsdogs run --images /pets    x")
+    assert _said(console) == [
+        "",
+        "Blessed and pushed as version 7.",
+        "  test   accuracy 97.50%",
+        "  why    first [b]",
+        "         second",
+        f"  model  {SERVED}",
+        "  time   1 min 05 s, 1 of 2 steps taken from earlier runs",
+        "  logs   /d/[/x]/runs/1/logs",
+        "  next   catsdogs run --images /pets    x",
+    ]
+
+
+def test_advice_repeats_the_options() -> None:
+    settings = load(overrides=["output_root=/d/out[v2]"])
+    run = "catsdogs run --images /pets --set 'output_root=/d/out[v2]'"
+    gone = Outcome(push=Push("7", SERVED, earlier=True, missing=True), reached_pusher=True)
+    assert advise(gone, ASKED, settings) == f"{run} --from Pusher    pushes it again"
+    assert advise(Outcome(), ASKED, settings) == f"{run}    takes what is finished and goes on"
+    pushed = Outcome(blessed=True, push=Push("7", SERVED), reached_pusher=True)
+    assert advise(pushed, ASKED, settings).startswith("catsdogs runs --set 'output_root=/d/out[v2]'    ")
+
+
+def test_a_refused_model_is_trained_longer_than_before() -> None:
+    refused = Outcome(blessed=False, reached_pusher=True)
+    longer = "training.fine_tuning.epochs=5"
+    assert advise(refused, Asked(), load()) == f"catsdogs run --set {longer}    trains longer"
+    again = advise(refused, Asked(overrides=(longer,)), load(overrides=[longer]))
+    assert again == "catsdogs run --set training.fine_tuning.epochs=10    trains longer"
+
+
+def test_going_on_needs_a_finished_step_and_no_from(board: Board) -> None:
+    assert how_to_go_on(board, Asked()) == ""
+    board.apply(Ended("Ingest", State.DONE, 1.0))
+    kept = "Finished steps are kept: the same command"
+    assert how_to_go_on(board, Asked()) == f"{kept} goes on where this one stopped."
+    assert how_to_go_on(board, ASKED) == f"{kept} without --from goes on where this one stopped."
+
+
+def test_a_failure_names_its_log_where_there_is_one(console: Console) -> None:
+    print_failure(console, "Train [/x] failed.", Path("/d/[/x]/03-Train.log"), "It goes on.")
+    print_failure(console, "No such step.", None, "")
+    assert _said(console) == [
+        "Train [/x] failed.",
+        "The details are in /d/[/x]/03-Train.log",
+        "It goes on.",
+        "No such step.",
+    ]
