@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+
+# The background job of a shell, as CI may be one, ignores these; what the tests start would inherit that.
+for number, usual in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGQUIT, signal.SIG_DFL),
+    (signal.SIGHUP, signal.SIG_DFL),
+):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, usual)
 
 _PHOTOGRAPHS = Path(__file__).resolve().parents[2] / "shared" / "data" / "cats_and_dogs"
 
