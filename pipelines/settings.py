@@ -11,11 +11,10 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from components.errors import InputError
 from pipelines.settings_errors import nearest, sentence
-from trainer.recipe import Count, Section, TrainingSettings
+from trainer.recipe import NAMED_WEIGHTS, Count, Section, TrainingSettings
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 DEFAULT_CONFIG = "quickstart"
-_NAMED_WEIGHTS = ("packaged", "imagenet", "random")  # all others are paths
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
@@ -291,7 +290,7 @@ def _absolute(settings: Settings) -> Settings:
             raise SettingsError(f"The path {path} names the home of a user who is not known here.") from None
 
     training = settings.training
-    if training.weights not in _NAMED_WEIGHTS:
+    if training.weights not in NAMED_WEIGHTS:
         training = training.model_copy(update={"weights": str(absolute(Path(training.weights)))})
     data = settings.data.model_copy(
         update={

