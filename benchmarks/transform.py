@@ -18,16 +18,17 @@ from pathlib import Path
 
 import tensorflow as tf
 from google.protobuf import text_format
+from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx.components.transform.executor import Executor as StockExecutor
 from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.types import standard_artifacts
 
 from components.artifacts import RejectedImages
-from components.curated_schema.component import fill
 from components.image_example_gen.executor import Executor as IngestExecutor
 from components.image_transform.executor import Executor as OurExecutor
 from pipelines import settings as settings_module
 from pipelines import step_configs
+from trainer import features
 from trainer.preprocessing import decode_and_resize
 
 SPLITS = ["train", "eval", "test"]
@@ -90,8 +91,18 @@ def _ingest(settings: settings_module.Settings, work: Path) -> None:
             "max_pixels": settings.data.max_pixels,
         },
     )
-    schema = fill(settings.data.class_names)
-    (work / "schema" / "schema.pbtxt").write_text(text_format.MessageToString(schema))
+    (work / "schema" / "schema.pbtxt").write_text(text_format.MessageToString(_schema()))
+
+
+def _schema() -> schema_pb2.Schema:
+    """Only what is transformed: stock Transform cannot read the curated schema's two kinds of features."""
+    presence = schema_pb2.FeaturePresence(min_fraction=1)
+    return schema_pb2.Schema(
+        feature=[
+            schema_pb2.Feature(name=name, type=kind, presence=presence, shape=schema_pb2.FixedShape())
+            for name, kind in ((features.ENCODED, schema_pb2.BYTES), (features.LABEL, schema_pb2.INT))
+        ]
+    )
 
 
 def _transform(
