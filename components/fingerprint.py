@@ -36,6 +36,14 @@ def of_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def of_folder(folder: Path) -> str:
+    """Returns the hexadecimal SHA-256 over names and contents of all files below a folder."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest.update(f"{path.relative_to(folder).as_posix()}\0{of_file(path)}\n".encode())
+    return digest.hexdigest()
+
+
 def _files(name: str) -> list[tuple[str, Path]]:
     spec = importlib.util.find_spec(name)
     if spec is None:
