@@ -18,6 +18,8 @@ from typing import Any
 from components import fingerprint
 from components.errors import PipelineError
 
+SOURCE = "source"  # the property of an approval that says what the data came from
+
 _KEPT = 5  # newest approvals of the same properties
 _ENTRY, _FILES = "approval.json", "files"
 

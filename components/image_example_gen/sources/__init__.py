@@ -64,5 +64,15 @@ def open_source(source: Mapping[str, Any], class_names: Sequence[str]) -> Source
     raise _unknown(kind)
 
 
+def source_name(source: Mapping[str, Any]) -> str:
+    """Returns what a source is called in short; data are compared only with earlier ones of the same name.
+
+    Args:
+        source: As for `open_source`.
+    """
+    detail = source.get("folder") or source.get("builder") or ""
+    return f"{source['kind']} {detail}".strip()
+
+
 def _unknown(kind: Any) -> InputError:
     return InputError(f"There is no source {kind!r}: data.source must be one of {', '.join(KINDS)}.")

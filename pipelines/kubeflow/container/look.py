@@ -1,0 +1,109 @@
+"""The steps that look at the outside world, in every run anew; they are light, and their answers are texts.
+
+`… look data-fingerprint --source JSON --class_names JSON --output FILE [--source_name_output FILE]`
+`… look approved --approvals DIR --ledger NAME --candidate URI [--where NAME=VALUE] --output FILE`
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from components import fingerprint
+from components.approved_baseline.ledger import Ledger
+from components.errors import InputError, PipelineError
+from components.image_example_gen.sources import open_source, source_name
+from pipelines.kubeflow.container.files import write
+from pipelines.kubeflow.container.paths import Paths
+
+_log = logging.getLogger(__name__)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Looks, writes the answer to files, and returns the exit status."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    started = time.monotonic()
+    options = _parser().parse_args(arguments)
+    try:
+        options.look(options)
+    except PipelineError as error:
+        sys.stderr.write(f"\n{error}\n")
+        return error.exit_status
+    _log.info("Looked in %.1f s.", time.monotonic() - started)
+    return 0
+
+
+def data_fingerprint(options: argparse.Namespace) -> None:
+    """Writes a text that changes whenever the pictures do, and what the source is called.
+
+    Raises:
+        InputError: The source cannot be used.
+    """
+    folder = options.source.get("folder")
+    if folder is not None and not Path(folder).exists():
+        raise InputError(
+            f"The folder {folder} is not there in the pod: mount the claim that holds the pictures with "
+            "kubeflow.volumes, or correct data.folder."
+        )
+    found = open_source(options.source, options.class_names).fingerprint()
+    _log.info("The fingerprint of the data is %s.", found)
+    if options.source_name_output:
+        write(options.source_name_output, source_name(options.source))
+    write(options.output, found)
+
+
+def approved(options: argparse.Namespace) -> None:
+    """Writes the newest approval of another subject than the candidate as a text, or nothing.
+
+    Raises:
+        PipelineError: An approval cannot be read.
+    """
+    candidate = fingerprint.of_folder(Paths.of_launcher().downloaded(options.candidate))
+    approval = Ledger(options.approvals / options.ledger).newest(candidate, dict(options.where))
+    _log.info("The last one is %s.", f"{approval.uri}, of {approval.id}" if approval else "none")
+    write(options.output, approval.text() if approval else "")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    looks = parser.add_subparsers(required=True)
+
+    data = looks.add_parser("data-fingerprint", allow_abbrev=False)
+    data.set_defaults(look=data_fingerprint)
+    data.add_argument("--source", type=_json, required=True)
+    data.add_argument("--class_names", type=_json, required=True)
+    data.add_argument("--output", type=Path, required=True)
+    data.add_argument("--source_name_output", type=Path)
+
+    baseline = looks.add_parser("approved", allow_abbrev=False)
+    baseline.set_defaults(look=approved)
+    baseline.add_argument("--approvals", type=Path, required=True)
+    baseline.add_argument("--ledger", required=True)
+    baseline.add_argument("--candidate", required=True)
+    baseline.add_argument("--where", type=_pair, action="append", default=[], metavar="NAME=VALUE")
+    baseline.add_argument("--output", type=Path, required=True)
+    return parser
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not JSON: {error}") from None
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
+    if not separator:
+        raise argparse.ArgumentTypeError(f"{text!r} must be NAME=VALUE")
+    return name, value
+
+
+if __name__ == "__main__":
+    sys.exit(main())
