@@ -1,0 +1,93 @@
+"""How a task's command is run: one container, or what stands in for it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+LAUNCHER_ROOT = "CATSDOGS_LAUNCHER_ROOT"
+
+
+@dataclass(frozen=True)
+class Container:
+    """What the launcher starts in a pod.
+
+    Attributes:
+        task: Name of the task.
+        image: As the pipeline names it.
+        command: With all placeholders filled in.
+        environment: What the pipeline sets.
+        pod: Folder with what shall be the pod's `/minio`, `/s3`, `/gcs` and `/tmp`; new for every attempt.
+        mounts: Names of volume claims by their paths in the pod.
+        log: File for stdout and stderr.
+    """
+
+    task: str
+    image: str
+    command: list[str]
+    environment: Mapping[str, str]
+    pod: Path
+    mounts: Mapping[str, str]
+    log: Path
+
+
+class Containers(Protocol):
+    """A way to run containers."""
+
+    def root(self, pod: Path) -> Path:
+        """Returns where a command sees the folder of its pod."""
+        ...
+
+    def run(self, container: Container) -> int:
+        """Runs a container to its end and returns its exit status."""
+        ...
+
+
+class Subprocesses:
+    """Runs commands as processes of this machine, with this interpreter.
+
+    A pod's folder cannot be its root here, so the commands are told of it (`CATSDOGS_LAUNCHER_ROOT`), and
+    claims are not mounted: a pipeline for this must name the folders themselves.
+
+    Attributes:
+        images: The folder of packages that each image holds.
+        environment: What all of them get besides what the pipeline sets.
+    """
+
+    def __init__(self, images: Mapping[str, Path], environment: Mapping[str, str] | None = None) -> None:
+        self.images = images
+        self.environment = dict(environment or {})
+
+    def root(self, pod: Path) -> Path:
+        """Returns the pod's folder itself."""
+        return pod
+
+    def run(self, container: Container) -> int:
+        """Runs a command; `python` is this interpreter, and the image's packages come first on its path."""
+        command = container.command
+        if command[0] in ("python", "python3"):
+            command = [sys.executable, *command[1:]]
+        temporary = container.pod / "tmp"
+        temporary.mkdir(exist_ok=True)
+        with container.log.open("ab") as log:
+            return subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=container.pod,
+                env=os.environ
+                | self.environment
+                | dict(container.environment)
+                | {
+                    "PYTHONPATH": str(self.images[container.image]),
+                    "TMPDIR": str(temporary),
+                    LAUNCHER_ROOT: str(container.pod),
+                },
+                check=False,
+            ).returncode

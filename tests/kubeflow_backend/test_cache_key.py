@@ -1,0 +1,123 @@
+"""The fingerprints are those that KFP's own tests expect (v2/cacheutils/cache_test.go)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from google.protobuf import json_format
+from kfp.pipeline_spec import pipeline_spec_pb2 as pb
+
+from tests.kubeflow_backend.cache_key import cache_key, fingerprint
+from tests.kubeflow_backend.go_json import dumps, plain_number
+
+MODEL = (
+    "title: kfp.Model\ntype: object\nproperties:\n  framework:\n    type: string\n  framework_version:\n"
+    "    type: string\n"
+)
+INPUTS: dict[str, Any] = {
+    "parameterValues": {"message": "Some string value", "num_steps": 5},
+    "artifacts": {
+        "dataset_one": {"artifacts": [{"name": "1", "uri": "gs://some-bucket/dataset-one", "metadata": {}}]},
+        "dataset_two": {"artifacts": [{"name": "2", "type": {"schemaTitle": "kfp.Model"}}]},
+    },
+}
+OUTPUTS: dict[str, Any] = {
+    "parameters": {
+        "output_parameter_one": {"outputFile": "/tmp/outputs/output_parameter_one/data"},
+        "output_parameter_two": {"outputFile": "/tmp/outputs/output_parameter_two/data"},
+    },
+    "artifacts": {
+        "model": {
+            "artifacts": [
+                {
+                    "name": "model",
+                    "type": {"instanceSchema": MODEL},
+                    "uri": "gs://my-bucket/some-prefix/pipeline/task/model",
+                    "metadata": {"name": "model"},
+                }
+            ]
+        },
+        "metrics": {
+            "artifacts": [
+                {
+                    "name": "metrics",
+                    "type": {"schemaTitle": "kfp.Metrics"},
+                    "uri": "gs://my-bucket/some-prefix/pipeline/task/metrics",
+                    "metadata": {"name": "metrics"},
+                }
+            ]
+        },
+    },
+}
+TYPES = {"output_parameter_one": "STRING", "output_parameter_two": "INT"}
+
+
+def parse(inputs: dict[str, Any] = INPUTS, outputs: dict[str, Any] = OUTPUTS) -> tuple[Any, Any]:
+    return (
+        json_format.ParseDict(inputs, pb.ExecutorInput.Inputs()),
+        json_format.ParseDict(outputs, pb.ExecutorInput.Outputs()),
+    )
+
+
+def of(
+    inputs: dict[str, Any] = INPUTS, outputs: dict[str, Any] = OUTPUTS, claims: tuple[str, ...] = ()
+) -> str:
+    return fingerprint(cache_key(*parse(inputs, outputs), TYPES, ["sh", "ec", "test"], "python:3.11", claims))
+
+
+def test_it_is_the_fingerprint_of_kfp() -> None:
+    assert of() == "b498530c9016917298999ec0b01f364a180f8a3862bea0fa672a383ca3f22e4e"
+
+
+def test_a_key_with_little_in_it_has_the_fingerprint_of_kfp() -> None:
+    inputs, outputs = parse(
+        {"artifacts": {"dataset": {"artifacts": [{"name": "10"}]}}},
+        {"parameters": {"output_parameter": {"outputFile": "/tmp/x"}}},
+    )
+    key = cache_key(inputs, outputs, {"output_parameter": "DOUBLE"}, ["sh", "ec", "run"], "python:3.11")
+    assert fingerprint(key) == "3d9a2a778fa3174c6cfc6e639c507c265b5f21ef6e5b1dd70b236462cc6da464"
+
+
+def test_places_do_not_count() -> None:
+    elsewhere = {
+        "artifacts": {
+            name: {"artifacts": [artifact | {"uri": "gs://elsewhere"} for artifact in found["artifacts"]]}
+            for name, found in OUTPUTS["artifacts"].items()
+        },
+        "parameters": {name: {"outputFile": "/elsewhere"} for name in OUTPUTS["parameters"]},
+    }
+    assert of(outputs=elsewhere) == of()
+
+
+def test_volume_claims_count_whatever_their_order() -> None:
+    assert of(claims=("a", "b")) == of(claims=("b", "a", "b")) != of()
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (5.0, "5"),
+        (0.1, "0.1"),
+        (-0.0, "-0"),
+        (1e20, "100000000000000000000"),
+        (1e21, "1e+21"),
+        (0.000001, "0.000001"),
+        (1.5e-7, "1.5e-7"),
+        (1e-10, "1e-10"),
+    ],
+)
+def test_numbers_are_written_as_go_writes_them(number: float, text: str) -> None:
+    assert dumps(number) == text
+
+
+def test_numbers_in_commands_have_no_exponent() -> None:
+    assert plain_number(1e-7) == "0.0000001"
+    assert plain_number(1e22) == "10000000000000000000000"
+
+
+def test_texts_are_escaped_as_go_escapes_them() -> None:
+    assert dumps({"b": "<ä> & \u2028\n", "a": [True, None]}) == (
+        '{"a":[true,null],"b":"\\u003cä\\u003e \\u0026 \\u2028\\n"}'
+    )
+    assert dumps("<&>", html=False) == '"<&>"'
