@@ -99,6 +99,30 @@ def run(
     raise typer.Exit(run_locally(settings, asked))
 
 
+@app.command(name="compile")
+def compile_(
+    config: Config = "kubeflow",
+    overrides: Overrides = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="The file to write: .yaml or .yml.")
+    ] = Path("pipeline.yaml"),
+) -> None:
+    """Compile the pipeline for Kubeflow Pipelines, into a file that catsdogs submit takes.
+
+    Exit status: 0 written; 2 settings that do not fit a run on Kubeflow.
+    """
+    from pipelines.kubeflow import checks, report
+
+    settings = _settings(config, overrides)
+    checks.check_output(output)
+    checks.check(settings)
+    with report.progress():
+        from pipelines.kubeflow import compile as compiling  # imports TFX, which takes its time
+
+        compiling.write(compiling.compile_pipeline(settings), output)
+    report.print_summary(settings, output)
+
+
 @app.command()
 def runs(
     config: Config = DEFAULT_CONFIG,

@@ -6,7 +6,6 @@ from tfx import v1 as tfx
 from tfx.components import ExampleValidator, StatisticsGen, Trainer
 from tfx.orchestration.metadata import sqlite_metadata_connection_config
 
-from components.approved_baseline.strategy import NewestApproved
 from components.artifacts import DataVerdict
 from components.curated_schema.component import CuratedSchema
 from components.data_gate.component import SOURCE, STATISTICS_ID, DataGate
@@ -14,16 +13,16 @@ from components.data_gate.statistics_options import counted_features
 from components.image_example_gen.component import ImageExampleGen
 from components.image_transform.component import ImageTransform
 from components.model_pusher.component import ModelPusher
-from pipelines import step_configs
+from pipelines import baselines, step_configs
 from pipelines.evaluation import eval_config
 from pipelines.settings import Settings
 
-ExampleStatistics = tfx.types.standard_artifacts.ExampleStatistics
-Model = tfx.types.standard_artifacts.Model
 ModelBlessing = tfx.types.standard_artifacts.ModelBlessing
 
 
-def build(settings: Settings) -> tfx.dsl.Pipeline:
+def build(
+    settings: Settings, newest_approved: baselines.BaselineMaker = baselines.resolver
+) -> tfx.dsl.Pipeline:
     """Wires the components; what each of them does is told in its own module."""
     data = settings.data
 
@@ -37,13 +36,13 @@ def build(settings: Settings) -> tfx.dsl.Pipeline:
     curated_schema = CuratedSchema(data.class_names)
     schema = curated_schema.outputs["schema"]
     validator = ExampleValidator(statistics, schema)
-    accepted_data = tfx.dsl.Resolver(
-        strategy_class=NewestApproved,
-        config={"subject_id_property": STATISTICS_ID, "where": {SOURCE: data.source_name}},
-        candidate=statistics,
-        subject=tfx.dsl.Channel(type=ExampleStatistics),
-        approval=tfx.dsl.Channel(type=DataVerdict),
-    ).with_id("AcceptedData")
+    accepted_data = newest_approved(
+        "AcceptedData",
+        statistics,
+        approval=DataVerdict,
+        subject_id_property=STATISTICS_ID,
+        where={SOURCE: data.source_name},
+    )
     data_gate = DataGate(
         statistics,
         schema,
@@ -73,13 +72,9 @@ def build(settings: Settings) -> tfx.dsl.Pipeline:
     )
     model = trainer.outputs["model"]
 
-    blessed_model = tfx.dsl.Resolver(
-        strategy_class=NewestApproved,
-        config={"subject_id_property": "current_model_id"},
-        candidate=model,
-        subject=tfx.dsl.Channel(type=Model),
-        approval=tfx.dsl.Channel(type=ModelBlessing),
-    ).with_id("BlessedModel")
+    blessed_model = newest_approved(
+        "BlessedModel", model, approval=ModelBlessing, subject_id_property="current_model_id"
+    )
     evaluator = tfx.components.Evaluator(
         examples=examples,
         model=model,

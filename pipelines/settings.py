@@ -10,6 +10,7 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from components.errors import InputError
+from pipelines.kubeflow.settings import KubeflowSettings
 from pipelines.settings_errors import nearest, sentence
 from trainer.recipe import NAMED_WEIGHTS, Count, Section, TrainingSettings
 
@@ -163,6 +164,7 @@ class Settings(Section):
     Attributes:
         pipeline_name: Name of the pipeline and of the served model.
         output_root: Folder of the metadata, artifacts, logs and served models.
+        kubeflow: What only `catsdogs compile` takes notice of.
     """
 
     pipeline_name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")] = "catsdogs"
@@ -171,6 +173,7 @@ class Settings(Section):
     training: TrainingSettings = TrainingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     beam: BeamSettings = BeamSettings()
+    kubeflow: KubeflowSettings = KubeflowSettings()
 
     @property
     def metadata_path(self) -> Path:
@@ -186,6 +189,16 @@ class Settings(Section):
     def checkpoints_dir(self) -> Path:
         """One sub-folder a training that is under way or was cut short."""
         return self.output_root / "checkpoints"
+
+    @property
+    def approvals_dir(self) -> Path:
+        """What was approved by runs on Kubeflow: one sub-folder a ledger."""
+        return self.output_root / "approvals"
+
+    @property
+    def finished_steps_dir(self) -> Path:
+        """What steps on Kubeflow have made, by what went into them."""
+        return self.output_root / "finished_steps"
 
     @property
     def runs_dir(self) -> Path:

@@ -113,7 +113,7 @@ def test_the_source_alone_is_what_the_component_takes(overrides: list[str], spec
         ("batch_size=3", "There is no setting 'batch_size'. Did you mean 'training.batch_size'?"),
         ("sample.count=3", "There is no setting 'sample'. Did you mean 'data.sample'?"),
         ("training.zzz=3", "There is no setting 'training.zzz'. Valid are: augmentation, backbone,"),
-        ("zzz=1", "There is no setting 'zzz'. Valid are: beam, data, evaluation, output_root,"),
+        ("zzz=1", "There is no setting 'zzz'. Valid are: beam, data, evaluation, kubeflow, output_root,"),
         ("1=2", "There is no setting '1'."),
         # kinds of values
         (

@@ -1,0 +1,70 @@
+"""What a run is compared with, the same two nodes in two makes: where TFX runs the pipeline, and on Kubeflow.
+
+TFX's own orchestrator asks its metadata store in a resolver. Kubeflow Pipelines has no resolvers: there, a
+component is told what was approved last by a task that is put before it when the pipeline is compiled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from tfx import types
+from tfx import v1 as tfx
+from tfx.dsl.components.base.base_node import BaseNode
+
+from components.approved_baseline.component import Baseline
+from components.approved_baseline.strategy import NewestApproved
+
+
+class BaselineMaker(Protocol):
+    """Makes a node whose output `subject` is what was approved last, other than the candidate; or nothing."""
+
+    def __call__(
+        self,
+        node_id: str,
+        candidate: types.BaseChannel,
+        *,
+        approval: type[types.Artifact],
+        subject_id_property: str,
+        where: Mapping[str, str] | None = None,
+    ) -> BaseNode:
+        """Makes the node.
+
+        Args:
+            node_id: Its id.
+            candidate: Channel of this run's own, which is never its own baseline.
+            approval: Type of the artifacts that approve others.
+            subject_id_property: Their custom property with the id of what they approve.
+            where: Custom properties that they must have to count.
+        """
+
+
+def resolver(
+    node_id: str,
+    candidate: types.BaseChannel,
+    *,
+    approval: type[types.Artifact],
+    subject_id_property: str,
+    where: Mapping[str, str] | None = None,
+) -> BaseNode:
+    """Makes a resolver, which asks the metadata store while the run goes on."""
+    return tfx.dsl.Resolver(
+        strategy_class=NewestApproved,
+        config={"subject_id_property": subject_id_property, "where": dict(where or {})},
+        candidate=candidate,
+        subject=tfx.dsl.Channel(type=candidate.type),
+        approval=tfx.dsl.Channel(type=approval),
+    ).with_id(node_id)
+
+
+def component(
+    node_id: str,
+    candidate: types.BaseChannel,
+    *,
+    approval: type[types.Artifact],
+    subject_id_property: str,
+    where: Mapping[str, str] | None = None,
+) -> BaseNode:
+    """Makes a component, whose parameter `approved` pipelines.kubeflow.lookups fills in during the run."""
+    return Baseline(candidate).with_id(node_id)

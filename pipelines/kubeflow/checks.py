@@ -1,0 +1,132 @@
+"""What a run on Kubeflow needs of the settings beyond their being valid, said before the cluster says it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from components.errors import InputError
+from components.image_example_gen.sources import check_source
+from pipelines.kubeflow import beam
+from pipelines.settings import Settings
+from pipelines.settings_errors import nearest
+from trainer.recipe import NAMED_WEIGHTS
+
+# A Kubernetes name has 63 characters at most; a run's is the pipeline's, a hyphen and five more.
+_LONGEST_NAME = 57
+
+_BEAM_NEEDS = {
+    beam.LOCAL_RUNNER: (),
+    "DirectRunner": (),
+    "DataflowRunner": ("project", "region", "temp_location"),
+    "FlinkRunner": ("flink_master",),
+    "PortableRunner": ("job_endpoint",),
+}
+
+
+def check_output(output: Path) -> None:
+    """Checks the name and the place of the file to write.
+
+    Raises:
+        InputError: It is not YAML's, or there is no such folder.
+    """
+    if output.suffix not in {".yaml", ".yml"}:
+        raise InputError(
+            f"The file to write is {output}, and Kubeflow Pipelines takes YAML only: it must end with "
+            ".yaml or .yml."
+        )
+    if not output.parent.is_dir():
+        raise InputError(f"{output} cannot be written: there is no folder {output.parent}.")
+    if output.is_dir():
+        raise InputError(f"{output} cannot be written: it is a folder.")
+
+
+def check(settings: Settings) -> None:
+    """Checks the settings without a cluster.
+
+    Raises:
+        InputError: A run on Kubeflow could not work with them.
+    """
+    _check_name(settings.pipeline_name)
+    _check_images(settings)
+    _check_root(settings)
+    _check_volumes(settings)
+    _check_weights(settings.training.weights)
+    _check_beam(settings)
+
+
+def _check_name(name: str) -> None:
+    if len(name) > _LONGEST_NAME:
+        raise InputError(
+            f"The pipeline_name {name!r} has {len(name)} characters, and on Kubeflow it may have "
+            f"{_LONGEST_NAME}: Kubernetes names each run after it, and takes 63; choose a shorter one."
+        )
+
+
+def _check_images(settings: Settings) -> None:
+    for kind in ("cpu", "gpu"):
+        if getattr(settings.kubeflow.images, kind) is None:
+            raise InputError(
+                f"The setting kubeflow.images.{kind} is missing: `make image` builds the image; push it, and "
+                "name it by its digest, REGISTRY/NAME@sha256:…."
+            )
+
+
+def _check_root(settings: Settings) -> None:
+    root, store = settings.kubeflow.pipeline_root, settings.kubeflow.artifact_store
+    if root is None:
+        raise InputError(
+            "The setting kubeflow.pipeline_root is missing: it must be minio://BUCKET/FOLDER, "
+            "s3://BUCKET/FOLDER or gs://BUCKET/FOLDER."
+        )
+    if store.endpoint is not None and root.startswith("gs://"):
+        raise InputError(
+            f"The setting kubeflow.artifact_store.endpoint is {store.endpoint!r}, and kubeflow.pipeline_root "
+            f"is {root}, which is Google's: leave the endpoint out, or use s3:// or minio://."
+        )
+
+
+def _check_volumes(settings: Settings) -> None:
+    data = settings.data
+    places: dict[str, Path | None] = {"output_root": settings.output_root}
+    if data.source == "folder":
+        places["data.folder"] = data.folder
+    elif data.source == "tfds":
+        places["data.tfds.data_dir"] = data.tfds.data_dir
+    else:
+        check_source(data.source_spec, data.class_names)
+    mounted = ", ".join(volume.mount_path for volume in settings.kubeflow.volumes) or "none"
+    for setting, path in places.items():
+        if path is None or not settings.kubeflow.on_volume(path):
+            raise InputError(
+                f"The setting {setting} is {path}, which is on no volume and would be gone with the pod: "
+                f"name a folder below a mount_path of kubeflow.volumes (mounted are: {mounted})."
+            )
+
+
+def _check_weights(weights: str) -> None:
+    if weights not in NAMED_WEIGHTS:
+        raise InputError(
+            f"The setting training.weights is {weights}, a file of this machine that is not in the image: on "
+            f"Kubeflow it must be {', '.join(NAMED_WEIGHTS[:-1])} or {NAMED_WEIGHTS[-1]}."
+        )
+
+
+def _check_beam(settings: Settings) -> None:
+    given = beam.options(settings)
+    runner = given.get("runner", beam.LOCAL_RUNNER)
+    if runner not in _BEAM_NEEDS:
+        raise InputError(
+            f"The --runner of kubeflow.beam_args is {runner!r}.{nearest(runner, list(_BEAM_NEEDS))}"
+        )
+    missing = [f"--{name}" for name in _BEAM_NEEDS[runner] if not given.get(name)]
+    if missing:
+        raise InputError(
+            f"kubeflow.beam_args has --runner={runner} and lacks {' and '.join(missing)}: add "
+            f"{'it' if len(missing) == 1 else 'them'}, as {missing[0]}=VALUE."
+        )
+    root = str(settings.kubeflow.pipeline_root)
+    if beam.is_remote(settings) and not root.startswith("gs://"):
+        raise InputError(
+            f"kubeflow.beam_args has --runner={runner}, whose workers reach artifacts on gs:// only, and "
+            f"kubeflow.pipeline_root is {root}: use a gs:// root, or leave --runner out."
+        )

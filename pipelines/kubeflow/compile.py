@@ -1,0 +1,68 @@
+"""`catsdogs compile`: the pipeline as a file that Kubeflow Pipelines runs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+from kfp import components as kfp_components
+
+from components.errors import InputError
+from pipelines import baselines, pipeline
+from pipelines.kubeflow import checks, lookups, platform_spec, spec
+from pipelines.settings import Settings
+
+# The order in which a person reads; the rest follows by name.
+_FIRST = ("pipelineInfo", "schemaVersion", "sdkVersion", "defaultPipelineRoot", "root")
+
+
+def compile_pipeline(settings: Settings) -> str:
+    """Returns the pipeline as YAML: the specification, then what Kubernetes is told beside it.
+
+    The same settings and code give the same bytes.
+
+    Raises:
+        InputError: The settings do not fit a run on Kubeflow.
+    """
+    checks.check(settings)
+    built = pipeline.build(settings, baselines.component)
+    document = spec.of_tfx(built, settings)
+    spec.name_pipeline_root(document, settings)
+    spec.open_parameters(document, settings)
+    lookups.add(document, settings)
+    spec.set_arguments(document, built, settings)
+    spec.fill_defaults(document)
+    spec.set_resources(document, settings)
+    spec.set_retries(document, settings)
+    text = _yaml(document, platform_spec.of(document, settings.kubeflow))
+    kfp_components.load_component_from_text(text)
+    return text
+
+
+def _yaml(document: spec.Spec, platform: dict[str, Any]) -> str:
+    rest = sorted(document.keys() - set(_FIRST))
+    ordered = {key: _sorted(document[key]) for key in (*_FIRST, *rest)}
+    return yaml.safe_dump_all([ordered, _sorted(platform)], sort_keys=False, width=110)
+
+
+def _sorted(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _sorted(value[key]) for key in sorted(value)}
+    return [_sorted(item) for item in value] if isinstance(value, list) else value
+
+
+def write(text: str, output: Path) -> None:
+    """Writes the file, beside and then renamed.
+
+    Raises:
+        InputError: It cannot be written there.
+    """
+    beside = output.with_name(f".{output.name}.{os.getpid()}")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(output)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise InputError(f"{output} cannot be written: {error.strerror or error}.") from error

@@ -1,0 +1,263 @@
+"""The settings of the pipeline on Kubeflow: images, resources, volumes, secrets."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePath, PurePosixPath
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from pipelines.kubeflow.names import (
+    ClaimName,
+    DeviceName,
+    EnvironmentName,
+    LabelKey,
+    LabelValue,
+    MountPath,
+    SecretKey,
+    SecretName,
+)
+from pipelines.kubeflow.quantities import Quantity, parse
+from pipelines.settings_errors import nearest
+from trainer.recipe import Count, Section
+
+LOOKS = ("DataFingerprint", "AcceptedDataLookup", "BlessedModelLookup")
+STEPS = (
+    *("ImageExampleGen", "StatisticsGen", "CuratedSchema", "ExampleValidator", "AcceptedData", "DataGate"),
+    *("Transform", "Trainer", "BlessedModel", "Evaluator", "Pusher"),
+)
+
+_IMAGE = re.compile(r"[a-z0-9][\w.:/-]*@sha256:[0-9a-f]{64}")
+_ROOT = re.compile(r"(gs|s3|minio)://[^/?#\s]+(/[^?#\s]*)?")
+
+
+def _by_digest(image: str) -> str:
+    if not _IMAGE.fullmatch(image):
+        raise ValueError(
+            f"{image!r} does not name one image for good, and what a tag's earlier image made would be used: "
+            "name it by its digest, REGISTRY/NAME@sha256:…"
+        )
+    return image
+
+
+def _store(root: str) -> str:
+    if not _ROOT.fullmatch(root):
+        raise ValueError(
+            f"{root!r} is not a place that KFP can write to: it must be minio://BUCKET/FOLDER, "
+            "s3://BUCKET/FOLDER or gs://BUCKET/FOLDER, and kubeflow.artifact_store says where the service is"
+        )
+    return root.rstrip("/")
+
+
+def _known_step(name: str) -> str:
+    known = (*STEPS, *LOOKS)
+    if name not in known:
+        raise ValueError(f"the pipeline has no step {name!r}.{nearest(name, known)}".removesuffix("."))
+    return name
+
+
+Image = Annotated[str, AfterValidator(_by_digest)]
+StepName = Annotated[str, AfterValidator(_known_step)]
+
+
+class ImageSettings(Section):
+    """The container images, by digest.
+
+    Attributes:
+        cpu: Of every step but the Trainer.
+        gpu: Of the Trainer.
+        pull_secrets: Names of the secrets to pull them with.
+    """
+
+    cpu: Image | None = None
+    gpu: Image | None = None
+    pull_secrets: tuple[SecretName, ...] = ()
+
+
+class ArtifactStoreSettings(Section):
+    """The service behind an s3:// or minio:// pipeline root, where it is not the one of KFP itself.
+
+    Its keys come from `secrets`, as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
+
+    Attributes:
+        endpoint: Its host and port; None leaves it to KFP.
+        region: Its region.
+        tls: Whether it speaks https.
+    """
+
+    endpoint: Annotated[str, Field(pattern=r"^[A-Za-z0-9.-]+(:\d+)?$")] | None = None
+    region: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")] = "us-east-1"
+    tls: bool = True
+
+
+class StepSettings(Section):
+    """What a step's pod gets; None leaves it to the defaults of all steps, and there to the cluster.
+
+    Attributes:
+        cpu_request: Cores that its node must have free.
+        cpu_limit: Cores that it may use.
+        memory_request: Memory that its node must have free.
+        memory_limit: Memory above which it is killed.
+        timeout_seconds: How long it may take before it is killed.
+        retries: How often it is tried again after a failure.
+    """
+
+    cpu_request: Quantity | None = None
+    cpu_limit: Quantity | None = None
+    memory_request: Quantity | None = None
+    memory_limit: Quantity | None = None
+    timeout_seconds: Count | None = None
+    retries: Annotated[int, Field(ge=0, le=100)] | None = None
+
+
+class TolerationSettings(Section):
+    """A taint of nodes that the Trainer's pod puts up with.
+
+    Attributes:
+        key: The taint's key; None means any, with operator Exists.
+        operator: Exists, or Equal for one value.
+        value: The taint's value, with operator Equal.
+        effect: What the taint does; None means any.
+    """
+
+    key: LabelKey | None = None
+    operator: Literal["Exists", "Equal"] = "Exists"
+    value: LabelValue | None = None
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TolerationSettings:
+        if self.operator == "Exists" and self.value is not None:
+            raise ValueError(
+                f"operator Exists takes no value, and value is {self.value!r}: leave it out, or use Equal"
+            )
+        if self.operator == "Equal" and (self.key is None or self.value is None):
+            raise ValueError("operator Equal needs a key and a value: add them, or use Exists")
+        return self
+
+
+class GpuSettings(Section):
+    """The GPUs of the Trainer, and the nodes that have them.
+
+    Attributes:
+        type: The device's name in Kubernetes.
+        count: How many.
+        node_selector: Labels that the node must have.
+        tolerations: Taints of the node that the pod puts up with.
+    """
+
+    type: DeviceName = "nvidia.com/gpu"
+    count: Count = 1
+    node_selector: dict[LabelKey, LabelValue] = Field(default_factory=dict)
+    tolerations: tuple[TolerationSettings, ...] = ()
+
+
+class VolumeSettings(Section):
+    """A volume that every step sees.
+
+    Attributes:
+        claim: Name of the PersistentVolumeClaim.
+        mount_path: Where the steps find it.
+    """
+
+    claim: ClaimName
+    mount_path: MountPath
+
+
+class SecretSettings(Section):
+    """A secret that every step sees as environment variables.
+
+    Attributes:
+        name: Name of the secret.
+        env: Environment variables, with the secret's key that each is filled from.
+    """
+
+    name: SecretName
+    env: Annotated[dict[EnvironmentName, SecretKey], Field(min_length=1)]
+
+
+class RetrySettings(Section):
+    """How long a failed step waits for its next try.
+
+    Attributes:
+        backoff_seconds: Before the first one.
+        backoff_factor: By how much longer before each further one.
+        max_backoff_seconds: In all; no try begins after that.
+    """
+
+    backoff_seconds: Annotated[int, Field(ge=0)] = 30
+    backoff_factor: Annotated[float, Field(ge=1, le=10)] = 2.0
+    max_backoff_seconds: Annotated[int, Field(ge=1, le=3600)] = 3600
+
+
+class KubeflowSettings(Section):
+    """Where and with what the pipeline runs on Kubeflow Pipelines.
+
+    Attributes:
+        images: The container images.
+        pipeline_root: Where artifacts are kept: minio://, s3:// or gs://, with bucket and folder.
+        artifact_store: The service behind it.
+        beam_args: Arguments of the Beam steps; without a --runner they run in their own pod.
+        step_defaults: Resources and times of every step.
+        steps: Those of single steps, over the defaults.
+        gpu: The GPUs of the Trainer.
+        shared_memory: Size of the Trainer's /dev/shm; it counts as memory of the pod. None leaves it at 64Mi.
+        volumes: What is mounted into every step.
+        secrets: What every step gets as environment variables.
+        retry: How failed steps are tried again.
+    """
+
+    images: ImageSettings = ImageSettings()
+    pipeline_root: Annotated[str, AfterValidator(_store)] | None = None
+    artifact_store: ArtifactStoreSettings = ArtifactStoreSettings()
+    beam_args: tuple[Annotated[str, Field(pattern=r"^--\w")], ...] = ()
+    step_defaults: StepSettings = StepSettings()
+    steps: dict[StepName, StepSettings] = Field(default_factory=dict)
+    gpu: GpuSettings = GpuSettings()
+    shared_memory: Quantity | None = None
+    volumes: tuple[VolumeSettings, ...] = ()
+    secrets: tuple[SecretSettings, ...] = ()
+    retry: RetrySettings = RetrySettings()
+
+    def step(self, name: str) -> StepSettings:
+        """Returns what a step gets: its own settings, with the defaults where it has none."""
+        own = self.steps.get(name, StepSettings()).model_dump(exclude_none=True)
+        return self.step_defaults.model_copy(update=own)
+
+    def on_volume(self, path: PurePath) -> bool:
+        """Returns whether a path lies on one of the mounted volumes."""
+        return any(
+            PurePosixPath(path).is_relative_to(PurePosixPath(volume.mount_path)) for volume in self.volumes
+        )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> KubeflowSettings:
+        for name in (*STEPS, *LOOKS):
+            self._check_step(name)
+        memory = self.step("Trainer").memory_limit
+        if self.shared_memory and memory and parse(self.shared_memory) >= parse(memory):
+            raise ValueError(
+                f"shared_memory is {self.shared_memory} and counts as memory of the Trainer, whose "
+                f"memory_limit is {memory}: raise that, or lower shared_memory"
+            )
+        _unique("volumes", "claim", [volume.claim for volume in self.volumes])
+        _unique("volumes", "mount_path", [volume.mount_path for volume in self.volumes])
+        _unique("secrets", "variable", [name for secret in self.secrets for name in secret.env])
+        return self
+
+    def _check_step(self, name: str) -> None:
+        step = self.step(name)
+        for what in ("cpu", "memory"):
+            request, limit = getattr(step, f"{what}_request"), getattr(step, f"{what}_limit")
+            if request and limit and parse(request) > parse(limit):
+                raise ValueError(
+                    f"the {what}_request of {name} is {request}, above its {what}_limit {limit}: lower the "
+                    "one or raise the other"
+                )
+
+
+def _unique(setting: str, what: str, names: list[str]) -> None:
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(f"{setting} has the {what} {twice!r} twice: leave one of them out")

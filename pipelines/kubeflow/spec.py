@@ -1,0 +1,208 @@
+"""The pipeline's specification: what TFX's compiler makes of it, and a patch for each thing that lacks.
+
+The specification is the dictionary of KFP's proto PipelineSpec, schema 2.1.0.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+from google.protobuf import json_format
+from kfp.pipeline_spec import pipeline_spec_pb2
+from tfx import version
+from tfx.dsl.components.base import executor_spec
+from tfx.orchestration import pipeline as tfx_pipeline
+from tfx.orchestration.kubeflow.v2 import pipeline_builder
+
+from components import fingerprint
+from pipelines.kubeflow import beam
+from pipelines.kubeflow.settings import StepSettings
+from pipelines.settings import Settings
+
+Spec = dict[str, Any]
+
+SCHEMA_VERSION = "2.1.0"
+ENTRY_POINT = ["python", "-m", "pipelines.kubeflow.container.entrypoint"]
+GPU_STEP = "Trainer"
+
+# Baselines are cheaper to copy than to look up, and a push has an effect beyond its output.
+_NEVER_TAKEN_OVER = {"AcceptedData", "BlessedModel", "Pusher"}
+
+# The input that a step approves, when its output says `blessed`, and the ledger it is written into.
+_APPROVES = {"DataGate": "statistics:accepted-data", "Evaluator": "model:blessed-model"}
+
+# What is in the image, and in no step's own fingerprint.
+_CODE = ("components", "trainer", "serving", "pipelines.kubeflow.container")
+
+
+def of_tfx(pipeline: tfx_pipeline.Pipeline, settings: Settings) -> Spec:
+    """Returns what TFX's own compiler makes of the pipeline."""
+    images = settings.kubeflow.images
+    built = pipeline_builder.PipelineBuilder(
+        pipeline,
+        default_image={pipeline_builder.DEFAULT_IMAGE_PATH_KEY: images.cpu, GPU_STEP: images.gpu},
+        default_commands=ENTRY_POINT,
+        use_pipeline_spec_2_1=True,
+    ).build()
+    built.schema_version = SCHEMA_VERSION
+    built.sdk_version = f"tfx-{version.__version__}"
+    spec: Spec = json_format.MessageToDict(built)
+    return spec
+
+
+def name_pipeline_root(spec: Spec, settings: Settings) -> None:
+    """Writes where artifacts are kept, with the store's service as KFP's launcher reads it."""
+    spec["defaultPipelineRoot"] = pipeline_root(settings)
+
+
+def pipeline_root(settings: Settings) -> str:
+    """Returns the pipeline root, with the query that names the service of its store, if one is set."""
+    root, store = str(settings.kubeflow.pipeline_root), settings.kubeflow.artifact_store
+    if store.endpoint is None:
+        return root
+    scheme = "https" if store.tls else "http"
+    query = f"endpoint={scheme}://{store.endpoint}&region={store.region}&s3ForcePathStyle=true"
+    return f"{root}?{query}"
+
+
+def open_parameters(spec: Spec, settings: Settings) -> None:
+    """Gives the run its parameters, each with a default, and wires them to the steps that have them."""
+    data = settings.data
+    parameters = {
+        "source": _parameter("STRING", json.dumps(data.source_spec, sort_keys=True)),
+        "max_bad_fraction": _parameter("NUMBER_DOUBLE", data.max_bad_fraction),
+        "max_class_shift": _parameter("NUMBER_DOUBLE", data.max_class_shift),
+        "reuse": _parameter("STRING", "true"),
+    }
+    spec["root"]["inputDefinitions"] = {"parameters": parameters}
+    for name in spec["root"]["dag"]["tasks"]:
+        add_input(spec, name, "reuse", {"componentInputParameter": "reuse"}, "true")
+    for step, name in (
+        ("ImageExampleGen", "source"),
+        ("ImageExampleGen", "max_bad_fraction"),
+        ("DataGate", "max_class_shift"),
+    ):
+        spec["root"]["dag"]["tasks"][step]["inputs"]["parameters"][name] = {"componentInputParameter": name}
+
+
+def _parameter(kind: str, default: Any) -> dict[str, Any]:
+    return {"parameterType": kind, "defaultValue": default}
+
+
+def add_input(spec: Spec, step: str, name: str, source: Mapping[str, Any], default: str) -> None:
+    """Adds a text parameter to a step, or takes an existing one from elsewhere.
+
+    Args:
+        spec: The specification.
+        step: The step's id.
+        name: The parameter's name.
+        source: Where the value comes from, as in TaskInputsSpec.InputParameterSpec.
+        default: The component's default.
+    """
+    inputs = spec["components"][step].setdefault("inputDefinitions", {}).setdefault("parameters", {})
+    inputs[name] = _parameter("STRING", default)
+    task = spec["root"]["dag"]["tasks"][step]
+    task.setdefault("inputs", {}).setdefault("parameters", {})[name] = dict(source)
+
+
+def fill_defaults(spec: Spec) -> None:
+    """Gives every parameter of every component a default: the value that this pipeline passes."""
+    root = spec["root"]["inputDefinitions"]["parameters"]
+    for name, task in spec["root"]["dag"]["tasks"].items():
+        definitions = spec["components"][task["componentRef"]["name"]].get("inputDefinitions", {})
+        for key, definition in definitions.get("parameters", {}).items():
+            given = task["inputs"]["parameters"][key]
+            if "runtimeValue" in given:
+                definition["defaultValue"] = given["runtimeValue"]["constant"]
+            elif "componentInputParameter" in given:
+                definition["defaultValue"] = root[given["componentInputParameter"]]["defaultValue"]
+            elif "defaultValue" not in definition:
+                raise AssertionError(f"{name}.{key} has no default")
+
+
+def set_arguments(spec: Spec, pipeline: tfx_pipeline.Pipeline, settings: Settings) -> None:
+    """Gives each step's entry point what it needs beside TFX's arguments, and Beam's to Beam steps alone."""
+    code = fingerprint.of_code(*_CODE)
+    for node in pipeline.components:
+        container = _container(spec, node.id)
+        arguments = container["args"]
+        inputs_spec = json.dumps(_types(spec["components"][node.id]["inputDefinitions"]), sort_keys=True)
+        own = [
+            *arguments[: arguments.index("--json_serialized_inputs_spec_args")],
+            *("--json_serialized_inputs_spec_args", inputs_spec),
+            *("--code_fingerprint", code),
+            *("--approvals", str(PurePosixPath(settings.approvals_dir))),
+        ]
+        if node.id in _APPROVES:
+            own += ["--approves", _APPROVES[node.id]]
+        if node.id not in _NEVER_TAKEN_OVER:
+            own += ["--finished_steps", str(PurePosixPath(settings.finished_steps_dir))]
+        if isinstance(node.executor_spec, executor_spec.BeamExecutorSpec):
+            own += ["--keep_remote"] if beam.is_remote(settings) else []
+            own += beam.arguments(settings, settings.kubeflow.step(node.id))
+        container["args"] = own
+
+
+def _types(definitions: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns input definitions without defaults, which do not belong in a command and so in a cache key."""
+    parameters = {
+        name: {"parameterType": definition["parameterType"]}
+        for name, definition in definitions.get("parameters", {}).items()
+    }
+    return {**definitions, "parameters": parameters}
+
+
+def _container(spec: Spec, step: str) -> dict[str, Any]:
+    executor = spec["components"][step]["executorLabel"]
+    container: dict[str, Any] = spec["deploymentSpec"]["executors"][executor]["container"]
+    return container
+
+
+def set_resources(spec: Spec, settings: Settings) -> None:
+    """Gives each pod its requests and limits; the Trainer alone asks for GPUs, the others do not see any."""
+    for step in spec["components"]:
+        container = _container(spec, step)
+        resources = _resources(settings.kubeflow.step(step))
+        if step == GPU_STEP:
+            gpu = settings.kubeflow.gpu
+            resources["accelerator"] = {"type": gpu.type, "count": str(gpu.count)}
+        else:
+            container.setdefault("env", []).append({"name": "CUDA_VISIBLE_DEVICES", "value": "-1"})
+        if resources:
+            container["resources"] = resources
+
+
+def _resources(step: StepSettings) -> dict[str, Any]:
+    quantities = {
+        "resourceCpuRequest": step.cpu_request,
+        "resourceCpuLimit": step.cpu_limit,
+        "resourceMemoryRequest": step.memory_request,
+        "resourceMemoryLimit": step.memory_limit,
+    }
+    return {name: quantity for name, quantity in quantities.items() if quantity is not None}
+
+
+def set_retries(spec: Spec, settings: Settings) -> None:
+    """Lets failed steps be tried again."""
+    retry = settings.kubeflow.retry
+    for step, task in spec["root"]["dag"]["tasks"].items():
+        retries = settings.kubeflow.step(step).retries
+        if retries:
+            task["retryPolicy"] = {
+                "maxRetryCount": retries,
+                "backoffDuration": f"{retry.backoff_seconds}s",
+                "backoffFactor": retry.backoff_factor,
+                "backoffMaxDuration": f"{retry.max_backoff_seconds}s",
+            }
+
+
+def parse(spec: Spec) -> pipeline_spec_pb2.PipelineSpec:
+    """Returns the specification as KFP's proto.
+
+    Raises:
+        json_format.ParseError: It is none.
+    """
+    return json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
