@@ -93,6 +93,20 @@ class Workshop:
             where = self._python(f"import {package}; print({package}.__file__)")
             assert where.strip() == str(self.code / package / "__init__.py")
 
+    def compile(self, file: Path, *arguments: str) -> None:
+        """Runs `catsdogs compile`, which must succeed."""
+        done = subprocess.run(
+            [_COMMAND, "compile", "--output", str(file), *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=self.output.parent,
+            env=self._environment,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout
+
     def run(self, *arguments: str) -> Run:
         """Runs `catsdogs run` to its end."""
         return self.run_until(lambda _: False, *arguments)

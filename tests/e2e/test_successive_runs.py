@@ -14,6 +14,7 @@ import pytest
 import tensorflow as tf
 
 from tests.e2e.driver import BEFORE_TRANSFORM, JUDGEMENT, LOOKUPS, STEPS, Run, Workshop
+from tests.e2e.served import answer, feature, records
 from trainer import backbones, features, model
 from trainer.preprocessing import parse_transformed
 from trainer.recipe import TrainingSettings
@@ -95,17 +96,6 @@ def refused(workshop: Workshop, resumed: Run) -> Run:
     )
 
 
-def records(artifact: Path, split: str) -> list[bytes]:
-    """Returns the serialized examples of a split, in the order in which they were written."""
-    return [
-        record
-        for file in sorted((artifact / f"Split-{split}").iterdir())
-        for record in tf.data.TFRecordDataset(
-            str(file), compression_type="GZIP" if file.suffix == ".gz" else ""
-        ).as_numpy_iterator()
-    ]
-
-
 def raw_records(workshop: Workshop, run: Run, split: str) -> list[bytes]:
     return records(Path(workshop.artifacts(run, "ImageExampleGen")["examples"].uri), split)
 
@@ -114,18 +104,6 @@ def stored_pixels(workshop: Workshop, run: Run) -> np.ndarray:
     """Returns what Transform stored of `eval`: uint8 [N, SIZE, SIZE, 3]."""
     transformed = records(Path(workshop.artifacts(run, "Transform")["transformed_examples"].uri), "eval")
     return np.stack([parse_transformed(record, SIZE)[0] for record in transformed])
-
-
-def feature(name: str, raw: list[bytes]) -> list[bytes]:
-    """Returns a feature of raw examples."""
-    examples = [tf.train.Example.FromString(record).features for record in raw]
-    return [example.feature[name].bytes_list.value[0] for example in examples]
-
-
-def answer(version: Path, pictures: list[bytes]) -> dict[str, np.ndarray]:
-    """Returns what a pushed model, loaded with plain TensorFlow, says of stored pictures."""
-    serve = tf.saved_model.load(str(version)).signatures["serving_default"]
-    return {name: value.numpy() for name, value in serve(image_bytes=tf.constant(pictures)).items()}
 
 
 class TestFirstRun:

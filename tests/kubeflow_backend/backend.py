@@ -1,6 +1,6 @@
 """Runs a compiled pipeline on this machine as Kubeflow Pipelines does: API server, driver, launcher, cache.
 
-    backend = Backend(folder, Subprocesses({IMAGE: folder_of_packages}))
+    backend = Backend(folder, Subprocesses({IMAGE: folder_of_packages}, {"my-claim": folder_of_volume}))
     run = backend.run(Path("pipeline.yaml"), {"max_class_shift": 0.2})
     assert run.steps("executed") == {...}
 

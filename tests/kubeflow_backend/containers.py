@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -51,16 +52,23 @@ class Containers(Protocol):
 class Subprocesses:
     """Runs commands as processes of this machine, with this interpreter.
 
-    A pod's folder cannot be its root here, so the commands are told of it (`CATSDOGS_LAUNCHER_ROOT`), and
-    claims are not mounted: a pipeline for this must name the folders themselves.
+    A process has no root and no mounts of its own. So the commands are told where their pod's folder is
+    (`CATSDOGS_LAUNCHER_ROOT`), and in their arguments the mount path of a claim becomes the claim's folder.
 
     Attributes:
         images: The folder of packages that each image holds.
+        claims: The folder of each volume claim.
         environment: What all of them get besides what the pipeline sets.
     """
 
-    def __init__(self, images: Mapping[str, Path], environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        images: Mapping[str, Path],
+        claims: Mapping[str, Path] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.images = images
+        self.claims = dict(claims or {})
         self.environment = dict(environment or {})
 
     def root(self, pod: Path) -> Path:
@@ -69,7 +77,7 @@ class Subprocesses:
 
     def run(self, container: Container) -> int:
         """Runs a command; `python` is this interpreter, and the image's packages come first on its path."""
-        command = container.command
+        command = [self._on_claims(part, container.mounts) for part in container.command]
         if command[0] in ("python", "python3"):
             command = [sys.executable, *command[1:]]
         temporary = container.pod / "tmp"
@@ -91,3 +99,9 @@ class Subprocesses:
                 },
                 check=False,
             ).returncode
+
+    def _on_claims(self, text: str, mounts: Mapping[str, str]) -> str:
+        if not mounts:
+            return text
+        paths = re.compile(rf"(?<![\w./-])({'|'.join(map(re.escape, mounts))})(?![\w.-])")
+        return paths.sub(lambda found: str(self.claims[mounts[found[0]]]), text)

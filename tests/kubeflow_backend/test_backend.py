@@ -100,6 +100,25 @@ class TestARun:
         output = backend.run(write(tmp_path, document)).tasks["Words"].output
         assert "cat $(OTHER) $5" in output
 
+    def test_the_mount_path_of_a_claim_is_its_folder(self, tmp_path: Path, document: Document) -> None:
+        volume = tmp_path / "volume"
+        volume.mkdir()
+        backend = Backend(tmp_path / "cluster", Subprocesses({IMAGE: tmp_path}, {"state": volume}))
+        container(document, "words")["command"][2] += (
+            "print('/state/a', '/other/state', '/states', '/state')\n"
+        )
+        platform = {
+            "platforms": {
+                "kubernetes": {
+                    "deploymentSpec": {
+                        "executors": {"words": {"pvcMount": [{"mountPath": "/state", "constant": "state"}]}}
+                    }
+                }
+            }
+        }
+        output = backend.run(write(tmp_path, document, platform)).tasks["Words"].output
+        assert f"{volume}/a /other/state /states {volume}\n" in output
+
 
 class TestTheCache:
     def test_what_has_not_changed_is_cached_with_the_same_artifacts(

@@ -1,4 +1,4 @@
-"""The fingerprints are those that KFP's own tests expect (v2/cacheutils/cache_test.go)."""
+"""The fingerprints are those that KFP's own tests expect (cacheutils/cache_test.go, driver/cache_test.go)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2 as pb
 
-from tests.kubeflow_backend.cache_key import cache_key, fingerprint
+from tests.kubeflow_backend.cache_key import cache_key, fingerprint, own_fingerprint
 from tests.kubeflow_backend.go_json import dumps, plain_number
 
 MODEL = (
@@ -77,6 +77,11 @@ def test_a_key_with_little_in_it_has_the_fingerprint_of_kfp() -> None:
     )
     key = cache_key(inputs, outputs, {"output_parameter": "DOUBLE"}, ["sh", "ec", "run"], "python:3.11")
     assert fingerprint(key) == "3d9a2a778fa3174c6cfc6e639c507c265b5f21ef6e5b1dd70b236462cc6da464"
+
+
+def test_a_key_of_ones_own_has_the_fingerprint_of_kfp() -> None:
+    expected = "ad05e747b67b95e4fc4ce080cdb5850f89744360a85753b90a1a434d46dedd2e"
+    assert own_fingerprint("my-component", "my-custom-cache-key") == expected
 
 
 def test_places_do_not_count() -> None:
