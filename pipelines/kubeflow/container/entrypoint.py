@@ -34,6 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
     logging.captureWarnings(True)
+    logging.getLogger("apache_beam.typehints").setLevel(
+        logging.WARNING
+    )  # hundreds of lines about its own code
     status = 0
     try:
         options, beam_arguments = _parser().parse_known_args(arguments)

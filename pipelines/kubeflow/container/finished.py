@@ -17,11 +17,14 @@ import platform
 import posixpath
 import shutil
 import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from components import fingerprint
-from pipelines.kubeflow.container import code
+from pipelines.kubeflow.container import own_code
 from pipelines.kubeflow.container.paths import Paths
 
 Json = dict[str, Any]
@@ -54,7 +57,7 @@ def key(executor: str, prepared: Json, paths: Paths) -> str:
     ingredients = {
         "format": _FORMAT,
         "executor": executor,
-        "code": code.fingerprint_behind([executor, *functions]),
+        "code": own_code.fingerprint_behind([executor, *functions]),
         "environment": _environment(),
         "parameters": parameters,
         "inputs": {
@@ -147,7 +150,7 @@ class FinishedSteps:
     def _copy(self, uri: str, target: Path) -> Json:
         """Copies an output to the volume; what remote workers have written stays in its store."""
         if self._paths.for_executor(uri) == uri:
-            return {"uri": uri}
+            return {"uri": uri, "sizes": _sizes_in_store(uri)}
         source = self._paths.downloaded(uri)
         if not source.exists():  # an artifact of properties alone
             return {}
@@ -156,7 +159,9 @@ class FinishedSteps:
 
     def _copy_back(self, kept: Path, output: Json, uri: str) -> None:
         if "uri" in output:
-            _copy_in_store(output["uri"], uri)
+            if _sizes_in_store(output["uri"]) != output["sizes"]:
+                raise ValueError(f"the files in {output['uri']} have changed")
+            _copy_in_store(output["uri"], uri, output["sizes"])
         elif "contents" in output:
             target = self._paths.downloaded(uri)
             shutil.rmtree(target, ignore_errors=True)  # of an attempt that was cut short
@@ -173,15 +178,34 @@ class FinishedSteps:
             shutil.rmtree(going, ignore_errors=True)
 
 
-def _copy_in_store(source: str, target: str) -> None:
+def _sizes_in_store(uri: str) -> dict[str, int]:
+    """Returns the names of the files of an artifact that is elsewhere, with their sizes in bytes."""
     import tensorflow as tf  # takes seconds, and knows the store
 
+    with _os_error():
+        return {
+            posixpath.relpath(path, uri): tf.io.gfile.stat(path).length
+            for folder, _, names in tf.io.gfile.walk(uri)
+            for path in (posixpath.join(folder, name) for name in names)
+        }
+
+
+def _copy_in_store(source: str, target: str, names: Iterable[str]) -> None:
+    import tensorflow as tf
+
+    with _os_error():
+        for name in names:
+            copied = posixpath.join(target, name)
+            tf.io.gfile.makedirs(posixpath.dirname(copied))
+            tf.io.gfile.copy(posixpath.join(source, name), copied, overwrite=True)
+
+
+@contextmanager
+def _os_error() -> Iterator[None]:
+    import tensorflow as tf
+
     try:
-        for folder, _, names in tf.io.gfile.walk(source):
-            beneath = target + folder.removeprefix(source)
-            tf.io.gfile.makedirs(beneath)
-            for name in names:
-                tf.io.gfile.copy(posixpath.join(folder, name), posixpath.join(beneath, name), overwrite=True)
+        yield
     except tf.errors.OpError as error:
         raise OSError(error.message) from error
 
@@ -197,6 +221,7 @@ def _identity(artifact: Json, paths: Paths) -> Json:
     }
 
 
+@cache
 def _environment() -> list[str]:
     """Returns the versions of Python and of all that is installed."""
     installed = {f"{found.name}=={found.version}" for found in importlib.metadata.distributions()}

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.kubeflow.container.executor_input import for_executor, for_store, prepare
+from pipelines.kubeflow.container.paths import Paths
+from tests.pipelines.kubeflow.container.pod import Artifact, Cluster
+
+STATISTICS = "title: tfx.ExampleStatistics\ntype: object\n"
+VERDICT = "title: catsdogs.DataVerdict\ntype: object\n"
+SPEC = {
+    "artifacts": {
+        "statistics": {"artifactType": {"instanceSchema": STATISTICS}},
+        "baseline_statistics": {"artifactType": {"instanceSchema": STATISTICS}},
+        "verdict": {"artifactType": {"instanceSchema": VERDICT}},
+    }
+}
+
+
+def message(tmp_path: Path, **inputs: Artifact) -> dict[str, Any]:
+    return Cluster(tmp_path).message("Gate", {"verdict": VERDICT}, inputs)
+
+
+def types(prepared: dict[str, Any], side: str) -> dict[str, str]:
+    return {
+        name: found["artifacts"][0]["type"]["instanceSchema"].partition("\n")[0]
+        for name, found in prepared[side]["artifacts"].items()
+    }
+
+
+def test_empty_types_are_filled_from_the_specification(tmp_path: Path) -> None:
+    given = message(tmp_path, statistics=Artifact("minio://b/s"))
+    assert types(given, "inputs") == {"statistics": ""}
+    assert types(prepare(given, SPEC), "inputs") == {"statistics": "title: tfx.ExampleStatistics"}
+
+
+@pytest.mark.parametrize("sent", [{}, {"instanceSchema": ""}, {"schemaTitle": ""}, None])
+def test_whichever_way_they_are_empty(tmp_path: Path, sent: dict[str, str] | None) -> None:
+    given = message(tmp_path, statistics=Artifact("minio://b/s"))
+    given["inputs"]["artifacts"]["statistics"]["artifacts"][0]["type"] = sent
+    assert types(prepare(given, SPEC), "inputs") == {"statistics": "title: tfx.ExampleStatistics"}
+
+
+def test_types_that_are_there_stay(tmp_path: Path) -> None:
+    given = message(tmp_path, statistics=Artifact("minio://b/s"))
+    given["inputs"]["artifacts"]["statistics"]["artifacts"][0]["type"] = {"schemaTitle": "tfx.Examples"}
+    [artifact] = prepare(given, SPEC)["inputs"]["artifacts"]["statistics"]["artifacts"]
+    assert artifact["type"] == {"schemaTitle": "tfx.Examples"}
+
+
+def test_our_types_are_called_as_python_imports_them(tmp_path: Path) -> None:
+    prepared = prepare(message(tmp_path, verdict=Artifact("minio://b/v")), SPEC)
+    assert types(prepared, "inputs") == {"verdict": "title: components.artifacts.DataVerdict"}
+    assert types(prepared, "outputs") == {"verdict": "title: components.artifacts.DataVerdict"}
+
+
+def test_an_absent_baseline_is_no_input(tmp_path: Path) -> None:
+    present, absent = Artifact("minio://b/s"), Artifact("minio://b/a", {"absent": 1})
+    with_absent = prepare(message(tmp_path, statistics=present, baseline_statistics=absent), SPEC)
+    assert with_absent["inputs"]["artifacts"].keys() == {"statistics"}
+    with_both = prepare(message(tmp_path, statistics=present, baseline_statistics=present), SPEC)
+    assert with_both["inputs"]["artifacts"].keys() == {"statistics", "baseline_statistics"}
+
+
+def test_the_launcher_s_logs_are_no_output(tmp_path: Path) -> None:
+    given = Cluster(tmp_path).message("Gate", {"verdict": VERDICT, "executor-logs": "title: system.Artifact"})
+    assert prepare(given, SPEC)["outputs"]["artifacts"].keys() == {"verdict"}
+
+
+def test_a_step_without_inputs(tmp_path: Path) -> None:
+    given = Cluster(tmp_path).message("Gate", {"verdict": VERDICT})
+    del given["inputs"]
+    assert prepare(given, SPEC)["inputs"]["artifacts"] == {}
+
+
+def test_what_was_given_is_left_alone(tmp_path: Path) -> None:
+    given = message(tmp_path, statistics=Artifact("minio://b/s"))
+    before = repr(given)
+    for_executor(prepare(given, SPEC), Paths(tmp_path))
+    assert repr(given) == before
+
+
+def test_uris_become_paths_and_uris_again(tmp_path: Path) -> None:
+    prepared = prepare(message(tmp_path, statistics=Artifact("minio://b/s")), SPEC)
+    paths = Paths(tmp_path)
+    local = for_executor(prepared, paths)
+    [statistics] = local["inputs"]["artifacts"]["statistics"]["artifacts"]
+    [verdict] = local["outputs"]["artifacts"]["verdict"]["artifacts"]
+    assert statistics["uri"] == f"{tmp_path}/minio/b/s"
+    assert verdict["uri"].startswith(f"{tmp_path}/minio/mlpipeline/")
+    verdict["metadata"] = {"compared_with": statistics["uri"], "blessed": 1.0}
+    answer = for_store({"artifacts": {"verdict": {"artifacts": [verdict]}}}, paths)
+    [artifact] = answer["artifacts"]["verdict"]["artifacts"]
+    assert artifact["uri"] == prepared["outputs"]["artifacts"]["verdict"]["artifacts"][0]["uri"]
+    assert artifact["metadata"] == {"compared_with": "minio://b/s", "blessed": 1.0}

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipelines.kubeflow.container.paths import Paths
+
+
+@pytest.mark.parametrize(
+    ("uri", "path"),
+    [
+        ("minio://mlpipeline/v2/a", "/minio/mlpipeline/v2/a"),
+        ("s3://bucket/v2/a", "/s3/bucket/v2/a"),
+        ("gs://bucket/v2/a", "/gcs/bucket/v2/a"),
+    ],
+)
+def test_artifacts_are_where_the_launcher_puts_them(uri: str, path: str) -> None:
+    paths = Paths.of_launcher({})
+    assert paths.for_executor(uri) == path
+    assert paths.for_store(path) == uri
+
+
+def test_only_google_s_store_stays_remote_for_remote_workers() -> None:
+    paths = Paths.of_launcher({}, keep_remote=True)
+    assert paths.for_executor("gs://bucket/a") == "gs://bucket/a"
+    assert paths.for_store("gs://bucket/a") == "gs://bucket/a"
+    assert paths.for_executor("s3://bucket/a") == "/s3/bucket/a"
+    assert paths.downloaded("gs://bucket/a") == Path("/gcs/bucket/a")
+
+
+def test_the_launcher_s_folders_may_lie_elsewhere(tmp_path: Path) -> None:
+    paths = Paths.of_launcher({"CATSDOGS_LAUNCHER_ROOT": str(tmp_path)})
+    local = f"{tmp_path}/minio/bucket/a"
+    assert paths.for_executor("minio://bucket/a") == local
+    assert paths.for_store(local) == "minio://bucket/a"
+
+
+@pytest.mark.parametrize(
+    "text", ["/state/catsdogs/serving_model/1795331511", "miniodata", "cat", "/minios/a"]
+)
+def test_other_texts_stay_as_they_are(text: str) -> None:
+    assert Paths.of_launcher({}).for_store(text) == text
