@@ -1,0 +1,172 @@
+"""What the entry point does before TFX is needed; test_steps.py lets it run steps."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.approved_baseline.ledger import Ledger
+from components.errors import DataRejected
+from pipelines.kubeflow.container import entrypoint
+from pipelines.kubeflow.container.executor_input import prepare
+from pipelines.kubeflow.container.finished import FinishedSteps, key
+from pipelines.kubeflow.container.paths import Paths
+from tests.pipelines.kubeflow.container.pod import Artifact, Cluster
+
+GATE = "components.data_gate.component.Executor"
+SPEC = {
+    "artifacts": {"statistics": {"artifactType": {"instanceSchema": "title: tfx.ExampleStatistics"}}},
+    "parameters": {"source": {"parameterType": "STRING"}, "reuse": {"parameterType": "STRING"}},
+}
+OUTPUTS = {"verdict": "title: catsdogs.DataVerdict"}
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Cluster:
+    return Cluster(tmp_path)
+
+
+@pytest.fixture
+def statistics(cluster: Cluster) -> Artifact:
+    return cluster.put("statistics", {"Split-train/FeatureStats.pb": b"counted"}, {"split_names": "[]"})
+
+
+def message(cluster: Cluster, statistics: Artifact, reuse: str = "true") -> dict[str, Any]:
+    return cluster.message(
+        "DataGate", OUTPUTS, {"statistics": statistics}, {"source": "sample", "reuse": reuse}
+    )
+
+
+def arguments(cluster: Cluster) -> list[str]:
+    return [
+        *("--finished_steps", str(cluster.state / "finished_steps")),
+        *("--approvals", str(cluster.state / "approvals"), "--approves", "statistics:accepted-data"),
+    ]
+
+
+def finish_earlier(cluster: Cluster, statistics: Artifact, metadata: dict[str, Any]) -> Path:
+    """Leaves behind what the gate would have, had it run before; returns the folder."""
+    earlier = prepare(message(cluster, statistics), SPEC)
+    del earlier["inputs"]["parameterValues"]["reuse"]
+    [verdict] = earlier["outputs"]["artifacts"]["verdict"]["artifacts"]
+    folder = cluster.local(verdict["uri"])
+    folder.mkdir(parents=True)
+    (folder / "verdict.json").write_text("{}")
+    answer = {"artifacts": {"verdict": {"artifacts": [{"uri": verdict["uri"], "metadata": metadata}]}}}
+    paths = Paths(cluster.folder)
+    steps = FinishedSteps(cluster.state / "finished_steps" / GATE, paths)
+    steps.keep(key(GATE, earlier, paths), answer)
+    shutil.rmtree(folder)
+    return cluster.state / "finished_steps" / GATE
+
+
+def test_an_image_of_other_code_is_refused(cluster: Cluster, statistics: Artifact) -> None:
+    done = cluster.start(GATE, message(cluster, statistics), SPEC, "--code_fingerprint", "0123456789abcdef")
+    assert done.returncode == 2
+    [sentence] = [line for line in done.stderr.splitlines() if line]
+    assert sentence.startswith("The image was built from other code (")
+    assert sentence.endswith(
+        ") than the pipeline was compiled from (0123456789ab): build it anew with make image, set "
+        "kubeflow.images to its digests, and compile again."
+    )
+
+
+def test_a_step_that_was_finished_is_not_run_again(cluster: Cluster, statistics: Artifact) -> None:
+    finish_earlier(cluster, statistics, {"blessed": 1.0, "source": "sample"})
+    given = message(cluster, statistics)
+    started = time.monotonic()
+    done = cluster.start(GATE, given, SPEC, *arguments(cluster))
+    assert time.monotonic() - started < 8  # TFX alone takes longer to import
+    assert done.returncode == 0, done.stderr
+    assert "Nothing that this step depends on has changed" in done.stderr
+    verdict = cluster.outputs(given)["verdict"]
+    assert verdict.metadata == {"blessed": 1.0, "source": "sample"}
+    assert (cluster.local(verdict.uri) / "verdict.json").read_text() == "{}"
+
+
+def test_what_a_finished_step_approved_is_approved_again(cluster: Cluster, statistics: Artifact) -> None:
+    finish_earlier(cluster, statistics, {"blessed": 1.0, "source": "sample"})
+    cluster.start(GATE, message(cluster, statistics), SPEC, *arguments(cluster))
+    approval = Ledger(cluster.state / "approvals" / "accepted-data").newest()
+    assert approval is not None
+    assert (approval.uri, approval.properties) == (statistics.uri, {"source": "sample"})
+    assert approval.metadata == {"split_names": "[]"}  # without what the launcher has added
+    assert (Path(approval.files) / "Split-train" / "FeatureStats.pb").read_bytes() == b"counted"
+
+
+@pytest.mark.parametrize("metadata", [{"blessed": 0.0}, {}])
+def test_what_was_not_approved_is_not_recorded(
+    cluster: Cluster, statistics: Artifact, metadata: dict[str, Any]
+) -> None:
+    finish_earlier(cluster, statistics, metadata)
+    done = cluster.start(GATE, message(cluster, statistics), SPEC, *arguments(cluster))
+    assert done.returncode == 0, done.stderr
+    assert "Nothing is approved, and so nothing is recorded in accepted-data" in done.stderr
+    assert Ledger(cluster.state / "approvals" / "accepted-data").newest() is None
+
+
+def test_an_approval_that_cannot_be_recorded_fails_the_step(cluster: Cluster, statistics: Artifact) -> None:
+    finish_earlier(cluster, statistics, {"blessed": 1.0})
+    (cluster.state / "approvals").write_text("a file in the way")
+    given = message(cluster, statistics)
+    done = cluster.start(GATE, given, SPEC, *arguments(cluster))
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("The approval cannot be recorded in ")
+    assert "Traceback" not in done.stderr
+    assert not Path(given["outputs"]["outputFile"]).exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["reuse is off", "other statistics"])
+def test_else_the_step_runs(cluster: Cluster, statistics: Artifact, case: str) -> None:
+    """These statistics are none, and so it fails: with a traceback, as nobody foresaw that."""
+    finish_earlier(cluster, statistics, {"blessed": 1.0})
+    if case == "other statistics":
+        (cluster.local(statistics.uri) / "Split-train" / "FeatureStats.pb").write_bytes(b"counted anew")
+    given = message(cluster, statistics, reuse="false" if case == "reuse is off" else "true")
+    done = cluster.start(GATE, given, SPEC, *arguments(cluster))
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("KeyError: ")
+    assert not Path(given["outputs"]["outputFile"]).exists()
+    assert len(list((cluster.state / "finished_steps").glob("*/*"))) == 1  # failures are not kept
+
+
+def test_bad_usage(cluster: Cluster, statistics: Artifact) -> None:
+    done = cluster.start(GATE, message(cluster, statistics), SPEC, "--approves", "statistics")
+    assert done.returncode == 2
+    assert "'statistics' must be INPUT:LEDGER" in done.stderr
+
+
+def test_arguments_of_beam_are_handed_on() -> None:
+    options, beam_arguments = entrypoint._parser().parse_known_args(
+        [
+            *("--executor_class_path", GATE, "--json_serialized_invocation_args", "{}"),
+            *("--json_serialized_inputs_spec_args", "{}", "--runner=DataflowRunner", "--project", "p"),
+            *("--code_fingerprint", "0", "--keep_remote", "--approve_nothing"),
+        ]
+    )
+    assert beam_arguments == ["--runner=DataflowRunner", "--project", "p", "--approve_nothing"]
+    assert options.keep_remote
+    assert options.finished_steps is None
+
+
+def test_what_a_worker_of_beam_raised_is_said_in_its_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    error = RuntimeError("Traceback (most recent call last):\ncomponents.errors.DataRejected: No pictures.")
+    assert entrypoint._report(error) == DataRejected.exit_status
+    assert capsys.readouterr().err == "\nNo pictures.\n"
+
+
+def test_the_file_for_the_launcher_is_whole(cluster: Cluster, statistics: Artifact) -> None:
+    """In the old place too, which older launchers read."""
+    finish_earlier(cluster, statistics, {"blessed": 1.0})
+    given = message(cluster, statistics)
+    given["outputs"]["outputFile"] = str(cluster.folder / "tmp" / "kfp_outputs" / "output_metadata.json")
+    cluster.start(GATE, given, SPEC, *arguments(cluster))
+    assert json.loads(Path(given["outputs"]["outputFile"]).read_text())["artifacts"].keys() == {"verdict"}
+    assert len(list(Path(given["outputs"]["outputFile"]).parent.iterdir())) == 1

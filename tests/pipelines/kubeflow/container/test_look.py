@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from components.approved_baseline.ledger import Ledger
+from components.image_example_gen.sources import open_source, source_name
+from pipelines.kubeflow.container import look
+from pipelines.settings import DataSettings
+from tests.pipelines.kubeflow.container.pod import Cluster
+
+CLASSES = '["cat", "dog"]'
+
+
+def data_fingerprint(source: Mapping[str, object], output: Path, *more: str) -> int:
+    return look.main(
+        [
+            *("data-fingerprint", "--source", json.dumps(source), "--class_names", CLASSES),
+            *("--output", str(output), *more),
+        ]
+    )
+
+
+def test_it_finds_what_the_local_driver_finds(
+    tmp_path: Path, folder_of: Callable[[Mapping[str, int]], Path]
+) -> None:
+    source = {"kind": "folder", "folder": str(folder_of({"cats": 2, "dogs": 2}))}
+    assert data_fingerprint(source, tmp_path / "outputs" / "found") == 0  # whose folder is made
+    found = (tmp_path / "outputs" / "found").read_text()
+    assert found == open_source(source, ["cat", "dog"]).fingerprint()
+
+    data_fingerprint(source, tmp_path / "again")
+    assert (tmp_path / "again").read_text() == found
+    next((tmp_path / "pictures" / "cats").iterdir()).write_bytes(b"another picture")
+    data_fingerprint(source, tmp_path / "changed")
+    assert (tmp_path / "changed").read_text() != found
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        DataSettings(),
+        DataSettings(source="folder", folder=Path("/data/cats and dogs")),
+        DataSettings(source="tfds"),
+    ],
+)
+def test_sources_are_called_as_they_are_in_the_settings(settings: DataSettings) -> None:
+    assert source_name(settings.source_spec) == settings.source_name
+
+
+def test_it_says_what_the_source_is_called(tmp_path: Path) -> None:
+    source = {"kind": "sample", "count": 10, "seed": 0}
+    name = tmp_path / "name"
+    assert data_fingerprint(source, tmp_path / "found", "--source_name_output", str(name)) == 0
+    assert name.read_text() == "sample"
+
+
+def test_a_folder_that_is_not_mounted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = {"kind": "folder", "folder": str(tmp_path / "data")}
+    assert data_fingerprint(source, tmp_path / "found") == 2
+    assert capsys.readouterr().err.strip() == (
+        f"The folder {tmp_path}/data is not there in the pod: mount the claim that holds the pictures with "
+        "kubeflow.volumes, or correct data.folder."
+    )
+    assert not (tmp_path / "found").exists()
+
+
+def test_a_folder_of_something_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "data").mkdir()
+    assert data_fingerprint({"kind": "folder", "folder": str(tmp_path / "data")}, tmp_path / "found") == 2
+    assert "holds no folders: sort the pictures into" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["data-fingerprint", "--source", "{", "--class_names", CLASSES, "--output", "f"], "is not JSON"),
+        (
+            [
+                *("approved", "--approvals", "a", "--ledger", "l", "--candidate", "c", "--output", "f"),
+                *("--where", "source"),
+            ],
+            "'source' must be NAME=VALUE",
+        ),
+    ],
+)
+def test_bad_usage(arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        look.main(arguments)
+    assert end.value.code == 2
+    assert complaint in capsys.readouterr().err
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    monkeypatch.setenv("CATSDOGS_LAUNCHER_ROOT", str(tmp_path))
+    return Cluster(tmp_path)
+
+
+def approved(cluster: Cluster, candidate: str, *more: str) -> str:
+    output = cluster.folder / "outputs" / "approved"
+    arguments = ["--approvals", str(cluster.state), "--ledger", "blessed-model", "--candidate", candidate]
+    assert look.main(["approved", *arguments, "--output", str(output), *more]) == 0
+    return output.read_text()
+
+
+def test_nothing_is_approved_at_first(cluster: Cluster) -> None:
+    assert approved(cluster, cluster.put("model", {"weights": b"A"}).uri) == ""
+
+
+def test_it_finds_the_newest_approval_of_another(cluster: Cluster) -> None:
+    ledger = Ledger(cluster.state / "blessed-model")
+    entries = {}
+    for name in ("A", "B"):
+        artifact = cluster.put("model", {"weights": name.encode()})
+        entries[name] = ledger.record(cluster.local(artifact.uri), artifact.uri).text()
+    assert approved(cluster, cluster.put("model", {"weights": b"C"}).uri) == entries["B"]
+    assert approved(cluster, cluster.put("model", {"weights": b"B"}).uri) == entries["A"]
+
+
+def test_it_finds_only_what_has_the_property(cluster: Cluster) -> None:
+    ledger = Ledger(cluster.state / "blessed-model")
+    artifact = cluster.put("statistics", {"counts": b"1"})
+    entry = ledger.record(
+        cluster.local(artifact.uri), artifact.uri, properties={"source": "folder /a=b"}
+    ).text()
+    candidate = cluster.put("statistics", {"counts": b"2"}).uri
+    assert approved(cluster, candidate, "--where", "source=folder /a=b") == entry
+    assert approved(cluster, candidate, "--where", "source=sample") == ""
+
+
+def test_a_damaged_approval(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    (cluster.state / "blessed-model" / "2026").mkdir(parents=True)
+    (cluster.state / "blessed-model" / "2026" / "approval.json").write_text("{")
+    arguments = ["--approvals", str(cluster.state), "--ledger", "blessed-model", "--candidate", "minio://b/c"]
+    assert look.main(["approved", *arguments, "--output", str(cluster.folder / "found")]) == 1
+    assert "cannot be read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [
+            *("data-fingerprint", "--source", '{"kind": "sample", "count": 10, "seed": 0}'),
+            *("--class_names", CLASSES, "--output", "found"),
+        ],
+        ["approved", "--approvals", "a", "--ledger", "l", "--candidate", "minio://b/c", "--output", "found"],
+    ],
+)
+def test_a_look_is_light(arguments: list[str], tmp_path: Path) -> None:
+    command = f"import sys; from pipelines.kubeflow.container import look; look.main({arguments!r})"
+    heavy = "print([name for name in ('tensorflow', 'tfx', 'apache_beam', 'kfp') if name in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{command}; {heavy}"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[4])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "[]"
+    assert (tmp_path / "found").exists()
