@@ -5,10 +5,10 @@ LOCK := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashe
 	--custom-compile-command "make lock" --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format lock clean-env
+.PHONY: help setup run test check format lock image kubeflow-check clean-env
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Make or update the environment in .venv (instant when nothing changed)
 	@scripts/setup.sh
@@ -33,7 +33,15 @@ format: setup ## Put the code into the house style
 
 lock: setup ## Pin anew what pyproject.toml allows; newest versions with ARGS=--upgrade
 	$(LOCK) pyproject.toml --extra weights --extra dev --group setup --output-file requirements/project.txt $(ARGS)
+	$(LOCK) pyproject.toml --extra weights --constraint requirements/project.txt --output-file requirements/image.txt
+	echo 'tensorflow[and-cuda]' | $(LOCK) - --constraint requirements/image.txt --output-file requirements/gpu.txt
 	$(LOCK) --group setup --constraint requirements/project.txt --output-file requirements/setup.txt
+
+image: setup ## Build the images for Kubeflow; ARGS=cpu for one, IMAGE=registry/name PUSH=1 to push them
+	@scripts/image.sh $(ARGS)
+
+kubeflow-check: setup ## Run every step of the compiled pipeline in its container, here, with podman
+	@$(BIN)/python -m scripts.kubeflow_check $(ARGS)
 
 clean-env: ## Remove the environment
 	rm -rf .venv

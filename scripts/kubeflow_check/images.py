@@ -1,0 +1,100 @@
+"""Podman, a base image and the pipeline's own, built on this machine."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from components.errors import InputError
+
+SCRIPTS = Path(__file__).resolve().parent.parent
+IMAGE = "localhost/catsdogs"
+PUBLIC_BASE = "docker.io/library/debian:trixie-slim"
+OWN_BASE = "localhost/catsdogs-base:trixie"
+
+# Prints what podman needs to start a container here.
+_FLAGS = 'WORK=$(mktemp -d); find_flags; rm -rf "$WORK"; echo "${FLAGS[@]}"'
+
+
+def require_podman() -> None:
+    """Raises InputError if podman does not work here."""
+    if shutil.which("podman") is None:
+        raise InputError("There is no podman, which runs the containers: apt-get install podman")
+    answer = subprocess.run(["podman", "info"], capture_output=True, text=True, check=False)
+    if answer.returncode:
+        raise InputError(
+            f"podman does not work here: {(answer.stderr.strip() or 'no reason').splitlines()[-1]}"
+        )
+    if os.geteuid():
+        raise InputError(
+            "The check gives folders to the image's user, which takes root: repeat the command as root, for "
+            "example with sudo."
+        )
+
+
+def find_base(report: Callable[[str], None]) -> str:
+    """Returns the base image: $BASE, else Debian's own, else one that debootstrap makes once."""
+    if base := os.environ.get("BASE"):
+        return base
+    for known in (PUBLIC_BASE, OWN_BASE):
+        if _succeeds("podman", "image", "exists", known):
+            return known
+    report(f"Fetching {PUBLIC_BASE}")
+    if _succeeds("podman", "pull", "--quiet", PUBLIC_BASE):
+        return PUBLIC_BASE
+    report("No registry can be reached")
+    run([SCRIPTS / "debian_base.sh", OWN_BASE])
+    return OWN_BASE
+
+
+def build(base: str, targets: Sequence[str]) -> dict[str, str]:
+    """Builds the images of the targets (`cpu`, `gpu`) and returns their names by digest."""
+    # A base of our own means that there is no registry, and so none to take Beam's boot program from.
+    beam = os.environ.get("BEAM_SDK") or ("no-beam-boot" if base == OWN_BASE else "")
+    run(
+        [SCRIPTS / "image.sh", *targets],
+        {"ENGINE": "podman", "IMAGE": IMAGE, "BASE": base, "BEAM_SDK": beam, "PUSH": ""},
+    )
+    tag = _image_script("content", base)
+    return {target: f"{IMAGE}@{_digest(f'{IMAGE}:{target}-{tag}')}" for target in targets}
+
+
+def flags(base: str) -> list[str]:
+    """Returns what podman needs to start a container on this machine."""
+    return shlex.split(_image_script(_FLAGS, base))
+
+
+def run(command: Sequence[str | Path], environment: Mapping[str, str] | None = None) -> None:
+    """Runs a command of this project, which says itself what is wrong.
+
+    Raises:
+        InputError: It failed.
+    """
+    status = subprocess.run(command, env=os.environ | dict(environment or {}), check=False).returncode
+    if status:
+        raise InputError(f"{Path(command[0]).name} ended with exit status {status}, and says why above.")
+
+
+def _digest(name: str) -> str:
+    command = ["podman", "image", "inspect", "--format", "{{.Digest}}", name]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def _image_script(code: str, base: str) -> str:
+    """Returns what code prints that knows the functions of scripts/image.sh."""
+    done = subprocess.run(
+        ["bash", "-euc", f"source {shlex.quote(str(SCRIPTS / 'image.sh'))}; {code}"],
+        env=os.environ | {"ENGINE": "podman", "BASE": base},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return done.stdout.strip()
+
+
+def _succeeds(*command: str) -> bool:
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0

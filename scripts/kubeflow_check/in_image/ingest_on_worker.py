@@ -1,0 +1,29 @@
+"""Run in the image: ingests /data, all of it in the worker of Beam's pool at an address (the argument)."""
+
+import json
+import sys
+
+from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
+from tfx.types.standard_artifacts import Examples
+
+from components.artifacts import RejectedImages
+from components.image_example_gen.executor import Executor
+
+examples, rejected = Examples(), RejectedImages()
+examples.uri, rejected.uri = "/minio/examples", "/minio/rejected"
+beam_arguments = [
+    *("--runner=PortableRunner", "--job_endpoint=embed"),
+    *("--environment_type=EXTERNAL", f"--environment_config={sys.argv[1]}"),
+    "--sdk_container_image=none",  # or TFX would pack its own source for the worker
+]
+Executor(BaseBeamExecutor.Context(beam_pipeline_args=beam_arguments, tmp_dir="/tmp/tfx")).Do(
+    {},
+    {"examples": [examples], "rejected": [rejected]},
+    {
+        "source": json.dumps({"kind": "folder", "folder": "/data"}),
+        "class_names": json.dumps(["cat", "dog"]),
+        "split": json.dumps({"train": 0.8, "eval": 0.1, "test": 0.1, "seed": 0}),
+        "max_bad_fraction": 0.0,
+        "max_pixels": 50_000_000,
+    },
+)
