@@ -363,20 +363,26 @@ def test_the_entry_point_tells_commands_from_a_worker_s_options(
 # Containers of the check
 
 
-def test_a_step_s_container_has_its_pod_and_claims_and_neither_network_nor_rights(tmp_path: Path) -> None:
-    if os.geteuid():
-        pytest.skip("gives folders to another user, which takes root")
+def step_command(folder: Path) -> list[str]:
+    """Returns podman's command line for a step with two claims."""
     podman = Podman(
-        ["--ulimit", "nofile=9:9"],
-        {"state": tmp_path / "s", "pictures": tmp_path / "p"},
-        frozenset({"pictures"}),
+        ["--ulimit", "nofile=9:9"], {"state": folder / "s", "pictures": folder / "p"}, frozenset({"pictures"})
     )
-    (tmp_path / "pod").mkdir()
+    (folder / "pod").mkdir()
     container = Container(
         *("Trainer", "localhost/catsdogs@sha256:00", ["python", "-m", "x", "{}"], {"A": "b c"}),
-        *(tmp_path / "pod", {"/state": "state", "/data": "pictures"}, tmp_path / "log"),
+        *(folder / "pod", {"/state": "state", "/data": "pictures"}, folder / "log"),
     )
-    command = podman.command(container, "name")
+    return podman.command(container, "name")
+
+
+def test_a_step_s_container_has_its_pod_and_claims_and_neither_network_nor_rights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[tuple[str, int, int]] = []
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "chown", lambda path, user, group: given.append((str(path), user, group)))
+    command = step_command(tmp_path)
     image = command.index("localhost/catsdogs@sha256:00")
     assert command[image + 1 :] == ["-m", "x", "{}"]
     assert command[image - 2 : image] == ["--entrypoint", json.dumps(["python"])]
@@ -384,4 +390,12 @@ def test_a_step_s_container_has_its_pod_and_claims_and_neither_network_nor_right
     assert f"--volume={tmp_path}/s:/state" in command
     assert f"--volume={tmp_path}/p:/data:ro" in command
     assert f"--volume={tmp_path}/pod/minio:/minio" in command
-    assert (tmp_path / "pod/minio").stat().st_uid == 1000
+    assert (f"{tmp_path}/pod/minio", 1000, 0) in given
+    assert not any(part.startswith("--user") for part in command)
+
+
+def test_without_root_the_user_of_podman_is_the_image_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1001)
+    assert {"--userns=keep-id:uid=1000,gid=1000", "--user=1000:0"} <= set(step_command(tmp_path))

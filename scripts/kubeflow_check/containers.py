@@ -15,6 +15,9 @@ from tests.kubeflow_backend.containers import Container
 USER, GROUP = 1000, 0  # of the image
 _LAUNCHER_FOLDERS = ("minio", "s3", "gcs", "tmp")
 
+# Without root, whoever runs podman is the image's user inside, and so owns the folders already.
+_AS_IMAGE_USER = (f"--userns=keep-id:uid={USER},gid={USER}", f"--user={USER}:{GROUP}")
+
 
 class Podman:
     """A way to run containers (see `tests.kubeflow_backend.containers`).
@@ -83,6 +86,7 @@ class Podman:
             *("podman", "run", "--rm", f"--name={name}", "--pull=never", *self._flags),
             *(f"--network={self._network}", "--cap-drop=all", "--security-opt=no-new-privileges"),
             *("--read-only", "--tmpfs=/home/catsdogs:rw,mode=1777"),
+            *(() if _is_root() else _AS_IMAGE_USER),
             *mounts,
             *(f"--env={name}={value}" for name, value in container.environment.items()),
             *("--entrypoint", json.dumps([program]), container.image, *arguments),
@@ -91,6 +95,12 @@ class Podman:
 
 def give(folder: Path) -> None:
     """Gives a folder and all in it to the image's user, as Kubernetes does with a pod's volumes."""
+    if not _is_root():
+        return
     for parent, _, files in os.walk(folder):
         for path in (parent, *(os.path.join(parent, file) for file in files)):  # noqa: PTH118
             os.chown(path, USER, GROUP)
+
+
+def _is_root() -> bool:
+    return os.geteuid() == 0

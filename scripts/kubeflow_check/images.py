@@ -29,11 +29,6 @@ def require_podman() -> None:
         raise InputError(
             f"podman does not work here: {(answer.stderr.strip() or 'no reason').splitlines()[-1]}"
         )
-    if os.geteuid():
-        raise InputError(
-            "The check gives folders to the image's user, which takes root: repeat the command as root, for "
-            "example with sudo."
-        )
 
 
 def find_base(report: Callable[[str], None]) -> str:
