@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import os
 import shutil
 from pathlib import Path
 
@@ -16,6 +18,9 @@ from trainer.preprocessing import parse_transformed
 from trainer.recipe import TrainingSettings
 
 _SHUFFLED_IMAGES = 1024
+_CHUNK = 1 << 20  # bytes
+
+_log = logging.getLogger(__name__)
 
 
 def run_fn(fn_args: FnArgs) -> None:
@@ -26,6 +31,7 @@ def run_fn(fn_args: FnArgs) -> None:
             `custom_config`: `recipe` (fields of TrainingSettings), `class_names`, and `checkpoint_root`, a
             folder that outlives this execution, for resuming a killed one.
     """
+    _log_devices()
     recipe = TrainingSettings.model_validate(fn_args.custom_config["recipe"])
     keras.utils.set_random_seed(recipe.seed)
     backbone = weights.pretrained(recipe.backbone, recipe.image_size, recipe.weights)
@@ -63,7 +69,30 @@ def _batches(patterns: list[str], recipe: TrainingSettings, *, shuffled: bool) -
 def _fingerprint(fn_args: FnArgs) -> str:
     """Names the training by its inputs, so that only the same training resumes from a checkpoint.
 
-    The paths of the transformed examples hold the id of the execution that wrote them, which never recurs.
+    The contents of the transformed examples count, and not where they are: on Kubeflow, that is another place
+    in every run that has to copy them.
     """
-    inputs = [sorted(fn_args.train_files), sorted(fn_args.eval_files), fn_args.custom_config]
-    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
+    digest = hashlib.sha256(json.dumps(fn_args.custom_config, sort_keys=True).encode())
+    for patterns in (fn_args.train_files, fn_args.eval_files):
+        digest.update(b"split")
+        for path in sorted(file for pattern in patterns for file in tf.io.gfile.glob(pattern)):
+            with tf.io.gfile.GFile(path, "rb") as file:
+                while chunk := file.read(_CHUNK):
+                    digest.update(chunk)
+    return digest.hexdigest()[:16]
+
+
+def _log_devices() -> None:
+    """Logs what is trained on; a GPU that was asked for and is not seen is worth a warning, not a failure."""
+    devices = tf.config.list_physical_devices("GPU")
+    found = [tf.config.experimental.get_device_details(device)["device_name"] for device in devices]
+    asked = int(os.environ.get("CATSDOGS_GPUS", "0"))  # set where the pipeline was compiled with GPUs
+    _log.info("Training on %s.", " and ".join(found) or "the CPU: TensorFlow sees no GPU")
+    if len(found) < asked:
+        _log.warning(
+            "%d GPU%s asked for, and TensorFlow sees %d: look whether the node has its driver, and whether "
+            "the step runs in the image for GPUs (kubeflow.images.gpu).",
+            asked,
+            " was" if asked == 1 else "s were",
+            len(found),
+        )
