@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from components.errors import PipelineError
+from pipelines.kubeflow.commands import submit
 from pipelines.local.asked import DEFAULT_CONFIG, Asked
 
 if TYPE_CHECKING:
@@ -121,6 +122,9 @@ def compile_(
 
         compiling.write(compiling.compile_pipeline(settings), output)
     report.print_summary(settings, output)
+
+
+app.command()(submit)
 
 
 @app.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
+from typing import get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -23,18 +24,25 @@ def sentence(error: ValidationError, root: type[BaseModel]) -> str:
         error: What pydantic found.
         root: The top of the settings tree.
     """
-    first = error.errors()[0]
-    path = [str(part) for part in first["loc"]]
+    found = error.errors()
+    # A misspelt name is also one that is missing.
+    first = next((one for one in found if one["type"] == "extra_forbidden"), found[0])
+    path = [str(part) for part in first["loc"] if part != "[key]"]
     key, value = ".".join(path), first["input"]
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         return f"There is no setting {key!r}.{_nearest_key(key, root)}"
     if first["type"] == "value_error":
-        return f"{key}: {message}." if key else f"{message}."
+        full = message if message.endswith("?") else f"{message}."
+        return f"{key}: {full}" if key else full
+    if first["type"] == "missing":
+        return f"The setting {key} is missing."
     if first["type"] == "model_type":
-        below = ", ".join(_sections(root)[key].model_fields)
+        below = ", ".join(_section(key, root).model_fields)
         return f"The setting {key} is {value!r}, and must hold settings of its own: {below}."
     expected = _EXPECTED.get(first["type"]) or message.replace("Input should", "it must")
+    if first["type"] == "string_type" and isinstance(value, bool | int | float):
+        expected += ", in quotes"
     hint = ""
     if first["type"] == "literal_error" and isinstance(value, str):
         close = difflib.get_close_matches(value, re.findall(r"\w+", first["ctx"]["expected"]), n=1)
@@ -54,16 +62,24 @@ _EXPECTED = {
     "float_type": "it must be a number",
     "bool_parsing": "it must be true or false",
     "bool_type": "it must be true or false",
+    "tuple_type": "it must be a list, in brackets",
+    "dict_type": "it must hold names and values, in braces",
+    "too_short": "it must not be empty",
 }
 
 
 def _nearest_key(key: str, root: type[BaseModel]) -> str:
     """Suggests a whole key: the same name in another section, or the right one for a misspelt name."""
+    parent, _, leaf = key.rpartition(".")
     sections = _sections(root)
+    if parent not in sections:  # an item of a list, or of names and values, has nothing like it elsewhere
+        return nearest(leaf, _section(parent, root).model_fields)
     keys = [
-        f"{section}.{name}".lstrip(".") for section, model in sections.items() for name in model.model_fields
+        f"{section}.{name}".lstrip(".")
+        for section, model in sections.items()
+        if _ANY not in section
+        for name in model.model_fields
     ]
-    leaf = key.rpartition(".")[2]
     same = [known for known in keys if f".{known}".endswith(f".{leaf}")]
     if same:
         return f" Did you mean {' or '.join(map(repr, same))}?"
@@ -74,7 +90,24 @@ def _nearest_key(key: str, root: type[BaseModel]) -> str:
     ]
     if close:
         return f" Did you mean {close[0]!r}?"
-    return f" Valid are: {', '.join(sorted(sections[key.rpartition('.')[0]].model_fields))}."
+    return f" Valid are: {', '.join(sorted(sections[parent].model_fields))}."
+
+
+_ANY = "*"  # stands for each item of a list, and each name of names and values
+
+
+def _section(key: str, root: type[BaseModel]) -> type[BaseModel]:
+    """Returns the section with a dotted key, which may lead through lists, and names and values."""
+    sections = _sections(root)
+    found = ""
+    for part in key.split("."):
+        below = f"{found}.{part}".lstrip(".")
+        found = (
+            below
+            if any(known == below or known.startswith(f"{below}.") for known in sections)
+            else f"{found}.{_ANY}"
+        )
+    return sections[found]
 
 
 def _sections(root: type[BaseModel]) -> dict[str, type[BaseModel]]:
@@ -84,8 +117,11 @@ def _sections(root: type[BaseModel]) -> dict[str, type[BaseModel]]:
     while waiting:
         key = waiting.pop()
         for name, field in found[key].model_fields.items():
-            if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-                below = f"{key}.{name}".lstrip(".")
-                found[below] = field.annotation
-                waiting.append(below)
+            below = f"{key}.{name}".lstrip(".")
+            for place, kind in [(below, field.annotation)] + [
+                (f"{below}.{_ANY}", item) for item in get_args(field.annotation)
+            ]:
+                if isinstance(kind, type) and issubclass(kind, BaseModel):
+                    found[place] = kind
+                    waiting.append(place)
     return found

@@ -44,7 +44,20 @@ def compile_pipeline(settings: Settings) -> str:
 def _yaml(document: spec.Spec, platform: dict[str, Any]) -> str:
     rest = sorted(document.keys() - set(_FIRST))
     ordered = {key: _sorted(document[key]) for key in (*_FIRST, *rest)}
-    return yaml.safe_dump_all([ordered, _sorted(platform)], sort_keys=False, width=110)
+    documents = yaml.safe_dump_all([ordered, _sorted(platform)], sort_keys=False, width=110)
+    return _head(document) + documents
+
+
+def _head(document: spec.Spec) -> str:
+    parameters = document["root"]["inputDefinitions"]["parameters"]
+    defaults = {name: parameters[name]["defaultValue"] for name in sorted(parameters)}
+    lines = [
+        f"The pipeline {document['pipelineInfo']['name']} for Kubeflow Pipelines, made by catsdogs compile.",
+        "Its runs take these parameters (catsdogs submit --param NAME=VALUE), otherwise with these values:",
+        *(f"  {name}: {value}" for name, value in defaults.items()),
+        "The second document is for Kubernetes: volumes, secrets, nodes, time-outs.",
+    ]
+    return "".join(f"# {line}\n" for line in lines)
 
 
 def _sorted(value: Any) -> Any:

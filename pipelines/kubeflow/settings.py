@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import PurePath, PurePosixPath
 from typing import Annotated, Literal
 
@@ -27,6 +28,8 @@ STEPS = (
     *("ImageExampleGen", "StatisticsGen", "CuratedSchema", "ExampleValidator", "AcceptedData", "DataGate"),
     *("Transform", "Trainer", "BlessedModel", "Evaluator", "Pusher"),
 )
+
+HIDES_GPUS = "CUDA_VISIBLE_DEVICES"
 
 _IMAGE = re.compile(r"[a-z0-9][\w.:/-]*@sha256:[0-9a-f]{64}")
 _ROOT = re.compile(r"(gs|s3|minio)://[^/?#\s]+(/[^?#\s]*)?")
@@ -57,8 +60,31 @@ def _known_step(name: str) -> str:
     return name
 
 
+def _told(pattern: str, what: str) -> Callable[[str], str]:
+    compiled = re.compile(pattern)
+
+    def check(text: str) -> str:
+        if not compiled.fullmatch(text):
+            raise ValueError(f"{text!r} is not {what}")
+        return text
+
+    return check
+
+
 Image = Annotated[str, AfterValidator(_by_digest)]
 StepName = Annotated[str, AfterValidator(_known_step)]
+Endpoint = Annotated[
+    str,
+    AfterValidator(
+        _told(
+            r"[\w.-]+(:\d+)?", "a host with its port, such as minio.example.com:9000 (tls says http or https)"
+        )
+    ),
+]
+Region = Annotated[str, AfterValidator(_told(r"[\w-]+", "a region, such as eu-central-1"))]
+BeamArgument = Annotated[
+    str, AfterValidator(_told(r"--\w+(=.*)?", "an argument of Beam, which is like --NAME=VALUE or --NAME"))
+]
 
 
 class ImageSettings(Section):
@@ -86,8 +112,8 @@ class ArtifactStoreSettings(Section):
         tls: Whether it speaks https.
     """
 
-    endpoint: Annotated[str, Field(pattern=r"^[A-Za-z0-9.-]+(:\d+)?$")] | None = None
-    region: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")] = "us-east-1"
+    endpoint: Endpoint | None = None
+    region: Region = "us-east-1"
     tls: bool = True
 
 
@@ -211,7 +237,7 @@ class KubeflowSettings(Section):
     images: ImageSettings = ImageSettings()
     pipeline_root: Annotated[str, AfterValidator(_store)] | None = None
     artifact_store: ArtifactStoreSettings = ArtifactStoreSettings()
-    beam_args: tuple[Annotated[str, Field(pattern=r"^--\w")], ...] = ()
+    beam_args: tuple[BeamArgument, ...] = ()
     step_defaults: StepSettings = StepSettings()
     steps: dict[StepName, StepSettings] = Field(default_factory=dict)
     gpu: GpuSettings = GpuSettings()
@@ -243,7 +269,12 @@ class KubeflowSettings(Section):
             )
         _unique("volumes", "claim", [volume.claim for volume in self.volumes])
         _unique("volumes", "mount_path", [volume.mount_path for volume in self.volumes])
-        _unique("secrets", "variable", [name for secret in self.secrets for name in secret.env])
+        variables = [name for secret in self.secrets for name in secret.env]
+        _unique("secrets", "variable", variables)
+        if HIDES_GPUS in variables:
+            raise ValueError(
+                f"secrets has the variable {HIDES_GPUS!r}, which hides the GPUs from steps: use another"
+            )
         return self
 
     def _check_step(self, name: str) -> None:

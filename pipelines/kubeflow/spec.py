@@ -19,7 +19,8 @@ from tfx.orchestration.kubeflow.v2 import pipeline_builder
 
 from components import fingerprint
 from pipelines.kubeflow import beam
-from pipelines.kubeflow.settings import StepSettings
+from pipelines.kubeflow.container.entrypoint import CODE
+from pipelines.kubeflow.settings import HIDES_GPUS, StepSettings
 from pipelines.settings import Settings
 
 Spec = dict[str, Any]
@@ -33,9 +34,6 @@ _NEVER_TAKEN_OVER = {"AcceptedData", "BlessedModel", "Pusher"}
 
 # The input that a step approves, when its output says `blessed`, and the ledger it is written into.
 _APPROVES = {"DataGate": "statistics:accepted-data", "Evaluator": "model:blessed-model"}
-
-# What is in the image, and in no step's own fingerprint.
-_CODE = ("components", "trainer", "serving", "pipelines.kubeflow.container")
 
 
 def of_tfx(pipeline: tfx_pipeline.Pipeline, settings: Settings) -> Spec:
@@ -125,7 +123,7 @@ def fill_defaults(spec: Spec) -> None:
 
 def set_arguments(spec: Spec, pipeline: tfx_pipeline.Pipeline, settings: Settings) -> None:
     """Gives each step's entry point what it needs beside TFX's arguments, and Beam's to Beam steps alone."""
-    code = fingerprint.of_code(*_CODE)
+    code = fingerprint.of_code(*CODE)
     for node in pipeline.components:
         container = _container(spec, node.id)
         arguments = container["args"]
@@ -170,7 +168,7 @@ def set_resources(spec: Spec, settings: Settings) -> None:
             gpu = settings.kubeflow.gpu
             resources["accelerator"] = {"type": gpu.type, "count": str(gpu.count)}
         else:
-            container.setdefault("env", []).append({"name": "CUDA_VISIBLE_DEVICES", "value": "-1"})
+            container.setdefault("env", []).append({"name": HIDES_GPUS, "value": "-1"})
         if resources:
             container["resources"] = resources
 

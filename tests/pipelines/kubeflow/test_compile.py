@@ -1,0 +1,465 @@
+"""The compiled file: what Kubeflow Pipelines reads in it, and what must not be in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from components import fingerprint
+from pipelines.kubeflow.settings import LOOKS, STEPS
+from pipelines.settings import Settings, load
+
+CPU, GPU = (
+    f"r.example/{name}@sha256:{digit * 64}" for name, digit in (("catsdogs", "a"), ("catsdogs-gpu", "b"))
+)
+IMAGES = [f"kubeflow.images.cpu={CPU}", f"kubeflow.images.gpu={GPU}"]
+OVERRIDES = [
+    *IMAGES,
+    "training.seed=7",
+    "data.max_class_shift=0.25",
+    "kubeflow.images.pull_secrets=[registry]",
+    "kubeflow.gpu.count=2",
+    "kubeflow.gpu.node_selector={cloud.google.com/gke-accelerator: nvidia-l4, pool: gpu}",
+    "kubeflow.secrets=[{name: store, env: {AWS_SECRET_ACCESS_KEY: secretkey, AWS_ACCESS_KEY_ID: accesskey}}]",
+    "kubeflow.steps.Pusher={retries: 0, timeout_seconds: 60}",
+]
+BEAM_STEPS = {"ImageExampleGen", "StatisticsGen", "Transform", "Evaluator"}
+VALUES = {"source": '{"kind": "sample"}', "class_names": '["cat", "dog"]', "source_name": "sample"}
+SECRET = "not-for-the-file-4711"
+
+
+def compiled(overrides: list[str]) -> str:
+    from pipelines.kubeflow.compile import compile_pipeline
+
+    return compile_pipeline(load("kubeflow", overrides))
+
+
+@pytest.fixture(scope="module")
+def settings() -> Settings:
+    return load("kubeflow", OVERRIDES)
+
+
+@pytest.fixture(scope="module")
+def text() -> str:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+        return compiled(OVERRIDES)
+
+
+@pytest.fixture(scope="module")
+def spec(text: str) -> dict[str, Any]:
+    document: dict[str, Any] = next(yaml.safe_load_all(text))
+    return document
+
+
+@pytest.fixture(scope="module")
+def pods(text: str) -> dict[str, dict[str, Any]]:
+    """Returns what the platform document says of each step's pod."""
+    [_, platform] = yaml.safe_load_all(text)
+    executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    return {label.removesuffix("_executor"): pod for label, pod in executors.items()}
+
+
+def tasks(spec: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = spec["root"]["dag"]["tasks"]
+    return found
+
+
+def containers(spec: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Returns the container of each step."""
+    executors = spec["deploymentSpec"]["executors"]
+    return {
+        name: executors[component["executorLabel"]]["container"]
+        for name, component in spec["components"].items()
+    }
+
+
+def option(container: dict[str, Any], name: str) -> str:
+    arguments = container["args"]
+    found: str = arguments[arguments.index(name) + 1]
+    return found
+
+
+def test_kfp_reads_both_documents(text: str, tmp_path: Path) -> None:
+    from kfp.client.client import _extract_pipeline_yaml
+
+    file = tmp_path / "pipeline.yaml"
+    file.write_text(text)
+    read = _extract_pipeline_yaml(str(file))
+    assert read.pipeline_spec.schema_version == "2.1.0"
+    assert set(read.pipeline_spec.root.dag.tasks) == {*STEPS, *LOOKS}
+    assert len(read.platform_spec.platforms["kubernetes"].deployment_spec.executors) == len(STEPS + LOOKS)
+
+
+def test_the_head_tells_a_person_what_it_is(text: str) -> None:
+    head = text.splitlines()[:7]
+    assert head[0] == "# The pipeline catsdogs for Kubeflow Pipelines, made by catsdogs compile."
+    assert "#   max_class_shift: 0.25" in head
+    assert '#   source: {"folder": "/data", "kind": "folder"}' in head
+
+
+def test_only_the_trainer_asks_for_gpus(spec: dict[str, Any]) -> None:
+    found = containers(spec)
+    accelerators = {name: container["resources"].get("accelerator") for name, container in found.items()}
+    assert accelerators.pop("Trainer") == {"type": "nvidia.com/gpu", "count": "2"}
+    assert set(accelerators.values()) == {None}
+    assert {name for name, container in found.items() if container["image"] == GPU} == {"Trainer"}
+    assert {container["image"] for name, container in found.items() if name != "Trainer"} == {CPU}
+
+
+def test_all_others_do_not_see_gpus(spec: dict[str, Any]) -> None:
+    hidden = {
+        name
+        for name, container in containers(spec).items()
+        if {"name": "CUDA_VISIBLE_DEVICES", "value": "-1"} in container.get("env", [])
+    }
+    assert hidden == {*STEPS, *LOOKS} - {"Trainer"}
+
+
+def test_only_the_trainer_s_pod_goes_to_gpu_nodes(pods: dict[str, dict[str, Any]]) -> None:
+    trainer = pods["Trainer"]
+    assert trainer["nodeSelector"]["labels"] == {
+        "cloud.google.com/gke-accelerator": "nvidia-l4",
+        "pool": "gpu",
+    }
+    assert trainer["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+    [memory] = trainer["emptyDirMounts"]
+    assert (memory["mountPath"], memory["medium"], memory["sizeLimit"]) == ("/dev/shm", "Memory", "2Gi")
+    for name in {*STEPS, *LOOKS} - {"Trainer"}:
+        assert not {"nodeSelector", "tolerations", "emptyDirMounts"} & pods[name].keys()
+
+
+def test_every_pod_has_the_volumes_the_secrets_and_a_time_limit(pods: dict[str, dict[str, Any]]) -> None:
+    assert pods.keys() == {*STEPS, *LOOKS}
+    for pod in pods.values():
+        mounts = [(mount["constant"], mount["mountPath"]) for mount in pod["pvcMount"]]
+        assert mounts == [("catsdogs-state", "/state"), ("catsdogs-pictures", "/data")]
+        named = [mount["pvcNameParameter"]["runtimeValue"]["constant"] for mount in pod["pvcMount"]]
+        assert named == ["catsdogs-state", "catsdogs-pictures"]
+        [secret] = pod["secretAsEnv"]
+        assert secret["secretName"] == secret["secretNameParameter"]["runtimeValue"]["constant"] == "store"
+        assert secret["keyToEnv"] == [
+            {"envVar": "AWS_SECRET_ACCESS_KEY", "secretKey": "secretkey"},
+            {"envVar": "AWS_ACCESS_KEY_ID", "secretKey": "accesskey"},
+        ]
+        assert [pull["secretName"] for pull in pod["imagePullSecret"]] == ["registry"]
+        assert pod["imagePullPolicy"] == "IfNotPresent"
+        assert int(pod["activeDeadlineSeconds"]) > 0
+    assert pods["Pusher"]["activeDeadlineSeconds"] == "60"
+    assert pods["Trainer"]["activeDeadlineSeconds"] == "86400"
+
+
+def test_no_secret_s_value_is_in_the_file(text: str) -> None:
+    assert "AWS_SECRET_ACCESS_KEY" in text
+    assert SECRET not in text
+
+
+def test_nothing_of_the_compiling_machine_is_in_the_file(text: str) -> None:
+    places = [
+        Path.cwd(),
+        Path.home(),
+        Path(__file__).parents[3],
+        Path(sys.prefix),
+        Path(tempfile.gettempdir()),
+    ]
+    for place in places:
+        assert place != Path("/")
+        assert not re.search(rf"{re.escape(str(place))}(?![\w-])", text), place
+    assert os.uname().nodename not in text
+
+
+def test_resources_are_those_of_the_settings(spec: dict[str, Any], settings: Settings) -> None:
+    for name, container in containers(spec).items():
+        step = settings.kubeflow.step(name)
+        resources = {key: value for key, value in container["resources"].items() if key != "accelerator"}
+        expected = {
+            "resourceCpuRequest": step.cpu_request,
+            "resourceCpuLimit": step.cpu_limit,
+            "resourceMemoryRequest": step.memory_request,
+            "resourceMemoryLimit": step.memory_limit,
+        }
+        assert resources == {key: value for key, value in expected.items() if value is not None}
+    assert containers(spec)["Trainer"]["resources"]["resourceMemoryLimit"] == "16Gi"
+
+
+def test_failed_steps_are_tried_again_where_that_helps(spec: dict[str, Any]) -> None:
+    policies = {name: task.get("retryPolicy") for name, task in tasks(spec).items()}
+    assert {name for name, policy in policies.items() if policy is None} == {"DataGate", "Pusher"}
+    assert policies["Trainer"] == {
+        "maxRetryCount": 2,
+        "backoffDuration": "30s",
+        "backoffFactor": 2.0,
+        "backoffMaxDuration": "3600s",
+    }
+
+
+def test_there_is_nothing_that_the_backend_has_no_code_for(spec: dict[str, Any]) -> None:
+    for executor in spec["deploymentSpec"]["executors"].values():
+        assert executor.keys() == {"container"}  # no resolver, no importer
+        assert "lifecycle" not in executor["container"]  # TFX's driver hook, which is not heeded
+
+
+def test_names_are_legal_in_argo_and_in_kfp(spec: dict[str, Any]) -> None:
+    for name, task in tasks(spec).items():
+        assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]{0,50}", name)  # Argo's tasks; KFP adds -driver
+        assert task["taskInfo"]["name"] == task["componentRef"]["name"] == name
+    assert re.fullmatch(r"[a-z0-9][a-z0-9-]{0,127}", spec["pipelineInfo"]["name"])
+    for component in spec["components"].values():
+        for kind in ("inputDefinitions", "outputDefinitions"):
+            for group in component.get(kind, {}).values():
+                assert all(re.fullmatch(r"[a-z_][a-z0-9_]*", key) for key in group)
+
+
+def test_every_parameter_has_a_default_and_is_passed(spec: dict[str, Any]) -> None:
+    root = spec["root"]["inputDefinitions"]["parameters"]
+    assert all("defaultValue" in definition for definition in root.values())
+    for name, component in spec["components"].items():
+        definitions = component.get("inputDefinitions", {}).get("parameters", {})
+        passed = tasks(spec)[name].get("inputs", {}).get("parameters", {})
+        assert definitions.keys() == passed.keys()
+        for key, definition in definitions.items():
+            assert "defaultValue" in definition, (name, key)
+            assert {"STRING": str, "NUMBER_DOUBLE": float, "NUMBER_INTEGER": float}[
+                definition["parameterType"]
+            ] is type(definition["defaultValue"])
+
+
+def test_every_input_comes_from_a_step_that_is_waited_for(spec: dict[str, Any]) -> None:
+    for name, task in tasks(spec).items():
+        for group in task.get("inputs", {}).values():
+            for key, source in group.items():
+                if "componentInputParameter" in source:
+                    assert source["componentInputParameter"] in spec["root"]["inputDefinitions"]["parameters"]
+                    continue
+                if "runtimeValue" in source:
+                    continue
+                [(kind, produced)] = source.items()
+                what = {"taskOutputArtifact": "artifact", "taskOutputParameter": "parameter"}[kind]
+                producer, output = produced["producerTask"], produced[f"output{what.capitalize()}Key"]
+                assert output in spec["components"][producer]["outputDefinitions"][f"{what}s"], (name, key)
+                assert producer in task["dependentTasks"], (name, key)
+
+
+def test_the_looks_alone_are_never_cached(spec: dict[str, Any]) -> None:
+    cached = {name for name, task in tasks(spec).items() if task.get("cachingOptions", {}).get("enableCache")}
+    assert cached == set(STEPS)
+
+
+def test_a_run_s_parameters_reach_the_steps(spec: dict[str, Any]) -> None:
+    root = spec["root"]["inputDefinitions"]["parameters"]
+    assert {name: (value["parameterType"], value["defaultValue"]) for name, value in root.items()} == {
+        "source": ("STRING", '{"folder": "/data", "kind": "folder"}'),
+        "max_bad_fraction": ("NUMBER_DOUBLE", 0.01),
+        "max_class_shift": ("NUMBER_DOUBLE", 0.25),
+        "reuse": ("STRING", "true"),
+    }
+    taken = {
+        (name, key): source["componentInputParameter"]
+        for name, task in tasks(spec).items()
+        for key, source in task.get("inputs", {}).get("parameters", {}).items()
+        if "componentInputParameter" in source
+    }
+    assert taken == {
+        ("DataFingerprint", "source"): "source",
+        ("ImageExampleGen", "source"): "source",
+        ("ImageExampleGen", "max_bad_fraction"): "max_bad_fraction",
+        ("DataGate", "max_class_shift"): "max_class_shift",
+        **{(step, "reuse"): "reuse" for step in STEPS},
+    }
+
+
+def test_what_the_looks_find_reaches_the_steps(spec: dict[str, Any]) -> None:
+    found = {
+        (name, key): tuple(source["taskOutputParameter"].values())
+        for name, task in tasks(spec).items()
+        for key, source in task.get("inputs", {}).get("parameters", {}).items()
+        if "taskOutputParameter" in source
+    }
+    assert found == {
+        ("ImageExampleGen", "data_fingerprint"): ("data_fingerprint", "DataFingerprint"),
+        ("DataGate", "source"): ("source_name", "DataFingerprint"),
+        ("AcceptedDataLookup", "source_name"): ("source_name", "DataFingerprint"),
+        ("AcceptedData", "approved"): ("approved", "AcceptedDataLookup"),
+        ("BlessedModel", "approved"): ("approved", "BlessedModelLookup"),
+    }
+    candidates = {
+        name: tasks(spec)[name]["inputs"]["artifacts"]["candidate"]["taskOutputArtifact"]
+        for name in ("AcceptedDataLookup", "BlessedModelLookup")
+    }
+    assert candidates == {
+        "AcceptedDataLookup": {"producerTask": "StatisticsGen", "outputArtifactKey": "statistics"},
+        "BlessedModelLookup": {"producerTask": "Trainer", "outputArtifactKey": "model"},
+    }
+
+
+def test_the_looks_command_lines_are_what_the_image_takes(spec: dict[str, Any]) -> None:
+    from pipelines.kubeflow.container import look
+
+    for name in LOOKS:
+        container = containers(spec)[name]
+        assert container["command"] == ["python", "-m", look.__name__]
+        arguments = [
+            re.sub(r"\{\{\$\.inputs\.parameters\['(\w+)'\]\}\}", lambda match: VALUES[match[1]], argument)
+            for argument in container["args"]
+        ]
+        parsed = look._parser().parse_args(arguments)
+        assert parsed.output
+    looked = look._parser().parse_args(containers(spec)["AcceptedDataLookup"]["args"])
+    assert (looked.ledger, str(looked.approvals)) == ("accepted-data", "/state/catsdogs/approvals")
+    looked = look._parser().parse_args(containers(spec)["BlessedModelLookup"]["args"])
+    assert (looked.ledger, looked.where) == ("blessed-model", [])
+
+
+def test_the_steps_command_lines_are_what_the_image_takes(spec: dict[str, Any]) -> None:
+    from pipelines.kubeflow.container import entrypoint
+
+    approves = {"DataGate": "statistics:accepted-data", "Evaluator": "model:blessed-model"}
+    for name in STEPS:
+        container = containers(spec)[name]
+        assert container["command"] == ["python", "-m", entrypoint.__name__]
+        assert option(container, "--json_serialized_invocation_args") == "{{$}}"
+        assert option(container, "--code_fingerprint") == fingerprint.of_code(*entrypoint.CODE)
+        assert option(container, "--approvals") == "/state/catsdogs/approvals"
+        if name in approves:
+            assert option(container, "--approves") == approves[name]
+        else:
+            assert "--approves" not in container["args"]
+        memoised = "--finished_steps" in container["args"]
+        assert memoised is (name not in {"AcceptedData", "BlessedModel", "Pusher"})
+        assert "--keep_remote" not in container["args"]
+
+
+def test_steps_are_told_the_types_of_their_inputs_without_values(spec: dict[str, Any]) -> None:
+    for name in STEPS:
+        told = json.loads(option(containers(spec)[name], "--json_serialized_inputs_spec_args"))
+        definitions = spec["components"][name]["inputDefinitions"]
+        assert told["parameters"] == {
+            key: {"parameterType": definition["parameterType"]}
+            for key, definition in definitions["parameters"].items()
+        }
+        assert told.get("artifacts") == definitions.get("artifacts")
+
+
+def test_beam_works_in_its_steps_pods_with_their_cores(spec: dict[str, Any]) -> None:
+    for name in STEPS:
+        beam = [argument for argument in containers(spec)[name]["args"] if re.match(r"--\w+=", argument)]
+        if name in BEAM_STEPS:
+            cores = containers(spec)[name]["resources"]["resourceCpuLimit"]
+            assert beam == [
+                "--runner=FnApiRunner",
+                "--direct_running_mode=multi_threading",
+                f"--direct_num_workers={cores}",
+                "--sdk_container_image=none",
+            ]
+        else:
+            assert beam == []
+
+
+def test_the_steps_are_the_local_pipeline_s(spec: dict[str, Any], settings: Settings) -> None:
+    from pipelines.pipeline import build
+
+    for component in build(settings).components:
+        constants = {
+            key: source["runtimeValue"]["constant"]
+            for key, source in tasks(spec)[component.id]["inputs"]["parameters"].items()
+            if "runtimeValue" in source
+        }
+        if component.id not in {"AcceptedData", "BlessedModel"}:
+            own = component.exec_properties
+            assert (
+                constants.items() <= {key: value for key, value in own.items() if value is not None}.items()
+            )
+            dynamic = {"reuse", "source", "max_bad_fraction", "max_class_shift", "data_fingerprint"}
+            given = {key for key, value in own.items() if value is not None}
+            assert given - constants.keys() <= dynamic
+
+
+def test_only_the_parameter_changes_with_what_a_run_may_set(spec: dict[str, Any]) -> None:
+    other = next(
+        yaml.safe_load_all(compiled([*OVERRIDES, "data.max_bad_fraction=0.5", "data.folder=/data/new"]))
+    )
+    assert other["deploymentSpec"] == spec["deploymentSpec"]  # and so KFP's keys, the parameters aside
+    assert tasks(other) == tasks(spec)
+    assert other["root"]["inputDefinitions"] != spec["root"]["inputDefinitions"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "root"),
+    [
+        ([], "minio://mlpipeline/catsdogs"),
+        (
+            ["kubeflow.artifact_store={endpoint: 'minio:9000', tls: false, region: eu-1}"],
+            "minio://mlpipeline/catsdogs?endpoint=http://minio:9000&region=eu-1&s3ForcePathStyle=true",
+        ),
+        (
+            ["kubeflow.artifact_store.endpoint=s3.example.com", "kubeflow.pipeline_root=s3://b/"],
+            "s3://b?endpoint=https://s3.example.com&region=us-east-1&s3ForcePathStyle=true",
+        ),
+    ],
+)
+def test_the_root_names_the_service_of_its_store(overrides: list[str], root: str) -> None:
+    from pipelines.kubeflow.spec import pipeline_root
+
+    assert pipeline_root(load("kubeflow", [*IMAGES, *overrides])) == root
+
+
+def test_the_root_is_in_the_file(spec: dict[str, Any]) -> None:
+    assert spec["defaultPipelineRoot"] == "minio://mlpipeline/catsdogs"
+
+
+def test_remote_beam_workers_run_our_image_and_reach_the_artifacts() -> None:
+    dataflow = ["--runner=DataflowRunner", "--project=p", "--region=r", "--temp_location=gs://b/tmp"]
+    overrides = [
+        *IMAGES,
+        "kubeflow.pipeline_root=gs://b/catsdogs",
+        f"kubeflow.beam_args=[{', '.join(dataflow)}]",
+    ]
+    found = containers(next(yaml.safe_load_all(compiled(overrides))))
+    for name in STEPS:
+        arguments = found[name]["args"]
+        if name in BEAM_STEPS:
+            assert arguments[-5:] == [*dataflow, f"--sdk_container_image={CPU}"]
+            assert arguments[-6] == "--keep_remote"
+        else:
+            assert not [
+                argument for argument in arguments if argument.startswith(("--runner", "--keep_remote"))
+            ]
+
+
+@pytest.mark.slow
+def test_the_same_settings_give_the_same_bytes_wherever_they_are_compiled(text: str, tmp_path: Path) -> None:
+    command = [str(Path(sys.prefix) / "bin/catsdogs"), "compile", "--output", "other.yml"]
+    for override in OVERRIDES:
+        command += ["--set", override]
+    environment = {**os.environ, "PYTHONHASHSEED": "4711", "HOME": str(tmp_path), "TZ": "Asia/Tokyo"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert (tmp_path / "other.yml").read_text() == text
+    assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == ["other.yml"]
+    assert done.stderr == ""
+    assert "Run it with: catsdogs submit other.yml --endpoint URL" in done.stdout
+    for told in (
+        CPU,
+        f"{GPU} (Trainer)",
+        "2 × nvidia.com/gpu on nodes with cloud.google.com/gke-accelerator=",
+    ):
+        assert told in done.stdout
+
+
+def test_a_file_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
+    from components.errors import InputError
+    from pipelines.kubeflow.compile import write
+
+    output = tmp_path / "pipeline.yaml"
+    output.mkdir()
+    with pytest.raises(InputError, match=r"pipeline.yaml cannot be written: Is a directory."):
+        write("text", output)
+    assert list(tmp_path.iterdir()) == [output]
