@@ -8,8 +8,9 @@ transformed by the saved graph in batches of fixed size and written uncompressed
 from __future__ import annotations
 
 import logging
+import posixpath
+import uuid
 from collections.abc import Iterator
-from pathlib import PurePath
 from typing import Any
 
 import apache_beam as beam
@@ -55,25 +56,35 @@ class Executor(stock.Executor):
         target = artifact_utils.get_single_instance(materialised)
         examples_utils.set_file_format(target, "tfrecords")
         shards = [
-            (shard, f"{artifact_utils.get_split_uri([target], split)}/{PurePath(shard).stem}.tfrecord")
+            (shard, posixpath.join(artifact_utils.get_split_uri([target], split), f"{_stem(shard)}.tfrecord"))
             for split in splits
             for shard in sorted(tf.io.gfile.glob(f"{artifact_utils.get_split_uri([source], split)}/*"))
         ]
         graph = artifact_utils.get_single_uri(output_dict[TRANSFORM_GRAPH_KEY])
+        # Not in the splits' folders, where readers take every file.
+        unfinished = posixpath.join(target.uri, "unfinished")
         with self._make_beam_pipeline() as pipeline:
             _ = (
                 pipeline
                 | "Shards" >> beam.Create(shards)
                 | "Spread" >> beam.Reshuffle()
-                | "Transform" >> beam.ParDo(_TransformShard(graph))
+                | "Transform" >> beam.ParDo(_TransformShard(graph, unfinished))
             )
+        if tf.io.gfile.exists(unfinished):
+            tf.io.gfile.rmtree(unfinished)
 
 
 class _TransformShard(beam.DoFn):
-    """Transforms one file of raw examples into one file of transformed examples."""
+    """Transforms one file of raw examples into one file of transformed examples.
 
-    def __init__(self, transform_graph: str) -> None:
+    Args:
+        transform_graph: Where it is.
+        unfinished: Folder in which files are until they are complete.
+    """
+
+    def __init__(self, transform_graph: str, unfinished: str) -> None:
         self._transform_graph = transform_graph
+        self._unfinished = unfinished
 
     def setup(self) -> None:
         """Loads the transform graph, once a worker."""
@@ -92,7 +103,9 @@ class _TransformShard(beam.DoFn):
         """Reads `paths[0]`, writes `paths[1]`."""
         source, target = paths
         compression = "GZIP" if source.endswith(".gz") else ""
-        tf.io.gfile.makedirs(str(PurePath(target).parent))
+        beside = posixpath.join(self._unfinished, uuid.uuid4().hex)  # another name where Beam tries again
+        for path in (beside, target):
+            tf.io.gfile.makedirs(posixpath.dirname(path))
         batches = (
             tf.data.TFRecordDataset(source, compression_type=compression)
             .batch(_BATCH_SIZE)
@@ -100,13 +113,18 @@ class _TransformShard(beam.DoFn):
             .prefetch(tf.data.AUTOTUNE)
         )
         count = 0
-        with tf.io.TFRecordWriter(target) as writer:
+        with tf.io.TFRecordWriter(beside) as writer:
             for batch in batches.as_numpy_iterator():
                 for values in zip(*batch.values(), strict=True):
                     writer.write(_example(dict(zip(batch, values, strict=True))))
                     count += 1
-        _progress.info("%s: %d pictures", PurePath(target).name, count)
+        tf.io.gfile.rename(beside, target, overwrite=True)
+        _progress.info("%s: %d pictures", posixpath.basename(target), count)
         yield from ()
+
+
+def _stem(path: str) -> str:
+    return posixpath.splitext(posixpath.basename(path))[0]
 
 
 def _example(values: dict[str, Any]) -> bytes:

@@ -109,3 +109,24 @@ def test_without_examples_to_write_there_is_the_graph_alone(
     _transform(transformed["root"], outputs)
     assert set(outputs) == {"transform_graph"}
     assert tft.TFTransformOutput(graph.uri).transformed_feature_spec()
+
+
+def test_examples_may_be_written_to_a_store_that_tensorflow_alone_knows(
+    transformed: dict[str, Path], tmp_path: Path
+) -> None:
+    """As with gs:// on Kubeflow; shards get their names when they are complete."""
+    graph, output = standard_artifacts.TransformGraph(), standard_artifacts.Examples()
+    graph.uri, output.uri = str(tmp_path / "graph"), "ram://bucket/run/transformed"
+    _transform(transformed["root"], {"transform_graph": [graph], "transformed_examples": [output]})
+    name = "data_tfrecord-00000-of-00001.tfrecord"
+    assert tf.io.gfile.glob("ram://bucket/run/transformed/*/*") == [
+        f"ram://bucket/run/transformed/Split-{split}/{name}" for split in ("eval", "train")
+    ]
+    for split in ("train", "eval"):
+        stored = _records(f"{output.uri}/Split-{split}/{name}")
+        assert len(stored) == SPLITS[split]
+        assert stored == _records(str(transformed["root"] / "transformed" / f"Split-{split}" / name))
+
+
+def _records(file: str) -> list[bytes]:
+    return list(tf.data.TFRecordDataset(file).as_numpy_iterator())
