@@ -15,13 +15,17 @@ import typer.main
 
 from pipelines import settings
 from pipelines.cli import app
+from pipelines.kubeflow import schedule
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-TROUBLES = ROOT / "docs" / "TROUBLESHOOTING.md"
+TROUBLES = "\n".join((ROOT / "docs" / name).read_text() for name in ("TROUBLESHOOTING.md", "kubeflow.md"))
 
 _PACKAGES = ("components", "pipelines", "trainer")
-_ERRORS = {"BackboneError", "DataRejected", "InputError", "PipelineError", "SettingsError", "WeightsError"}
+_ERRORS = {
+    *("BackboneError", "DataRejected", "InputError", "LoginRefused", "PipelineError", "ServerRefused"),
+    *("SettingsError", "Unreachable", "WeightsError"),
+}
 _SHORTEST = 10  # characters; what is shorter stands in too many sentences to tell one
 
 
@@ -61,8 +65,11 @@ def check_command(words: list[str]) -> None:
         return
     assert words[0] in group.commands
     given = group.commands[words[0]].make_context(words[0], words[1:]).params
-    if not any(placeholder in words for placeholder in ("NAME", "NAME|FILE", "my.yaml", "KEY=VALUE")):
+    placeholders = ("NAME", "NAME|FILE", "my.yaml", "KEY=VALUE")
+    if "config" in given and not any(placeholder in words for placeholder in placeholders):
         settings.load(given["config"], given["overrides"] or [])
+    if given.get("schedule"):
+        schedule.parse(given["schedule"])
     for option in ("from_step", "to_step"):
         assert given.get(option) is None or given[option] in steps()
 
@@ -90,6 +97,7 @@ def test_make_targets_exist_and_their_arguments_are_valid(code: str) -> None:
         ("catsdogs run --config ful", "Did you mean 'full'"),
         ("catsdogs run --set data.sauce=folder", "Did you mean 'data.source'"),
         ("catsdogs run --from Trainr", "Trainr"),
+        ("catsdogs submit pipeline.yaml --schedule '0 3 * * *'", "has five fields"),
     ],
 )
 def test_wrong_commands_are_noticed(wrong: str, complaint: str) -> None:
@@ -177,7 +185,7 @@ def phrases(sentence: str) -> list[str]:
 
 
 def described() -> list[str]:
-    return re.findall(r"^- `(.+)`$", TROUBLES.read_text(), re.MULTILINE)
+    return re.findall(r"^- `(.+)`$", TROUBLES, re.MULTILINE)
 
 
 def raised() -> list[str]:
@@ -201,4 +209,4 @@ def test_described_errors_are_the_code_s_word_for_word(sentence: str) -> None:
 
 @pytest.mark.parametrize("sentence", raised())
 def test_errors_of_the_code_are_described(sentence: str) -> None:
-    assert max(phrases(sentence), key=len) in TROUBLES.read_text().replace("`", "")
+    assert max(phrases(sentence), key=len) in TROUBLES.replace("`", "")
