@@ -14,9 +14,16 @@ _QUALIFIED = r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?"
 
 # What KFP's launcher, Kubernetes and the image itself have in a container.
 RESERVED_PATHS = (
-    *("/minio", "/s3", "/gcs", "/oci", "/kfp-launcher", "/kfp-workspace", "/.local", "/.cache", "/.config"),
-    *("/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/run", "/sbin", "/sys", "/tmp", "/usr"),
-    "/var",
+    *("/minio", "/s3", "/gcs", "/oci", "/kfp", "/kfp-launcher", "/kfp-workspace"),
+    *("/.local", "/.cache", "/.config", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib64"),
+    *("/opt", "/proc", "/root", "/run", "/sbin", "/sys", "/tmp", "/usr", "/var"),
+)
+
+# The pod's other volumes, KFP's and Argo's; a claim's volume is named after the claim.
+RESERVED_CLAIMS = (
+    *("kfp-launcher", "gcs-scratch", "s3-scratch", "minio-scratch", "dot-local-scratch", "dot-cache-scratch"),
+    *("dot-config-scratch", "ca-bundle", "custom-ca", "kfp-workspace", "shared-memory", "var-run-argo"),
+    "tmp-dir-argo",
 )
 
 
@@ -80,11 +87,21 @@ def _mount_path(text: str) -> str:
     return text
 
 
+def _claim(name: str) -> str:
+    if name in RESERVED_CLAIMS:
+        raise ValueError(
+            f"{name!r} is taken: KFP has a volume of that name in each pod; name the claim otherwise"
+        )
+    return name
+
+
 _LETTERS = "small letters, digits and hyphens, with a letter or digit at both ends"
 
 # A claim's name also becomes the volume's, which may not have dots.
 ClaimName = Annotated[
-    str, AfterValidator(_rule(_LABEL, 63, "the name of a claim that KFP can mount", _LETTERS))
+    str,
+    AfterValidator(_rule(_LABEL, 63, "the name of a claim that KFP can mount", _LETTERS)),
+    AfterValidator(_claim),
 ]
 SecretName = Annotated[
     str, AfterValidator(_rule(rf"{_LABEL}(\.{_LABEL})*", 253, "the name of a secret", f"dots, {_LETTERS}"))

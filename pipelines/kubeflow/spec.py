@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import PurePosixPath
 from typing import Any
 
 from google.protobuf import json_format
-from kfp.pipeline_spec import pipeline_spec_pb2
 from tfx import version
 from tfx.dsl.components.base import executor_spec
 from tfx.orchestration import pipeline as tfx_pipeline
@@ -107,9 +105,12 @@ def add_input(spec: Spec, step: str, name: str, source: Mapping[str, Any], defau
 
 
 def fill_defaults(spec: Spec) -> None:
-    """Gives every parameter of every component a default: the value that this pipeline passes."""
+    """Gives every parameter of every component a default: the value that this pipeline passes.
+
+    What comes from another step has one already, from `add_input`.
+    """
     root = spec["root"]["inputDefinitions"]["parameters"]
-    for name, task in spec["root"]["dag"]["tasks"].items():
+    for task in spec["root"]["dag"]["tasks"].values():
         definitions = spec["components"][task["componentRef"]["name"]].get("inputDefinitions", {})
         for key, definition in definitions.get("parameters", {}).items():
             given = task["inputs"]["parameters"][key]
@@ -117,8 +118,6 @@ def fill_defaults(spec: Spec) -> None:
                 definition["defaultValue"] = given["runtimeValue"]["constant"]
             elif "componentInputParameter" in given:
                 definition["defaultValue"] = root[given["componentInputParameter"]]["defaultValue"]
-            elif "defaultValue" not in definition:
-                raise AssertionError(f"{name}.{key} has no default")
 
 
 def set_arguments(spec: Spec, pipeline: tfx_pipeline.Pipeline, settings: Settings) -> None:
@@ -132,12 +131,12 @@ def set_arguments(spec: Spec, pipeline: tfx_pipeline.Pipeline, settings: Setting
             *arguments[: arguments.index("--json_serialized_inputs_spec_args")],
             *("--json_serialized_inputs_spec_args", inputs_spec),
             *("--code_fingerprint", code),
-            *("--approvals", str(PurePosixPath(settings.approvals_dir))),
+            *("--approvals", str(settings.approvals_dir)),
         ]
         if node.id in _APPROVES:
             own += ["--approves", _APPROVES[node.id]]
         if node.id not in _NEVER_TAKEN_OVER:
-            own += ["--finished_steps", str(PurePosixPath(settings.finished_steps_dir))]
+            own += ["--finished_steps", str(settings.finished_steps_dir)]
         if isinstance(node.executor_spec, executor_spec.BeamExecutorSpec):
             own += ["--keep_remote"] if beam.is_remote(settings) else []
             own += beam.arguments(settings, settings.kubeflow.step(node.id))
@@ -195,12 +194,3 @@ def set_retries(spec: Spec, settings: Settings) -> None:
                 "backoffFactor": retry.backoff_factor,
                 "backoffMaxDuration": f"{retry.max_backoff_seconds}s",
             }
-
-
-def parse(spec: Spec) -> pipeline_spec_pb2.PipelineSpec:
-    """Returns the specification as KFP's proto.
-
-    Raises:
-        json_format.ParseError: It is none.
-    """
-    return json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())

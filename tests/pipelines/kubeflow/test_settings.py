@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipelines import settings
-from pipelines.kubeflow.names import RESERVED_PATHS
+from pipelines.kubeflow.names import RESERVED_CLAIMS, RESERVED_PATHS
 from pipelines.settings import SettingsError, load
 
 DIGEST = "a" * 64
@@ -257,6 +257,13 @@ def test_no_volume_covers_what_the_container_needs(path: str) -> None:
         with pytest.raises(SettingsError, match=f"'{mount_path}' is taken: {path} belongs to the container"):
             load(overrides=[f"kubeflow.volumes=[{{claim: a, mount_path: {mount_path}}}]"])
     load(overrides=[f"kubeflow.volumes=[{{claim: a, mount_path: {path}-of-mine}}]"])
+
+
+@pytest.mark.parametrize("claim", RESERVED_CLAIMS)
+def test_no_claim_has_the_name_of_another_volume(claim: str) -> None:
+    with pytest.raises(SettingsError, match=f"'{claim}' is taken: KFP has a volume of that name in each pod"):
+        load(overrides=[f"kubeflow.volumes=[{{claim: {claim}, mount_path: /state}}]"])
+    load(overrides=[f"kubeflow.volumes=[{{claim: my-{claim}, mount_path: /state}}]"])
 
 
 def test_a_step_takes_the_defaults_where_it_has_nothing_of_its_own() -> None:
