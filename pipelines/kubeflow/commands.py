@@ -98,4 +98,9 @@ def submit(
         namespace=namespace,
         service_account=service_account,
     )
-    raise typer.Exit(submitting.submit(asked, Console()))
+    try:
+        status = submitting.submit(asked, Console())
+    except KeyboardInterrupt:
+        typer.echo("Interrupted; the list of runs tells whether there is one already.", err=True)
+        status = 130
+    raise typer.Exit(status)

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.kubeflow.connection import Client, LoginRefused, ServerRefused, Unreachable
+from pipelines.kubeflow.logs import end_of_log
 from pipelines.kubeflow.steps import ENDED, Step, error_of, steps_of
 from pipelines.local.events import State
 from pipelines.local.wording import duration
@@ -65,13 +66,15 @@ def wait(client: Client, run_id: str, names: Sequence[str], namespace: str, cons
     failed = [step for step in steps if step.state is State.FAILED]
     for step in failed:
         _say(console, f"The step {step.name} failed{f': {step.error}' if step.error else ''}")
+        for line in end_of_log(client, run, step.name):
+            _say(console, f"    {line}")
     error = error_of(run)
     _say(console, f"The run ended as {run.state.lower()}{took}{f': {error}' if error else ''}.")
     if failed:
         _say(
             console,
-            f"Its log: {link}, or: kubectl logs --namespace {namespace} --selector pipeline/runid={run_id} "
-            "--container main --prefix --tail 30",
+            f"All of its log: {link}, or: kubectl logs --namespace {namespace} --selector "
+            f"pipeline/runid={run_id} --container main --prefix --tail 30",
         )
     return 1
 

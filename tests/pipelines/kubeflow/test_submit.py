@@ -3,6 +3,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -420,3 +422,56 @@ def test_a_refused_run(submit: Submit, server: KfpServer) -> None:
         submit()
     submit()
     assert len(server.runs) == len(server.versions) == 1  # trying again finds what was uploaded
+
+
+@pytest.mark.slow
+def test_the_real_pipeline_is_taken_with_its_parameters(
+    submit: Submit, server: KfpServer, tmp_path: Path
+) -> None:
+    file = tmp_path / "real.yaml"
+    digest = "@sha256:" + 64 * "a"
+    ended = subprocess.run(
+        [
+            *(sys.executable, "-m", "pipelines.cli", "compile", "--output", file),
+            *("--set", f"kubeflow.images.cpu=example.com/cpu{digest}"),
+            *("--set", f"kubeflow.images.gpu=example.com/gpu{digest}"),
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 0, ended.stderr
+    _, shown = submit(
+        file=file,
+        parameters=[
+            'source={"kind": "sample", "seed": 3, "count": 200}',
+            "max_bad_fraction=0.5",
+            "max_class_shift=0.25",
+            "reuse=false",
+        ],
+        wait=True,
+    )
+    sent = server.made(RUNS)[0].body["runtime_config"]
+    assert (
+        sent["pipeline_root"] == yaml.safe_load(file.read_text().split("\n---\n")[0])["defaultPipelineRoot"]
+    )
+    assert sent["parameters"] == {
+        "source": '{"count": 200, "kind": "sample", "seed": 3}',
+        "max_bad_fraction": 0.5,
+        "max_class_shift": 0.25,
+        "reuse": "false",
+    }
+    # Each step after those that it waits for.
+    order = [match[1] for match in re.finditer(r"\] (\w+): ", shown)]
+    assert len(order) == 14
+    for earlier, later in (
+        ("DataFingerprint", "ImageExampleGen"),
+        ("DataGate", "Transform"),
+        ("Trainer", "BlessedModelLookup"),
+        ("Evaluator", "Pusher"),
+    ):
+        assert order.index(earlier) < order.index(later)
+    submit(file=file, no_cache=True)
+    spec = server.made(RUNS)[1].body["pipeline_spec"]["pipeline_spec"]
+    caching = [task.get("cachingOptions", {}) for task in spec["root"]["dag"]["tasks"].values()]
+    assert len(caching) == 14
+    assert not any(options.get("enableCache") for options in caching)

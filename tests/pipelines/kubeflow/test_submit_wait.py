@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -90,10 +91,63 @@ def test_a_failed_step_is_named_with_what_the_server_says_and_the_way_to_its_log
     assert "The step Trainer failed: OOMKilled: exit code 137\n" in shown
     assert "The run ended as failed after 31.0 s." in shown
     run_id = server.runs[0]["run_id"]
-    assert (
-        f"/#/runs/details/{run_id}, or: kubectl logs --namespace team-a --selector pipeline/runid={run_id}"
-        in shown
-    )
+    assert f"All of its log: {server.endpoint}/#/runs/details/{run_id}, or: kubectl logs" in shown
+    assert f" --namespace team-a --selector pipeline/runid={run_id} --container main" in shown
+
+
+def _child(number: int) -> dict[str, object]:
+    return {"child_tasks": [{"pod_name": f"catsdogs-x7k2p-{number}"}]}
+
+
+@pytest.mark.parametrize(
+    ("children", "pod"),
+    [
+        ([node("executor", "FAILED", at(15), at(30))], "catsdogs-x7k2p-system-container-impl-11"),
+        (
+            [
+                node(
+                    "executor",
+                    "FAILED",
+                    at(15),
+                    at(30),
+                    child_tasks=[
+                        {"pod_name": "catsdogs-x7k2p-21"},
+                        {"pod_name": "catsdogs-x7k2p-22"},
+                    ],
+                ),
+                node("executor(0)", "FAILED", at(15), at(20)),
+                node("executor(1)", "FAILED", at(22), at(30)),
+                node("executor", "FAILED", at(3), at(9), **_child(31)),  # of another step, at another time
+            ],
+            "catsdogs-x7k2p-retry-system-container-impl-22",
+        ),
+    ],
+)
+def test_the_end_of_a_failed_step_s_log_is_shown(
+    submit: Submit, server: KfpServer, children: list[dict[str, object]], pod: str
+) -> None:
+    server.tokens = {"secret"}
+    failed = node("Trainer", "FAILED", at(15), at(30), **_child(11))
+    server.progress = [told("FAILED", *ran("ImageExampleGen", 5, 9), failed, *children)]
+    server.logs = {
+        pod: "\n".join([*map(str, range(50)), "", "The folder /data holds no pictures.", ""]),
+        "catsdogs-x7k2p-retry-system-container-impl-21": "of the attempt before",
+        "catsdogs-x7k2p-retry-system-container-impl-31": "of another step",
+    }
+    _, shown = submit(wait=True, token="secret")
+    after = shown[shown.index("The step Trainer failed\n") :].splitlines()
+    assert after[1:13] == [
+        *(f"    {number}" for number in range(39, 50)),
+        "    The folder /data holds no pictures.",
+    ]
+    assert after[13].startswith("The run ended as failed")
+
+
+def test_a_log_that_is_not_there_any_more_is_passed_over(submit: Submit, server: KfpServer) -> None:
+    server.progress = [told("FAILED", node("Trainer", "FAILED", at(15), at(30), **_child(11)))]
+    _, shown = submit(wait=True)
+    assert "The step Trainer failed\nThe run ended as failed" in shown
+    assert [one.path for one in server.requests if one.path.endswith("/log")]
 
 
 @pytest.mark.parametrize("state", ["FAILED", "CANCELED", "SKIPPED"])
@@ -297,3 +351,27 @@ def test_the_command_is_interrupted(server: KfpServer, package: Path, tmp_path: 
     assert child.returncode == 130
     assert "the run goes on in the cluster. To stop it: Terminate on" in shown
     assert errors == ""
+
+
+def test_the_command_is_interrupted_before_there_is_a_run(
+    server: KfpServer, package: Path, tmp_path: Path
+) -> None:
+    release = threading.Event()
+    server.hold = release.wait
+    with subprocess.Popen(
+        command(package, "--endpoint", server.endpoint),
+        env={**os.environ, "HOME": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as child:
+        for _ in range(600):
+            if server.requests:
+                break
+            time.sleep(0.1)
+        child.send_signal(signal.SIGINT)
+        _, errors = child.communicate(timeout=30)
+        release.set()
+    assert child.returncode == 130
+    assert errors == "Interrupted; the list of runs tells whether there is one already.\n"
+    assert server.runs == []
