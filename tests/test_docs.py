@@ -5,13 +5,16 @@ from __future__ import annotations
 import ast
 import re
 import shlex
+import textwrap
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer.core
 import typer.main
+import yaml
 
 from pipelines import settings
 from pipelines.cli import app
@@ -103,6 +106,37 @@ def test_make_targets_exist_and_their_arguments_are_valid(code: str) -> None:
 def test_wrong_commands_are_noticed(wrong: str, complaint: str) -> None:
     with pytest.raises(Exception, match=complaint):
         check_command(shlex.split(wrong)[1:])
+
+
+@cache
+def manifests() -> list[dict[str, Any]]:
+    """Returns the YAML documents of the page about Kubeflow."""
+    blocks = re.findall(r"^( *)```yaml\n(.*?)^ *```", (ROOT / "docs/kubeflow.md").read_text(), re.M | re.S)
+    return [one for indent, block in blocks for one in yaml.safe_load_all(textwrap.dedent(block))]
+
+
+def test_settings_for_kubeflow_are_valid(tmp_path: Path) -> None:
+    fragments = [one for one in manifests() if "kubeflow" in one]
+    assert len(fragments) >= 3
+    for fragment in fragments:
+        (tmp_path / "my.yaml").write_text(yaml.safe_dump(fragment))
+        settings.load(str(tmp_path / "my.yaml"))
+
+
+def test_manifests_for_kubernetes_fit_the_settings() -> None:
+    volumes = {volume.claim: volume.mount_path for volume in settings.load("kubeflow").kubeflow.volumes}
+    made = {one["metadata"]["name"] for one in manifests() if one.get("kind") == "PersistentVolumeClaim"}
+    assert made == set(volumes)
+    pods = [one["spec"] for one in manifests() if one.get("kind") == "Pod"]
+    pods += [one["spec"]["template"]["spec"] for one in manifests() if one.get("kind") == "Deployment"]
+    assert len(pods) == 2
+    for pod in pods:
+        claims = {one["name"]: one["persistentVolumeClaim"]["claimName"] for one in pod["volumes"]}
+        for mount in pod["containers"][0]["volumeMounts"]:
+            assert mount["mountPath"] == volumes[claims[mount["name"]]]
+    assert (
+        f"--model_base_path={settings.load('kubeflow').serving_model_dir}" in pods[1]["containers"][0]["args"]
+    )
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())

@@ -160,14 +160,14 @@ class _Requests(rest.RESTClientObject):
         try:
             response = super().request(method, url, **how)
         except exceptions.ApiException as error:
-            raise self._refusal(error.status or 0, error.reason, error.body, error.headers) from None
+            raise self._refusal(error.status or 0, error.reason, error.body) from None
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise self._unreachable(error) from None
         if "text/html" in (response.urllib3_response.headers.get("content-type") or ""):
             raise self._page(response.urllib3_response.geturl())
         return response
 
-    def _refusal(self, status: int, reason: str | None, body: bytes | None, headers: Any) -> PipelineError:
+    def _refusal(self, status: int, reason: str | None, body: bytes | None) -> PipelineError:
         endpoint, secret = self._login.endpoint, self._login.secret
         said = _said(body) or reason or ""
         if status == 401 and secret:
