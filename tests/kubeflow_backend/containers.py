@@ -26,6 +26,7 @@ class Container:
         pod: Folder with what shall be the pod's `/minio`, `/s3`, `/gcs` and `/tmp`; new for every attempt.
         mounts: Names of volume claims by their paths in the pod.
         log: File for stdout and stderr.
+        deadline: Seconds after which it is to be killed; None for never.
     """
 
     task: str
@@ -35,6 +36,7 @@ class Container:
     pod: Path
     mounts: Mapping[str, str]
     log: Path
+    deadline: int | None = None
 
 
 class Containers(Protocol):
@@ -83,7 +85,7 @@ class Subprocesses:
         temporary = container.pod / "tmp"
         temporary.mkdir(exist_ok=True)
         with container.log.open("ab") as log:
-            return subprocess.run(
+            process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -97,8 +99,12 @@ class Subprocesses:
                     "TMPDIR": str(temporary),
                     LAUNCHER_ROOT: str(container.pod),
                 },
-                check=False,
-            ).returncode
+            )
+        try:
+            return process.wait(container.deadline)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return process.wait()
 
     def _on_claims(self, text: str, mounts: Mapping[str, str]) -> str:
         if not mounts:

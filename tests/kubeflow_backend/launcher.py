@@ -82,6 +82,7 @@ class Launcher:
                 pod,
                 mounts(task),
                 log,
+                task.kubernetes.active_deadline_seconds or None,
             )
             log.touch()
             status = self.containers.run(container)

@@ -201,6 +201,14 @@ class TestFailures:
         assert len(list(tries.iterdir())) == 2
         assert backend.run(write(tmp_path, document)).succeeded
 
+    def test_it_is_killed_at_its_deadline(self, tmp_path: Path, backend: Backend, document: Document) -> None:
+        container(document, "words")["command"][2] += "import time\ntime.sleep(60)\n"
+        executors = {"words": {"activeDeadlineSeconds": 1}}
+        platform = {"platforms": {"kubernetes": {"deploymentSpec": {"executors": executors}}}}
+        run = backend.run(write(tmp_path, document, platform))
+        assert run.steps("failed") == {"Words"}
+        assert run.tasks["Words"].seconds < 30
+
     def test_an_output_of_another_run_is_refused(
         self, tmp_path: Path, backend: Backend, document: Document
     ) -> None:
