@@ -9,6 +9,7 @@ import logging
 import ssl
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from components.errors import InputError, PipelineError
@@ -57,9 +58,7 @@ def connect(login: Login) -> Client:
     """
     login = login.resolved()
     assert login.endpoint
-    credentials = None
-    if login.token_file:
-        credentials = kfp.client.ServiceAccountTokenVolumeCredentials(str(login.token_file))
+    credentials = _TokenFile(login.token_file) if login.token_file else None
     try:
         with _quiet():
             client = Client(
@@ -85,6 +84,23 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         yield
+
+
+class _TokenFile(kfp.client.TokenCredentialsBase):
+    """A token that its owner renews in a file; KFP's own class for it logs what it cannot read."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def refresh_api_key_hook(self, config: Any) -> None:
+        """Reads the file, before each request."""
+        try:
+            token = self._path.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise LoginRefused(f"The token file {self._path} cannot be read: {_one_line(error)}.") from None
+        if not token:
+            raise LoginRefused(f"The token file {self._path} is empty.")
+        config.api_key["authorization"] = token
 
 
 class Client(kfp.client.Client):

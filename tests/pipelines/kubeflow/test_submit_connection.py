@@ -249,6 +249,16 @@ def test_a_broken_context_file_of_kfp(submit: Submit, tmp_path: Path) -> None:
     assert error.exit_status == 2
 
 
+def test_a_token_file_that_cannot_be_read(submit: Submit, server: KfpServer, tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("\n")
+    error = _refusal(submit, token_file=file)
+    assert str(error) == f"The token file {file} is empty."
+    file.write_bytes(b"\xff\xfe")
+    assert f"The token file {file} cannot be read: " in str(_refusal(submit, token_file=file))
+    assert server.requests == []
+
+
 def test_google_without_credentials(submit: Submit, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("KF_PIPELINES_IAP_OAUTH2_CLIENT_ID", "client.apps.googleusercontent.com")
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "missing.json"))
