@@ -285,6 +285,7 @@ def command(package: Path, *arguments: str) -> list[str]:
     return [sys.executable, "-m", "pipelines.cli", "submit", str(package), *arguments]
 
 
+@pytest.mark.slow
 def test_the_command_submits_waits_and_says_nothing_of_kfp_s(
     server: KfpServer, package: Path, tmp_path: Path
 ) -> None:
@@ -306,6 +307,7 @@ def test_the_command_submits_waits_and_says_nothing_of_kfp_s(
     assert server.runs[0]["display_name"] == "nightly"
 
 
+@pytest.mark.slow
 def test_the_command_ends_in_one_sentence(server: KfpServer, package: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "HOME": str(tmp_path), "KF_PIPELINES_ENDPOINT": server.endpoint}
     for arguments, status, sentence in (
@@ -324,6 +326,7 @@ def test_the_command_ends_in_one_sentence(server: KfpServer, package: Path, tmp_
         assert ended.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_the_command_is_interrupted(server: KfpServer, package: Path, tmp_path: Path) -> None:
     server.progress = [{"state": "RUNNING"}]
     with subprocess.Popen(
@@ -353,6 +356,7 @@ def test_the_command_is_interrupted(server: KfpServer, package: Path, tmp_path: 
     assert errors == ""
 
 
+@pytest.mark.slow
 def test_the_command_is_interrupted_before_there_is_a_run(
     server: KfpServer, package: Path, tmp_path: Path
 ) -> None:
