@@ -18,6 +18,7 @@ STATE, PICTURES = "catsdogs-state", "catsdogs-pictures"  # the claims of configs
 _ASKED_OF_A_CLASS = 10
 _RIGHT = 0.8  # share of right answers that will do
 _PORT = 50000
+_POOL_SECONDS = 1800
 _PROGRAMS = Path(__file__).parent / "in_image"
 
 
@@ -80,7 +81,8 @@ def serve_beam(
     pod, pool = _pod(folder, "beam"), f"catsdogs-check-pool-{os.getpid()}"
     mounts, pool_log, log = {"/data": PICTURES}, folder / "beam-pool.log", folder / "beam.log"
     program = ["python", "-m", "apache_beam.runners.worker.worker_pool_main", f"--service_port={_PORT}"]
-    workers = Podman(flags, claims, frozenset(claims))
+    # It would wait for work for ever if the check were killed.
+    workers = Podman([*flags, f"--timeout={_POOL_SECONDS}"], claims, frozenset(claims))
     command = workers.command(Container("worker pool", image, program, {}, pod, mounts, pool_log), pool)
     with pool_log.open("wb") as output:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
