@@ -75,6 +75,21 @@ class Report:
         self.leaks += other.leaks
 
 
+@dataclass(frozen=True)
+class _Job:
+    """What is to be written, in the terms of the component.
+
+    Attributes:
+        uri: Folder of the examples.
+    """
+
+    source: Mapping[str, Any]
+    class_names: Sequence[str]
+    split: Mapping[str, Any]
+    max_pixels: int
+    uri: str
+
+
 class Executor(base_beam_executor.BaseBeamExecutor):
     """Writes the examples and the list of what was set aside."""
 
@@ -92,16 +107,15 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         """
         examples = artifact_utils.get_single_instance(output_dict["examples"])
         rejected = artifact_utils.get_single_instance(output_dict["rejected"])
-        class_names = json.loads(exec_properties["class_names"])
 
-        report = self._write(
+        job = _Job(
             source=json.loads(exec_properties["source"]),
-            class_names=class_names,
+            class_names=json.loads(exec_properties["class_names"]),
             split=json.loads(exec_properties["split"]),
             max_pixels=exec_properties["max_pixels"],
             uri=examples.uri,
-            reports_uri=posixpath.join(rejected.uri, "reports"),
         )
+        report = self._write(job, posixpath.join(rejected.uri, "reports"))
         max_bad_fraction = exec_properties["max_bad_fraction"]
         _log_report(report, None if report.bad_fraction > max_bad_fraction else _LOGGED_FILES)
         _judge(report, max_bad_fraction)
@@ -112,26 +126,10 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         # The only name TFX has for TFRecords; its readers tell compressed files by the ending ".gz".
         examples_utils.set_file_format(examples, "tfrecords_gzip")
 
-    def _write(
-        self,
-        source: Mapping[str, Any],
-        class_names: Sequence[str],
-        split: Mapping[str, Any],
-        max_pixels: int,
-        uri: str,
-        reports_uri: str,
-    ) -> Report:
-        opened = open_source(source, class_names)
+    def _write(self, job: _Job, reports_uri: str) -> Report:
+        opened = open_source(job.source, job.class_names)
         portions = opened.portions()
-        write = _WriteShard(
-            source=source,
-            class_names=class_names,
-            split=split,
-            max_pixels=max_pixels,
-            uri=uri,
-            shards=len(portions),
-            total=opened.count(),
-        )
+        write = _WriteShard(job, shards=len(portions), total=opened.count())
         # Pictures do not travel through Beam: a portion is read and written in one place, and reported on.
         try:
             with self._make_beam_pipeline() as pipeline:
@@ -154,8 +152,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 )
         except (OSError, RuntimeError) as error:
             raise _cause(error, reports_uri) from error
-        if fileio.exists(unfinished(uri)):
-            fileio.rmtree(unfinished(uri))
+        if fileio.exists(unfinished(job.uri)):
+            fileio.rmtree(unfinished(job.uri))
         report = Report()
         with fileio.open(reports_uri) as lines:
             for line in lines:
@@ -167,35 +165,22 @@ class Executor(base_beam_executor.BaseBeamExecutor):
 class _WriteShard(beam.DoFn):
     """Turns a numbered portion into one shard of every split; yields its report."""
 
-    def __init__(
-        self,
-        source: Mapping[str, Any],
-        class_names: Sequence[str],
-        split: Mapping[str, Any],
-        max_pixels: int,
-        uri: str,
-        shards: int,
-        total: int,
-    ) -> None:
-        self._source = source
-        self._class_names = class_names
-        self._split = split
-        self._max_pixels = max_pixels
-        self._uri = uri
+    def __init__(self, job: _Job, shards: int, total: int) -> None:
+        self._job = job
         self._shards = shards
         self._total = total
         self._shared = Shared()  # one count for all threads of a process
 
     def setup(self) -> None:
         """Opens the source, once a worker."""
-        self._opened = open_source(self._source, self._class_names)
+        self._opened = open_source(self._job.source, self._job.class_names)
         self._progress: Progress = self._shared.acquire(lambda: Progress(self._total))
 
     def process(self, element: tuple[int, Any]) -> Iterator[Any]:
         """Reads and writes one portion."""
         shard, portion = element
         report = Report()
-        with ShardWriter(self._uri, shard, self._shards) as writer:
+        with ShardWriter(self._job.uri, shard, self._shards) as writer:
             for picture in self._opened.read(portion):
                 try:
                     identity, split, record = self._accept(picture)
@@ -203,7 +188,7 @@ class _WriteShard(beam.DoFn):
                     report.rejected.append((picture.filename, refusal.reason, refusal.detail))
                 else:
                     writer.write(split, record)
-                    report.count(split, self._class_names[picture.label])
+                    report.count(split, self._job.class_names[picture.label])
                     if len(picture.splits) < len(SPLITS):
                         yield beam.pvalue.TaggedOutput(
                             "pinned", (identity, (split == "test", picture.filename))
@@ -216,10 +201,10 @@ class _WriteShard(beam.DoFn):
             data = picture.read()
         except OSError as error:
             raise Refused("cannot be read", error.strerror or str(error)) from None
-        properties = inspect(data, self._max_pixels)
+        properties = inspect(data, self._job.max_pixels)
         identity = splits.digest(data)
-        split = splits.assign(identity, self._split, self._split["seed"], picture.splits)
-        return identity, split, serialize(picture, data, properties, self._class_names)
+        split = splits.assign(identity, self._job.split, self._job.split["seed"], picture.splits)
+        return identity, split, serialize(picture, data, properties, self._job.class_names)
 
 
 def _leak(found: Sequence[tuple[bool, str]]) -> Iterator[Report]:

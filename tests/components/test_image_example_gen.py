@@ -353,3 +353,18 @@ def test_photographs(photographs: Path, ingest: Callable[..., Any]) -> None:
         hashlib.sha256(e[features.ENCODED]).digest() for split in everything(ingested).values() for e in split
     }
     assert stored == originals
+
+
+def test_a_shard_may_lie_in_a_store_that_tensorflow_alone_knows() -> None:
+    """As with gs:// on Kubeflow; it appears when it is complete."""
+    import tensorflow as tf
+
+    from components.image_example_gen.shards import ShardWriter
+
+    uri = "ram://bucket/run/examples"
+    with ShardWriter(uri, 0, 1) as writer:
+        writer.write("train", b"a picture")
+        assert tf.io.gfile.glob(f"{uri}/Split-*/*") == []
+    [file] = tf.io.gfile.glob(f"{uri}/Split-*/*")
+    assert file == f"{uri}/Split-train/data_tfrecord-00000-of-00001"
+    assert list(tf.data.TFRecordDataset(file).as_numpy_iterator()) == [b"a picture"]
