@@ -134,6 +134,7 @@ main() {
     for target in "${targets[@]}"; do
         name=$IMAGE:$target-$tag
         build "$target" "$name"
+        [[ $(content) == "$tag" ]] || fail "the code was changed while $name was built from it: repeat the command."
         reference="$IMAGE@sha256:…"
         if [[ ${PUSH:-} == 1 ]]; then
             reference=$(push "$name") || fail "$name could not be pushed; $ENGINE says why above." \

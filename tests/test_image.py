@@ -287,6 +287,13 @@ def test_failures_of_the_engine_end_in_a_sentence(host: Host, failing: str, said
     assert f"{said}; docker says why above" in done.stderr.splitlines()[-1]
 
 
+def test_code_that_is_changed_during_the_build_is_noticed(copy: Host) -> None:
+    copy.add("docker", f"[[ $1 != build ]] || echo '# more' >>{copy.project}/components/errors.py")
+    done = copy.run("code_fingerprint() { echo f00d; }; main cpu")
+    assert done.returncode == 2
+    assert "the code was changed while localhost/catsdogs:cpu-" in done.stderr.splitlines()[-1]
+
+
 # The base without a registry
 
 
