@@ -125,7 +125,7 @@ def _check_beam(settings: Settings) -> None:
             f"{'it' if len(missing) == 1 else 'them'}, as {missing[0]}=VALUE."
         )
     root = str(settings.kubeflow.pipeline_root)
-    if beam.is_remote(settings) and not root.startswith("gs://"):
+    if beam.is_remote(settings, "Transform") and not root.startswith("gs://"):
         raise InputError(
             f"kubeflow.beam_args has --runner={runner}, whose workers reach artifacts on gs:// only, and "
             f"kubeflow.pipeline_root is {root}: use a gs:// root, or leave --runner out."

@@ -138,8 +138,8 @@ def set_arguments(spec: Spec, pipeline: tfx_pipeline.Pipeline, settings: Setting
         if node.id not in _NEVER_TAKEN_OVER:
             own += ["--finished_steps", str(settings.finished_steps_dir)]
         if isinstance(node.executor_spec, executor_spec.BeamExecutorSpec):
-            own += ["--keep_remote"] if beam.is_remote(settings) else []
-            own += beam.arguments(settings, settings.kubeflow.step(node.id))
+            own += ["--keep_remote"] if beam.is_remote(settings, node.id) else []
+            own += beam.arguments(settings, node.id)
         container["args"] = own
 
 

@@ -423,8 +423,12 @@ def test_remote_beam_workers_run_our_image_and_reach_the_artifacts() -> None:
         "kubeflow.pipeline_root=gs://b/catsdogs",
         f"kubeflow.beam_args=[{', '.join(dataflow)}]",
     ]
+    drawn = containers(next(yaml.safe_load_all(compiled([*overrides, "data.source=sample"]))))
+    assert drawn["ImageExampleGen"]["args"][-6:-1] == ["--keep_remote", *dataflow]
     found = containers(next(yaml.safe_load_all(compiled(overrides))))
-    for name in STEPS:
+    assert "--runner=FnApiRunner" in found["ImageExampleGen"]["args"]  # it alone mounts the pictures
+    assert not {"--keep_remote", *dataflow} & set(found["ImageExampleGen"]["args"])
+    for name in set(STEPS) - {"ImageExampleGen"}:
         arguments = found[name]["args"]
         if name in BEAM_STEPS:
             assert arguments[-5:] == [*dataflow, f"--sdk_container_image={CPU}"]
