@@ -26,6 +26,7 @@ Spec = dict[str, Any]
 SCHEMA_VERSION = "2.1.0"
 ENTRY_POINT = ["python", "-m", "pipelines.kubeflow.container.entrypoint"]
 GPU_STEP = "Trainer"
+ASKED_GPUS = "CATSDOGS_GPUS"  # lets the Trainer say that it does not see what was asked for
 
 # Baselines are cheaper to copy than to look up, and a push has an effect beyond its output.
 _NEVER_TAKEN_OVER = {"AcceptedData", "BlessedModel", "Pusher"}
@@ -166,8 +167,9 @@ def set_resources(spec: Spec, settings: Settings) -> None:
         if step == GPU_STEP:
             gpu = settings.kubeflow.gpu
             resources["accelerator"] = {"type": gpu.type, "count": str(gpu.count)}
+            container["env"] = [{"name": ASKED_GPUS, "value": str(gpu.count)}]
         else:
-            container.setdefault("env", []).append({"name": HIDES_GPUS, "value": "-1"})
+            container["env"] = [{"name": HIDES_GPUS, "value": "-1"}]
         if resources:
             container["resources"] = resources
 

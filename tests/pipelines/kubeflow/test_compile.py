@@ -123,6 +123,7 @@ def test_all_others_do_not_see_gpus(spec: dict[str, Any]) -> None:
         if {"name": "CUDA_VISIBLE_DEVICES", "value": "-1"} in container.get("env", [])
     }
     assert hidden == {*STEPS, *LOOKS} - {"Trainer"}
+    assert containers(spec)["Trainer"]["env"] == [{"name": "CATSDOGS_GPUS", "value": "2"}]
 
 
 def test_only_the_trainer_s_pod_goes_to_gpu_nodes(pods: dict[str, dict[str, Any]]) -> None:
