@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -82,34 +81,28 @@ def serve_beam(
     mounts, pool_log, log = {"/data": PICTURES}, folder / "beam-pool.log", folder / "beam.log"
     program = ["python", "-m", "apache_beam.runners.worker.worker_pool_main", f"--service_port={_PORT}"]
     # It would wait for work for ever if the check were killed.
-    workers = Podman([*flags, f"--timeout={_POOL_SECONDS}"], claims, frozenset(claims))
+    workers = Podman([*flags, "--detach", f"--timeout={_POOL_SECONDS}"], claims, frozenset(claims))
     command = workers.command(Container("worker pool", image, program, {}, pod, mounts, pool_log), pool)
-    with pool_log.open("wb") as output:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+    submitter = Podman(flags, claims, frozenset(claims), report, network=f"container:{pool}")
+    program = ["python", "-c", (_PROGRAMS / "ingest_on_worker.py").read_text(), f"localhost:{_PORT}"]
     try:
-        _wait_for(pool_log, "Started worker pool", process)
-        submitter = Podman(flags, claims, frozenset(claims), report, network=f"container:{pool}")
-        program = ["python", "-c", (_PROGRAMS / "ingest_on_worker.py").read_text(), f"localhost:{_PORT}"]
-        if submitter.run(Container("ingestion on a worker", image, program, {}, pod, mounts, log)):
-            raise InputError(f"The Beam pipeline failed: see {log} and {pool_log}.")
+        started = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
+        if started.returncode:
+            raise InputError(f"Beam's worker pool did not start: {started.stderr.strip()}")
+        status = submitter.run(Container("ingestion on a worker", image, program, {}, pod, mounts, log))
     finally:
+        with pool_log.open("wb") as output:
+            subprocess.run(["podman", "logs", pool], stdout=output, stderr=output, check=False)
         subprocess.run(["podman", "rm", "--force", "--ignore", pool], capture_output=True, check=False)
-        process.wait()
+    if status:
+        raise InputError(f"The Beam pipeline failed: see {log} and {pool_log}.")
     counts = json.loads((pod / "minio/rejected/counts.json").read_text())["accepted"]
     written = sum(sum(by_class.values()) for by_class in counts.values())
     if "Starting worker with command" not in pool_log.read_text() or written != pictures:
         raise InputError(f"Beam's worker wrote {written} of {pictures} pictures: see {pool_log}.")
     return f"A worker in a container of its own wrote all {written} pictures"
-
-
-def _wait_for(log: Path, text: str, process: subprocess.Popen[bytes]) -> None:
-    for _ in range(120):
-        if text in log.read_text():
-            return
-        if process.poll() is not None:
-            break
-        time.sleep(1)
-    raise InputError(f"Beam's worker pool did not start: see {log}.")
 
 
 def _pod(folder: Path, name: str) -> Path:

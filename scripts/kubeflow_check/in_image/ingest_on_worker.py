@@ -3,11 +3,14 @@
 import json
 import sys
 
+import grpc
 from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.types.standard_artifacts import Examples
 
 from components.artifacts import RejectedImages
 from components.image_example_gen.executor import Executor
+
+grpc.channel_ready_future(grpc.insecure_channel(sys.argv[1])).result(timeout=120)  # the pool may be starting
 
 examples, rejected = Examples(), RejectedImages()
 examples.uri, rejected.uri = "/minio/examples", "/minio/rejected"
