@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import InputError, PipelineError
-from pipelines.kubeflow.login import Login
+from pipelines.kubeflow.login import Login, in_a_header
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # about KFP's own future
@@ -50,14 +50,12 @@ def connect(login: Login) -> Client:
     """Returns a client whose server has answered.
 
     Args:
-        login: What the user gave.
+        login: What the user gave, resolved.
 
     Raises:
-        InputError: The endpoint is missing or wrong.
+        InputError: A file, or something that is shown to the server, is wrong.
         PipelineError: The server cannot be reached, is no Kubeflow Pipelines, or refuses.
     """
-    login = login.resolved()
-    assert login.endpoint
     credentials = _TokenFile(login.token_file) if login.token_file else None
     try:
         with _quiet():
@@ -100,7 +98,7 @@ class _TokenFile(kfp.client.TokenCredentialsBase):
             raise LoginRefused(f"The token file {self._path} cannot be read: {_one_line(error)}.") from None
         if not token:
             raise LoginRefused(f"The token file {self._path} is empty.")
-        config.api_key["authorization"] = token
+        config.api_key["authorization"] = in_a_header(f"token in {self._path}", token)
 
 
 class Client(kfp.client.Client):
@@ -179,6 +177,11 @@ class _Requests(rest.RESTClientObject):
             raise self._refusal(error.status or 0, error.reason, error.body) from None
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise self._unreachable(error) from None
+        except ValueError:  # of http.client, about a header, which it quotes
+            raise InputError(
+                f"What is to be shown to {self._login.endpoint} cannot be sent: the cookie in KFP's context "
+                "file, or a token, has several lines, or characters that are not ASCII."
+            ) from None
         if "text/html" in (response.urllib3_response.headers.get("content-type") or ""):
             raise self._page(response.urllib3_response.geturl())
         return response

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from components.errors import InputError
 
@@ -32,18 +33,18 @@ class Login:
     """
 
     endpoint: str | None = None
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     token_file: Path | None = None
-    cookies: str | None = None
+    cookies: str | None = field(default=None, repr=False)
     ca_cert: Path | None = None
 
     def resolved(self) -> Login:
         """Returns what is really used.
 
         Raises:
-            InputError: There is no endpoint, or a file is missing.
+            InputError: There is no endpoint, something cannot be sent, or a file is missing.
         """
-        if self.token and self.token_file:
+        if self.token is not None and self.token_file:
             raise InputError("--token and --token-file are two answers to one question: give one of them.")
         endpoint = self.endpoint or os.environ.get(ENDPOINT)
         if not endpoint:
@@ -54,20 +55,63 @@ class Login:
                     "http://localhost:8080."
                 )
             endpoint = _IN_CLUSTER
-        if not endpoint.startswith(("http://", "https://")):
-            raise InputError(f"The endpoint {endpoint!r} must begin with http:// or https://.")
         token_file = self.token_file
-        token = self.token or (None if token_file else os.environ.get(TOKEN))
+        token = self.token if self.token is not None or token_file else os.environ.get(TOKEN)
         if not token and not token_file:
             projected = Path(os.environ.get(TOKEN_PATH) or _PROJECTED)
             token_file = projected if projected.exists() or TOKEN_PATH in os.environ else None
         for option, path in (("token file", token_file), ("CA certificate", self.ca_cert)):
             if path and not path.is_file():
                 raise InputError(f"The {option} {path} does not exist.")
-        cookies = self.cookies or os.environ.get(COOKIES)
-        return Login(endpoint.rstrip("/"), token, token_file, cookies, self.ca_cert)
+        cookies = self.cookies if self.cookies is not None else os.environ.get(COOKIES)
+        return Login(
+            _checked_endpoint(endpoint),
+            in_a_header("token", token) if token else None,
+            token_file,
+            in_a_header("cookies", cookies) if cookies else None,
+            self.ca_cert,
+        )
 
     @property
     def secret(self) -> str:
         """What is shown to the server, in a word, for errors: never the secret itself."""
         return "token" if self.token or self.token_file else "cookies" if self.cookies else ""
+
+
+def in_a_header(what: str, secret: str) -> str:
+    """Returns a secret as it can be sent, without the line's end that it often comes with.
+
+    Args:
+        what: `token` or `cookies`, for the error, which never holds the secret itself.
+        secret: What was given.
+
+    Raises:
+        InputError: It has characters that a request cannot have in a header.
+    """
+    secret = secret.strip()
+    if not (secret.isascii() and secret.isprintable()):
+        raise InputError(
+            f"The {what} must be one line of ASCII characters, and what was given has others, or several "
+            "lines: copy it again (it is not shown here)."
+        )
+    return secret
+
+
+def _checked_endpoint(text: str) -> str:
+    text = text.strip()
+    if "@" in text:
+        raise InputError(
+            "The endpoint has an @, as in USER:PASSWORD@HOST (it is not shown here): Kubeflow Pipelines "
+            "takes no passwords; leave that out, and give --token, --token-file or --cookies."
+        )
+    try:
+        parts = urlsplit(text)
+        good = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:  # of a port, or of an IPv6 address
+        good = False
+    if not good or parts.query or parts.fragment or not text.isprintable() or " " in text:
+        raise InputError(
+            f"The endpoint {text!r} must be http://HOST:PORT or https://HOST/PATH, with a port from 1 to "
+            "65535 if any, and nothing behind a ? or #."
+        )
+    return text.rstrip("/")

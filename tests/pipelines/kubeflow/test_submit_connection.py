@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import json
+import os
 import re
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -118,7 +121,17 @@ def test_in_a_pod_the_cluster_s_own_server_is_asked(monkeypatch: pytest.MonkeyPa
     ("login", "sentence"),
     [
         (Login(), "Which Kubeflow Pipelines? Give --endpoint URL or set KF_PIPELINES_ENDPOINT"),
-        (Login("localhost:8080"), "The endpoint 'localhost:8080' must begin with http:// or https://"),
+        (Login("localhost:8080"), "The endpoint 'localhost:8080' must be http://HOST:PORT or https://"),
+        (Login("http://"), "The endpoint 'http://' must be http://HOST:PORT or https://HOST/PATH"),
+        (Login("ftp://host"), "The endpoint 'ftp://host' must be"),
+        (Login("http://host:65536"), "with a port from 1 to 65535 if any"),
+        (Login("http://host:0"), "with a port from 1 to 65535 if any"),
+        (Login("http://host:http"), "with a port from 1 to 65535 if any"),
+        (Login("http://[::1"), "The endpoint 'http://[::1' must be"),
+        (Login("http://a host"), "The endpoint 'http://a host' must be"),
+        (Login("http://ho\nst"), r"The endpoint 'http://ho\nst' must be"),
+        (Login("http://host/#/runs"), "nothing behind a ? or #"),
+        (Login("http://host/?a=b"), "nothing behind a ? or #"),
         (Login("http://x", token="a", token_file=Path("b")), "--token and --token-file are two answers"),
         (Login("http://x", token_file=Path("/no/such")), "The token file /no/such does not exist"),
         (Login("http://x", ca_cert=Path("/no/such")), "The CA certificate /no/such does not exist"),
@@ -127,6 +140,93 @@ def test_in_a_pod_the_cluster_s_own_server_is_asked(monkeypatch: pytest.MonkeyPa
 def test_what_is_missing_is_told_before_anything_is_sent(login: Login, sentence: str) -> None:
     with pytest.raises(InputError, match=re.escape(sentence)):
         login.resolved()
+
+
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [
+        ("https://host/pipeline/", "https://host/pipeline"),
+        ("http://[::1]:65535", "http://[::1]:65535"),
+        ("http://10.0.0.1:8080\n", "http://10.0.0.1:8080"),
+    ],
+)
+def test_endpoints_that_are_good(given: str, used: str) -> None:
+    assert Login(given).resolved().endpoint == used
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [f"http://user:{SECRET}@host", f"user:{SECRET}@host", f"http://u:{SECRET}/@h", f"http://u:{SECRET}@[::1"],
+)
+def test_a_password_in_the_endpoint_is_refused_and_not_shown(endpoint: str) -> None:
+    with pytest.raises(InputError, match="Kubeflow Pipelines takes no passwords") as refused:
+        Login(endpoint).resolved()
+    assert SECRET not in str(refused.value)
+
+
+UNSENDABLE = (f"{SECRET}\nX-Other: 1", f"{SECRET}…", f"{SECRET}é", f"{SECRET}\0", f"a\r{SECRET}")
+
+
+@pytest.mark.parametrize("secret", UNSENDABLE)
+@pytest.mark.parametrize("name", ["token", "cookies"])
+def test_a_secret_that_no_request_can_hold_is_refused_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, name: str, secret: str
+) -> None:
+    for login in (Login("http://x", **{name: secret}), Login("http://x")):  # type: ignore[arg-type]
+        with pytest.raises(InputError, match=f"The {name} must be one line of ASCII characters") as refused:
+            login.resolved()
+        assert SECRET not in str(refused.value) + repr(login)
+        if "\0" in secret:  # which no environment can hold
+            return
+        monkeypatch.setenv({"token": TOKEN, "cookies": COOKIES}[name], secret)
+
+
+def test_a_secret_with_the_end_of_its_line_is_taken(submit: Submit, server: KfpServer) -> None:
+    server.tokens, server.cookies = {SECRET}, {"a=1; b=2"}
+    submit(token=f" {SECRET}\r\n", cookies="a=1; b=2\n")
+    assert len(server.runs) == 1
+
+
+@pytest.mark.slow
+def test_no_output_or_log_ever_holds_a_secret(server: KfpServer, package: Path, tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    context, file = tmp_path / ".config/kfp/context.json", tmp_path / "token"
+    context.parent.mkdir(parents=True)
+
+    def run(*options: str, **environment: str) -> str:
+        ended = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "pipelines.cli",
+                "submit",
+                package,
+                "--endpoint",
+                server.endpoint,
+                *options,
+            ],
+            env={**os.environ, "HOME": str(tmp_path), "TMPDIR": str(logs), **environment},
+            capture_output=True,
+            text=True,
+        )
+        assert ended.returncode == 2, ended.stderr
+        assert ended.stderr.count("\n") == 1
+        assert SECRET not in ended.stdout + ended.stderr
+        assert not [log for log in logs.rglob("*") if log.is_file() and SECRET in log.read_text()]
+        assert not list(logs.glob("catsdogs-*"))
+        return ended.stderr
+
+    assert "The token must be" in run("--token", UNSENDABLE[0])
+    assert "The token must be" in run(**{TOKEN: UNSENDABLE[1]})
+    assert "The cookies must be" in run("--cookies", UNSENDABLE[2])
+    assert "The cookies must be" in run(**{COOKIES: UNSENDABLE[0]})
+    file.write_text(UNSENDABLE[0])
+    assert f"The token in {file} must be" in run("--token-file", str(file))
+    for secret in (UNSENDABLE[0], UNSENDABLE[1], UNSENDABLE[4]):
+        context.write_text(json.dumps({"namespace": "", "client_authentication_cookie": secret}))
+        assert "the cookie in KFP's context file" in run()
+    assert server.runs == server.requests == []
 
 
 def test_a_token_file_that_the_environment_names_must_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -254,6 +354,9 @@ def test_a_token_file_that_cannot_be_read(submit: Submit, server: KfpServer, tmp
     file.write_text("\n")
     error = _refusal(submit, token_file=file)
     assert str(error) == f"The token file {file} is empty."
+    for secret in UNSENDABLE:
+        file.write_text(secret)
+        assert f"The token in {file} must be one line" in str(_refusal(submit, token_file=file))
     file.write_bytes(b"\xff\xfe")
     assert f"The token file {file} cannot be read: " in str(_refusal(submit, token_file=file))
     assert server.requests == []
