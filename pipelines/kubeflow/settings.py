@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from pipelines.kubeflow import roots
 from pipelines.kubeflow.names import (
     ClaimName,
     DeviceName,
@@ -32,7 +33,6 @@ STEPS = (
 HIDES_GPUS = "CUDA_VISIBLE_DEVICES"
 
 _IMAGE = re.compile(r"[a-z0-9][\w.:/-]*@sha256:[0-9a-f]{64}")
-_ROOT = re.compile(r"(gs|s3|minio)://[^/?#\s]+(/[^?#\s]*)?")
 
 
 def _by_digest(image: str) -> str:
@@ -44,13 +44,14 @@ def _by_digest(image: str) -> str:
     return image
 
 
-def _store(root: str) -> str:
-    if not _ROOT.fullmatch(root):
+def _place(root: str) -> str:
+    checked = roots.check(root)
+    if "?" in checked:
         raise ValueError(
-            f"{root!r} is not a place that KFP can write to: it must be minio://BUCKET/FOLDER, "
-            "s3://BUCKET/FOLDER or gs://BUCKET/FOLDER, and kubeflow.artifact_store says where the service is"
+            f"{root!r} says how its service is reached: leave out what follows the question mark, and set "
+            "kubeflow.artifact_store"
         )
-    return root.rstrip("/")
+    return checked
 
 
 def _known_step(name: str) -> str:
@@ -235,7 +236,7 @@ class KubeflowSettings(Section):
     """
 
     images: ImageSettings = ImageSettings()
-    pipeline_root: Annotated[str, AfterValidator(_store)] | None = None
+    pipeline_root: Annotated[str, AfterValidator(_place)] | None = None
     artifact_store: ArtifactStoreSettings = ArtifactStoreSettings()
     beam_args: tuple[BeamArgument, ...] = ()
     step_defaults: StepSettings = StepSettings()

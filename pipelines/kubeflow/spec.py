@@ -61,7 +61,7 @@ def pipeline_root(settings: Settings) -> str:
     if store.endpoint is None:
         return root
     scheme = "https" if store.tls else "http"
-    query = f"endpoint={scheme}://{store.endpoint}&region={store.region}&s3ForcePathStyle=true"
+    query = f"endpoint={scheme}://{store.endpoint}&region={store.region}&use_path_style=true"
     return f"{root}?{query}"
 
 

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from components import fingerprint
+from pipelines.kubeflow import roots
 from pipelines.kubeflow.settings import LOOKS, STEPS
 from pipelines.settings import Settings, load
 
@@ -399,18 +400,18 @@ def test_only_the_parameter_changes_with_what_a_run_may_set(spec: dict[str, Any]
         ([], "minio://mlpipeline/catsdogs"),
         (
             ["kubeflow.artifact_store={endpoint: 'minio:9000', tls: false, region: eu-1}"],
-            "minio://mlpipeline/catsdogs?endpoint=http://minio:9000&region=eu-1&s3ForcePathStyle=true",
+            "minio://mlpipeline/catsdogs?endpoint=http://minio:9000&region=eu-1&use_path_style=true",
         ),
         (
-            ["kubeflow.artifact_store.endpoint=s3.example.com", "kubeflow.pipeline_root=s3://b/"],
-            "s3://b?endpoint=https://s3.example.com&region=us-east-1&s3ForcePathStyle=true",
+            ["kubeflow.artifact_store.endpoint=s3.example.com", "kubeflow.pipeline_root=s3://bucket/"],
+            "s3://bucket?endpoint=https://s3.example.com&region=us-east-1&use_path_style=true",
         ),
     ],
 )
 def test_the_root_names_the_service_of_its_store(overrides: list[str], root: str) -> None:
     from pipelines.kubeflow.spec import pipeline_root
 
-    assert pipeline_root(load("kubeflow", [*IMAGES, *overrides])) == root
+    assert pipeline_root(load("kubeflow", [*IMAGES, *overrides])) == root == roots.check(root)
 
 
 def test_the_root_is_in_the_file(spec: dict[str, Any]) -> None:
@@ -421,7 +422,7 @@ def test_remote_beam_workers_run_our_image_and_reach_the_artifacts() -> None:
     dataflow = ["--runner=DataflowRunner", "--project=p", "--region=r", "--temp_location=gs://b/tmp"]
     overrides = [
         *IMAGES,
-        "kubeflow.pipeline_root=gs://b/catsdogs",
+        "kubeflow.pipeline_root=gs://bucket/catsdogs",
         f"kubeflow.beam_args=[{', '.join(dataflow)}]",
     ]
     drawn = containers(next(yaml.safe_load_all(compiled([*overrides, "data.source=sample"]))))

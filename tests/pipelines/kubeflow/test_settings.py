@@ -77,8 +77,13 @@ def test_what_the_cluster_takes(override: str, tmp_path: Path) -> None:
         ),
         ("kubeflow.pipeline_root=s3://", "'s3://' is not a place"),
         (
-            "kubeflow.pipeline_root='s3://a/b?endpoint=c'",
-            "and kubeflow.artifact_store says where the service is.",
+            "kubeflow.pipeline_root=s3://My_Bucket",
+            "has 'My_Bucket' as its bucket, and a bucket's name must be 3",
+        ),
+        (
+            "kubeflow.pipeline_root='s3://bucket?region=eu'",
+            "'s3://bucket?region=eu' says how its service is reached: leave out what follows the question "
+            "mark, and set kubeflow.artifact_store.",
         ),
         (
             "kubeflow.artifact_store.endpoint=http://minio:9000",
