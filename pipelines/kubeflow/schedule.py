@@ -33,11 +33,9 @@ _FIELDS = (
 )
 _SHORTHANDS: Mapping[str, str] = {
     "@yearly": "0 0 0 1 1 *",
-    "@annually": "0 0 0 1 1 *",
     "@monthly": "0 0 0 1 * *",
     "@weekly": "0 0 0 * * 0",
     "@daily": "0 0 0 * * *",
-    "@midnight": "0 0 0 * * *",
     "@hourly": "0 0 * * * *",
 }
 _SHORTEST = 60  # seconds between two runs; what is shorter was meant otherwise

@@ -61,6 +61,7 @@ def test_days_of_the_month_and_of_the_week_mean_either_as_the_server_has_it() ->
         ("*/30 * * * * *", "starts a run every 30 s"),
         ("@every 1h", "is none of @yearly, "),
         ("@dayly", "is none of @yearly, "),
+        ("@annually", "is none of @yearly, @monthly, @weekly, @daily, @hourly: "),
     ],
 )
 def test_what_the_server_would_refuse_or_misread_is_refused(text: str, sentence: str) -> None:
