@@ -24,7 +24,7 @@ def end_of_log(client: Client, run: Any, step: str) -> list[str]:
     for pod in _pods(run, step):
         try:
             log = client.log_of(run.run_id, pod)
-        except PipelineError:
+        except (PipelineError, UnicodeDecodeError):
             continue
         lines = [line.rstrip() for line in log.splitlines() if line.strip()]
         if lines:
@@ -55,4 +55,5 @@ def _pods(run: Any, step: str) -> Iterator[str]:
 
 
 def _within(node: Any, other: Any) -> bool:
-    return bool(other.start_time <= node.start_time and node.end_time <= other.end_time)
+    times = (other.start_time, node.start_time, node.end_time, other.end_time)
+    return None not in times and list(times) == sorted(times)

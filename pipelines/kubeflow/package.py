@@ -1,11 +1,8 @@
-"""A compiled pipeline: the file that `catsdogs compile` writes, and what `catsdogs submit` may set in it."""
+"""A compiled pipeline: the file that `catsdogs compile` writes."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
@@ -13,23 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
 
 from components.errors import InputError
-from pipelines.settings import DataSettings
-from pipelines.settings_errors import nearest
+from pipelines.kubeflow import roots
 
 SCHEMA = "2.1.0"
 
-_ROOT = re.compile(r"(gs|s3|minio)://[^/?]+(/[^?]*)?(\?.+)?")
-_TYPES = {
-    "STRING": "a text",
-    "NUMBER_DOUBLE": "a number",
-    "NUMBER_INTEGER": "a whole number",
-    "BOOLEAN": "true or false",
-    "LIST": "a JSON list",
-    "STRUCT": "a JSON object",
-}
 _RECOMPILE = "make it with catsdogs compile"
 
 
@@ -44,6 +30,7 @@ class Package:
         parameters: The root's parameters: name → definition.
         pipeline_root: Where artifacts go unless another place is named; None when it says nothing.
         steps: Names of the tasks, each after those that it waits for.
+        mounts: Where every step finds a volume.
     """
 
     path: Path
@@ -52,6 +39,7 @@ class Package:
     parameters: Mapping[str, Mapping[str, Any]]
     pipeline_root: str | None
     steps: Sequence[str]
+    mounts: Sequence[str]
 
 
 def read(path: Path) -> Package:
@@ -103,9 +91,16 @@ def read(path: Path) -> Package:
             parameters=spec["root"].get("inputDefinitions", {}).get("parameters", {}),
             pipeline_root=spec.get("defaultPipelineRoot"),
             steps=tuple(TopologicalSorter(waits_for).static_order()),
+            mounts=_mounts(platforms[0]),
         )
     except (AttributeError, KeyError, TypeError, ValueError):
         raise InputError(f"The file {path} holds no compiled pipeline: {_RECOMPILE}.") from None
+
+
+def _mounts(platform: Mapping[str, Any]) -> tuple[str, ...]:
+    executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values()
+    mounts = [{mount["mountPath"] for mount in executor.get("pvcMount", ())} for executor in executors]
+    return tuple(sorted(set.intersection(*mounts)))
 
 
 def check_root(given: str | None, package: Package) -> str:
@@ -118,95 +113,12 @@ def check_root(given: str | None, package: Package) -> str:
     Raises:
         InputError: There is none, or the server has no such store.
     """
-    root = given or package.pipeline_root
+    root = package.pipeline_root if given is None else given
     if not root:
         raise InputError(
             f"The file {package.path} names no pipeline root: give --pipeline-root, such as minio://mlpipeline/v2."
         )
-    if not _ROOT.fullmatch(root):
-        raise InputError(
-            f"The pipeline root {root!r} must be gs://BUCKET/PATH, s3://BUCKET/PATH or minio://BUCKET/PATH."
-        )
-    return root
-
-
-def read_parameters(texts: Sequence[str], package: Package) -> dict[str, Any]:
-    """Reads `--param` texts by the types that the pipeline gives its parameters.
-
-    Args:
-        texts: `NAME=VALUE` each.
-        package: The pipeline.
-
-    Returns:
-        Values as the server takes them.
-
-    Raises:
-        InputError: A name is unknown, or a value does not fit.
-    """
-    values: dict[str, Any] = {}
-    for text in texts:
-        name, separator, value = text.partition("=")
-        if not separator or not name:
-            raise InputError(f"--param {text!r} must be NAME=VALUE, for example max_bad_fraction=0.05.")
-        if name not in package.parameters:
-            raise InputError(f"The pipeline has no parameter {name!r}.{nearest(name, package.parameters)}")
-        if name in values:
-            raise InputError(f"--param {name} is given twice: give it once.")
-        values[name] = _checked(name, _typed(name, value, package.parameters[name]["parameterType"]))
-    return values
-
-
-def _typed(name: str, text: str, kind: str) -> Any:
     try:
-        if kind == "NUMBER_DOUBLE" and math.isfinite(float(text)):
-            return float(text)
-        if kind == "NUMBER_INTEGER":
-            return int(text)
-        if kind == "BOOLEAN":
-            return {"true": True, "false": False}[text.lower()]
-        if kind in {"LIST", "STRUCT"} and isinstance(json.loads(text), list if kind == "LIST" else dict):
-            return json.loads(text)
-        if kind == "STRING":
-            return text
-    except (KeyError, ValueError):
-        pass
-    raise InputError(f"--param {name}={text}: it must be {_TYPES.get(kind, kind)}.")
-
-
-def _checked(name: str, value: Any) -> Any:
-    """Checks what a setting stands behind by that setting's rules."""
-    if name == "reuse" and value not in {"true", "false"}:
-        raise InputError(f"--param reuse={value}: it must be true or false.")
-    if name == "source":
-        return _checked_source(value)
-    if name in {"max_bad_fraction", "max_class_shift"}:
-        try:
-            DataSettings.model_validate({name: value})
-        except ValidationError as error:
-            raise InputError(f"--param {name}={value}: {_expected(error)}.") from None
-    return value
-
-
-def _checked_source(text: str) -> str:
-    """Returns a source in the very form that the compiled pipeline has it in, which the caches compare."""
-    try:
-        kind = json.loads(text)["kind"]
-        details = {key: value for key, value in json.loads(text).items() if key != "kind"}
-        settings = DataSettings.model_validate(
-            {"source": kind, **(details if kind == "folder" else {str(kind): details})}
-        )
-    except ValidationError as error:
-        raise InputError(f"--param source={text}: {_expected(error)}.") from None
-    except (AttributeError, KeyError, TypeError, ValueError):
-        raise InputError(
-            f"--param source={text}: it must be JSON such as "
-            """{"kind": "folder", "folder": "/data"} or {"kind": "sample", "count": 1000, "seed": 0}."""
-        ) from None
-    return json.dumps(settings.source_spec, sort_keys=True)
-
-
-def _expected(error: ValidationError) -> str:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    message = first["msg"].removeprefix("Value error, ").replace("Input should", "it must")
-    return f"{where}: {message}" if where else message
+        return roots.check(root)
+    except ValueError as error:
+        raise InputError(f"The pipeline root {error}.") from None

@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from pipelines.kubeflow.settings import LOOKS, STEPS
+from pipelines.local.display import say
 from pipelines.settings import Settings
 
 
@@ -43,9 +44,7 @@ def print_summary(settings: Settings, output: Path) -> None:
         "state": str(settings.output_root),
     }
     console = Console()
-    console.print(f"Wrote {output}", highlight=False, markup=False, soft_wrap=True)
+    say(console, f"Wrote {output}")
     for name, value in rows.items():
-        console.print(f"  {name:<10} {value}", highlight=False, markup=False, soft_wrap=True)
-    console.print(
-        f"Run it with: catsdogs submit {output} --endpoint URL", highlight=False, markup=False, soft_wrap=True
-    )
+        say(console, f"  {name:<10} {value}")
+    say(console, f"Run it with: catsdogs submit {output} --endpoint URL")

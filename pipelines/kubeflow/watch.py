@@ -15,6 +15,7 @@ from rich.text import Text
 from pipelines.kubeflow.connection import Client, LoginRefused, ServerRefused, Unreachable
 from pipelines.kubeflow.logs import end_of_log
 from pipelines.kubeflow.steps import ENDED, Step, error_of, steps_of
+from pipelines.local.display import MARKS, say
 from pipelines.local.events import State
 from pipelines.local.wording import duration
 
@@ -22,15 +23,7 @@ INTERRUPTED = 130
 
 _INTERVAL = 5.0  # seconds between two questions
 _PATIENCE = 900.0  # seconds without an answer until waiting ends
-_LOOKS = {
-    State.WAITING: ("·", "dim"),
-    State.RUNNING: ("▸", "bold yellow"),
-    State.DONE: ("✓", "green"),
-    State.CACHED: ("✓", "cyan"),
-    State.SKIPPED: ("-", "dim"),
-    State.FAILED: ("✗", "bold red"),
-    State.STOPPED: ("■", "yellow"),
-}
+_MARKS = MARKS | {State.RUNNING: ("▸", "bold yellow")}
 
 
 def wait(client: Client, run_id: str, names: Sequence[str], namespace: str, console: Console) -> int:
@@ -54,24 +47,24 @@ def wait(client: Client, run_id: str, names: Sequence[str], namespace: str, cons
         with _display(console, names) as display:
             run, steps = _follow(client, run_id, names, display)
     except KeyboardInterrupt:
-        _say(
+        say(
             console, f"Not watching any more; the run goes on in the cluster. To stop it: Terminate on {link}"
         )
         return INTERRUPTED
     seconds = (run.finished_at - run.created_at).total_seconds() if run.finished_at and run.created_at else 0
     took = f" after {duration(seconds)}" if seconds > 0 else ""
     if run.state == "SUCCEEDED":
-        _say(console, f"The run succeeded{took}.")
+        say(console, f"The run succeeded{took}.")
         return 0
     failed = [step for step in steps if step.state is State.FAILED]
     for step in failed:
-        _say(console, f"The step {step.name} failed{f': {step.error}' if step.error else ''}")
+        say(console, f"The step {step.name} failed{f': {step.error}' if step.error else ''}")
         for line in end_of_log(client, run, step.name):
-            _say(console, f"    {line}")
+            say(console, f"    {line}")
     error = error_of(run)
-    _say(console, f"The run ended as {run.state.lower()}{took}{f': {error}' if error else ''}.")
+    say(console, f"The run ended as {run.state.lower()}{took}{f': {error}' if error else ''}.")
     if failed:
-        _say(
+        say(
             console,
             f"All of its log: {link}, or: kubectl logs --namespace {namespace} --selector "
             f"pipeline/runid={run_id} --container main --prefix --tail 30",
@@ -142,7 +135,7 @@ class _Live:
         table = Table.grid(padding=(0, 1))
         now = datetime.now(UTC)
         for step in self._steps:
-            mark, style = _LOOKS[step.state]
+            mark, style = _MARKS[step.state]
             elapsed = step.elapsed(now)
             table.add_row(
                 Text(mark, style),
@@ -174,13 +167,9 @@ class _Plain:
             if step.state is not self._states[step.name]:
                 self._states[step.name] = step.state
                 took = f" in {duration(step.seconds)}" if step.seconds is not None else ""
-                _say(self._console, f"[{number}/{len(steps)}] {step.name}: {step.state}{took}")
+                say(self._console, f"[{number}/{len(steps)}] {step.name}: {step.state}{took}")
 
     def remark(self, text: str) -> None:
         if text and not self._remark:
-            _say(self._console, text)
+            say(self._console, text)
         self._remark = text
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, highlight=False, markup=False, soft_wrap=True)

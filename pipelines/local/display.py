@@ -18,7 +18,7 @@ from pipelines.local.wording import duration
 LOADING = "Loading TensorFlow and TFX…"
 PLAIN_INTERVAL = 10.0  # seconds between two lines of progress
 
-_MARKS = {
+MARKS = {
     State.WAITING: ("·", "dim"),
     State.DONE: ("✓", "green"),
     State.CACHED: ("✓", "cyan"),
@@ -27,6 +27,11 @@ _MARKS = {
     State.FAILED: ("✗", "bold red"),
     State.STOPPED: ("■", "yellow"),
 }
+
+
+def say(console: Console, text: str) -> None:
+    """Prints a line as it is: neither coloured nor broken to the width of the terminal."""
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 class Display(Protocol):
@@ -87,7 +92,7 @@ class LiveDisplay:
             table.add_row(self._spinner, LOADING, "", elapsed)
         for step, line in self._board.lines.items():
             running = line.state is State.RUNNING
-            mark, style = ("", "bold yellow") if running else _MARKS[line.state]
+            mark, style = ("", "bold yellow") if running else MARKS[line.state]
             table.add_row(
                 self._spinner if running else Text(mark, style),
                 Text(step, "bold" if running else "dim" if style == "dim" else ""),
@@ -131,7 +136,7 @@ class PlainDisplay:
 
     def say(self, text: str) -> None:
         """Prints a remark."""
-        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+        say(self._console, text)
 
     def _is_due(self) -> bool:
         return time.monotonic() - self._last_line >= PLAIN_INTERVAL

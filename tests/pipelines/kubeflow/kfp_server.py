@@ -176,7 +176,7 @@ class KfpServer:
         """Does what RunLogServer does, which says 200 before it looks for the pod."""
         _, _, run_id, _, pod, _ = path.removeprefix("/apis/").split("/")
         if pod in self.logs and any(run["run_id"] == run_id for run in self.runs):
-            return Answer(200, self.logs[pod].encode(), "text/plain")
+            return Answer(200, self.logs[pod].encode(errors="surrogateescape"), "text/plain")
         return Answer(200, {"error_message": f"Failed to read logs for run {run_id}"}, "text/plain")
 
     def _route(self, request: Request) -> JSON:
@@ -209,11 +209,14 @@ class KfpServer:
             case "GET", ["runs", run_id]:
                 return self._get_run(run_id)
             case "GET", ["recurringruns"]:
-                ours = [
-                    one
-                    for one in self.recurring
-                    if one["experiment_id"] == request.query.get("experiment_id")
-                ]
+                self._need_namespace(
+                    request, "a recurring run cannot have an empty namespace in multi-user mode"
+                )
+                namespace = request.query.get("namespace", "") if self.multi_user else ""
+                experiments = {
+                    one["experiment_id"] for one in self.experiments if one["namespace"] == namespace
+                }
+                ours = [one for one in self.recurring if one["experiment_id"] in experiments]
                 return _listed("recurringRuns", ours, request)
             case "POST", ["recurringruns"]:
                 return self._create_recurring(request.body)
@@ -241,7 +244,8 @@ class KfpServer:
     def _create_pipeline(self, body: JSON) -> JSON:
         if not body.get("display_name"):
             raise Refused(3, "pipeline's name cannot be empty")
-        if any(one["display_name"] == body["display_name"] for one in self.pipelines):
+        whose = (body["display_name"], body.get("namespace", ""))
+        if any((one["display_name"], one.get("namespace", "")) == whose for one in self.pipelines):
             raise Refused(6, f"The name {body['display_name']} already exist. Please specify a new name")
         pipeline = {"pipeline_id": _id(), "created_at": NOW, **body}
         self.pipelines.append(pipeline)
@@ -388,8 +392,9 @@ def _listed(key: str, found: Sequence[JSON], request: Request) -> JSON:
     for predicate in json.loads(request.query.get("filter") or "{}").get("predicates", ()):
         assert predicate["operation"] in {1, "EQUALS"}
         found = [one for one in found if one.get(predicate["key"]) == predicate["stringValue"]]
-    page = int(request.query.get("page_size") or 20)
-    return {key: list(found[:page]), "total_size": len(found)} if found else {}
+    start, size = int(request.query.get("page_token") or 0), int(request.query.get("page_size") or 20)
+    page: JSON = {key: list(found[start : start + size]), "total_size": len(found)} if found else {}
+    return page | ({"next_page_token": str(start + size)} if start + size < len(found) else {})
 
 
 def _one(found: Sequence[JSON], key: str, value: object, kind: str) -> JSON:

@@ -1,4 +1,4 @@
-"""A small compiled pipeline, in the form of the real one: three steps, four parameters, one volume."""
+"""A small compiled pipeline, in the form of the real one: three steps, six parameters, two volumes."""
 
 from __future__ import annotations
 
@@ -54,7 +54,12 @@ PLATFORM: dict[str, Any] = {
         "kubernetes": {
             "deploymentSpec": {
                 "executors": {
-                    f"{step}_executor": {"pvcMount": [{"pvcName": "catsdogs-state", "mountPath": "/state"}]}
+                    f"{step}_executor": {
+                        "pvcMount": [
+                            {"constant": "catsdogs-state", "mountPath": "/state"},
+                            {"constant": "catsdogs-pictures", "mountPath": "/data"},
+                        ]
+                    }
                     for step in STEPS
                 }
             }

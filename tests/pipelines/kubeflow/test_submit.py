@@ -77,7 +77,7 @@ def test_parameters_arrive_with_the_types_that_the_pipeline_gives_them(
 ) -> None:
     submit(
         parameters=[
-            'source={"kind": "folder", "folder": "/other/pictures"}',
+            'source={"kind": "folder", "folder": "/data/other"}',
             "max_bad_fraction=0.05",
             "epochs=3",
             "augment=False",
@@ -85,7 +85,7 @@ def test_parameters_arrive_with_the_types_that_the_pipeline_gives_them(
             "reuse=false",
         ],
         name="by hand",
-        pipeline_root="s3://bucket/root?region=eu-west-1",
+        pipeline_root="s3://bucket/root/?region=eu-west-1",
         service_account="trainer",
     )
     [run] = server.made(RUNS)
@@ -93,7 +93,7 @@ def test_parameters_arrive_with_the_types_that_the_pipeline_gives_them(
         "pipeline_root": "s3://bucket/root?region=eu-west-1",
         "parameters": {
             # As compile writes it, so that the same source is the same to the caches.
-            "source": '{"folder": "/other/pictures", "kind": "folder"}',
+            "source": '{"folder": "/data/other", "kind": "folder"}',
             "max_bad_fraction": 0.05,
             "epochs": 3,
             "augment": False,
@@ -117,10 +117,8 @@ def test_parameters_arrive_with_the_types_that_the_pipeline_gives_them(
         ("zzz=1", "The pipeline has no parameter 'zzz'. Valid are: "),
         ("max_bad_fraction=much", "--param max_bad_fraction=much: it must be a number."),
         ("max_bad_fraction=nan", "--param max_bad_fraction=nan: it must be a number."),
-        (
-            "max_bad_fraction=2",
-            "--param max_bad_fraction=2.0: max_bad_fraction: it must be less than or equal to 1.",
-        ),
+        ("max_bad_fraction=2", "--param max_bad_fraction=2: it must be a share from 0 to 1, such as 0.05."),
+        ("max_bad_fraction=-1e-3", "--param max_bad_fraction=-1e-3: it must be a share from 0 to 1"),
         ("epochs=1.5", "--param epochs=1.5: it must be a whole number."),
         ("augment=maybe", "--param augment=maybe: it must be true or false."),
         ("layers={}", "--param layers={}: it must be a JSON list."),
@@ -128,9 +126,35 @@ def test_parameters_arrive_with_the_types_that_the_pipeline_gives_them(
         ("reuse=no", "--param reuse=no: it must be true or false."),
         ("source=/data", "--param source=/data: it must be JSON such as"),
         ('source={"folder": "/data"}', "it must be JSON such as"),
-        ('source={"kind": "cloud"}', "source: it must be 'sample', 'folder' or 'tfds'."),
-        ('source={"kind": "sample", "cuont": 3}', "sample.cuont: "),
-        ('source={"kind": "folder"}', "source is 'folder' and folder is not set"),
+        ('source={"kind": ["folder"]}', "it must be JSON such as"),
+        ('source={"kind": "foldr"}', "there is no kind 'foldr'. Did you mean 'folder'?"),
+        ('source={"kind": "cloud"}', "there is no kind 'cloud'. Valid are: folder, sample, tfds."),
+        (
+            'source={"kind": "sample", "cuont": 3}',
+            "a source of the kind sample has no 'cuont'. Did you mean 'count'?",
+        ),
+        (
+            'source={"kind": "tfds", "name": "x"}',
+            "a source of the kind tfds has no 'name'. Valid are: builder, data_dir, download.",
+        ),
+        (
+            'source={"kind": "folder", "folder": "/data", "max_pixels": 3}',
+            "a source of the kind folder has no 'max_pixels'. Valid are: folder.",
+        ),
+        ('source={"kind": "sample", "count": 0}', "The setting sample.count is 0: it must be greater than"),
+        ('source={"kind": "folder"}', 'it names no folder; add one, as in "folder": "/data".'),
+        ('source={"kind": "folder", "folder": null}', "it names no folder"),
+        ('source={"kind": "folder", "folder": 3}', "The setting folder is 3: it must be a path."),
+        (
+            'source={"kind": "folder", "folder": "pictures"}',
+            "folder is pictures, which is on no volume of the pipeline: name a folder below one of them "
+            "(mounted are: /data, /state).",
+        ),
+        ('source={"kind": "folder", "folder": ""}', "folder is ., which is on no volume"),
+        ('source={"kind": "folder", "folder": "/database"}', "folder is /database, which is on no volume"),
+        ('source={"kind": "folder", "folder": "/data/../etc"}', "folder is /data/../etc, which is on no"),
+        ('source={"kind": "tfds", "builder": "x"}', "data_dir is None, which is on no volume"),
+        ('source={"kind": "tfds", "data_dir": "/home/me"}', "data_dir is /home/me, which is on no volume"),
     ],
 )
 def test_a_wrong_parameter_is_told_before_anything_is_sent(
@@ -140,6 +164,39 @@ def test_a_wrong_parameter_is_told_before_anything_is_sent(
         submit(parameters=[text])
     assert sentence in str(refused.value)
     assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ('{"kind": "folder", "folder": "/data"}', '{"folder": "/data", "kind": "folder"}'),
+        ('{"kind": "sample"}', '{"count": 1000, "kind": "sample", "seed": 0}'),
+        (
+            '{"kind": "tfds", "data_dir": "/state/tfds", "download": false}',
+            '{"builder": "cats_vs_dogs", "data_dir": "/state/tfds", "download": false, "kind": "tfds"}',
+        ),
+    ],
+)
+def test_sources_that_the_steps_can_reach(submit: Submit, server: KfpServer, given: str, sent: str) -> None:
+    submit(parameters=[f"source={given}"])
+    assert server.runs[0]["runtime_config"]["parameters"] == {"source": sent}
+
+
+def test_a_volume_of_some_steps_only_is_none_of_the_pipeline(
+    submit: Submit, server: KfpServer, package: Path
+) -> None:
+    spec, platform = yaml.safe_load_all(package.read_text())
+    executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    del executors["Trainer_executor"]["pvcMount"][1]
+    package.write_text(yaml.safe_dump_all([spec, platform]))
+    with pytest.raises(InputError, match=r"mounted are: /state"):
+        submit(parameters=['source={"kind": "folder", "folder": "/data"}'])
+    del executors["Trainer_executor"]["pvcMount"]
+    package.write_text(yaml.safe_dump_all([spec, platform]))
+    with pytest.raises(InputError, match=r"mounted are: none"):
+        submit(parameters=['source={"kind": "folder", "folder": "/data"}'])
+    submit(parameters=['source={"kind": "sample"}'])
+    assert len(server.runs) == 1
 
 
 def test_a_parameter_may_be_given_once(submit: Submit) -> None:
@@ -207,10 +264,50 @@ def test_a_wrong_file_is_told_before_anything_is_sent(
     assert server.requests == []
 
 
-@pytest.mark.parametrize("root", ["/data/root", "file:///root", "gs://", "oci://a/b", "bucket/path"])
-def test_a_wrong_pipeline_root_is_told(submit: Submit, server: KfpServer, root: str) -> None:
-    with pytest.raises(InputError, match="must be gs://BUCKET/PATH, s3://BUCKET/PATH or minio://"):
+@pytest.mark.parametrize(
+    ("root", "sentence"),
+    [
+        ("/data/root", "The pipeline root '/data/root' is not a place that KFP can write to: it must be"),
+        ("gs://", "is not a place that KFP can write to"),
+        ("s3://My_Bucket", "The pipeline root 's3://My_Bucket' has 'My_Bucket' as its bucket"),
+        ("s3://bucket/a?s3ForcePathStyle=true", "has 's3ForcePathStyle=true' in its query"),
+    ],
+)
+def test_a_wrong_pipeline_root_is_told(submit: Submit, server: KfpServer, root: str, sentence: str) -> None:
+    with pytest.raises(InputError) as refused:
         submit(pipeline_root=root)
+    assert sentence in str(refused.value)
+    assert server.requests == []
+
+
+def test_a_file_with_a_wrong_pipeline_root_is_told(submit: Submit, server: KfpServer, tmp_path: Path) -> None:
+    old = small_package.write(tmp_path / "old.yaml", defaultPipelineRoot="s3://b-1/a?disableSSL=true")
+    with pytest.raises(InputError, match="has 'disableSSL=true' in its query"):
+        submit(file=old)
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("text", ["", "  "])
+@pytest.mark.parametrize(
+    ("option", "field"),
+    [
+        ("--endpoint", "endpoint"),
+        ("--token", "token"),
+        ("--cookies", "cookies"),
+        ("--experiment", "experiment"),
+        ("--run-name", "name"),
+        ("--pipeline-root", "pipeline_root"),
+        ("--schedule", "cron"),
+        ("--namespace", "namespace"),
+        ("--service-account", "service_account"),
+    ],
+)
+def test_an_empty_option_is_refused_and_not_taken_for_none(
+    submit: Submit, server: KfpServer, option: str, field: str, text: str
+) -> None:
+    with pytest.raises(InputError) as refused:
+        submit(**{field: text})
+    assert str(refused.value) == f"{option} is empty: give it a value, or leave the option out."
     assert server.requests == []
 
 
@@ -221,8 +318,8 @@ def test_a_pipeline_root_must_come_from_somewhere(submit: Submit, tmp_path: Path
     bare.write_text(yaml.safe_dump_all(documents))
     with pytest.raises(InputError, match="names no pipeline root: give --pipeline-root"):
         submit(file=bare)
-    submit(file=bare, pipeline_root="gs://bucket")
-    assert server.made(RUNS)[0].body["runtime_config"]["pipeline_root"] == "gs://bucket"
+    submit(file=bare, pipeline_root="gs://my_bucket")
+    assert server.made(RUNS)[0].body["runtime_config"]["pipeline_root"] == "gs://my_bucket"
 
 
 def test_without_cache_every_task_s_caching_is_off_and_nothing_is_reused(
@@ -237,6 +334,18 @@ def test_without_cache_every_task_s_caching_is_off_and_nothing_is_reused(
     assert run.body["runtime_config"]["parameters"] == {"epochs": 4, "reuse": "false"}
     assert "pipeline_version_reference" not in run.body
     assert server.made(UPLOAD) == []
+
+
+def test_without_cache_and_with_reuse_is_a_contradiction(submit: Submit, server: KfpServer) -> None:
+    with pytest.raises(
+        InputError, match="--no-cache takes nothing from earlier runs, and --param reuse=true"
+    ):
+        submit(no_cache=True, parameters=["reuse=true"])
+    assert server.requests == []
+    submit(no_cache=True, parameters=["reuse=false"])
+    submit(parameters=["reuse=true"])
+    sent = [run.body["runtime_config"]["parameters"] for run in server.made(RUNS)]
+    assert sent == [{"reuse": "false"}, {"reuse": "true"}]
 
 
 def test_caching_is_never_switched_on_for_steps_that_must_look(submit: Submit, server: KfpServer) -> None:
@@ -364,7 +473,13 @@ def test_another_schedule_of_that_name_takes_its_place_and_says_how_to_go_back(
 
 
 @pytest.mark.parametrize(
-    "change", [{"parameters": ["epochs=9"]}, {"pipeline_root": "gs://b"}, {"service_account": "other"}]
+    "change",
+    [
+        {"parameters": ["epochs=9"]},
+        {"pipeline_root": "gs://bucket"},
+        {"service_account": "other"},
+        {"experiment": "another", "create_experiment": True},
+    ],
 )
 def test_a_schedule_that_differs_in_anything_is_another(
     submit: Submit, server: KfpServer, change: dict[str, object]
@@ -372,6 +487,33 @@ def test_a_schedule_that_differs_in_anything_is_another(
     submit(cron="@daily")
     submit(cron="@daily", **change)
     assert [one["status"] for one in server.recurring] == ["DISABLED", "ENABLED"]
+
+
+def test_a_schedule_of_that_name_and_another_pipeline_stays(
+    submit: Submit, server: KfpServer, tmp_path: Path
+) -> None:
+    submit(cron="@daily", name="nightly")
+    other = small_package.write(tmp_path / "other.yaml", pipelineInfo={"name": "other"})
+    submit(cron="@hourly", name="nightly", file=other)
+    assert [one["status"] for one in server.recurring] == ["ENABLED", "ENABLED"]
+
+
+def test_a_schedule_is_found_behind_pages_of_old_ones(submit: Submit, server: KfpServer) -> None:
+    submit(cron="@daily")
+    first = server.recurring[0]
+    server.recurring[:0] = [
+        first | {"recurring_run_id": f"old-{number}", "status": "DISABLED"} for number in range(201)
+    ]
+    submit(cron="@hourly")
+    assert first["status"] == "DISABLED"
+    assert [one["status"] for one in server.recurring].count("ENABLED") == 1
+
+
+def test_schedules_of_other_namespaces_stay(submit: Submit, server: KfpServer) -> None:
+    server.multi_user = True
+    for namespace in ("team-a", "team-b", "team-a"):
+        submit(cron="@daily", namespace=namespace, service_account=f"of-{len(server.recurring)}")
+    assert [one["status"] for one in server.recurring] == ["DISABLED", "ENABLED", "ENABLED"]
 
 
 def test_a_schedule_of_a_new_version_takes_the_place_of_the_old_one(

@@ -150,6 +150,29 @@ def test_a_log_that_is_not_there_any_more_is_passed_over(submit: Submit, server:
     assert [one.path for one in server.requests if one.path.endswith("/log")]
 
 
+@pytest.mark.parametrize("missing", ["start_time", "end_time"])
+@pytest.mark.parametrize("of", ["Trainer", "executor"])
+def test_nodes_without_times_do_not_hide_the_failure(
+    submit: Submit, server: KfpServer, of: str, missing: str
+) -> None:
+    attempts = node("executor", "FAILED", at(15), at(30), **_child(21))
+    nodes = [node("Trainer", "FAILED", at(15), at(30), **_child(11)), attempts]
+    del next(one for one in nodes if one["display_name"] == of)[missing]
+    server.progress = [told("FAILED", *nodes)]
+    server.logs = {"catsdogs-x7k2p-system-container-impl-11": "out of memory"}
+    status, shown = submit(wait=True)
+    assert status == 1
+    assert "The step Trainer failed\n    out of memory\nThe run ended as failed" in shown
+
+
+def test_a_log_that_is_no_text_is_passed_over(submit: Submit, server: KfpServer) -> None:
+    server.progress = [told("FAILED", node("Trainer", "FAILED", at(15), at(30), **_child(11)))]
+    server.logs = {"catsdogs-x7k2p-system-container-impl-11": "\udcff\udcfe"}  # bytes that are no UTF-8
+    status, shown = submit(wait=True)
+    assert status == 1
+    assert "The step Trainer failed\nThe run ended as failed" in shown
+
+
 @pytest.mark.parametrize("state", ["FAILED", "CANCELED", "SKIPPED"])
 def test_every_end_but_success_gives_1(submit: Submit, server: KfpServer, state: str) -> None:
     server.progress = [{"state": "RUNNING"}, {"state": state}]
