@@ -29,6 +29,7 @@ main() {
         rm -rf "$WORK/root"
         if debootstrap --variant=minbase "$RELEASE" "$WORK/root" "$mirror" >"$WORK/log" 2>&1; then
             rm -rf "$WORK"/root/var/{cache/apt/archives/*.deb,lib/apt/lists/*,log/*}
+            sed -i 's,://[^/@]*@,://,' "$WORK/root/etc/apt/sources.list" # a mirror's password stays on this host
             tar -C "$WORK/root" -c . | podman import --quiet - "$name" >/dev/null
             return
         fi

@@ -85,8 +85,9 @@ revision() {
 
 # The fingerprint that a compiled pipeline holds the image to.
 code_fingerprint() {
-    (cd "$ROOT" && .venv/bin/python -c 'import sys; from components import fingerprint; print(fingerprint.of_code(*sys.argv[1:]))' \
-        components trainer serving pipelines.kubeflow.container)
+    (cd "$ROOT" && .venv/bin/python -c 'from components import fingerprint
+from pipelines.kubeflow.container.entrypoint import CODE
+print(fingerprint.of_code(*CODE))')
 }
 
 # Builds one target and prints its image's id.

@@ -379,6 +379,7 @@ def step_command(folder: Path) -> list[str]:
     container = Container(
         *("Trainer", "localhost/catsdogs@sha256:00", ["python", "-m", "x", "{}"], {"A": "b c"}),
         *(folder / "pod", {"/state": "state", "/data": "pictures"}, folder / "log"),
+        deadline=7200,
     )
     return podman.command(container, "name")
 
@@ -394,6 +395,7 @@ def test_a_step_s_container_has_its_pod_and_claims_and_neither_network_nor_right
     assert command[image + 1 :] == ["-m", "x", "{}"]
     assert command[image - 2 : image] == ["--entrypoint", json.dumps(["python"])]
     assert {"--network=none", "--cap-drop=all", "--read-only", "--env=A=b c", "nofile=9:9"} <= set(command)
+    assert "--timeout=7200" in command
     assert f"--volume={tmp_path}/s:/state" in command
     assert f"--volume={tmp_path}/p:/data:ro" in command
     assert f"--volume={tmp_path}/pod/minio:/minio" in command

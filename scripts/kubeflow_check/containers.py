@@ -86,6 +86,7 @@ class Podman:
             *("podman", "run", "--rm", f"--name={name}", "--pull=never", *self._flags),
             *(f"--network={self._network}", "--cap-drop=all", "--security-opt=no-new-privileges"),
             *("--read-only", "--tmpfs=/home/catsdogs:rw,mode=1777"),
+            *((f"--timeout={container.deadline}",) if container.deadline else ()),
             *(() if _is_root() else _AS_IMAGE_USER),
             *mounts,
             *(f"--env={name}={value}" for name, value in container.environment.items()),
