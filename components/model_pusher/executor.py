@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import time
+import uuid
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from tfx import types
@@ -16,13 +20,14 @@ from components.model_pusher.files import same_files, served_folder
 from serving.versions import newest
 
 _STAGING = ".pushing"  # TensorFlow Serving ignores folders whose name is not a number.
+_ABANDONED_AFTER = 24 * 60 * 60  # seconds; no push takes as long
 
 
 class Executor(stock.Executor):
     """Copies beside, then renames: a version appears whole or not at all.
 
     Versions are Unix seconds, as in TFX, and always above those already there. A model that is being served
-    as the newest version is not pushed again.
+    as the newest version is not pushed again. Pushes at the same time do not see each other's copies.
     """
 
     def Do(  # noqa: N802
@@ -36,28 +41,47 @@ class Executor(stock.Executor):
             raise ValueError("There is no blessing, and a model that nobody judged is not pushed.")
         pushed = artifact_utils.get_single_instance(output_dict[standard_component_specs.PUSHED_MODEL_KEY])
         served = served_folder(exec_properties[standard_component_specs.PUSH_DESTINATION_KEY])
-        staging = served / _STAGING
-        shutil.rmtree(staging, ignore_errors=True)
+        _remove_abandoned(served)
+        staging = served / f"{_STAGING}-{uuid.uuid4().hex}"
         destination = pusher_pb2.PushDestination(
             filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=str(staging))
         )
-        super().Do(
-            input_dict,
-            output_dict,
-            {
-                **exec_properties,
-                standard_component_specs.PUSH_DESTINATION_KEY: proto_utils.proto_to_json(destination),
-            },
-        )
-        if not pushed.get_int_custom_property("pushed"):
-            return
-        staged = newest(staging)
-        serving = newest(served)
-        assert staged is not None
-        if serving is not None and same_files(staged, serving):
-            version = serving
-        else:
-            version = served / str(max(int(time.time()), int(serving.name) + 1 if serving else 0))
-            staged.rename(version)
-        shutil.rmtree(staging)
+        try:
+            super().Do(
+                input_dict,
+                output_dict,
+                {
+                    **exec_properties,
+                    standard_component_specs.PUSH_DESTINATION_KEY: proto_utils.proto_to_json(destination),
+                },
+            )
+            if not pushed.get_int_custom_property("pushed"):
+                return
+            staged = newest(staging)
+            assert staged is not None
+            version = _publish(staged, served)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
         self._MarkPushed(pushed, pushed_destination=str(version), pushed_version=version.name)
+
+
+def _publish(staged: Path, served: Path) -> Path:
+    """Makes a whole copy the newest version, unless that is the same model; returns the newest version."""
+    while True:
+        serving = newest(served)
+        if serving is not None and same_files(staged, serving):
+            return serving
+        version = served / str(max(int(time.time()), int(serving.name) + 1 if serving else 0))
+        try:
+            return staged.rename(version)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # else another push took the number
+                raise
+
+
+def _remove_abandoned(served: Path) -> None:
+    """Removes copies that killed pushes left behind."""
+    for staging in served.glob(f"{_STAGING}*"):
+        with suppress(FileNotFoundError):  # another push was quicker
+            if time.time() - staging.stat().st_mtime > _ABANDONED_AFTER:
+                shutil.rmtree(staging, ignore_errors=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -96,29 +97,85 @@ def test_versions_only_go_up_even_within_a_second_or_after_a_clock_was_wrong(
     assert versions(served) == [future, future + 1, future + 2]
 
 
-def test_a_push_that_dies_while_copying_leaves_no_version_and_the_next_one_succeeds(
+def test_a_push_that_fails_while_copying_leaves_nothing_and_the_next_one_succeeds(
     push: Push, served: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Killed(Exception):
-        pass
-
+    copied = []
     copy_file = io_utils.copy_file
 
-    def die(source: str, target: str, overwrite: bool = False) -> None:
+    def fail(source: str, target: str, overwrite: bool = False) -> None:
         if target.endswith("saved_model.pb"):
-            raise Killed
+            copied.extend(served.rglob("variables.index"))
+            raise OSError("No space left on device")
         copy_file(source, target, overwrite)
 
     with monkeypatch.context() as patch:
-        patch.setattr(io_utils, "copy_file", die)
-        with pytest.raises(Killed):
+        patch.setattr(io_utils, "copy_file", fail)
+        with pytest.raises(OSError, match="No space left"):
             push()
-    assert versions(served) == []
-    assert list(served.rglob("variables.index")), "the copy had begun"
+    assert copied, "the copy had begun"
+    assert list(served.iterdir()) == []
 
     push()
     assert len(versions(served)) == 1
     assert len(list(served.iterdir())) == 1
+
+
+@pytest.mark.parametrize(("hours", "stays"), [(23, True), (25, False)])
+def test_what_a_killed_push_left_is_removed_after_a_day(
+    push: Push, served: Path, hours: int, stays: bool
+) -> None:
+    left = served / ".pushing-by-a-killed-pod"
+    (left / "1700000000").mkdir(parents=True)
+    (left / "1700000000" / "saved_model.pb").write_text("half")
+    then = time.time() - hours * 3600
+    os.utime(left, (then, then))
+
+    pushed = push()
+
+    assert left.exists() == stays
+    assert versions(served) == [int(pushed.get_string_custom_property("pushed_version"))]
+
+
+def test_pushes_at_the_same_time_both_become_whole_versions(
+    push: Push, served: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy_file = io_utils.copy_file
+
+    def push_another_meanwhile(source: str, target: str, overwrite: bool = False) -> None:
+        if target.endswith("saved_model.pb") and "model-first" in source:
+            push("second")
+        copy_file(source, target, overwrite)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(io_utils, "copy_file", push_another_meanwhile)
+        push("first")
+
+    found = [served / str(version) for version in versions(served)]
+    assert [(path / "variables" / "variables.index").read_text() for path in found] == ["second", "first"]
+    assert all((path / "saved_model.pb").exists() for path in found)
+    assert len(list(served.iterdir())) == 2
+
+
+def test_a_number_that_another_push_took_at_the_last_moment_is_not_overwritten(
+    push: Push, served: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = Path.rename
+    taken = []
+
+    def be_late(path: Path, target: Path) -> Path:
+        if not taken:
+            taken.append(target)
+            target.mkdir()
+            (target / "saved_model.pb").write_text("of another")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", be_late)
+    pushed = push()
+
+    assert (taken[0] / "saved_model.pb").read_text() == "of another"
+    assert versions(served) == [int(taken[0].name), int(taken[0].name) + 1]
+    assert pushed.get_string_custom_property("pushed_version") == str(int(taken[0].name) + 1)
 
 
 @pytest.fixture
