@@ -62,10 +62,19 @@ def approved(options: argparse.Namespace) -> None:
     """Writes the newest approval of another subject than the candidate as a text, or nothing.
 
     Raises:
-        PipelineError: An approval cannot be read.
+        PipelineError: The candidate is not there any more, or an approval cannot be read.
     """
-    candidate = fingerprint.of_folder(Paths.of_launcher().downloaded(options.candidate))
-    approval = Ledger(options.approvals / options.ledger).newest(candidate, dict(options.where))
+    candidate = Paths.of_launcher().downloaded(options.candidate)
+    # The launcher downloads what it finds, be it nothing. An approval of the candidate itself would not be
+    # recognised then, and it would be compared with itself.
+    if not any(path.is_file() for path in candidate.rglob("*")):
+        raise PipelineError(
+            f"The artifact {options.candidate} of an earlier run was removed from the store, and KFP's cache "
+            "still points to it: let no life cycle of the bucket remove artifacts; to go on, commit a change "
+            "of the code, make image, compile and submit, because a new image makes new artifacts."
+        )
+    ledger = Ledger(options.approvals / options.ledger)
+    approval = ledger.newest(fingerprint.of_folder(candidate), dict(options.where))
     _log.info("The last one is %s.", f"{approval.uri}, of {approval.id}" if approval else "none")
     write(options.output, approval.text() if approval else "")
 

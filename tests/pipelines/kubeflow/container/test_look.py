@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -138,9 +139,30 @@ def test_it_finds_only_what_has_the_property(cluster: Cluster) -> None:
 def test_a_damaged_approval(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
     (cluster.state / "blessed-model" / "2026").mkdir(parents=True)
     (cluster.state / "blessed-model" / "2026" / "approval.json").write_text("{")
-    arguments = ["--approvals", str(cluster.state), "--ledger", "blessed-model", "--candidate", "minio://b/c"]
+    candidate = cluster.put("model", {"weights": b"A"}).uri
+    arguments = ["--approvals", str(cluster.state), "--ledger", "blessed-model", "--candidate", candidate]
     assert look.main(["approved", *arguments, "--output", str(cluster.folder / "found")]) == 1
     assert "cannot be read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("left", ["nothing", "an empty folder"])
+def test_a_candidate_that_was_removed_from_the_store(
+    cluster: Cluster, left: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its own approval must not be taken for that of another."""
+    candidate = cluster.put("model", {"variables/weights": b"A"}).uri
+    Ledger(cluster.state / "blessed-model").record(cluster.local(candidate), candidate)
+    shutil.rmtree(cluster.local(candidate))
+    if left == "an empty folder":
+        (cluster.local(candidate) / "variables").mkdir(parents=True)
+    arguments = ["--approvals", str(cluster.state), "--ledger", "blessed-model", "--candidate", candidate]
+    assert look.main(["approved", *arguments, "--output", str(cluster.folder / "found")]) == 1
+    assert capsys.readouterr().err.strip() == (
+        f"The artifact {candidate} of an earlier run was removed from the store, and KFP's cache still "
+        "points to it: let no life cycle of the bucket remove artifacts; to go on, commit a change of the "
+        "code, make image, compile and submit, because a new image makes new artifacts."
+    )
+    assert not (cluster.folder / "found").exists()
 
 
 @pytest.mark.parametrize(
@@ -150,10 +172,12 @@ def test_a_damaged_approval(cluster: Cluster, capsys: pytest.CaptureFixture[str]
             *("data-fingerprint", "--source", '{"kind": "sample", "count": 10, "seed": 0}'),
             *("--class_names", CLASSES, "--output", "found"),
         ],
-        ["approved", "--approvals", "a", "--ledger", "l", "--candidate", "minio://b/c", "--output", "found"],
+        ["approved", "--approvals", "a", "--ledger", "l", "--candidate", "model", "--output", "found"],
     ],
 )
 def test_a_look_is_light(arguments: list[str], tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "weights").touch()
     command = f"import sys; from pipelines.kubeflow.container import look; look.main({arguments!r})"
     heavy = "print([name for name in ('tensorflow', 'tfx', 'apache_beam', 'kfp') if name in sys.modules])"
     done = subprocess.run(
