@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 import re
+import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import keras
+import numpy as np
 
 _NAME = re.compile(r"epoch-(\d+)-loss-(.+)\.weights\.h5")
 
@@ -29,12 +32,17 @@ class Epoch(NamedTuple):
 class EpochCheckpoints:
     """The best and the last epoch of one training phase.
 
+    Two processes may train the same in the same folder, such as two pods of Kubeflow. Either may remove what
+    the other has saved, and the one that ends first removes the folder: the best weights that this process
+    has seen stay in its memory too.
+
     Args:
         folder: Where they are kept; made when needed.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._seen: tuple[Epoch, list[np.ndarray]] | None = None
 
     @property
     def last(self) -> Epoch | None:
@@ -44,23 +52,56 @@ class EpochCheckpoints:
     @property
     def best(self) -> Epoch | None:
         """The epoch with the lowest loss, the earliest of equals; None before the first one has ended."""
-        return min(self._epochs(), key=lambda epoch: (epoch.loss, epoch.number), default=None)
+        return min(self._epochs(), key=_badness, default=None)
 
     def save(self, model: keras.Model, number: int, loss: float) -> None:
         """Keeps an epoch, whole or not at all, and drops those that are neither the best nor the last."""
         loss = math.inf if math.isnan(loss) else loss
         path = self._folder / f"epoch-{number:04}-loss-{loss!r}.weights.h5"
-        beside = self._folder / "unfinished.weights.h5"
-        self._folder.mkdir(parents=True, exist_ok=True)
-        model.save_weights(beside)
-        beside.rename(path)
+        self._remember(Epoch(number, loss, path), model)
+        beside = self._folder / f"unfinished-{uuid.uuid4().hex}.weights.h5"
+        with suppress(FileNotFoundError):  # another process has just removed the folder
+            self._folder.mkdir(parents=True, exist_ok=True)
+            model.save_weights(beside)
+            beside.rename(path)
+        best, last = self.best, self.last
         for epoch in self._epochs():
-            if epoch not in (self.best, self.last):
-                epoch.path.unlink()
+            if epoch not in (best, last):
+                epoch.path.unlink(missing_ok=True)
+
+    def resume(self, model: keras.Model) -> int:
+        """Loads the last epoch, its optimizer included, and returns its number; 0 if there is none."""
+        while epochs := self._epochs():
+            with suppress(FileNotFoundError):  # another process has removed it since: look again
+                best = min(epochs, key=_badness)
+                model.load_weights(best.path)
+                self._remember(best, model)
+                model.load_weights(epochs[-1].path)
+                return epochs[-1].number
+        return 0
+
+    def load_best(self, model: keras.Model) -> None:
+        """Loads the weights of the best epoch; there must be one."""
+        best = self.best
+        assert best is not None
+        try:
+            model.load_weights(best.path)
+        except FileNotFoundError:
+            assert self._seen is not None
+            model.set_weights(self._seen[1])
+
+    def _remember(self, epoch: Epoch, model: keras.Model) -> None:
+        if self._seen is None or _badness(epoch) < _badness(self._seen[0]):
+            self._seen = epoch, model.get_weights()
 
     def _epochs(self) -> list[Epoch]:
-        return sorted(
+        on_disk = {
             Epoch(int(match[1]), float(match[2]), path)
             for path in self._folder.glob("epoch-*")
             if (match := _NAME.fullmatch(path.name))
-        )
+        }
+        return sorted(on_disk | ({self._seen[0]} if self._seen else set()))
+
+
+def _badness(epoch: Epoch) -> tuple[float, int]:
+    return epoch.loss, epoch.number

@@ -39,7 +39,7 @@ def train(
         checkpoints: Folder for the state of a training that is under way.
         logs: Folder for TensorBoard.
     """
-    best = None
+    best: EpochCheckpoints | None = None
     for name, phase, unfrozen_blocks in (
         ("frozen", recipe.frozen, 0),
         ("fine-tuning", recipe.fine_tuning, recipe.unfrozen_blocks),
@@ -50,12 +50,16 @@ def train(
         compile_for_training(model, phase.learning_rate)
         kept = EpochCheckpoints(checkpoints / name)
         _fit(model, name, phase, recipe.patience, train_data, eval_data, kept, logs / name)
-        assert kept.best is not None
-        if best is not None and best.loss <= kept.best.loss:
+        if best is not None and _loss(best) <= _loss(kept):
             _progress.info("%s did not lower the loss on eval: the earlier weights are kept", name)
         else:
-            best = kept.best
-        model.load_weights(best.path)
+            best = kept
+        best.load_best(model)
+
+
+def _loss(kept: EpochCheckpoints) -> float:
+    assert kept.best is not None
+    return kept.best.loss
 
 
 def _fit(
@@ -68,12 +72,11 @@ def _fit(
     kept: EpochCheckpoints,
     logs: Path,
 ) -> None:
-    finished = 0
     if kept.last is not None:
-        finished = kept.last.number
-        _progress.info("%s: goes on after epoch %d of %d", name, finished, phase.epochs)
         model.optimizer.build(model.trainable_variables)  # else its moments would not be loaded
-        model.load_weights(kept.last.path)
+    finished = kept.resume(model)
+    if finished:
+        _progress.info("%s: goes on after epoch %d of %d", name, finished, phase.epochs)
         if finished == phase.epochs or _is_stale(kept, patience):
             return
     model.fit(

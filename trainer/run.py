@@ -85,7 +85,10 @@ def _fingerprint(fn_args: FnArgs) -> str:
 def _log_devices() -> None:
     """Logs what is trained on; a GPU that was asked for and is not seen is worth a warning, not a failure."""
     devices = tf.config.list_physical_devices("GPU")
-    found = [tf.config.experimental.get_device_details(device)["device_name"] for device in devices]
+    found = [
+        tf.config.experimental.get_device_details(device).get("device_name", device.name)
+        for device in devices
+    ]
     asked = int(os.environ.get("CATSDOGS_GPUS", "0"))  # set where the pipeline was compiled with GPUs
     _log.info("Training on %s.", " and ".join(found) or "the CPU: TensorFlow sees no GPU")
     if len(found) < asked:

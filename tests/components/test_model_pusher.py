@@ -100,7 +100,7 @@ def test_versions_only_go_up_even_within_a_second_or_after_a_clock_was_wrong(
 def test_a_push_that_fails_while_copying_leaves_nothing_and_the_next_one_succeeds(
     push: Push, served: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    copied = []
+    copied: list[Path] = []
     copy_file = io_utils.copy_file
 
     def fail(source: str, target: str, overwrite: bool = False) -> None:
@@ -161,7 +161,7 @@ def test_a_number_that_another_push_took_at_the_last_moment_is_not_overwritten(
     push: Push, served: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rename = Path.rename
-    taken = []
+    taken: list[Path] = []
 
     def be_late(path: Path, target: Path) -> Path:
         if not taken:

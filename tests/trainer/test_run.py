@@ -50,7 +50,7 @@ def test_a_picture_that_changed_splits_is_noticed(tmp_path: Path) -> None:
 def test_a_gpu_that_is_not_seen_is_told(
     asked: str, seen: int, warned: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["GPU"] * seen)
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [SimpleNamespace(name="GPU")] * seen)
     monkeypatch.setattr(
         tf.config.experimental, "get_device_details", lambda device: {"device_name": "Tesla T4"}
     )
@@ -64,3 +64,14 @@ def test_a_gpu_that_is_not_seen_is_told(
     assert bool(others) == warned
     if warned:
         assert f"asked for, and TensorFlow sees {seen}: look whether the node has its driver" in others[0]
+
+
+def test_a_gpu_whose_name_the_driver_does_not_tell_is_told_by_its_number(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    device = SimpleNamespace(name="/physical_device:GPU:0")
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [device])
+    monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda device: {})
+    with caplog.at_level(logging.INFO):
+        run._log_devices()
+    assert caplog.messages == ["Training on /physical_device:GPU:0."]
