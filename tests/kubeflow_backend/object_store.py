@@ -9,10 +9,12 @@ import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from urllib.parse import parse_qs
 
 from tests.kubeflow_backend.errors import Refused
 
 _FOLDERS = {"gs://": "gcs", "minio://": "minio", "s3://": "s3"}
+_S3_QUERY = {"endpoint", "region", "use_path_style", "disable_https"}  # gocloud's, of those that we may send
 _BUCKET = re.compile(r"(^[a-z][a-z0-9]+:///?)([^/?]+)(/[^?]*)?(\?.+)?$")
 
 
@@ -28,12 +30,15 @@ def session(root: str) -> dict[str, object]:
     """Returns how the store of a pipeline root is reached, where the cluster sets nothing of its own.
 
     Raises:
-        Refused: It is no URI of a store that KFP knows.
+        Refused: It is no URI of a store that KFP knows, or gocloud does not know a name in its query.
     """
     found = _BUCKET.match(root)
     if not found or found[1] not in _FOLDERS:
         raise Refused(f"parse bucket config failed: unrecognized pipeline root format: {root!r}")
     provider = found[1].removesuffix("://")
+    known = set() if provider == "gs" else _S3_QUERY
+    if unknown := sorted(parse_qs((found[4] or "?")[1:], keep_blank_values=True).keys() - known):
+        raise Refused(f"Failed to open bucket {found[2]!r}: unknown query parameter {unknown[0]!r}")
     if provider == "minio" and not found[4]:
         params = {
             "region": "minio",

@@ -11,6 +11,7 @@ import pytest
 from tests.kubeflow_backend.backend import Backend
 from tests.kubeflow_backend.containers import Subprocesses
 from tests.kubeflow_backend.errors import Refused
+from tests.kubeflow_backend.object_store import session
 from tests.kubeflow_backend.small_pipeline import IMAGE, small_pipeline, write
 
 Document = dict[str, Any]
@@ -273,6 +274,24 @@ class TestInputsThatTheDriverRefuses:
         container(document, "words")["args"][0] = "{{$.inputs.parameters['texts']}}"
         run = backend.run(write(tmp_path, document))
         assert "parameter 'texts' not found in executor input" in run.tasks["Words"].error
+
+    @pytest.mark.parametrize(
+        ("root", "name"),
+        [
+            ("minio://bucket/a?endpoint=http://minio:9000&s3ForcePathStyle=true", "s3ForcePathStyle"),
+            ("s3://bucket?region=eu&disableSSL=true", "disableSSL"),
+            ("gs://bucket?region=eu", "region"),
+        ],
+    )
+    def test_a_name_in_the_query_that_gocloud_does_not_know(self, root: str, name: str) -> None:
+        with pytest.raises(Refused, match=f"unknown query parameter '{name}'"):
+            session(root)
+
+    @pytest.mark.parametrize(
+        "root", ["s3://b/a?endpoint=http://m:9000&region=eu&use_path_style=true&disable_https=true", "gs://b"]
+    )
+    def test_a_query_that_gocloud_knows_is_taken(self, root: str) -> None:
+        assert session(root)["Params"] == {"fromEnv": "true"}
 
     @pytest.mark.parametrize("root", ["/artifacts", "file:///artifacts", ""])
     def test_a_pipeline_root_that_is_no_store(
