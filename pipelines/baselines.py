@@ -6,8 +6,8 @@ component is told what was approved last by a task that is put before it when th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from tfx import types
 from tfx import v1 as tfx
@@ -17,54 +17,40 @@ from components.approved_baseline.component import Baseline
 from components.approved_baseline.strategy import NewestApproved
 
 
-class BaselineMaker(Protocol):
-    """Makes a node whose output `subject` is what was approved last, other than the candidate; or nothing."""
+@dataclass(frozen=True)
+class Wanted:
+    """What was approved last, other than the candidate; or nothing.
 
-    def __call__(
-        self,
-        node_id: str,
-        candidate: types.BaseChannel,
-        *,
-        approval: type[types.Artifact],
-        subject_id_property: str,
-        where: Mapping[str, str] | None = None,
-    ) -> BaseNode:
-        """Makes the node.
+    Attributes:
+        node_id: Id of the node that finds it.
+        candidate: Channel of this run's own, which is never its own baseline.
+        approval: Type of the artifacts that approve others.
+        subject_id_property: Their custom property with the id of what they approve.
+        where: Custom properties that they must have to count.
+    """
 
-        Args:
-            node_id: Its id.
-            candidate: Channel of this run's own, which is never its own baseline.
-            approval: Type of the artifacts that approve others.
-            subject_id_property: Their custom property with the id of what they approve.
-            where: Custom properties that they must have to count.
-        """
+    node_id: str
+    candidate: types.BaseChannel
+    approval: type[types.Artifact]
+    subject_id_property: str
+    where: Mapping[str, str] = field(default_factory=dict)
 
 
-def resolver(
-    node_id: str,
-    candidate: types.BaseChannel,
-    *,
-    approval: type[types.Artifact],
-    subject_id_property: str,
-    where: Mapping[str, str] | None = None,
-) -> BaseNode:
+BaselineMaker = Callable[[Wanted], BaseNode]
+"""Makes the node, whose output `subject` is what is wanted."""
+
+
+def resolver(wanted: Wanted) -> BaseNode:
     """Makes a resolver, which asks the metadata store while the run goes on."""
     return tfx.dsl.Resolver(
         strategy_class=NewestApproved,
-        config={"subject_id_property": subject_id_property, "where": dict(where or {})},
-        candidate=candidate,
-        subject=tfx.dsl.Channel(type=candidate.type),
-        approval=tfx.dsl.Channel(type=approval),
-    ).with_id(node_id)
+        config={"subject_id_property": wanted.subject_id_property, "where": dict(wanted.where)},
+        candidate=wanted.candidate,
+        subject=tfx.dsl.Channel(type=wanted.candidate.type),
+        approval=tfx.dsl.Channel(type=wanted.approval),
+    ).with_id(wanted.node_id)
 
 
-def component(
-    node_id: str,
-    candidate: types.BaseChannel,
-    *,
-    approval: type[types.Artifact],
-    subject_id_property: str,
-    where: Mapping[str, str] | None = None,
-) -> BaseNode:
+def component(wanted: Wanted) -> BaseNode:
     """Makes a component, whose parameter `approved` pipelines.kubeflow.lookups fills in during the run."""
-    return Baseline(candidate).with_id(node_id)
+    return Baseline(wanted.candidate).with_id(wanted.node_id)

@@ -37,11 +37,7 @@ def build(
     schema = curated_schema.outputs["schema"]
     validator = ExampleValidator(statistics, schema)
     accepted_data = newest_approved(
-        "AcceptedData",
-        statistics,
-        approval=DataVerdict,
-        subject_id_property=STATISTICS_ID,
-        where={SOURCE: data.source_name},
+        baselines.Wanted("AcceptedData", statistics, DataVerdict, STATISTICS_ID, {SOURCE: data.source_name})
     )
     data_gate = DataGate(
         statistics,
@@ -73,7 +69,7 @@ def build(
     model = trainer.outputs["model"]
 
     blessed_model = newest_approved(
-        "BlessedModel", model, approval=ModelBlessing, subject_id_property="current_model_id"
+        baselines.Wanted("BlessedModel", model, ModelBlessing, "current_model_id")
     )
     evaluator = tfx.components.Evaluator(
         examples=examples,
