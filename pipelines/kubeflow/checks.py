@@ -19,7 +19,6 @@ _BEAM_NEEDS = {
     "DirectRunner": (),
     "DataflowRunner": ("project", "region", "temp_location"),
     "FlinkRunner": ("flink_master",),
-    "PortableRunner": ("job_endpoint",),
 }
 
 

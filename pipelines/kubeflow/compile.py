@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,11 @@ from components.errors import InputError
 from pipelines import baselines, pipeline
 from pipelines.kubeflow import checks, lookups, platform_spec, spec
 from pipelines.settings import Settings
+
+# PyYAML knows YAML 1.1 as Python has it; what begins like a number is quoted, whatever follows.
+_NO_TEXT_IN_GO = re.compile(
+    r"[-+]?\.?[0-9]|[-+]?\.(inf|nan)$|(y|n|yes|no|on|off|true|false|null|~|<<)$", re.I
+)
 
 # The order in which a person reads; the rest follows by name.
 _FIRST = ("pipelineInfo", "schemaVersion", "sdkVersion", "defaultPipelineRoot", "root")
@@ -44,8 +50,20 @@ def compile_pipeline(settings: Settings) -> str:
 def _yaml(document: spec.Spec, platform: dict[str, Any]) -> str:
     rest = sorted(document.keys() - set(_FIRST))
     ordered = {key: _sorted(document[key]) for key in (*_FIRST, *rest)}
-    documents = yaml.safe_dump_all([ordered, _sorted(platform)], sort_keys=False, width=110)
-    return _head(document) + documents
+    documents = [ordered, _sorted(platform)]
+    return _head(document) + yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False, width=110)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes texts that Go's YAML readers would take for something else, such as 8e9, 0o17 or y."""
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = "'" if _NO_TEXT_IN_GO.match(text) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _represent_text)
 
 
 def _head(document: spec.Spec) -> str:

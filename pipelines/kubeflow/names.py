@@ -26,6 +26,14 @@ RESERVED_CLAIMS = (
     "tmp-dir-argo",
 )
 
+HIDES_GPUS = "CUDA_VISIBLE_DEVICES"
+
+# What the image, KFP's launcher and the compiler set themselves.
+RESERVED_VARIABLES = (
+    *(HIDES_GPUS, "HOME", "LD_LIBRARY_PATH", "LD_PRELOAD", "PATH", "PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV"),
+)
+RESERVED_PREFIXES = ("CATSDOGS_", "KFP_")
+
 
 def _rule(pattern: str, longest: int, what: str, expected: str) -> Callable[[str], str]:
     compiled = re.compile(pattern)
@@ -95,6 +103,12 @@ def _claim(name: str) -> str:
     return name
 
 
+def _variable(name: str) -> str:
+    if name in RESERVED_VARIABLES or name.startswith(RESERVED_PREFIXES):
+        raise ValueError(f"{name!r} is taken: steps are set up with it; name the variable otherwise")
+    return name
+
+
 _LETTERS = "small letters, digits and hyphens, with a letter or digit at both ends"
 
 # A claim's name also becomes the volume's, which may not have dots.
@@ -119,6 +133,7 @@ EnvironmentName = Annotated[
             "letters, digits and '_', without a digit in front",
         )
     ),
+    AfterValidator(_variable),
 ]
 LabelKey = Annotated[str, AfterValidator(_label_key)]
 LabelValue = Annotated[str, AfterValidator(_label_value)]

@@ -1,4 +1,4 @@
-"""Quantities as Kubernetes writes them: `500m`, `2`, `16Gi`."""
+"""Quantities as Kubernetes writes them: `500m` or `2` cores, `16Gi` of memory."""
 
 from __future__ import annotations
 
@@ -8,23 +8,19 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
-_QUANTITY = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))([eE][+-]?\d+|[numkMGTPE]|[KMGTPE]i)?")
-_DECIMAL = {"n": -9, "u": -6, "m": -3, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
+_NUMBER = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)"
+_CORES = re.compile(rf"({_NUMBER})(m?)")
+_MEMORY = re.compile(rf"({_NUMBER})([eE][+-]?[0-9]{{1,2}}|[kMGTPE]|[KMGTPE]i)?")
+_DECIMAL = {"m": -3, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 _BINARY = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50, "Ei": 60}
+
+_LEAST_MEMORY = 2**22  # with less, no container starts
 
 
 def parse(text: str) -> Decimal:
-    """Returns the number that a quantity stands for: cores, or bytes.
-
-    Raises:
-        ValueError: Kubernetes does not read it so.
-    """
-    matched = _QUANTITY.fullmatch(text)
-    if matched is None:
-        raise ValueError(
-            f"{text!r} is not a quantity that Kubernetes reads: write 500m or 2 for cores, 512Mi or 16Gi for "
-            "memory"
-        )
+    """Returns the number that a quantity of this module's types stands for: cores, or bytes."""
+    matched = _CORES.fullmatch(text) or _MEMORY.fullmatch(text)
+    assert matched is not None, text
     number, suffix = Decimal(matched[1]), matched[2] or ""
     if suffix in _BINARY:
         return number * 2 ** _BINARY[suffix]
@@ -33,13 +29,38 @@ def parse(text: str) -> Decimal:
     return number.scaleb(int(suffix[1:])) if suffix else number
 
 
-def _positive(value: Any) -> str:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ValueError(f"{value!r} is not a quantity: write 500m or 2 for cores, 512Mi or 16Gi for memory")
-    text = str(value)
-    if parse(text) <= 0:
-        raise ValueError(f"{text} must be above 0")
+def _cores(value: Any) -> str:
+    text = _text(value)
+    if not _CORES.fullmatch(text):
+        raise ValueError(f"{text!r} is not a number of cores: write 500m, 0.5 or 2")
+    _check_positive(text)
+    if parse(text) * 1000 % 1:
+        raise ValueError(
+            f"{text} is finer than Kubernetes counts cores: write whole thousandths, such as 500m"
+        )
     return text
 
 
-Quantity = Annotated[str, BeforeValidator(_positive)]
+def _memory(value: Any) -> str:
+    text = _text(value)
+    if not _MEMORY.fullmatch(text):
+        raise ValueError(f"{text!r} is not an amount of memory: write 512Mi or 16Gi")
+    _check_positive(text)
+    if parse(text) < _LEAST_MEMORY:
+        raise ValueError(f"{text} is {parse(text):f} bytes, too little to start with: write 512Mi or 16Gi")
+    return text
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError(f"{value!r} is not a quantity: write 500m or 2 for cores, 512Mi or 16Gi for memory")
+    return str(value)
+
+
+def _check_positive(text: str) -> None:
+    if parse(text) <= 0:
+        raise ValueError(f"{text} must be above 0")
+
+
+Cores = Annotated[str, BeforeValidator(_cores)]
+Memory = Annotated[str, BeforeValidator(_memory)]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import PurePath, PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from pipelines.kubeflow import roots
 from pipelines.kubeflow.names import (
@@ -20,7 +20,7 @@ from pipelines.kubeflow.names import (
     SecretKey,
     SecretName,
 )
-from pipelines.kubeflow.quantities import Quantity, parse
+from pipelines.kubeflow.quantities import Cores, Memory, parse
 from pipelines.settings_errors import nearest
 from trainer.recipe import Count, Section
 
@@ -30,16 +30,28 @@ STEPS = (
     *("Transform", "Trainer", "BlessedModel", "Evaluator", "Pusher"),
 )
 
-HIDES_GPUS = "CUDA_VISIBLE_DEVICES"
+_DOMAIN_PART = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?"
+_REGISTRY = rf"{_DOMAIN_PART}(\.{_DOMAIN_PART})*(:[0-9]+)?/"
+_NAME_PART = r"[a-z0-9]+((\.|__?|-+)[a-z0-9]+)*"
+_TAG = r":[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
+_IMAGE = re.compile(rf"({_REGISTRY})?{_NAME_PART}(/{_NAME_PART})*({_TAG})?")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
-_IMAGE = re.compile(r"[a-z0-9][\w.:/-]*@sha256:[0-9a-f]{64}")
+_LONGEST_TRY = 30 * 24 * 3600
+_LONGEST_PAUSES = 7 * 24 * 3600
 
 
 def _by_digest(image: str) -> str:
-    if not _IMAGE.fullmatch(image):
+    name, _, digest = image.partition("@")
+    if not _DIGEST.fullmatch(digest):
         raise ValueError(
             f"{image!r} does not name one image for good, and what a tag's earlier image made would be used: "
             "name it by its digest, REGISTRY/NAME@sha256:…"
+        )
+    if not _IMAGE.fullmatch(name):
+        raise ValueError(
+            f"{image!r} is not the name of an image: before the digest, it must be small letters and digits, "
+            "in parts with '.', '_', '-' and '/' between them, such as registry.example.com/team/catsdogs"
         )
     return image
 
@@ -59,6 +71,12 @@ def _known_step(name: str) -> str:
     if name not in known:
         raise ValueError(f"the pipeline has no step {name!r}.{nearest(name, known)}".removesuffix("."))
     return name
+
+
+def _without_null(labels: Any) -> Any:
+    if not isinstance(labels, dict):
+        return labels
+    return {name: value for name, value in labels.items() if value is not None}
 
 
 def _told(pattern: str, what: str) -> Callable[[str], str]:
@@ -130,11 +148,11 @@ class StepSettings(Section):
         retries: How often it is tried again after a failure.
     """
 
-    cpu_request: Quantity | None = None
-    cpu_limit: Quantity | None = None
-    memory_request: Quantity | None = None
-    memory_limit: Quantity | None = None
-    timeout_seconds: Count | None = None
+    cpu_request: Cores | None = None
+    cpu_limit: Cores | None = None
+    memory_request: Memory | None = None
+    memory_limit: Memory | None = None
+    timeout_seconds: Annotated[int, Field(ge=1, le=_LONGEST_TRY)] | None = None
     retries: Annotated[int, Field(ge=0, le=100)] | None = None
 
 
@@ -170,13 +188,15 @@ class GpuSettings(Section):
     Attributes:
         type: The device's name in Kubernetes.
         count: How many.
-        node_selector: Labels that the node must have.
+        node_selector: Labels that the node must have; null takes back one that a configuration asks for.
         tolerations: Taints of the node that the pod puts up with.
     """
 
     type: DeviceName = "nvidia.com/gpu"
     count: Count = 1
-    node_selector: dict[LabelKey, LabelValue] = Field(default_factory=dict)
+    node_selector: Annotated[dict[LabelKey, LabelValue], BeforeValidator(_without_null)] = Field(
+        default_factory=dict
+    )
     tolerations: tuple[TolerationSettings, ...] = ()
 
 
@@ -209,13 +229,15 @@ class RetrySettings(Section):
 
     Attributes:
         backoff_seconds: Before the first one.
-        backoff_factor: By how much longer before each further one.
-        max_backoff_seconds: In all; no try begins after that.
+        backoff_factor: How many times longer before each further one.
     """
 
-    backoff_seconds: Annotated[int, Field(ge=0)] = 30
-    backoff_factor: Annotated[float, Field(ge=1, le=10)] = 2.0
-    max_backoff_seconds: Annotated[int, Field(ge=1, le=3600)] = 3600
+    backoff_seconds: Annotated[int, Field(ge=0, le=3600)] = 30
+    backoff_factor: Annotated[int, Field(ge=1, le=10)] = 2
+
+    def pauses(self, retries: int) -> int:
+        """Returns the seconds that all pauses take, if each retry is needed."""
+        return sum(self.backoff_seconds * self.backoff_factor**earlier for earlier in range(retries))
 
 
 class KubeflowSettings(Section):
@@ -242,7 +264,7 @@ class KubeflowSettings(Section):
     step_defaults: StepSettings = StepSettings()
     steps: dict[StepName, StepSettings] = Field(default_factory=dict)
     gpu: GpuSettings = GpuSettings()
-    shared_memory: Quantity | None = None
+    shared_memory: Memory | None = None
     volumes: tuple[VolumeSettings, ...] = ()
     secrets: tuple[SecretSettings, ...] = ()
     retry: RetrySettings = RetrySettings()
@@ -272,10 +294,6 @@ class KubeflowSettings(Section):
         _unique("volumes", "mount_path", [volume.mount_path for volume in self.volumes])
         variables = [name for secret in self.secrets for name in secret.env]
         _unique("secrets", "variable", variables)
-        if HIDES_GPUS in variables:
-            raise ValueError(
-                f"secrets has the variable {HIDES_GPUS!r}, which hides the GPUs from steps: use another"
-            )
         return self
 
     def _check_step(self, name: str) -> None:
@@ -287,6 +305,12 @@ class KubeflowSettings(Section):
                     f"the {what}_request of {name} is {request}, above its {what}_limit {limit}: lower the "
                     "one or raise the other"
                 )
+        pauses = self.retry.pauses(step.retries or 0)
+        if pauses > _LONGEST_PAUSES:
+            raise ValueError(
+                f"the pauses before {step.retries} retries of {name} are {pauses} seconds together, and may "
+                f"be {_LONGEST_PAUSES}: lower its retries, retry.backoff_seconds or retry.backoff_factor"
+            )
 
 
 def _unique(setting: str, what: str, names: list[str]) -> None:

@@ -18,7 +18,8 @@ from tfx.orchestration.kubeflow.v2 import pipeline_builder
 from components import fingerprint
 from pipelines.kubeflow import beam
 from pipelines.kubeflow.container.entrypoint import CODE
-from pipelines.kubeflow.settings import HIDES_GPUS, StepSettings
+from pipelines.kubeflow.names import HIDES_GPUS
+from pipelines.kubeflow.settings import StepSettings
 from pipelines.settings import Settings
 
 Spec = dict[str, Any]
@@ -27,6 +28,10 @@ SCHEMA_VERSION = "2.1.0"
 ENTRY_POINT = ["python", "-m", "pipelines.kubeflow.container.entrypoint"]
 GPU_STEP = "Trainer"
 ASKED_GPUS = "CATSDOGS_GPUS"  # lets the Trainer say that it does not see what was asked for
+
+# Argo counts from the first try's start, and when the time is over it ends the try that is on then.
+_WAIT_FOR_NODE = 24 * 3600
+_TRY_WITHOUT_TIMEOUT = 7 * 24 * 3600
 
 # Baselines are cheaper to copy than to look up, and a push has an effect beyond its output.
 _NEVER_TAKEN_OVER = {"AcceptedData", "BlessedModel", "Pusher"}
@@ -185,14 +190,16 @@ def _resources(step: StepSettings) -> dict[str, Any]:
 
 
 def set_retries(spec: Spec, settings: Settings) -> None:
-    """Lets failed steps be tried again."""
+    """Lets failed steps be tried again, for as long as all tries together may take."""
     retry = settings.kubeflow.retry
     for step, task in spec["root"]["dag"]["tasks"].items():
-        retries = settings.kubeflow.step(step).retries
-        if retries:
+        own = settings.kubeflow.step(step)
+        if own.retries:
+            longest_try = (own.timeout_seconds or _TRY_WITHOUT_TIMEOUT) + _WAIT_FOR_NODE
+            window = (own.retries + 1) * longest_try + retry.pauses(own.retries)
             task["retryPolicy"] = {
-                "maxRetryCount": retries,
+                "maxRetryCount": own.retries,
                 "backoffDuration": f"{retry.backoff_seconds}s",
                 "backoffFactor": retry.backoff_factor,
-                "backoffMaxDuration": f"{retry.max_backoff_seconds}s",
+                "backoffMaxDuration": f"{window}s",
             }

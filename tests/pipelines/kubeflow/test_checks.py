@@ -34,7 +34,6 @@ NAME = "a" * 58
         ["kubeflow.beam_args=[--direct_num_workers=1]"],
         [GS, f"kubeflow.beam_args=[{DATAFLOW}, --temp_location=gs://bucket/tmp]"],
         [GS, "kubeflow.beam_args=[--runner=FlinkRunner, --flink_master=flink:8081]"],
-        [GS, "kubeflow.beam_args=[--runner=PortableRunner, --job_endpoint=jobs:8099]"],
     ],
 )
 def test_what_can_run(overrides: list[str]) -> None:
@@ -95,7 +94,10 @@ def test_what_can_run(overrides: list[str]) -> None:
             "lacks --project and --region and --temp_location: add them, as --project=VALUE.",
         ),
         ([GS, "kubeflow.beam_args=[--runner=FlinkRunner]"], "lacks --flink_master: add it"),
-        ([GS, "kubeflow.beam_args=[--runner=PortableRunner]"], "lacks --job_endpoint: add it"),
+        (
+            [GS, "kubeflow.beam_args=[--runner=PortableRunner]"],
+            "The --runner of kubeflow.beam_args is 'PortableRunner'. Did you mean",
+        ),
         (
             ["kubeflow.beam_args=[--runner=FlinkRunner, --flink_master=flink:8081]"],
             "kubeflow.beam_args has --runner=FlinkRunner, whose workers reach artifacts on gs:// only, and "

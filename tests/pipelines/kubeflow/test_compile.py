@@ -18,6 +18,7 @@ from components import fingerprint
 from pipelines.kubeflow import roots
 from pipelines.kubeflow.settings import LOOKS, STEPS
 from pipelines.settings import Settings, load
+from tests.kubeflow_backend import object_store
 
 CPU, GPU = (
     f"r.example/{name}@sha256:{digit * 64}" for name, digit in (("catsdogs", "a"), ("catsdogs-gpu", "b"))
@@ -29,13 +30,14 @@ OVERRIDES = [
     "data.max_class_shift=0.25",
     "kubeflow.images.pull_secrets=[registry]",
     "kubeflow.gpu.count=2",
+    "kubeflow.gpu.node_selector={nvidia.com/gpu.present: null}",
     "kubeflow.gpu.node_selector={cloud.google.com/gke-accelerator: nvidia-l4, pool: gpu}",
     "kubeflow.secrets=[{name: store, env: {AWS_SECRET_ACCESS_KEY: secretkey, AWS_ACCESS_KEY_ID: accesskey}}]",
     "kubeflow.steps.Pusher={retries: 0, timeout_seconds: 60}",
 ]
 BEAM_STEPS = {"ImageExampleGen", "StatisticsGen", "Transform", "Evaluator"}
 VALUES = {"source": '{"kind": "sample"}', "class_names": '["cat", "dog"]', "source_name": "sample"}
-SECRET = "not-for-the-file-4711"
+PLACES = {"nodeSelector", "tolerations", "emptyDirMounts"}
 
 
 def compiled(overrides: list[str]) -> str:
@@ -51,9 +53,7 @@ def settings() -> Settings:
 
 @pytest.fixture(scope="module")
 def text() -> str:
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
-        return compiled(OVERRIDES)
+    return compiled(OVERRIDES)
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +137,18 @@ def test_only_the_trainer_s_pod_goes_to_gpu_nodes(pods: dict[str, dict[str, Any]
     [memory] = trainer["emptyDirMounts"]
     assert (memory["mountPath"], memory["medium"], memory["sizeLimit"]) == ("/dev/shm", "Memory", "2Gi")
     for name in {*STEPS, *LOOKS} - {"Trainer"}:
-        assert not {"nodeSelector", "tolerations", "emptyDirMounts"} & pods[name].keys()
+        assert not PLACES & pods[name].keys()
+
+
+def test_the_configuration_as_shipped_puts_the_trainer_alone_on_gpu_nodes() -> None:
+    spec, platform = yaml.safe_load_all(compiled(IMAGES))
+    pods = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    placed = {label: pod for label, pod in pods.items() if PLACES & pod.keys()}
+    [(label, trainer)] = placed.items()
+    assert label == spec["components"]["Trainer"]["executorLabel"]
+    assert trainer["nodeSelector"] == {"labels": {"nvidia.com/gpu.present": "true"}}
+    assert trainer["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+    assert containers(spec)["Trainer"]["resources"]["accelerator"] == {"type": "nvidia.com/gpu", "count": "1"}
 
 
 def test_every_pod_has_the_volumes_the_secrets_and_a_time_limit(pods: dict[str, dict[str, Any]]) -> None:
@@ -160,9 +171,16 @@ def test_every_pod_has_the_volumes_the_secrets_and_a_time_limit(pods: dict[str, 
     assert pods["Trainer"]["activeDeadlineSeconds"] == "86400"
 
 
-def test_no_secret_s_value_is_in_the_file(text: str) -> None:
-    assert "AWS_SECRET_ACCESS_KEY" in text
-    assert SECRET not in text
+def test_secrets_are_names_of_variables_and_keys_for_the_kubelet_to_fill(
+    spec: dict[str, Any], pods: dict[str, dict[str, Any]]
+) -> None:
+    for pod in pods.values():
+        [secret] = pod["secretAsEnv"]
+        assert secret.keys() <= {"secretName", "secretNameParameter", "keyToEnv", "optional"}
+        assert all(variable.keys() == {"envVar", "secretKey"} for variable in secret["keyToEnv"])
+    set_here = {variable["name"] for found in containers(spec).values() for variable in found["env"]}
+    assert set_here == {"CUDA_VISIBLE_DEVICES", "CATSDOGS_GPUS"}
+    assert "AWS_" not in json.dumps(spec)
 
 
 def test_nothing_of_the_compiling_machine_is_in_the_file(text: str) -> None:
@@ -196,12 +214,34 @@ def test_resources_are_those_of_the_settings(spec: dict[str, Any], settings: Set
 def test_failed_steps_are_tried_again_where_that_helps(spec: dict[str, Any]) -> None:
     policies = {name: task.get("retryPolicy") for name, task in tasks(spec).items()}
     assert {name for name, policy in policies.items() if policy is None} == {"DataGate", "Pusher"}
-    assert policies["Trainer"] == {
-        "maxRetryCount": 2,
-        "backoffDuration": "30s",
-        "backoffFactor": 2.0,
-        "backoffMaxDuration": "3600s",
-    }
+    for policy in policies.values():
+        if policy is not None:
+            assert (policy["maxRetryCount"], policy["backoffDuration"]) == (2, "30s")
+            assert type(policy["backoffFactor"]) is int  # Argo reads no other number
+            assert policy["backoffFactor"] == 2
+
+
+@pytest.mark.parametrize(
+    ("step", "retry", "tries", "longest_try", "pauses"),
+    [
+        ("retries: 2, timeout_seconds: 86400", "{}", 3, 86400, [30, 60]),
+        ("retries: 4, timeout_seconds: 3660", "{backoff_factor: 3}", 5, 3660, [30, 90, 270, 810]),
+        ("retries: 1, timeout_seconds: 1", "{backoff_seconds: 0}", 2, 1, [0]),
+        ("retries: 2, timeout_seconds: null", "{backoff_factor: 1}", 3, 7 * 86400, [30, 30]),
+    ],
+)
+def test_the_last_try_has_its_whole_time_though_all_before_took_theirs(
+    step: str, retry: str, tries: int, longest_try: int, pauses: list[int]
+) -> None:
+    from pipelines.kubeflow.spec import set_retries
+
+    overrides = [f"kubeflow.step_defaults={{{step}}}", f"kubeflow.retry={retry}"]
+    document: dict[str, Any] = {"root": {"dag": {"tasks": {"Trainer": {}}}}}
+    set_retries(document, load(overrides=overrides))
+    window = int(document["root"]["dag"]["tasks"]["Trainer"]["retryPolicy"]["backoffMaxDuration"][:-1])
+    waits_for_nodes = window - tries * longest_try - sum(pauses)
+    assert waits_for_nodes >= tries * 3600  # Argo's clock runs while a pod is pending, too
+    assert window < 2**31
 
 
 def test_there_is_nothing_that_the_backend_has_no_code_for(spec: dict[str, Any]) -> None:
@@ -412,6 +452,7 @@ def test_the_root_names_the_service_of_its_store(overrides: list[str], root: str
     from pipelines.kubeflow.spec import pipeline_root
 
     assert pipeline_root(load("kubeflow", [*IMAGES, *overrides])) == root == roots.check(root)
+    assert object_store.session(root)["Provider"] == root.partition(":")[0]
 
 
 def test_the_root_is_in_the_file(spec: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipelines import settings
-from pipelines.kubeflow.names import RESERVED_CLAIMS, RESERVED_PATHS
+from pipelines.kubeflow.names import RESERVED_CLAIMS, RESERVED_PATHS, RESERVED_PREFIXES, RESERVED_VARIABLES
 from pipelines.settings import SettingsError, load
 
 DIGEST = "a" * 64
@@ -23,6 +23,7 @@ ROOMY = "kubeflow.steps={Trainer: {memory_limit: 1Ti}}"
         f"kubeflow.images.cpu=catsdogs@sha256:{DIGEST}",
         f"kubeflow.images.gpu=localhost:5000/team/catsdogs:1.0@sha256:{DIGEST}",
         "kubeflow.images.pull_secrets=[registry.example.com]",
+        f"kubeflow.images.cpu=my-registry.example.com:5000/a_b/c--d/e.f__g:V1.0_x@sha256:{DIGEST}",
         "kubeflow.pipeline_root=minio://mlpipeline/v2/artifacts",
         "kubeflow.pipeline_root=s3://bucket",
         "kubeflow.pipeline_root=gs://bucket/a/b/",
@@ -41,7 +42,12 @@ ROOMY = "kubeflow.steps={Trainer: {memory_limit: 1Ti}}"
         "kubeflow.volumes=[{claim: 0-state, mount_path: /state}, {claim: data, mount_path: /state/pictures}]",
         f"kubeflow.volumes=[{{claim: {LONG[:63]}, mount_path: /minio-data}}]",
         "kubeflow.secrets=[{name: my.secret-1, env: {AWS_ACCESS_KEY_ID: access.key_1, _b: -c}}]",
-        "kubeflow.retry={backoff_seconds: 0, backoff_factor: 1, max_backoff_seconds: 1}",
+        "kubeflow.retry={backoff_seconds: 0, backoff_factor: 1}",
+        "kubeflow.retry.backoff_factor=3.0",
+        "kubeflow={step_defaults: {retries: 100}, retry: {backoff_seconds: 3600, backoff_factor: 1}}",
+        "kubeflow={step_defaults: {retries: 14}, retry: {backoff_seconds: 30, backoff_factor: 2}}",
+        "kubeflow.steps.Trainer.timeout_seconds=2592000",
+        "kubeflow.secrets=[{name: s, env: {MY_PATH: k, PATHS: l, KFP: m, AWS_REGION: n}}]",
     ],
 )
 def test_what_the_cluster_takes(override: str, tmp_path: Path) -> None:
@@ -64,7 +70,17 @@ def test_what_the_cluster_takes(override: str, tmp_path: Path) -> None:
             f"kubeflow.images.gpu=catsdogs@sha256:{DIGEST[:63]}",
             "name it by its digest, REGISTRY/NAME@sha256:….",
         ),
-        (f"kubeflow.images.gpu=Catsdogs@sha256:{DIGEST}", "does not name one image for good"),
+        (
+            f"kubeflow.images.gpu=Catsdogs@sha256:{DIGEST}",
+            f"'Catsdogs@sha256:{DIGEST}' is not the name of an image: before the digest, it must be small",
+        ),
+        (f"kubeflow.images.gpu=r.example/Team/catsdogs@sha256:{DIGEST}", "is not the name of an image"),
+        (f"kubeflow.images.gpu=kätzchen@sha256:{DIGEST}", "is not the name of an image"),
+        (f"kubeflow.images.gpu=r.example//catsdogs@sha256:{DIGEST}", "is not the name of an image"),
+        (f"kubeflow.images.gpu=r.example:x/catsdogs@sha256:{DIGEST}", "is not the name of an image"),
+        (f"kubeflow.images.gpu=catsdogs:@sha256:{DIGEST}", "is not the name of an image"),
+        (f"kubeflow.images.gpu=catsdogs@sha256:{DIGEST[:-1]}A", "does not name one image for good"),
+        (f"kubeflow.images.gpu=a@b@sha256:{DIGEST}", "does not name one image for good"),
         (
             "kubeflow.images.pull_secrets=[Registry]",
             "images.pull_secrets.0: 'Registry' is not the name of a secret",
@@ -121,13 +137,20 @@ def test_what_the_cluster_takes(override: str, tmp_path: Path) -> None:
         # quantities
         (
             "kubeflow.steps.Trainer.memory_limit=16GB",
-            "kubeflow.steps.Trainer.memory_limit: '16GB' is not a quantity that Kubernetes reads: write 500m "
-            "or 2 for cores, 512Mi or 16Gi for memory.",
+            "kubeflow.steps.Trainer.memory_limit: '16GB' is not an amount of memory: write 512Mi or 16Gi.",
         ),
         ("kubeflow.step_defaults.memory_limit=yes", "True is not a quantity: write 500m or 2 for cores"),
         ("kubeflow.step_defaults.memory_limit=0", "kubeflow.step_defaults.memory_limit: 0 must be above 0."),
         ("kubeflow.step_defaults.cpu_request=-1", "kubeflow.step_defaults.cpu_request: -1 must be above 0."),
-        ("kubeflow.shared_memory=2GB", "kubeflow.shared_memory: '2GB' is not a quantity"),
+        ("kubeflow.shared_memory=2GB", "kubeflow.shared_memory: '2GB' is not an amount of memory"),
+        (
+            "kubeflow.steps.Trainer.cpu_request=2Gi",
+            "kubeflow.steps.Trainer.cpu_request: '2Gi' is not a number of cores: write 500m, 0.5 or 2.",
+        ),
+        (
+            "kubeflow.step_defaults.memory_request=500m",
+            "kubeflow.step_defaults.memory_request: '500m' is not an amount of memory: write 512Mi or 16Gi.",
+        ),
         (
             "kubeflow.step_defaults={cpu_request: 1, cpu_limit: 999m}",
             "kubeflow: the cpu_request of ImageExampleGen is 1, above its cpu_limit 999m: lower the one or",
@@ -146,8 +169,22 @@ def test_what_the_cluster_takes(override: str, tmp_path: Path) -> None:
             "timeout_seconds is 0: it must be greater than or equal to 1.",
         ),
         (
-            "kubeflow.retry.backoff_factor=0.5",
-            "backoff_factor is 0.5: it must be greater than or equal to 1.",
+            "kubeflow.retry.backoff_factor=0",
+            "backoff_factor is 0: it must be greater than or equal to 1.",
+        ),
+        ("kubeflow.retry.backoff_factor=1.5", "retry.backoff_factor is 1.5: it must be a whole number."),
+        (
+            "kubeflow.retry.max_backoff_seconds=60",
+            "There is no setting 'kubeflow.retry.max_backoff_seconds'.",
+        ),
+        (
+            "kubeflow.step_defaults.retries=15",
+            "kubeflow: the pauses before 15 retries of ImageExampleGen are 983010 seconds together, and may "
+            "be 604800: lower its retries, retry.backoff_seconds or retry.backoff_factor.",
+        ),
+        (
+            "kubeflow.steps.Trainer.timeout_seconds=2592001",
+            "timeout_seconds is 2592001: it must be less than or equal to 2592000.",
         ),
         # GPUs and their nodes
         (
@@ -243,8 +280,8 @@ def test_what_the_cluster_takes(override: str, tmp_path: Path) -> None:
             "kubeflow: secrets has the variable 'A' twice: leave one of them out.",
         ),
         (
-            "kubeflow.secrets=[{name: s, env: {CUDA_VISIBLE_DEVICES: k}}]",
-            "which hides the GPUs from steps: use",
+            "kubeflow.secrets=[{name: s, env: {A: k}, value: hunter2}]",
+            "There is no setting 'kubeflow.secrets.0.value'.",
         ),
     ],
 )
@@ -254,6 +291,13 @@ def test_what_the_cluster_would_refuse_gets_one_sentence(override: str, sentence
     assert sentence in str(caught.value)
     assert "\n" not in str(caught.value)
     assert caught.value.exit_status == 2
+
+
+def test_a_label_that_a_configuration_asks_for_can_be_taken_back() -> None:
+    label = "nvidia.com/gpu.present"
+    assert load("kubeflow").kubeflow.gpu.node_selector == {label: "true"}
+    override = f"kubeflow.gpu.node_selector={{{label}: null, pool: gpu}}"
+    assert load("kubeflow", [override]).kubeflow.gpu.node_selector == {"pool": "gpu"}
 
 
 @pytest.mark.parametrize("path", RESERVED_PATHS)
@@ -269,6 +313,13 @@ def test_no_claim_has_the_name_of_another_volume(claim: str) -> None:
     with pytest.raises(SettingsError, match=f"'{claim}' is taken: KFP has a volume of that name in each pod"):
         load(overrides=[f"kubeflow.volumes=[{{claim: {claim}, mount_path: /state}}]"])
     load(overrides=[f"kubeflow.volumes=[{{claim: my-{claim}, mount_path: /state}}]"])
+
+
+@pytest.mark.parametrize("variable", [*RESERVED_VARIABLES, *(f"{one}X" for one in RESERVED_PREFIXES)])
+def test_no_secret_s_variable_is_one_that_steps_are_set_up_with(variable: str) -> None:
+    with pytest.raises(SettingsError, match=f"'{variable}' is taken: steps are set up with it; name the"):
+        load(overrides=[f"kubeflow.secrets=[{{name: s, env: {{{variable}: k}}}}]"])
+    load(overrides=[f"kubeflow.secrets=[{{name: s, env: {{MY_{variable}: k}}}}]"])
 
 
 def test_a_step_takes_the_defaults_where_it_has_nothing_of_its_own() -> None:
