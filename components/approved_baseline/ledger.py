@@ -11,17 +11,18 @@ import shutil
 import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from components import fingerprint
+from components import fingerprint, leftovers
 from components.errors import PipelineError
 
 SOURCE = "source"  # the property of an approval that says what the data came from
 
 _KEPT = 5  # newest approvals of the same properties
 _ENTRY, _FILES = "approval.json", "files"
+_TIME = "%Y-%m-%dT%H-%M-%S.%f"
 
 
 @dataclass(frozen=True)
@@ -97,8 +98,7 @@ class Ledger:
         newest = self.newest(where=properties)
         if newest is not None and newest.contents == contents:
             return newest
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%S.%f")
-        name = f"{now}-{uuid.uuid4().hex[:8]}"
+        name = self._next_id()
         folder = self._folder / name
         approval = Approval(name, uri, contents, dict(metadata or {}), properties, str(folder / _FILES))
         beside = self._folder / f".{name}"
@@ -113,6 +113,7 @@ class Ledger:
                 "volume writable for the user of the pods, or give it more space."
             ) from error
         self._drop_old(properties)
+        leftovers.sweep(self._folder)
         return approval
 
     def newest(
@@ -132,6 +133,14 @@ class Ledger:
             if approval.contents != other_than and wanted <= approval.properties.items():
                 return approval
         return None
+
+    def _next_id(self) -> str:
+        """Returns an id after all others, also where the clock of another node was ahead of this one's."""
+        given = datetime.now(UTC)
+        for approval in self._approvals()[-1:]:
+            last = datetime.strptime(approval.id.rpartition("-")[0], _TIME).replace(tzinfo=UTC)
+            given = max(given, last + timedelta(microseconds=1))
+        return f"{given.strftime(_TIME)}-{uuid.uuid4().hex[:8]}"
 
     def _approvals(self) -> list[Approval]:
         """Returns all of them, the last one last; a dot is before what is being written or removed."""

@@ -4,8 +4,10 @@ import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -132,6 +134,31 @@ def test_what_was_cut_short_does_not_count(
     folder = Path(given.files).parent
     shutil.copytree(folder, folder.with_name(".2999-01-01"))
     assert newest(ledger) == "A"
+
+
+def test_a_clock_that_is_behind_gives_no_earlier_place(
+    ledger: Ledger, subject: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Nodes of a cluster do not agree on the time."""
+    ahead = record(ledger, subject("A"))
+    folder = tmp_path / "approvals" / "blessed-model"
+    later = replace(ahead, id="2999-01-01T00-00-00.999999-0123abcd")
+    (folder / ahead.id / "approval.json").write_text(later.text())
+    (folder / ahead.id).rename(folder / later.id)
+    for name in "BCD":
+        record(ledger, subject(name))
+        assert newest(ledger) == name
+
+
+def test_what_killed_pods_left_goes_after_a_day(
+    ledger: Ledger, subject: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "approvals" / "blessed-model"
+    for name in (".old", ".young"):
+        (folder / name / "files").mkdir(parents=True)
+    os.utime(folder / ".old", (time.time() - 90_000,) * 2)
+    kept = record(ledger, subject("A")).id
+    assert {path.name for path in folder.iterdir()} == {".young", kept}
 
 
 def test_a_damaged_approval_is_named(ledger: Ledger, subject: Callable[[str], Path]) -> None:
