@@ -9,6 +9,7 @@ import argparse
 import json
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any, NoReturn
 from components import fingerprint
 from components.approved_baseline.ledger import SOURCE, Ledger
 from components.errors import InputError
-from pipelines.kubeflow.container import executor_input, finished
+from pipelines.kubeflow.container import executor_input, finished, in_store, step_key
 from pipelines.kubeflow.container.files import write
 from pipelines.kubeflow.container.paths import Paths
 from pipelines.local.failure import explain, is_expected
@@ -37,13 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     logging.getLogger("apache_beam.typehints").setLevel(
         logging.WARNING
     )  # hundreds of lines about its own code
+    options, beam_arguments = _parser().parse_known_args(arguments)
     status = 0
     try:
-        options, beam_arguments = _parser().parse_known_args(arguments)
         run(options, beam_arguments)
-    except SystemExit:  # bad usage
-        raise
-    except BaseException as error:
+    except BaseException as error:  # an executor that calls sys.exit(0) has not finished its step either
         status = _report(error)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -64,15 +63,15 @@ def run(options: argparse.Namespace, beam_arguments: list[str]) -> None:
     prepared = executor_input.prepare(message, inputs_spec)
     may_reuse = prepared["inputs"].get("parameterValues", {}).pop(_REUSE, "true") != "false"
 
-    answer = step_key = steps = None
+    answer = key = steps = None
     if options.finished_steps is not None:
         steps = finished.FinishedSteps(options.finished_steps / options.executor_class_path, paths)
-        step_key = finished.key(options.executor_class_path, prepared, paths)
-        answer = steps.restore(step_key, prepared) if may_reuse else None
+        key = step_key.key(options.executor_class_path, prepared, paths)
+        answer = steps.restore(key, prepared) if may_reuse else None
     if answer is None:
         answer = _execute(options, prepared, paths, beam_arguments)
-        if steps is not None and step_key is not None:
-            steps.keep(step_key, answer)
+        if steps is not None and key is not None:
+            steps.keep(key, answer)
     if options.approves is not None:
         _record_approval(options.approvals, options.approves, prepared, answer, paths)
     write(Path(prepared["outputs"]["outputFile"]), json.dumps(answer))
@@ -87,8 +86,7 @@ def _execute(
     message = executor_input.for_executor(prepared, paths)
     for found in message["outputs"]["artifacts"].values():
         for artifact in found["artifacts"]:
-            if "://" not in artifact["uri"]:
-                Path(artifact["uri"]).mkdir(parents=True, exist_ok=True)
+            _empty(artifact["uri"])
     # Beside the file that the launcher reads, because TFX takes its folder for that of the step.
     answer_file = Path(message["outputs"]["outputFile"]).with_name("executor_output.json")
     answer_file.unlink(missing_ok=True)  # of an attempt that was cut short; TFX would take it for a driver's
@@ -102,6 +100,15 @@ def _execute(
     answer = json.loads(answer_file.read_text(encoding="utf-8"))
     answer_file.unlink()
     return executor_input.for_store(answer, paths)
+
+
+def _empty(output: str) -> None:
+    """Prepares an output, without what an attempt or a copy that was cut short has left."""
+    if "://" in output:
+        in_store.empty(output)
+        return
+    shutil.rmtree(output, ignore_errors=True)
+    Path(output).mkdir(parents=True, exist_ok=True)
 
 
 def _check_code(compiled: str) -> None:
@@ -128,11 +135,7 @@ def _record_approval(
     approval = Ledger(approvals / ledger).record(
         paths.downloaded(subject["uri"]),
         subject["uri"],
-        {
-            name: value
-            for name, value in subject.get("metadata", {}).items()
-            if name not in finished.ADDED_BY_LAUNCHER
-        },
+        executor_input.properties(subject),
         {SOURCE: approving[SOURCE]} if SOURCE in approving else {},
     )
     _log.info("Approved, and recorded in %s as %s.", ledger, approval.id)

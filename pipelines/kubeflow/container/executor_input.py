@@ -16,6 +16,7 @@ Json = dict[str, Any]
 
 _ABSENT = "absent"  # as components.approved_baseline.component writes it
 _LAUNCHERS_OWN = "executor-logs"  # an output of every step where the cluster keeps logs; TFX has no such type
+_ADDED_BY_LAUNCHER = {"display_name", "store_session_info"}
 _OUR_TYPE = re.compile(r"^(title: *)catsdogs\.", re.MULTILINE)
 
 
@@ -53,6 +54,12 @@ def prepare(executor_input: Json, inputs_spec: Json) -> Json:
 def is_absent(artifact: Json) -> bool:
     """Whether an artifact only says that there is none."""
     return bool(artifact.get("metadata", {}).get(_ABSENT))
+
+
+def properties(artifact: Json) -> Json:
+    """Returns an artifact's metadata without the names that the launcher adds, which change by themselves."""
+    metadata = artifact.get("metadata", {})
+    return {name: value for name, value in metadata.items() if name not in _ADDED_BY_LAUNCHER}
 
 
 def for_executor(prepared: Json, paths: Paths) -> Json:

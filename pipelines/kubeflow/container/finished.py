@@ -8,65 +8,25 @@ outputs are kept, and handed on, as copies.
 from __future__ import annotations
 
 import errno
-import hashlib
-import importlib.metadata
 import json
 import logging
 import os
-import platform
-import posixpath
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from functools import cache
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from components import fingerprint
-from pipelines.kubeflow.container import own_code
+from components import fingerprint, leftovers
+from pipelines.kubeflow.container import in_store
 from pipelines.kubeflow.container.paths import Paths
 
 Json = dict[str, Any]
 
-_FORMAT = 1  # another one for a change in how steps are run that changes what they output
 _KEPT = 3  # of each step, those used last; the examples of one are as large as the pictures
 _ENTRY = "finished.json"
-# What the launcher adds to an artifact: names, not contents.
-ADDED_BY_LAUNCHER = {"display_name", "store_session_info"}
-# Properties that name a function of ours, which the executor calls.
-_FUNCTIONS = ("preprocessing_fn", "run_fn")
 
 _log = logging.getLogger(__name__)
-
-
-def key(executor: str, prepared: Json, paths: Paths) -> str:
-    """Returns what determines the outputs of a step, as one text.
-
-    It covers the executor, its code and that of the functions it is given, the installed packages, the
-    parameters, and the inputs' files and properties; not their URIs, which are others in every run.
-
-    Args:
-        executor: Dotted name of the class.
-        prepared: The ExecutorInput of `executor_input.prepare`.
-        paths: Where the inputs are.
-    """
-    inputs, outputs = prepared["inputs"], prepared["outputs"]["artifacts"]
-    parameters = inputs.get("parameterValues", {})
-    functions = [parameters[name] for name in _FUNCTIONS if name in parameters]
-    ingredients = {
-        "format": _FORMAT,
-        "executor": executor,
-        "code": own_code.fingerprint_behind([executor, *functions]),
-        "environment": _environment(),
-        "parameters": parameters,
-        "inputs": {
-            name: [_identity(artifact, paths) for artifact in found["artifacts"]]
-            for name, found in inputs["artifacts"].items()
-        },
-        "outputs": {name: found["artifacts"][0]["type"] for name, found in outputs.items()},
-    }
-    return hashlib.sha256(json.dumps(ingredients, sort_keys=True).encode()).hexdigest()
 
 
 class FinishedSteps:
@@ -85,12 +45,13 @@ class FinishedSteps:
         """Writes the outputs of an earlier execution to those of this one.
 
         Args:
-            step_key: See `key`.
+            step_key: See `step_key.key`.
             prepared: The ExecutorInput of this execution.
 
         Returns:
             The ExecutorOutput for this execution; None where there was no such execution, or, with a warning,
-            where what was kept of it is damaged.
+            where what was kept of it is damaged or cannot be read or written now. Outputs may hold a part of
+            it then.
         """
         entry = self._folder / step_key
         if not entry.is_dir():
@@ -102,7 +63,7 @@ class FinishedSteps:
                 artifact = found["artifacts"][0]
                 artifact["uri"] = prepared["outputs"]["artifacts"][name]["artifacts"][0]["uri"]
                 self._copy_back(entry / name, finished["outputs"][name], artifact["uri"])
-            os.utime(entry)  # used last, removed last
+        # Nothing is removed: the error may be the pod's own, and what the step outputs now takes its place.
         except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
             _log.warning(
                 "What was kept of this step in %s cannot be used (%s: %s): the step runs again.",
@@ -110,8 +71,9 @@ class FinishedSteps:
                 type(error).__name__,
                 error,
             )
-            shutil.rmtree(entry, ignore_errors=True)
             return None
+        with suppress(OSError):  # the volume may be another user's
+            os.utime(entry)  # used last, removed last
         _log.info("Nothing that this step depends on has changed: its outputs are taken from %s.", entry)
         return answer
 
@@ -119,7 +81,7 @@ class FinishedSteps:
         """Keeps a finished execution; where that is not possible, says so in the log, as nothing is lost.
 
         Args:
-            step_key: See `key`.
+            step_key: See `step_key.key`.
             answer: The ExecutorOutput, with URIs.
         """
         beside = self._folder / f".{step_key}-{uuid.uuid4().hex}"
@@ -134,6 +96,7 @@ class FinishedSteps:
             # What may be there is replaced: this run was asked to take nothing over.
             shutil.rmtree(self._folder / step_key, ignore_errors=True)
             beside.rename(self._folder / step_key)
+            leftovers.sweep(self._folder)
             self._drop_old()
         except OSError as error:  # shutil's own errors are OSErrors too
             if error.errno in (errno.EEXIST, errno.ENOTEMPTY):  # another run was quicker
@@ -150,7 +113,7 @@ class FinishedSteps:
     def _copy(self, uri: str, target: Path) -> Json:
         """Copies an output to the volume; what remote workers have written stays in its store."""
         if self._paths.for_executor(uri) == uri:
-            return {"uri": uri, "sizes": _sizes_in_store(uri)}
+            return {"uri": uri, "sizes": in_store.sizes(uri)}
         source = self._paths.downloaded(uri)
         if not source.exists():  # an artifact of properties alone
             return {}
@@ -159,9 +122,10 @@ class FinishedSteps:
 
     def _copy_back(self, kept: Path, output: Json, uri: str) -> None:
         if "uri" in output:
-            if _sizes_in_store(output["uri"]) != output["sizes"]:
+            if in_store.sizes(output["uri"]) != output["sizes"]:
                 raise ValueError(f"the files in {output['uri']} have changed")
-            _copy_in_store(output["uri"], uri, output["sizes"])
+            if output["uri"] != uri:  # else this is another attempt at the task that has written it
+                in_store.copy(output["uri"], uri, output["sizes"])
         elif "contents" in output:
             target = self._paths.downloaded(uri)
             shutil.rmtree(target, ignore_errors=True)  # of an attempt that was cut short
@@ -171,58 +135,16 @@ class FinishedSteps:
                 raise ValueError(f"the files of {kept.name} have changed")
 
     def _drop_old(self) -> None:
-        entries = sorted(self._folder.glob("[!.]*"), key=lambda entry: entry.stat().st_mtime)
+        entries = sorted(self._folder.glob("[!.]*"), key=_last_used)
         for entry in entries[:-_KEPT]:
             going = entry.with_name(f".{entry.name}-{uuid.uuid4().hex}")
-            entry.rename(going)
+            with suppress(FileNotFoundError):  # another run was quicker
+                entry.rename(going)
             shutil.rmtree(going, ignore_errors=True)
 
 
-def _sizes_in_store(uri: str) -> dict[str, int]:
-    """Returns the names of the files of an artifact that is elsewhere, with their sizes in bytes."""
-    import tensorflow as tf  # takes seconds, and knows the store
-
-    with _os_error():
-        return {
-            posixpath.relpath(path, uri): tf.io.gfile.stat(path).length
-            for folder, _, names in tf.io.gfile.walk(uri)
-            for path in (posixpath.join(folder, name) for name in names)
-        }
-
-
-def _copy_in_store(source: str, target: str, names: Iterable[str]) -> None:
-    import tensorflow as tf
-
-    with _os_error():
-        for name in names:
-            copied = posixpath.join(target, name)
-            tf.io.gfile.makedirs(posixpath.dirname(copied))
-            tf.io.gfile.copy(posixpath.join(source, name), copied, overwrite=True)
-
-
-@contextmanager
-def _os_error() -> Iterator[None]:
-    import tensorflow as tf
-
+def _last_used(entry: Path) -> float:
     try:
-        yield
-    except tf.errors.OpError as error:
-        raise OSError(error.message) from error
-
-
-def _identity(artifact: Json, paths: Paths) -> Json:
-    """Returns what tells an input from another one."""
-    folder = paths.downloaded(artifact["uri"])
-    metadata = artifact.get("metadata", {})
-    return {
-        "type": artifact["type"],
-        "contents": fingerprint.of_folder(folder) if folder.exists() else artifact["uri"],
-        "metadata": {name: value for name, value in metadata.items() if name not in ADDED_BY_LAUNCHER},
-    }
-
-
-@cache
-def _environment() -> list[str]:
-    """Returns the versions of Python and of all that is installed."""
-    installed = {f"{found.name}=={found.version}" for found in importlib.metadata.distributions()}
-    return [platform.python_version(), *sorted(installed)]
+        return entry.stat().st_mtime
+    except FileNotFoundError:  # another run has removed it
+        return 0

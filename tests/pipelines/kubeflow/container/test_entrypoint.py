@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
-import time
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,9 @@ from components.approved_baseline.ledger import Ledger
 from components.errors import DataRejected
 from pipelines.kubeflow.container import entrypoint
 from pipelines.kubeflow.container.executor_input import prepare
-from pipelines.kubeflow.container.finished import FinishedSteps, key
+from pipelines.kubeflow.container.finished import FinishedSteps
 from pipelines.kubeflow.container.paths import Paths
+from pipelines.kubeflow.container.step_key import key
 from tests.pipelines.kubeflow.container.pod import Artifact, Cluster
 
 GATE = "components.data_gate.component.Executor"
@@ -76,13 +79,17 @@ def test_an_image_of_other_code_is_refused(cluster: Cluster, statistics: Artifac
     )
 
 
-def test_a_step_that_was_finished_is_not_run_again(cluster: Cluster, statistics: Artifact) -> None:
+def test_a_step_that_was_finished_is_not_run_again(
+    cluster: Cluster, statistics: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
     finish_earlier(cluster, statistics, {"blessed": 1.0, "source": "sample"})
     given = message(cluster, statistics)
-    started = time.monotonic()
+    monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")
     done = cluster.start(GATE, given, SPEC, *arguments(cluster))
-    assert time.monotonic() - started < 8  # TFX alone takes longer to import
     assert done.returncode == 0, done.stderr
+    imported = {name.partition(".")[0] for name in re.findall(r"\|\s*([\w.]+)$", done.stderr, re.MULTILINE)}
+    assert "argparse" in imported
+    assert imported & {"tfx", "tensorflow", "apache_beam"} == set()  # they take ten seconds
     assert "Nothing that this step depends on has changed" in done.stderr
     verdict = cluster.outputs(given)["verdict"]
     assert verdict.metadata == {"blessed": 1.0, "source": "sample"}
@@ -141,6 +148,49 @@ def test_bad_usage(cluster: Cluster, statistics: Artifact) -> None:
     done = cluster.start(GATE, message(cluster, statistics), SPEC, "--approves", "statistics")
     assert done.returncode == 2
     assert "'statistics' must be INPUT:LEDGER" in done.stderr
+
+
+@pytest.mark.parametrize("status", [0, None, 3])
+def test_an_executor_that_ends_the_process_has_failed(
+    status: int | None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Status 0 would be a success without outputs."""
+
+    def leave(*_: object) -> None:
+        sys.exit(status)
+
+    class Ended(BaseException):
+        pass
+
+    def end(status: int) -> None:
+        raise Ended(status)
+
+    monkeypatch.setattr(entrypoint, "run", leave)
+    monkeypatch.setattr(os, "_exit", end)
+    with pytest.raises(Ended) as ended:
+        entrypoint.main(
+            [
+                *("--executor_class_path", GATE, "--json_serialized_invocation_args", "{}"),
+                *("--json_serialized_inputs_spec_args", "{}", "--code_fingerprint", "0"),
+            ]
+        )
+    assert ended.value.args == (1,)
+    assert "The step cannot go on" in caplog.text
+
+
+@pytest.mark.slow
+def test_outputs_are_empty_before_a_step_runs(tmp_path: Path) -> None:
+    """Here and in the store: a second attempt has the same place, and shards of the first may be more."""
+    import tensorflow as tf
+
+    for output in (f"{tmp_path}/minio/b/examples", "ram://b/examples"):
+        tf.io.gfile.makedirs(f"{output}/Split-train")
+        with tf.io.gfile.GFile(f"{output}/Split-train/shard-3", "w") as file:
+            file.write("half")
+        entrypoint._empty(output)
+        assert not tf.io.gfile.exists(f"{output}/Split-train/shard-3")
+        entrypoint._empty(output)  # also if there is nothing
+    assert list((tmp_path / "minio" / "b" / "examples").iterdir()) == []
 
 
 def test_arguments_of_beam_are_handed_on() -> None:

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
-import copy
+import errno
 import json
 import logging
 import os
 import shutil
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,16 +13,13 @@ from typing import Any
 
 import pytest
 
-from pipelines.kubeflow.container import finished, own_code
 from pipelines.kubeflow.container.executor_input import prepare
-from pipelines.kubeflow.container.finished import FinishedSteps, key
+from pipelines.kubeflow.container.finished import FinishedSteps
 from pipelines.kubeflow.container.paths import Paths
-from tests.pipelines.kubeflow.container.pod import Artifact, Cluster
+from tests.pipelines.kubeflow.container.pod import Cluster
 
 EXECUTOR = "components.data_gate.component.Executor"
-SPEC = {"artifacts": {"statistics": {"artifactType": {"instanceSchema": "title: tfx.ExampleStatistics"}}}}
 OUTPUTS = {"verdict": "title: catsdogs.DataVerdict"}
-PARAMETERS = {"source": "folder /data", "max_class_shift": 0.1}
 
 
 @pytest.fixture
@@ -29,111 +27,8 @@ def cluster(tmp_path: Path) -> Cluster:
     return Cluster(tmp_path)
 
 
-def statistics(cluster: Cluster, contents: bytes = b"counted") -> Artifact:
-    return cluster.put("statistics", {"Split-train/FeatureStats.pb": contents}, {"split_names": '["train"]'})
-
-
-def prepared(
-    cluster: Cluster, *, parameters: dict[str, Any] = PARAMETERS, **inputs: Artifact
-) -> dict[str, Any]:
-    return prepare(cluster.message("DataGate", OUTPUTS, inputs, parameters), SPEC)
-
-
-def key_of(cluster: Cluster, message: dict[str, Any], executor: str = EXECUTOR) -> str:
-    return key(executor, message, Paths(cluster.folder))
-
-
-def test_the_same_step_of_another_run_has_the_same_key(cluster: Cluster) -> None:
-    """Names, URIs and what the launcher adds differ; contents and properties do not."""
-    first, second = statistics(cluster), statistics(cluster)
-    assert first.uri != second.uri
-    assert key_of(cluster, prepared(cluster, statistics=first)) == key_of(
-        cluster, prepared(cluster, statistics=second)
-    )
-
-
-Change = Callable[[Cluster, dict[str, Any]], None]
-
-
-def edit_file(cluster: Cluster, message: dict[str, Any]) -> None:
-    [artifact] = message["inputs"]["artifacts"]["statistics"]["artifacts"]
-    (cluster.local(artifact["uri"]) / "Split-train" / "FeatureStats.pb").write_bytes(b"counted anew")
-
-
-def rename_file(cluster: Cluster, message: dict[str, Any]) -> None:
-    [artifact] = message["inputs"]["artifacts"]["statistics"]["artifacts"]
-    folder = cluster.local(artifact["uri"])
-    (folder / "Split-train").rename(folder / "Split-eval")
-
-
-def approve_anew(cluster: Cluster, message: dict[str, Any]) -> None:
-    message["inputs"]["artifacts"]["statistics"]["artifacts"][0]["metadata"]["approved_in"] = "2026-11-22"
-
-
-def drop_input(cluster: Cluster, message: dict[str, Any]) -> None:
-    message["inputs"]["artifacts"].clear()
-
-
-def change_parameter(cluster: Cluster, message: dict[str, Any]) -> None:
-    message["inputs"]["parameterValues"]["max_class_shift"] = 0.2
-
-
-def add_parameter(cluster: Cluster, message: dict[str, Any]) -> None:
-    message["inputs"]["parameterValues"]["data_fingerprint"] = "1"
-
-
-def change_output_type(cluster: Cluster, message: dict[str, Any]) -> None:
-    message["outputs"]["artifacts"]["verdict"]["artifacts"][0]["type"] = {"schemaTitle": "tfx.Artifact"}
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        edit_file,
-        rename_file,
-        approve_anew,
-        drop_input,
-        change_parameter,
-        add_parameter,
-        change_output_type,
-    ],
-)
-def test_each_ingredient_gives_another_key(cluster: Cluster, change: Change) -> None:
-    message = prepared(cluster, parameters=dict(PARAMETERS), statistics=statistics(cluster))
-    before = key_of(cluster, message)
-    assert key_of(cluster, copy.deepcopy(message)) == before
-    change(cluster, message)
-    assert key_of(cluster, message) != before
-
-
-def test_another_executor_gives_another_key(cluster: Cluster) -> None:
-    message = prepared(cluster, statistics=statistics(cluster))
-    assert key_of(cluster, message) != key_of(
-        cluster, message, "components.curated_schema.component.Executor"
-    )
-
-
-def test_other_packages_or_code_give_another_key(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    message = prepared(cluster, statistics=statistics(cluster))
-    before = key_of(cluster, message)
-    with monkeypatch.context() as patch:
-        patch.setattr(finished, "_environment", lambda: ["3.13.0", "tfx==1.22.0"])
-        assert key_of(cluster, message) != before
-    with monkeypatch.context() as patch:
-        patch.setattr(own_code, "fingerprint_behind", lambda names: ",".join(names))
-        assert key_of(cluster, message) != before
-
-
-def test_the_environment_names_versions() -> None:
-    assert any(line.startswith("tfx==") for line in finished._environment())
-    assert finished._environment() == finished._environment()
-
-
-def test_code_of_functions_in_parameters_counts(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[list[str]] = []
-    monkeypatch.setattr(own_code, "fingerprint_behind", lambda names: asked.append(list(names)))
-    key_of(cluster, prepared(cluster, parameters={"run_fn": "trainer.run.run_fn"}))
-    assert asked == [[EXECUTOR, "trainer.run.run_fn"]]
+def prepared(cluster: Cluster) -> dict[str, Any]:
+    return prepare(cluster.message("DataGate", OUTPUTS), {})
 
 
 def answer_for(cluster: Cluster, message: dict[str, Any], text: str = "accepted") -> dict[str, Any]:
@@ -211,6 +106,57 @@ def test_what_is_damaged_counts_as_absent(
     assert steps(cluster).restore("k", prepared(cluster)) is not None
 
 
+def test_an_error_of_this_pod_costs_no_entry(cluster: Cluster, caplog: pytest.LogCaptureFixture) -> None:
+    steps(cluster).keep("k", answer_for(cluster, prepared(cluster)))
+    shutil.rmtree(cluster.folder / "minio")
+    (cluster.folder / "minio").write_text("a file in the way")
+    assert steps(cluster).restore("k", prepared(cluster)) is None
+    assert "the step runs again" in caplog.text
+    (cluster.folder / "minio").unlink()
+    assert steps(cluster).restore("k", prepared(cluster)) is not None
+
+
+def test_a_volume_whose_times_cannot_be_set(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps(cluster).keep("k", answer_for(cluster, prepared(cluster)))
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "utime", refuse)
+        patch.setattr(shutil, "copystat", lambda *_, **__: None)
+        assert steps(cluster).restore("k", prepared(cluster)) is not None
+    assert steps(cluster).restore("k", prepared(cluster)) is not None
+
+
+def test_what_killed_pods_left_goes_after_a_day(cluster: Cluster) -> None:
+    folder = cluster.state / "finished_steps" / EXECUTOR
+    for name in (".old", ".young"):
+        (folder / name / "verdict").mkdir(parents=True)
+    os.utime(folder / ".old", (time.time() - 90_000,) * 2)
+    steps(cluster).keep("k", answer_for(cluster, prepared(cluster)))
+    assert {path.name for path in folder.iterdir()} == {".young", "k"}
+
+
+def test_an_entry_that_another_run_removes_first(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for age, name in enumerate("abc"):
+        steps(cluster).keep(name, answer_for(cluster, prepared(cluster)))
+        os.utime(cluster.state / "finished_steps" / EXECUTOR / name, (1000 + age, 1000 + age))
+    rename = Path.rename
+
+    def too_late(path: Path, target: Path) -> Path:
+        if path.name == "a":
+            shutil.rmtree(path)
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", too_late)
+    steps(cluster).keep("d", answer_for(cluster, prepared(cluster)))
+    assert caplog.text == ""
+    assert steps(cluster).restore("d", prepared(cluster)) is not None
+
+
 def test_many_may_keep_the_same_step_at_once(cluster: Cluster) -> None:
     messages = [prepared(cluster) for _ in range(8)]
     answers = [answer_for(cluster, message) for message in messages]
@@ -270,8 +216,15 @@ def test_what_remote_workers_wrote_is_copied_within_its_store(
     assert json.loads((cluster.state / "k" / "finished.json").read_text())["outputs"] == {
         "verdict": {"uri": "ram://bucket/run-1/verdict", "sizes": {"Split-x/data": 8}}
     }
+    tf.io.gfile.makedirs("ram://bucket/run-2/verdict/Split-x")
+    with tf.io.gfile.GFile("ram://bucket/run-2/verdict/Split-x/of an earlier attempt", "w") as file:
+        file.write("half")
     assert remote.restore("k", later) is not None
     with tf.io.gfile.GFile("ram://bucket/run-2/verdict/Split-x/data") as file:
         assert file.read() == "contents"
+    assert tf.io.gfile.listdir("ram://bucket/run-2/verdict/Split-x") == ["data"]
+    # Another attempt at the task that was kept, in its own place.
+    assert remote.restore("k", earlier) is not None
+    assert tf.io.gfile.listdir("ram://bucket/run-1/verdict/Split-x") == ["data"]
     tf.io.gfile.rmtree("ram://bucket/run-1/verdict")
     assert remote.restore("k", later) is None
