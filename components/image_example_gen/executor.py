@@ -23,14 +23,14 @@ from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 from tfx.types.artifact import Artifact
 
-from components.errors import DataRejected
+from components.errors import DataRejected, PipelineError
 from components.image_example_gen import splits
 from components.image_example_gen.examples import serialize
 from components.image_example_gen.inspection import inspect
 from components.image_example_gen.progress import Progress
 from components.image_example_gen.shards import ShardWriter, os_error, unfinished
-from components.image_example_gen.sources import open_source
-from components.image_example_gen.sources.base import SPLITS, Picture, Refused
+from components.image_example_gen.sources import open_source, source_name
+from components.image_example_gen.sources.base import SPLITS, Picture, Refused, Source
 
 _LOGGED_FILES = 100
 
@@ -80,6 +80,7 @@ class _Job:
     """What is to be written, in the terms of the component.
 
     Attributes:
+        data_fingerprint: That of the pictures when they were looked at; empty where nobody looked.
         uri: Folder of the examples.
     """
 
@@ -87,6 +88,7 @@ class _Job:
     class_names: Sequence[str]
     split: Mapping[str, Any]
     max_pixels: int
+    data_fingerprint: str
     uri: str
 
 
@@ -103,6 +105,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
 
         Raises:
             DataRejected: Too many pictures had to be set aside, or a split would be empty.
+            PipelineError: The pictures are not those that were looked at.
             OSError: The examples cannot be written.
         """
         examples = artifact_utils.get_single_instance(output_dict["examples"])
@@ -113,6 +116,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             class_names=json.loads(exec_properties["class_names"]),
             split=json.loads(exec_properties["split"]),
             max_pixels=exec_properties["max_pixels"],
+            data_fingerprint=exec_properties.get("data_fingerprint", ""),
             uri=examples.uri,
         )
         report = self._write(job, posixpath.join(rejected.uri, "reports"))
@@ -128,6 +132,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
 
     def _write(self, job: _Job, reports_uri: str) -> Report:
         opened = open_source(job.source, job.class_names)
+        _check_unchanged(job, opened)
         portions = opened.portions()
         write = _WriteShard(job, shards=len(portions), total=opened.count())
         # Pictures do not travel through Beam: a portion is read and written in one place, and reported on.
@@ -152,6 +157,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 )
         except (OSError, RuntimeError) as error:
             raise _cause(error, reports_uri) from error
+        _check_unchanged(job, open_source(job.source, job.class_names))
         if fileio.exists(unfinished(job.uri)):
             fileio.rmtree(unfinished(job.uri))
         report = Report()
@@ -207,6 +213,15 @@ class _WriteShard(beam.DoFn):
         return identity, split, serialize(picture, data, properties, self._job.class_names)
 
 
+def _check_unchanged(job: _Job, opened: Source) -> None:
+    """Raises where the examples would be kept, in every cache, as those of other pictures."""
+    if job.data_fingerprint and opened.fingerprint() != job.data_fingerprint:
+        raise PipelineError(
+            f"The pictures ({source_name(job.source)}) changed while they were read: run again when nothing "
+            "changes them any more."
+        )
+
+
 def _leak(found: Sequence[tuple[bool, str]]) -> Iterator[Report]:
     found = sorted(found)
     if {in_test for in_test, _ in found} == {False, True}:
@@ -250,7 +265,7 @@ def _judge(report: Report, max_bad_fraction: float) -> None:
             f"{bad:,} of {total:,} pictures ({report.bad_fraction:.2%}) cannot be used, and "
             f"data.max_bad_fraction allows {max_bad_fraction:.2%}; {count:,} of them: {reason}, for example "
             f"{filename}{f' ({detail})' if detail else ''}. The log lists them all: repair or "
-            "remove them, or raise data.max_bad_fraction."
+            "remove them, or raise data.max_bad_fraction (catsdogs submit: --param max_bad_fraction=SHARE)."
         )
     empty = [split for split, pictures in accepted.items() if not pictures]
     if empty:

@@ -45,7 +45,7 @@ class Ingested:
 
 @pytest.fixture
 def ingest(tmp_path: Path) -> Callable[..., Ingested]:
-    """`ingest(source, split=…, max_bad_fraction=…, max_pixels=…, class_names=…)`: runs the executor."""
+    """`ingest(source, split=…, max_bad_fraction=…, max_pixels=…, class_names=…, …)`: runs the executor."""
     from tfx.types.standard_artifacts import Examples
 
     from components.artifacts import RejectedImages
@@ -58,6 +58,7 @@ def ingest(tmp_path: Path) -> Callable[..., Ingested]:
         max_pixels: int = 1_000_000,
         class_names: Sequence[str] = ("cat", "dog"),
         out: str = "out",
+        **more: str,
     ) -> Ingested:
         examples, rejected = Examples(), RejectedImages()
         examples.uri, rejected.uri = str(tmp_path / out / "examples"), str(tmp_path / out / "rejected")
@@ -78,6 +79,7 @@ def ingest(tmp_path: Path) -> Callable[..., Ingested]:
                 "split": json.dumps(split or {"train": 0.8, "eval": 0.1, "test": 0.1, "seed": 0}),
                 "max_bad_fraction": max_bad_fraction,
                 "max_pixels": max_pixels,
+                **more,
             },
         )
         return Ingested(

@@ -181,8 +181,8 @@ def test_class_shares_far_from_the_last_accepted_data() -> None:
     assert sentence == (
         "the share of class 'cat' in split 'train' is 80 % of 1,000 pictures, and was 50 % of 800 pictures "
         "in the last accepted data; expected is a change of at most 10 %; look whether pictures were lost or "
-        "mislabelled, or, if the change is meant, accept it with --set data.max_class_shift=0.31 in "
-        "the runs on these data"
+        "mislabelled, or, if the change is meant, accept it with --set data.max_class_shift=0.31 "
+        "(catsdogs submit: --param max_class_shift=0.31) in the runs on these data"
     )
 
 

@@ -14,8 +14,11 @@ from typing import Any
 
 import pytest
 
-from components.errors import DataRejected, InputError
+from components.errors import DataRejected, InputError, PipelineError
 from components.image_example_gen import splits
+from components.image_example_gen.progress import Progress
+from components.image_example_gen.sources import open_source
+from components.image_example_gen.sources.folder import FolderSource
 from trainer import features
 
 FolderOf = Callable[[Mapping[str, int]], Path]
@@ -182,7 +185,8 @@ def test_too_many_unusable_files(folder_of: FolderOf, ingest: Callable[..., Any]
     message = (
         r"5 of 85 pictures \(5\.88%\) cannot be used, and data\.max_bad_fraction allows 5\.80%; "
         r"2 of them: damaged, for example dog/half\.jpg \(.+\)\. The log lists them all: repair or "
-        r"remove them, or raise data\.max_bad_fraction\."
+        r"remove them, or raise data\.max_bad_fraction "
+        r"\(catsdogs submit: --param max_bad_fraction=SHARE\)\."
     )
     with pytest.raises(DataRejected, match=message) as error:
         ingest(folder(root), max_bad_fraction=0.058)
@@ -338,6 +342,45 @@ def test_component_and_driver(folder_of: FolderOf, picture: Picture) -> None:
     (root / "cat").rename(root / "horse")
     with pytest.raises(InputError, match="'horse'"):
         data_fingerprint()
+
+
+def test_pictures_that_stay_as_they_were_looked_at_are_taken(
+    folder_of: FolderOf, ingest: Callable[..., Any]
+) -> None:
+    source = folder(folder_of({"cat": 40, "dog": 40}))
+    looked_at = open_source(source, ("cat", "dog")).fingerprint()
+    assert sum(map(len, everything(ingest(source, data_fingerprint=looked_at)).values())) == 80
+
+
+@pytest.mark.parametrize("present", ["from_the_start", "from_then_on", "only_then"])
+def test_pictures_that_change_after_the_look_are_not_taken_for_those_looked_at(
+    present: str,
+    folder_of: FolderOf,
+    ingest: Callable[..., Any],
+    picture: Picture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    root = folder_of({"cat": 40, "dog": 40})
+    looked_at = open_source(folder(root), ("cat", "dog")).fingerprint()
+    new = root / "cat" / "new.jpg"
+    portions, progress = FolderSource.portions, Progress.__init__
+
+    def add(self: FolderSource) -> Any:
+        if present == "from_then_on":
+            new.write_bytes(picture(9))
+        return portions(self)
+
+    def remove(self: Progress, total: int) -> None:
+        if present == "only_then":
+            new.unlink(missing_ok=True)
+        progress(self, total)
+
+    if present != "from_then_on":
+        new.write_bytes(picture(9))
+    monkeypatch.setattr(FolderSource, "portions", add)
+    monkeypatch.setattr(Progress, "__init__", remove)
+    with pytest.raises(PipelineError, match=r"The pictures \(folder .+\) changed while they were read: run"):
+        ingest(folder(root), data_fingerprint=looked_at, max_bad_fraction=0.5)
 
 
 @pytest.mark.slow
