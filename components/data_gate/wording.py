@@ -243,14 +243,15 @@ def _class_shift(finding: _Finding) -> str:
     assert finding.baseline is not None  # else there would be no drift
     now, before = class_shares(finding.statistics), class_shares(finding.baseline)
     moved = max([*now, *before], key=lambda name: abs(now.get(name, 0) - before.get(name, 0)))
-    accepting = f"max_class_shift={_rounded_up(abs(now.get(moved, 0) - before.get(moved, 0)))}"
+    shift = _rounded_up(abs(now.get(moved, 0) - before.get(moved, 0)))
     return (
         f"the share of class {moved!r} in split {finding.split!r} is {_percent(now.get(moved, 0))} of "
         f"{_pictures(finding.pictures)}, and was {_percent(before.get(moved, 0))} of "
         f"{_pictures(picture_count(finding.baseline))} in the last accepted data; expected is a change of at "
         f"most {_percent(finding.expected.drift_comparator.infinity_norm.threshold)}; look whether pictures "
-        f"were lost or mislabelled, or, if the change is meant, accept it with --set data.{accepting} "
-        f"(catsdogs submit: --param {accepting}) in the runs on these data"
+        "were lost or mislabelled, or, if the change is meant, accept it with --set "
+        f"data.max_class_shift={shift} (catsdogs submit: --param max_class_shift={shift}) in the runs on "
+        "these data"
     )
 
 
