@@ -192,8 +192,8 @@ class Settings(Section):
 
     @property
     def approvals_dir(self) -> Path:
-        """What was approved by runs on Kubeflow: one sub-folder a ledger."""
-        return self.output_root / "approvals"
+        """What was approved by this pipeline's runs on Kubeflow: one sub-folder a ledger."""
+        return self.output_root / "approvals" / self.pipeline_name
 
     @property
     def finished_steps_dir(self) -> Path:

@@ -61,6 +61,16 @@ def test_relative_paths_hold_from_the_working_directory(
     assert loaded.serving_model_dir == loaded.output_root / "serving_model" / "catsdogs"
 
 
+def test_pipelines_that_share_a_volume_neither_serve_nor_judge_each_other_s_models() -> None:
+    one, other = (
+        load(overrides=[f"pipeline_name={name}", "output_root=/state"]) for name in ("pets", "ants")
+    )
+    for folder in ("approvals_dir", "serving_model_dir"):
+        assert getattr(one, folder).name == "pets"
+        assert getattr(one, folder).parent == getattr(other, folder).parent
+        assert getattr(one, folder) != getattr(other, folder)
+
+
 @pytest.mark.parametrize("weights", ["packaged", "imagenet", "random"])
 def test_weights_that_are_no_file_keep_their_name(weights: str) -> None:
     assert load(overrides=[f"training.weights={weights}"]).training.weights == weights
