@@ -3,23 +3,11 @@
 from __future__ import annotations
 
 import errno
-import re
 import shlex
 import textwrap
-from collections.abc import Iterator
 from pathlib import Path
 
-from components import errors
-from components.errors import PipelineError
-
-_KINDS = {
-    kind.__name__: kind
-    for kind in vars(errors).values()
-    if isinstance(kind, type) and issubclass(kind, PipelineError)
-}
-# Beam hands on what a worker raised as the text of its traceback.
-_IN_TRACEBACK = re.compile(rf"^(?:components\.errors\.)({'|'.join(_KINDS)}): (.+?)$", re.MULTILINE)
-_BEAM_SUFFIX = re.compile(r" \[while running '.*?'\]", re.DOTALL)
+from components.errors import PipelineError, chain, told_in, without_suffix
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _LONGEST = 300  # characters; TensorFlow's first lines can fill a screen
@@ -39,19 +27,15 @@ def explain(error: BaseException, output_root: Path) -> PipelineError:
         The PipelineError somewhere in the chain, unchanged; one about the disk; or one with the
         first line of the exception.
     """
-    for link in _chain(error):
-        if isinstance(link, PipelineError):
-            return type(link)(_BEAM_SUFFIX.sub("", str(link)))
-        quoted = _IN_TRACEBACK.findall(str(link))
-        if quoted:
-            kind, message = quoted[-1]
-            return _KINDS[kind](_BEAM_SUFFIX.sub("", message))
-    for link in _chain(error):
+    told = told_in(error)
+    if told:
+        return told
+    for link in chain(error):
         about_disk = _disk(link, output_root)
         if about_disk:
             return about_disk
     lines = str(error).strip().splitlines()
-    text = _BEAM_SUFFIX.sub("", lines[0]) if lines else "no message"
+    text = without_suffix(lines[0]) if lines else "no message"
     return PipelineError(f"{type(error).__name__}: {textwrap.shorten(text, _LONGEST, placeholder=' …')}")
 
 
@@ -67,7 +51,7 @@ def output_root_is(folder: Path) -> str:
 
 def is_expected(error: BaseException) -> bool:
     """Whether the sentence that `explain` finds says it all, so that the log adds nothing."""
-    return any(isinstance(link, PipelineError) or _IN_TRACEBACK.search(str(link)) for link in _chain(error))
+    return told_in(error) is not None
 
 
 def _disk(error: BaseException, folder: Path) -> PipelineError | None:
@@ -89,11 +73,3 @@ def _disk(error: BaseException, folder: Path) -> PipelineError | None:
             f"{folder if ours else named} cannot be written ({why}): make it writable{cure}."
         )
     return None
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        error = error.__cause__ or error.__context__

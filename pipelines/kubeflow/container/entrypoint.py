@@ -17,11 +17,11 @@ from typing import Any, NoReturn
 
 from components import fingerprint
 from components.approved_baseline.ledger import SOURCE, Ledger
-from components.errors import InputError
-from pipelines.kubeflow.container import executor_input, finished, in_store, step_key
+from components.errors import InputError, told_in
+from pipelines.kubeflow.container import executor_input, failure, finished, in_store, step_key
+from pipelines.kubeflow.container.arguments import pair
 from pipelines.kubeflow.container.files import write
 from pipelines.kubeflow.container.paths import Paths
-from pipelines.local.failure import explain, is_expected
 
 CODE = ("components", "trainer", "serving", "pipelines.kubeflow.container")
 _REUSE = "reuse"
@@ -145,10 +145,11 @@ def _report(error: BaseException) -> int:
     """Logs what went wrong, the sentence for the user last; returns the exit status."""
     if isinstance(error, KeyboardInterrupt):
         return 130
-    if not is_expected(error):
+    if told_in(error) is None:
         _log.error("The step cannot go on.", exc_info=error)
+    sentence = failure.sentence(error)
+    if sentence is None:
         return 1
-    sentence = explain(error, Path("/"))
     sys.stderr.write(f"\n{sentence}\n")
     return sentence.exit_status
 
@@ -161,16 +162,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--code_fingerprint", required=True)
     parser.add_argument("--finished_steps", type=Path)
     parser.add_argument("--approvals", type=Path)
-    parser.add_argument("--approves", type=_approves, metavar="INPUT:LEDGER")
+    parser.add_argument("--approves", type=pair("INPUT:LEDGER", ":"), metavar="INPUT:LEDGER")
     parser.add_argument("--keep_remote", action="store_true")
     return parser
-
-
-def _approves(text: str) -> tuple[str, str]:
-    key, separator, ledger = text.partition(":")
-    if not separator:
-        raise argparse.ArgumentTypeError(f"{text!r} must be INPUT:LEDGER")
-    return key, ledger
 
 
 if __name__ == "__main__":

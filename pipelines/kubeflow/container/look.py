@@ -19,6 +19,7 @@ from components import fingerprint
 from components.approved_baseline.ledger import Ledger
 from components.errors import InputError, PipelineError
 from components.image_example_gen.sources import open_source, source_name
+from pipelines.kubeflow.container.arguments import pair
 from pipelines.kubeflow.container.files import write
 from pipelines.kubeflow.container.paths import Paths
 
@@ -95,7 +96,9 @@ def _parser() -> argparse.ArgumentParser:
     baseline.add_argument("--approvals", type=Path, required=True)
     baseline.add_argument("--ledger", required=True)
     baseline.add_argument("--candidate", required=True)
-    baseline.add_argument("--where", type=_pair, action="append", default=[], metavar="NAME=VALUE")
+    baseline.add_argument(
+        "--where", type=pair("NAME=VALUE", "="), action="append", default=[], metavar="NAME=VALUE"
+    )
     baseline.add_argument("--output", type=Path, required=True)
     return parser
 
@@ -105,13 +108,6 @@ def _json(text: str) -> Any:
         return json.loads(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is not JSON: {error}") from None
-
-
-def _pair(text: str) -> tuple[str, str]:
-    name, separator, value = text.partition("=")
-    if not separator:
-        raise argparse.ArgumentTypeError(f"{text!r} must be NAME=VALUE")
-    return name, value
 
 
 if __name__ == "__main__":

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -210,6 +212,55 @@ def test_what_a_worker_of_beam_raised_is_said_in_its_sentence(capsys: pytest.Cap
     error = RuntimeError("Traceback (most recent call last):\ncomponents.errors.DataRejected: No pictures.")
     assert entrypoint._report(error) == DataRejected.exit_status
     assert capsys.readouterr().err == "\nNo pictures.\n"
+
+
+def test_a_full_disk_of_the_pod(capsys: pytest.CaptureFixture[str]) -> None:
+    """The cures of a local run, such as catsdogs clean, do not help in a pod."""
+    with pytest.raises(OSError) as caught, Path("/dev/full").open("w", buffering=1) as file:
+        file.write("anything\n")
+    assert entrypoint._report(caught.value) == 1
+    assert capsys.readouterr().err == (
+        "\nThere is no space left: give the volume with the state more space if the file lies there, and "
+        "else the nodes, as the pod's own files (ephemeral storage) lie on their disks.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.EDQUOT, "Disk quota exceeded", "/state/catsdogs/checkpoints/w.h5"),
+        OSError(errno.ENOSPC, "No space left on device", "/state/catsdogs/checkpoints/w.h5"),
+    ],
+)
+def test_a_full_volume_behind_another_error(error: OSError, capsys: pytest.CaptureFixture[str]) -> None:
+    outer = RuntimeError("The bundle failed")
+    outer.__cause__ = error
+    assert entrypoint._report(outer) == 1
+    assert "There is no space left for /state/catsdogs/checkpoints/w.h5: give" in capsys.readouterr().err
+
+
+def test_a_full_disk_that_a_library_met(capsys: pytest.CaptureFixture[str]) -> None:
+    """TensorFlow's errors have no number."""
+    assert entrypoint._report(RuntimeError("/minio/b/x; No space left on device")) == 1
+    assert "There is no space left: give the volume" in capsys.readouterr().err
+
+
+def test_the_entry_point_runs_no_code_but_what_the_image_is_held_to() -> None:
+    """What is imported when TFX is not needed, other than packages without code."""
+    program = (
+        "import sys; from pipelines.kubeflow.container import entrypoint, look; "
+        "print(*(name for name, module in sys.modules.items() if getattr(module, '__file__', None)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=Path(__file__).resolve().parents[4],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    ours = {name for name in done.stdout.split() if name.startswith(("components.", "pipelines."))}
+    held = {name for name in ours if name.startswith(tuple(f"{covered}." for covered in entrypoint.CODE))}
+    assert ours - held == {"pipelines.kubeflow", "pipelines.kubeflow.container"}
 
 
 def test_the_file_for_the_launcher_is_whole(cluster: Cluster, statistics: Artifact) -> None:
