@@ -28,9 +28,8 @@ class DataRejected(PipelineError):
     exit_status = 4
 
 
-_KINDS: dict[str, type[PipelineError]] = {
-    kind.__name__: kind for kind in (PipelineError, *PipelineError.__subclasses__())
-}
+_ALL: list[type[PipelineError]] = [PipelineError, *PipelineError.__subclasses__()]
+_KINDS = {kind.__name__: kind for kind in _ALL}
 # Beam hands on what a worker raised as the text of its traceback.
 _IN_TRACEBACK = re.compile(rf"^(?:components\.errors\.)({'|'.join(_KINDS)}): (.+?)$", re.MULTILINE)
 _BEAM_SUFFIX = re.compile(r" \[while running '.*?'\]", re.DOTALL)
