@@ -12,6 +12,7 @@ runs one to its end. What lies in a pod's folder is all that a step gets to see,
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 import uuid
@@ -19,6 +20,7 @@ from collections.abc import Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -215,14 +217,31 @@ class _Run:
         return Step("executed", time.monotonic() - started, log, found, inputs)
 
     def _launch(self, task: Task, given: pb.ExecutorInput, log: Path) -> Results:
-        retries = task.spec.retry_policy.max_retry_count
-        for retry in range(retries + 1):
+        """Tries a task as Argo's retry strategy does: `maxDuration` counts from the start of the first try.
+
+        The pauses between tries are reckoned with, and not made.
+        """
+        policy = task.spec.retry_policy
+        own = task.kubernetes.active_deadline_seconds or math.inf
+        end = time.monotonic() + policy.backoff_max_duration.seconds  # 0, which is no retry, if it is not set
+        for retry in count():
             pod = self._folder / "pods" / f"{task.name}-{retry}"
+            deadline = min(own, end - time.monotonic()) if retry else own
             try:
-                return self._launcher.execute(task, given, pod, log, retry)
-            except Failed:
-                if retry == retries:
+                return self._launcher.execute(
+                    task,
+                    given,
+                    pod,
+                    log,
+                    retry,
+                    None if deadline == math.inf else max(math.ceil(deadline), 1),
+                )
+            except Failed as error:
+                if retry == policy.max_retry_count:
                     raise
+                end -= policy.backoff_duration.seconds * policy.backoff_factor**retry
+                if time.monotonic() > end:
+                    raise Failed(f"{error}; no further try: Max duration limit exceeded") from error
             finally:
                 if not self._backend.keep_pods:
                     shutil.rmtree(pod, ignore_errors=True)

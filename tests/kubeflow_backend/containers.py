@@ -13,6 +13,9 @@ from typing import Protocol
 
 LAUNCHER_ROOT = "CATSDOGS_LAUNCHER_ROOT"
 
+# All that a process takes over from this machine's environment; what this interpreter needs is in the first.
+_TAKEN_OVER = ("PATH", "LANG", "LC_ALL")
+
 
 @dataclass(frozen=True)
 class Container:
@@ -56,6 +59,7 @@ class Subprocesses:
 
     A process has no root and no mounts of its own. So the commands are told where their pod's folder is
     (`CATSDOGS_LAUNCHER_ROOT`), and in their arguments the mount path of a claim becomes the claim's folder.
+    They see neither this machine's environment nor its caches and credentials: their home lies in the pod.
 
     Attributes:
         images: The folder of packages that each image holds.
@@ -82,8 +86,9 @@ class Subprocesses:
         command = [self._on_claims(part, container.mounts) for part in container.command]
         if command[0] in ("python", "python3"):
             command = [sys.executable, *command[1:]]
-        temporary = container.pod / "tmp"
-        temporary.mkdir(exist_ok=True)
+        home, temporary = container.pod / "home", container.pod / "tmp"
+        for folder in (home, temporary):
+            folder.mkdir(exist_ok=True)
         with container.log.open("ab") as log:
             process = subprocess.Popen(
                 command,
@@ -91,11 +96,12 @@ class Subprocesses:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=container.pod,
-                env=os.environ
+                env={name: os.environ[name] for name in _TAKEN_OVER if name in os.environ}
                 | self.environment
                 | dict(container.environment)
                 | {
                     "PYTHONPATH": str(self.images[container.image]),
+                    "HOME": str(home),
                     "TMPDIR": str(temporary),
                     LAUNCHER_ROOT: str(container.pod),
                 },

@@ -49,7 +49,13 @@ class Launcher:
     run_root: str
 
     def execute(
-        self, task: Task, executor_input: pb.ExecutorInput, pod: Path, log: Path, retry: int
+        self,
+        task: Task,
+        executor_input: pb.ExecutorInput,
+        pod: Path,
+        log: Path,
+        retry: int,
+        deadline: int | None,
     ) -> Results:
         """Runs a task in a new pod.
 
@@ -59,6 +65,7 @@ class Launcher:
             pod: A folder that is not there yet.
             log: To which stdout and stderr are appended.
             retry: How often it has been tried before.
+            deadline: Seconds after which the pod is to be killed; None for never.
 
         Raises:
             Failed: It failed, with what went wrong.
@@ -82,7 +89,7 @@ class Launcher:
                 pod,
                 mounts(task),
                 log,
-                task.kubernetes.active_deadline_seconds or None,
+                deadline,
             )
             log.touch()
             status = self.containers.run(container)

@@ -38,6 +38,18 @@ def component_parameters(document: Document, component: str) -> Document:
     return found
 
 
+def fail_until(attempt: int, tmp_path: Path, document: Document) -> Path:
+    """Lets all tries before that one fail; returns the folder that holds a file for each."""
+    tries = tmp_path / "tries"
+    container(document, "words")["command"][2] += (
+        f"tries = pathlib.Path({str(tries)!r})\n"
+        "tries.mkdir(exist_ok=True)\n"
+        "(tries / str(len(list(tries.iterdir())))).touch()\n"
+        f"if len(list(tries.iterdir())) < {attempt}: sys.exit(1)\n"
+    )
+    return tries
+
+
 class TestARun:
     def test_parameters_artifacts_and_metadata_go_from_task_to_task(
         self, tmp_path: Path, backend: Backend, document: Document
@@ -100,6 +112,20 @@ class TestARun:
         )
         output = backend.run(write(tmp_path, document)).tasks["Words"].output
         assert "cat $(OTHER) $5" in output
+
+    def test_this_machine_s_environment_and_home_are_not_seen(
+        self, tmp_path: Path, document: Document, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "mine")
+        monkeypatch.setenv("HOME", str(tmp_path / "me"))
+        words = container(document, "words")
+        words["env"] = [{"name": "ANIMAL", "value": "cat"}]
+        words["command"][2] += "import os; print(*os.environ, '~ is', pathlib.Path.home())\n"
+        backend = Backend(tmp_path / "cluster", Subprocesses({IMAGE: tmp_path}, environment={"MARK": "1"}))
+        names, home = backend.run(write(tmp_path, document)).tasks["Words"].output.split(" ~ is ")
+        assert {"PATH", "HOME", "ANIMAL", "MARK"} <= set(names.split())
+        assert "AWS_SECRET_ACCESS_KEY" not in names
+        assert home.startswith(str(tmp_path / "cluster"))
 
     def test_the_mount_path_of_a_claim_is_its_folder(self, tmp_path: Path, document: Document) -> None:
         volume = tmp_path / "volume"
@@ -189,18 +215,42 @@ class TestFailures:
     def test_it_is_tried_again_as_often_as_the_pipeline_says(
         self, tmp_path: Path, backend: Backend, document: Document
     ) -> None:
-        tries = tmp_path / "tries"
-        container(document, "words")["command"][2] += (
-            f"tries = pathlib.Path({str(tries)!r})\n"
-            "tries.mkdir(exist_ok=True)\n"
-            "(tries / str(len(list(tries.iterdir())))).touch()\n"
-            "if len(list(tries.iterdir())) < 3: sys.exit(1)\n"
-        )
+        tries = fail_until(3, tmp_path, document)
         task = document["root"]["dag"]["tasks"]["Words"]
-        task["retryPolicy"] = {"maxRetryCount": 1}
+        task["retryPolicy"] = {"maxRetryCount": 1, "backoffMaxDuration": "600s"}
         assert backend.run(write(tmp_path, document)).steps("failed") == {"Words"}
         assert len(list(tries.iterdir())) == 2
         assert backend.run(write(tmp_path, document)).succeeded
+
+    @pytest.mark.parametrize(
+        ("policy", "tried"),
+        [
+            ({"backoffDuration": "30s", "backoffFactor": 2, "backoffMaxDuration": "600s"}, 3),
+            ({"backoffDuration": "30s", "backoffFactor": 2, "backoffMaxDuration": "60s"}, 2),
+            ({"backoffDuration": "30s", "backoffFactor": 2, "backoffMaxDuration": "20s"}, 1),
+            ({"backoffDuration": "0s", "backoffFactor": 2}, 1),
+        ],
+    )
+    def test_there_is_no_further_try_that_would_begin_after_the_longest_duration(
+        self, policy: Document, tried: int, tmp_path: Path, backend: Backend, document: Document
+    ) -> None:
+        tries = fail_until(9, tmp_path, document)
+        document["root"]["dag"]["tasks"]["Words"]["retryPolicy"] = {"maxRetryCount": 2, **policy}
+        run = backend.run(write(tmp_path, document))
+        assert len(list(tries.iterdir())) == tried
+        assert ("Max duration limit exceeded" in run.tasks["Words"].error) == (tried < 3)
+
+    def test_a_further_try_is_killed_at_the_longest_duration(
+        self, tmp_path: Path, backend: Backend, document: Document
+    ) -> None:
+        tries = fail_until(2, tmp_path, document)
+        container(document, "words")["command"][2] += "import time\ntime.sleep(60)\n"
+        task = document["root"]["dag"]["tasks"]["Words"]
+        task["retryPolicy"] = {"maxRetryCount": 1, "backoffMaxDuration": "5s"}
+        run = backend.run(write(tmp_path, document))
+        assert run.steps("failed") == {"Words"}
+        assert len(list(tries.iterdir())) == 2
+        assert run.tasks["Words"].seconds < 30
 
     def test_it_is_killed_at_its_deadline(self, tmp_path: Path, backend: Backend, document: Document) -> None:
         container(document, "words")["command"][2] += "import time\ntime.sleep(60)\n"
