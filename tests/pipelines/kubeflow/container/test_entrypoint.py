@@ -138,7 +138,11 @@ def test_else_the_step_runs(cluster: Cluster, statistics: Artifact, case: str) -
     if case == "other statistics":
         (cluster.local(statistics.uri) / "Split-train" / "FeatureStats.pb").write_bytes(b"counted anew")
     given = message(cluster, statistics, reuse="false" if case == "reuse is off" else "true")
+    output = cluster.local(given["outputs"]["artifacts"]["verdict"]["artifacts"][0]["uri"])
+    output.mkdir(parents=True)
+    (output / "of an earlier attempt").touch()
     done = cluster.start(GATE, given, SPEC, *arguments(cluster))
+    assert list(output.iterdir()) == []
     assert done.returncode == 1
     assert "Traceback" in done.stderr
     assert done.stderr.splitlines()[-1].startswith("KeyError: ")
