@@ -9,10 +9,10 @@ from pathlib import Path
 _OLD = 24 * 3600  # seconds; nothing takes that long to be written or removed
 
 
-def sweep(folder: Path) -> None:
-    """Removes the folders in a folder whose names begin with a dot and that nobody has touched for a day."""
+def sweep(folder: Path, prefix: str = ".") -> None:
+    """Removes the folders in a folder whose names begin so and that nobody has touched for a day."""
     oldest = time.time() - _OLD
-    for left in folder.glob(".*"):
+    for left in folder.glob(f"{prefix}*"):
         try:
             is_old = left.stat().st_mtime < oldest
         except FileNotFoundError:  # its owner has finished

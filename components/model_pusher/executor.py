@@ -6,7 +6,6 @@ import errno
 import shutil
 import time
 import uuid
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,11 @@ from tfx.proto import pusher_pb2
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import proto_utils
 
+from components import leftovers
 from components.model_pusher.files import same_files, served_folder
 from serving.versions import newest
 
 _STAGING = ".pushing"  # TensorFlow Serving ignores folders whose name is not a number.
-_ABANDONED_AFTER = 24 * 60 * 60  # seconds; no push takes as long
 
 
 class Executor(stock.Executor):
@@ -41,7 +40,7 @@ class Executor(stock.Executor):
             raise ValueError("There is no blessing, and a model that nobody judged is not pushed.")
         pushed = artifact_utils.get_single_instance(output_dict[standard_component_specs.PUSHED_MODEL_KEY])
         served = served_folder(exec_properties[standard_component_specs.PUSH_DESTINATION_KEY])
-        _remove_abandoned(served)
+        leftovers.sweep(served, _STAGING)
         staging = served / f"{_STAGING}-{uuid.uuid4().hex}"
         destination = pusher_pb2.PushDestination(
             filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=str(staging))
@@ -77,11 +76,3 @@ def _publish(staged: Path, served: Path) -> Path:
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # else another push took the number
                 raise
-
-
-def _remove_abandoned(served: Path) -> None:
-    """Removes copies that killed pushes left behind."""
-    for staging in served.glob(f"{_STAGING}*"):
-        with suppress(FileNotFoundError):  # another push was quicker
-            if time.time() - staging.stat().st_mtime > _ABANDONED_AFTER:
-                shutil.rmtree(staging, ignore_errors=True)

@@ -16,7 +16,7 @@ from tfx.orchestration import pipeline as tfx_pipeline
 from tfx.orchestration.kubeflow.v2 import pipeline_builder
 
 from components import fingerprint
-from pipelines.kubeflow import beam
+from pipelines.kubeflow import beam, package
 from pipelines.kubeflow.container.entrypoint import CODE
 from pipelines.kubeflow.names import HIDES_GPUS
 from pipelines.kubeflow.settings import StepSettings
@@ -24,7 +24,6 @@ from pipelines.settings import Settings
 
 Spec = dict[str, Any]
 
-SCHEMA_VERSION = "2.1.0"
 ENTRY_POINT = ["python", "-m", "pipelines.kubeflow.container.entrypoint"]
 GPU_STEP = "Trainer"
 ASKED_GPUS = "CATSDOGS_GPUS"  # lets the Trainer say that it does not see what was asked for
@@ -49,7 +48,7 @@ def of_tfx(pipeline: tfx_pipeline.Pipeline, settings: Settings) -> Spec:
         default_commands=ENTRY_POINT,
         use_pipeline_spec_2_1=True,
     ).build()
-    built.schema_version = SCHEMA_VERSION
+    built.schema_version = package.SCHEMA
     built.sdk_version = f"tfx-{version.__version__}"
     spec: Spec = json_format.MessageToDict(built)
     return spec
@@ -137,10 +136,9 @@ def set_arguments(spec: Spec, pipeline: tfx_pipeline.Pipeline, settings: Setting
             *arguments[: arguments.index("--json_serialized_inputs_spec_args")],
             *("--json_serialized_inputs_spec_args", inputs_spec),
             *("--code_fingerprint", code),
-            *("--approvals", str(settings.approvals_dir)),
         ]
         if node.id in _APPROVES:
-            own += ["--approves", _APPROVES[node.id]]
+            own += ["--approves", _APPROVES[node.id], "--approvals", str(settings.approvals_dir)]
         if node.id not in _NEVER_TAKEN_OVER:
             own += ["--finished_steps", str(settings.finished_steps_dir)]
         if isinstance(node.executor_spec, executor_spec.BeamExecutorSpec):
