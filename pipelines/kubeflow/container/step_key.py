@@ -6,6 +6,7 @@ import hashlib
 import importlib.metadata
 import json
 import platform
+import sysconfig
 from functools import cache
 from typing import Any
 
@@ -64,6 +65,11 @@ def _identity(artifact: Json, paths: Paths) -> Json:
 
 @cache
 def _environment() -> list[str]:
-    """Returns the versions of Python and of all that is installed."""
-    installed = {f"{found.name}=={found.version}" for found in importlib.metadata.distributions()}
+    """Returns the versions of Python and of all that is installed.
+
+    Not of all that can be imported: setuptools, once imported, adds packages of its own to the path.
+    """
+    places = sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
+    found = importlib.metadata.distributions(path=places)
+    installed = {f"{package.name}=={package.version}" for package in found}
     return [platform.python_version(), *sorted(installed)]

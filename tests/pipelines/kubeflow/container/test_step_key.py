@@ -126,6 +126,18 @@ def test_the_environment_names_versions() -> None:
     assert any(line.startswith("tfx==") for line in step_key._environment())
 
 
+def test_what_a_package_brings_along_is_not_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    brought = tmp_path / "brought-1.0.dist-info"
+    brought.mkdir()
+    (brought / "METADATA").write_text("Metadata-Version: 2.1\nName: brought\nVersion: 1.0\n")
+    before = step_key._environment()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    step_key._environment.cache_clear()
+    assert step_key._environment() == before
+
+
 def test_another_process_finds_the_same_key(cluster: Cluster) -> None:
     """As a later run's does: neither the order of sets nor that of folders counts."""
     message = prepared(cluster, statistics=statistics(cluster))
