@@ -5,6 +5,7 @@ Each run builds on the ones before it, so the fixtures form a chain; the tests l
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -121,21 +122,29 @@ def cluster(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Clu
 
 
 @pytest.fixture(scope="module")
-def local(workshop: Workshop, cluster: Cluster) -> Run:
-    """The same pipeline, settings and pictures, run by TFX's LocalDagRunner."""
-    run = workshop.run("--config", "kubeflow", *options(data__folder=cluster.pictures))
-    assert run.status == 0, run.output
-    return run
-
-
-@pytest.fixture(scope="module")
 def pipeline(cluster: Cluster) -> Path:
     return cluster.compiled(build=1)
 
 
 @pytest.fixture(scope="module")
-def first(cluster: Cluster, pipeline: Path, local: Run) -> kfp.Run:
-    run = cluster.backend.run(pipeline)
+def both(workshop: Workshop, cluster: Cluster, pipeline: Path) -> tuple[Run, kfp.Run]:
+    """The same pipeline, settings and pictures at the same time, as TFX's LocalDagRunner and KFP run it."""
+    with ThreadPoolExecutor() as pool:
+        here = pool.submit(workshop.run, "--config", "kubeflow", *options(data__folder=cluster.pictures))
+        there = pool.submit(cluster.backend.run, pipeline)
+    return here.result(), there.result()
+
+
+@pytest.fixture(scope="module")
+def local(both: tuple[Run, kfp.Run]) -> Run:
+    run, _ = both
+    assert run.status == 0, run.output
+    return run
+
+
+@pytest.fixture(scope="module")
+def first(both: tuple[Run, kfp.Run]) -> kfp.Run:
+    _, run = both
     assert run.succeeded, run
     return run
 
