@@ -15,6 +15,7 @@ import typer
 from components.errors import PipelineError
 from pipelines.kubeflow.commands import submit
 from pipelines.local.asked import DEFAULT_CONFIG, Asked
+from serving.errors import ServingError
 
 if TYPE_CHECKING:
     from pipelines.runs import Run
@@ -46,7 +47,7 @@ def main() -> None:
     """Runs the command; every error ends in one sentence on stderr."""
     try:
         app()
-    except PipelineError as error:
+    except (PipelineError, ServingError) as error:
         _end(str(error), error.exit_status)
     except Exception as error:
         where = ""

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from components.errors import InputError
 from pipelines.kubeflow.settings import KubeflowSettings
+from pipelines.serving_settings import ServingSettings
 from pipelines.settings_errors import nearest, sentence
 from trainer.recipe import NAMED_WEIGHTS, Count, Section, TrainingSettings
 
@@ -173,6 +174,7 @@ class Settings(Section):
     training: TrainingSettings = TrainingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     beam: BeamSettings = BeamSettings()
+    serving: ServingSettings = ServingSettings()
     kubeflow: KubeflowSettings = KubeflowSettings()
 
     @property
