@@ -39,7 +39,7 @@ def tells_version(model_dir: Path, version: int, says: int | None = None) -> Pat
 
 
 def identity(model_dir: Path, inputs: Mapping[str, tf.TensorSpec], version: int = 1) -> Path:
-    """Gives every input back under its own name: `identity(folder, {"x": tf.TensorSpec([None], tf.string)})`."""
+    """Gives every input back under its name: `identity(folder, {"x": tf.TensorSpec([None], tf.string)})`."""
     specs = [tf.TensorSpec(spec.shape, spec.dtype, name=name) for name, spec in inputs.items()]
 
     @tf.function(input_signature=specs)
