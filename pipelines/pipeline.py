@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from tfx import v1 as tfx
 from tfx.components import ExampleValidator, StatisticsGen, Trainer
 from tfx.orchestration.metadata import sqlite_metadata_connection_config
@@ -79,7 +81,9 @@ def build(
         example_splits=["test"],
     )
 
-    pusher = ModelPusher(model, evaluator.outputs["blessing"], settings.serving_model_dir).with_id("Pusher")
+    pusher = ModelPusher(model, evaluator.outputs["blessing"], Path(settings.serving_destination)).with_id(
+        "Pusher"
+    )
 
     return tfx.dsl.Pipeline(
         pipeline_name=settings.pipeline_name,

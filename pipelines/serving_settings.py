@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from trainer.recipe import Count, Section
 
+_ADDRESS = re.compile(r"[A-Za-z][\w+.-]*:/")  # gs:/bucket is no folder but a slip
+_BUCKET = re.compile(r"gs://[a-z0-9][a-z0-9._-]{1,61}[a-z0-9](/[^/\s?#]+)*/?")
+
+
+def is_address(place: str) -> bool:
+    """Whether a place is a gs:// address, which is no path: `pathlib` would drop a slash of it."""
+    return place.startswith("gs://")
+
+
+def _place(text: str) -> str:
+    if not text or (_ADDRESS.match(text) and not _BUCKET.fullmatch(text)):
+        raise ValueError(f"{text!r} is no place for models: it must be a folder, or gs://BUCKET/FOLDER")
+    return text.rstrip("/") or text
+
+
 Positive = Annotated[float, Field(gt=0)]
+Place = Annotated[str, AfterValidator(_place)]
 
 
 class ServingCheckSettings(Section):
@@ -37,7 +54,7 @@ class ServingSettings(Section):
         check: What a server must show of a model before it is pushed.
     """
 
-    destination: str | None = None
-    base_path: str | None = None
+    destination: Place | None = None
+    base_path: Place | None = None
     keep_versions: Count = 5
     check: ServingCheckSettings = ServingCheckSettings()

@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from components.errors import InputError
 from pipelines.kubeflow.settings import KubeflowSettings
-from pipelines.serving_settings import ServingSettings
+from pipelines.serving_settings import ServingSettings, is_address
 from pipelines.settings_errors import nearest, sentence
 from trainer.recipe import NAMED_WEIGHTS, Count, Section, TrainingSettings
 
@@ -208,9 +208,17 @@ class Settings(Section):
         return self.output_root / "runs"
 
     @property
-    def serving_model_dir(self) -> Path:
-        """The folder TensorFlow Serving watches: one sub-folder a version."""
-        return self.output_root / "serving_model" / self.pipeline_name
+    def serving_destination(self) -> str:
+        """What TensorFlow Serving watches, one sub-folder a version: a folder, or a gs:// address."""
+        return self.serving.destination or str(self.output_root / "serving_model" / self.pipeline_name)
+
+    @property
+    def serving_base_path(self) -> str:
+        """What TensorFlow Serving calls `serving_destination`."""
+        if self.serving.base_path:
+            return self.serving.base_path
+        at_google = is_address(self.serving_destination)
+        return self.serving_destination if at_google else f"/models/{self.pipeline_name}"
 
 
 def load(config: str = DEFAULT_CONFIG, overrides: Iterable[str] = ()) -> Settings:
@@ -313,6 +321,14 @@ def _absolute(settings: Settings) -> Settings:
             "tfds": settings.data.tfds.model_copy(update={"data_dir": absolute(settings.data.tfds.data_dir)}),
         }
     )
+    serving = settings.serving
+    if serving.destination and not is_address(serving.destination):
+        serving = serving.model_copy(update={"destination": str(absolute(Path(serving.destination)))})
     return settings.model_copy(
-        update={"output_root": absolute(settings.output_root), "data": data, "training": training}
+        update={
+            "output_root": absolute(settings.output_root),
+            "data": data,
+            "training": training,
+            "serving": serving,
+        }
     )

@@ -134,9 +134,8 @@ def test_manifests_for_kubernetes_fit_the_settings() -> None:
         claims = {one["name"]: one["persistentVolumeClaim"]["claimName"] for one in pod["volumes"]}
         for mount in pod["containers"][0]["volumeMounts"]:
             assert mount["mountPath"] == volumes[claims[mount["name"]]]
-    assert (
-        f"--model_base_path={settings.load('kubeflow').serving_model_dir}" in pods[1]["containers"][0]["args"]
-    )
+    base_path = settings.load("kubeflow").serving_destination
+    assert f"--model_base_path={base_path}" in pods[1]["containers"][0]["args"]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())

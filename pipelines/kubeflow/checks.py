@@ -7,6 +7,7 @@ from pathlib import Path
 from components.errors import InputError
 from components.image_example_gen.sources import check_source
 from pipelines.kubeflow import beam
+from pipelines.serving_settings import is_address
 from pipelines.settings import Settings
 from pipelines.settings_errors import nearest
 from trainer.recipe import NAMED_WEIGHTS
@@ -93,12 +94,16 @@ def _check_volumes(settings: Settings) -> None:
         places["data.tfds.data_dir"] = data.tfds.data_dir
     else:
         check_source(data.source_spec, data.class_names)
+    destination = settings.serving_destination
+    if not is_address(destination):
+        places["serving.destination"] = Path(destination)
     mounted = ", ".join(volume.mount_path for volume in settings.kubeflow.volumes) or "none"
     for setting, path in places.items():
         if path is None or not settings.kubeflow.on_volume(path):
+            else_where = ", or a gs:// address" if setting == "serving.destination" else ""
             raise InputError(
                 f"The setting {setting} is {path}, which is on no volume and would be gone with the pod: "
-                f"name a folder below a mount_path of kubeflow.volumes (mounted are: {mounted})."
+                f"name a folder below a mount_path of kubeflow.volumes (mounted are: {mounted}){else_where}."
             )
 
 

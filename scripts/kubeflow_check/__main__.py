@@ -88,7 +88,7 @@ def check(targets: Sequence[str], pictures: int, overrides: Sequence[str]) -> bo
         return False
 
     _step("Asking the pushed model")
-    served, drawn = str(settings.serving_model_dir), claims[afterwards.PICTURES]
+    served, drawn = settings.serving_destination, claims[afterwards.PICTURES]
     _line(afterwards.ask(podman, names["cpu"], folder, served, drawn))
     _step("Letting a container of the image be Beam's worker")
     _line(afterwards.serve_beam(flags, names["cpu"], folder, claims, pictures, _line))

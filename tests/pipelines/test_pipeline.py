@@ -114,7 +114,7 @@ def test_only_a_blessed_model_is_pushed(
 ) -> None:
     assert producers(nodes["Pusher"], "model") == [("Trainer", "model")]
     assert producers(nodes["Pusher"], "model_blessing") == [("Evaluator", "blessing")]
-    assert str(settings.serving_model_dir) in properties(pipeline, "Pusher")["push_destination"]
+    assert settings.serving_destination in properties(pipeline, "Pusher")["push_destination"]
 
 
 def test_settings_reach_the_steps(pipeline: tfx.dsl.Pipeline, settings: Settings) -> None:

@@ -58,17 +58,53 @@ def test_relative_paths_hold_from_the_working_directory(
     loaded = load(overrides=["data.source=folder", "data.folder=pictures", "output_root=~/out"])
     assert loaded.data.folder == tmp_path / "pictures"
     assert loaded.output_root == Path("~/out").expanduser()
-    assert loaded.serving_model_dir == loaded.output_root / "serving_model" / "catsdogs"
+    assert loaded.serving_destination == str(loaded.output_root / "serving_model" / "catsdogs")
 
 
 def test_pipelines_that_share_a_volume_neither_serve_nor_judge_each_other_s_models() -> None:
     one, other = (
         load(overrides=[f"pipeline_name={name}", "output_root=/state"]) for name in ("pets", "ants")
     )
-    for folder in ("approvals_dir", "serving_model_dir"):
-        assert getattr(one, folder).name == "pets"
-        assert getattr(one, folder).parent == getattr(other, folder).parent
-        assert getattr(one, folder) != getattr(other, folder)
+    for place in ("approvals_dir", "serving_destination"):
+        first, second = (Path(getattr(settings, place)) for settings in (one, other))
+        assert first.name == "pets"
+        assert first.parent == second.parent
+        assert first != second
+
+
+@pytest.mark.parametrize(
+    ("overrides", "destination", "base_path"),
+    [
+        (["output_root=/state"], "/state/serving_model/catsdogs", "/models/catsdogs"),
+        (["serving.destination=served/pets/"], "{here}/served/pets", "/models/catsdogs"),
+        (["serving.destination=~/served"], "{home}/served", "/models/catsdogs"),
+        (["serving.destination=gs://our-models/pets/"], "gs://our-models/pets", "gs://our-models/pets"),
+        (["serving.destination=/a", "serving.base_path=/mnt/a"], "/a", "/mnt/a"),
+    ],
+)
+def test_where_models_are_pushed_and_what_the_server_calls_it(
+    overrides: list[str],
+    destination: str,
+    base_path: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    loaded = load(overrides=overrides)
+    assert loaded.serving_destination == destination.format(here=tmp_path, home=Path.home())
+    assert loaded.serving_base_path == base_path
+
+
+@pytest.mark.parametrize(
+    "place", ["''", "gs:/bucket/pets", "gs://B/pets", "s3://bucket/pets", "gs://bucket/a?b"]
+)
+def test_where_models_cannot_be_pushed(place: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(overrides=[f"serving.destination={place}"])
+    assert str(caught.value) == (
+        f"serving.destination: {place.strip(chr(39))!r} is no place for models: it must be a folder, or "
+        "gs://BUCKET/FOLDER."
+    )
 
 
 @pytest.mark.parametrize("weights", ["packaged", "imagenet", "random"])

@@ -26,6 +26,8 @@ NAME = "a" * 58
         ["data.source=sample"],
         ["data.source=tfds", "data.tfds.data_dir=/data/tfds"],
         ["output_root=/state"],
+        ["serving.destination=/state/elsewhere"],
+        ["serving.destination=gs://our-models/pets"],
         ["training.weights=random"],
         [f"pipeline_name={NAME[:57]}"],
         ["kubeflow.artifact_store.endpoint=minio:9000"],
@@ -71,6 +73,12 @@ def test_what_can_run(overrides: list[str]) -> None:
         ),
         (["data.source=tfds"], "The setting data.tfds.data_dir is None, which is on no volume"),
         (["data.source=sample", "data.class_names=[ant, bee]"], "cat"),
+        (
+            ["serving.destination=/srv/models"],
+            "The setting serving.destination is /srv/models, which is on no volume and would be gone with "
+            "the pod: name a folder below a mount_path of kubeflow.volumes (mounted are: /state, /data), or a "
+            "gs:// address.",
+        ),
         (
             [f"pipeline_name={NAME}"],
             f"The pipeline_name '{NAME}' has 58 characters, and on Kubeflow it may have 57: Kubernetes names",

@@ -1,6 +1,7 @@
 """The runner itself, in this process, on the tiny pipeline."""
 
 import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -41,7 +42,7 @@ def test_an_unchanged_run_is_cached_and_a_change_runs_what_depends_on_it(tiny: T
 
 def test_a_pushed_version_that_has_been_removed_is_noticed(tiny: Tiny) -> None:
     first = tiny()
-    first.settings.serving_model_dir.rename(first.settings.output_root / "elsewhere")
+    Path(first.settings.serving_destination).rename(first.settings.output_root / "elsewhere")
     again = tiny()
     assert again.outcome.push is not None
     assert again.outcome.push.missing

@@ -120,7 +120,7 @@ def build(settings: Settings) -> tfx.dsl.Pipeline:
     push = Push(
         model=train.outputs["model"],
         blessing=judge.outputs["blessing"],
-        serving_dir=str(settings.serving_model_dir),
+        serving_dir=settings.serving_destination,
     )
     return tfx.dsl.Pipeline(
         pipeline_name=settings.pipeline_name,
