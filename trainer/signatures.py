@@ -47,7 +47,9 @@ def export(network: keras.Model, image_size: int, class_names: tuple[str, str], 
         return answer(parsed[features.ENCODED])
 
     module = tf.Module()
-    module.network = network
+    # TensorFlow's variables, not Keras's around them: of those a SavedModel holds a second copy each, and a
+    # session, which is what TensorFlow Serving runs, restores the copies only.
+    module.weights = [variable.value for variable in network.variables]
     tf.saved_model.save(
         module, path, signatures={"serving_default": serve_bytes, EXAMPLES_SIGNATURE: serve_examples}
     )

@@ -20,10 +20,15 @@ def network() -> keras.Model:
 
 
 @pytest.fixture(scope="module")
-def exported(network: keras.Model, tmp_path_factory: pytest.TempPathFactory) -> tf.Module:
+def folder(network: keras.Model, tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("model")
     signatures.export(network, SIZE, ("ant", "bee"), str(path))
-    return tf.saved_model.load(str(path))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def exported(folder: str) -> tf.Module:
+    return tf.saved_model.load(folder)
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +63,19 @@ def test_bytes_examples_and_training_input_agree(
 
     np.testing.assert_allclose(from_examples["bee_probability"], from_bytes["bee_probability"], atol=1e-5)
     np.testing.assert_allclose(from_training[:, 0], from_bytes["bee_probability"], atol=1e-5)
+
+
+def test_a_session_as_tensorflow_serving_runs_it_answers_the_same(
+    folder: str, exported: tf.Module, encoded: list[bytes]
+) -> None:
+    with tf.compat.v1.Session(graph=tf.Graph()) as session:
+        signature = tf.compat.v1.saved_model.load(session, ["serve"], folder).signature_def["serving_default"]
+        answer = session.run(
+            signature.outputs["bee_probability"].name, {signature.inputs["image_bytes"].name: encoded}
+        )
+
+    expected = exported.signatures["serving_default"](image_bytes=tf.constant(encoded))["bee_probability"]
+    np.testing.assert_allclose(answer, expected, atol=1e-5)
 
 
 def test_the_answer_does_not_depend_on_the_batch(exported: tf.Module, encoded: list[bytes]) -> None:
