@@ -15,6 +15,7 @@ import typer
 from components.errors import PipelineError
 from pipelines.kubeflow.commands import submit
 from pipelines.local.asked import DEFAULT_CONFIG, Asked
+from pipelines.predict_command import predict
 from serving.errors import ServingError
 
 if TYPE_CHECKING:
@@ -126,6 +127,7 @@ def compile_(
 
 
 app.command()(submit)
+app.command()(predict)
 
 
 @app.command()

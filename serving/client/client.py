@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -79,16 +79,18 @@ class Client:
             found.append(answer)
         return found
 
-    def answers(self, pictures: Sequence[bytes]) -> list[Prediction | Refused]:
-        """Returns what the model says of each picture, or why it says nothing, in their order.
+    def answers(self, pictures: Iterable[bytes]) -> Iterator[Prediction | Refused]:
+        """Yields what the model says of each picture, or why it says nothing, in their order.
 
-        A server refuses a whole batch for one bad picture in it. Such a batch is asked again in halves, so
-        that only the bad picture goes without an answer.
+        The pictures are taken a batch at a time, so there may be more of them than memory holds. A server
+        refuses a whole batch for one bad picture in it. Such a batch is asked again in halves, so that only
+        the bad picture goes without an answer.
 
         Raises:
             ServingError: The server cannot be reached, or refuses for a reason that is no picture's.
         """
-        return [answer for batch in self._batches(pictures) for answer in self._halving(batch)]
+        for batch in self._batches(pictures):
+            yield from self._halving(batch)
 
     def metadata(self) -> dict[str, Any]:
         """Returns the model's signatures and the version that would answer, as in TensorFlow Serving's JSON.
@@ -121,7 +123,7 @@ class Client:
     ) -> None:
         self.close()
 
-    def _batches(self, pictures: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    def _batches(self, pictures: Iterable[bytes]) -> Iterator[Sequence[bytes]]:
         batch: list[bytes] = []
         size = 0
         for picture in pictures:
