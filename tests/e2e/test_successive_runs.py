@@ -149,8 +149,9 @@ class TestFirstRun:
         raw = raw_records(workshop, first, "eval")
         recipe = TrainingSettings(image_size=SIZE)
         network = model.build(backbones.build(recipe.backbone, SIZE, None), recipe)
-        weights = tf.train.Checkpoint(network=network).read(str(version / "variables" / "variables"))
-        weights.assert_existing_objects_matched()
+        weights = tf.train.Checkpoint(weights=[variable.value for variable in network.variables])
+        stored = weights.read(str(version / "variables" / "variables"))
+        stored.assert_existing_objects_matched()
 
         from_bytes = answer(version, feature(features.ENCODED, raw))["dog_probability"]
         serve_examples = tf.saved_model.load(str(version)).signatures[EXAMPLES_SIGNATURE]
