@@ -16,6 +16,7 @@ from components.errors import PipelineError
 from pipelines.kubeflow.commands import submit
 from pipelines.local.asked import DEFAULT_CONFIG, Asked
 from pipelines.predict_command import predict
+from pipelines.served_commands import models, rollback
 from serving.errors import ServingError
 
 if TYPE_CHECKING:
@@ -127,6 +128,8 @@ def compile_(
 
 
 app.command()(submit)
+app.command()(models)
+app.command()(rollback)
 app.command()(predict)
 
 

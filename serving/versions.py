@@ -5,13 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 
-def versions(model_dir: Path) -> list[int]:
-    """Returns the version numbers in a served model's folder, oldest first; none where it does not exist."""
+def versions(model_dir: Path, prefix: str = "") -> list[int]:
+    """Returns the version numbers in a served model's folder, oldest first; none where it does not exist.
+
+    Args:
+        model_dir: The folder.
+        prefix: What stands before the number in the names of the sub-folders.
+    """
     if not model_dir.is_dir():
         return []
-    return sorted(
-        int(entry.name) for entry in model_dir.iterdir() if entry.name.isdecimal() and entry.is_dir()
-    )
+    names = (entry.name.removeprefix(prefix) for entry in model_dir.glob(f"{prefix}[0-9]*") if entry.is_dir())
+    return sorted(int(name) for name in names if name.isdecimal() and str(int(name)) == name)
 
 
 def newest(model_dir: Path) -> Path | None:

@@ -1,36 +1,101 @@
-"""The Pusher component for a folder that TensorFlow Serving watches."""
+"""The Pusher component for a folder or a bucket that TensorFlow Serving watches."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import json
+from typing import Any, ClassVar
 
 from tfx import types
-from tfx import v1 as tfx
+from tfx.dsl.components.base import base_component
 from tfx.dsl.components.base.executor_spec import ExecutorClassSpec
+from tfx.types import component_spec, standard_artifacts, system_executions
+from tfx.types.standard_component_specs import (
+    INFRA_BLESSING_KEY,
+    MODEL_BLESSING_KEY,
+    MODEL_KEY,
+    PUSHED_MODEL_KEY,
+)
 
+from components import fingerprint
 from components.model_pusher.driver import Driver
 from components.model_pusher.executor import Executor
 
 
-class ModelPusher(tfx.components.Pusher):
-    """Stock Pusher with our executor and driver.
+class ModelPusherSpec(component_spec.ComponentSpec):
+    """Parameters and channels of `ModelPusher`; the stock Pusher's have the stock Pusher's names."""
+
+    PARAMETERS: ClassVar[dict[str, Any]] = {
+        "destination": component_spec.ExecutionParameter(type=str),
+        "base_path": component_spec.ExecutionParameter(type=str),
+        "keep_versions": component_spec.ExecutionParameter(type=int),
+        "model_name": component_spec.ExecutionParameter(type=str),
+        "code_fingerprints": component_spec.ExecutionParameter(type=str),
+    }
+    INPUTS: ClassVar[dict[str, Any]] = {
+        MODEL_KEY: component_spec.ChannelParameter(type=standard_artifacts.Model),
+        MODEL_BLESSING_KEY: component_spec.ChannelParameter(type=standard_artifacts.ModelBlessing),
+        INFRA_BLESSING_KEY: component_spec.ChannelParameter(
+            type=standard_artifacts.InfraBlessing, optional=True
+        ),
+        "evaluation": component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation, optional=True),
+        "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples, optional=True),
+    }
+    OUTPUTS: ClassVar[dict[str, Any]] = {
+        PUSHED_MODEL_KEY: component_spec.ChannelParameter(type=standard_artifacts.PushedModel)
+    }
+    TYPE_ANNOTATION = system_executions.Deploy
+
+
+class ModelPusher(base_component.BaseComponent):
+    """Makes a blessed model the newest version of those that are served.
+
+    Outputs `pushed_model`: a PushedModel with the stock Pusher's properties `pushed`, `pushed_destination`
+    and `pushed_version`. A model that was rolled back is not pushed again: then `withdrawn_version` is its
+    number, and `reason` says how it comes back.
 
     Args:
         model: Channel of the Model to push.
         blessing: Channel of its ModelBlessing; an unblessed model is not pushed.
-        serving_model_dir: Folder that gets a sub-folder per version.
+        destination: Folder or `gs://` address that gets a sub-folder per version.
+        base_path: What TensorFlow Serving calls that place.
+        keep_versions: How many of the newest versions stay.
+        model_name: What requests call the model.
+        serving_check: Channel of its InfraBlessing; a model that it refuses is not pushed. The warm-up
+            requests beside it become part of the version.
+        evaluation: Channel of its ModelEvaluation, whose metrics the manifest tells.
+        examples: Channel of the Examples that it comes from, whose fingerprint the manifest tells.
     """
 
+    SPEC_CLASS = ModelPusherSpec
     EXECUTOR_SPEC = ExecutorClassSpec(Executor)
     DRIVER_CLASS = Driver
 
     def __init__(
-        self, model: types.BaseChannel, blessing: types.BaseChannel, serving_model_dir: Path
+        self,
+        model: types.BaseChannel,
+        blessing: types.BaseChannel,
+        *,
+        destination: str,
+        base_path: str,
+        keep_versions: int,
+        model_name: str,
+        serving_check: types.BaseChannel | None = None,
+        evaluation: types.BaseChannel | None = None,
+        examples: types.BaseChannel | None = None,
     ) -> None:
         super().__init__(
-            model=model,
-            model_blessing=blessing,
-            push_destination=tfx.proto.PushDestination(
-                filesystem=tfx.proto.PushDestination.Filesystem(base_directory=str(serving_model_dir))
-            ),
+            ModelPusherSpec(
+                model=model,
+                model_blessing=blessing,
+                infra_blessing=serving_check,
+                evaluation=evaluation,
+                examples=examples,
+                destination=destination,
+                base_path=base_path,
+                keep_versions=keep_versions,
+                model_name=model_name,
+                # The model is of this code: with another one, the Trainer would have made another model.
+                code_fingerprints=json.dumps({"trainer": fingerprint.of_code("trainer")}),
+                pushed_model=types.Channel(type=standard_artifacts.PushedModel),
+            )
         )

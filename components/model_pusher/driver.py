@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from tfx.dsl.components.base import base_driver
 from tfx.orchestration import metadata
 from tfx.orchestration.portable import base_driver as portable_base_driver
 from tfx.orchestration.portable import data_types
 from tfx.proto.orchestration import driver_output_pb2
 from tfx.types import artifact_utils
-from tfx.types.standard_component_specs import MODEL_KEY, PUSH_DESTINATION_KEY
+from tfx.types.standard_component_specs import MODEL_KEY
 from tfx.utils import path_utils
 
-from components.model_pusher.files import same_files, served_folder
-from serving.versions import versions
+from components.model_pusher.destination import place_of, told_by_pipeline
+from serving.publication.manifest import files_in, identity
+from serving.publication.place import Place, holding
 
 
 class Driver(base_driver.BaseDriver, portable_base_driver.BaseDriver):
-    """Adds `replaced_by` to the execution properties: the newest version, where the model is an older one.
+    """Adds `replaced_by` to the execution properties: what is served, where the model was and is no longer.
 
     Without it, going back to earlier settings would find the earlier push in the cache, and leave the model
     that replaced it in its place.
@@ -27,13 +30,29 @@ class Driver(base_driver.BaseDriver, portable_base_driver.BaseDriver):
         portable_base_driver.BaseDriver.__init__(self, metadata_handle)  # the class it runs
 
     def run(self, execution_info: data_types.ExecutionInfo) -> driver_output_pb2.DriverOutput:
-        """Returns the addition, empty for a model that is served or never was."""
+        """Returns the addition, empty for a model that is served or never was.
+
+        Raises:
+            PipelineError: The place of the versions cannot be read.
+        """
         model = artifact_utils.get_single_instance(execution_info.input_dict[MODEL_KEY])
-        model_path = path_utils.serving_model_path(model.uri)
-        served = served_folder(execution_info.exec_properties[PUSH_DESTINATION_KEY])
-        numbers = versions(served)
-        pushed = [number for number in numbers if same_files(model_path, served / str(number))]
-        is_replaced = bool(pushed) and pushed[-1] != numbers[-1]
         output = driver_output_pb2.DriverOutput()
-        output.exec_properties["replaced_by"].string_value = str(numbers[-1]) if is_replaced else ""
+        with told_by_pipeline():
+            place = place_of(execution_info.exec_properties)
+            replaced_by = _replaced_by(place, Path(path_utils.serving_model_path(model.uri)))
+        output.exec_properties["replaced_by"].string_value = replaced_by
         return output
+
+
+def _replaced_by(place: Place, model: Path) -> str:
+    stock, files = place.stock(), files_in(model)
+    if stock.served is None:
+        return ""
+    found = holding(place, stock, files)
+    if stock.served in found.live:
+        return ""
+    was_pushed = found.known or any(entry.model == identity(files) for entry in place.history())
+    if not was_pushed:
+        return ""
+    newest = stock.known[-1]  # above the served one after a rollback, which makes it another situation
+    return str(stock.served) if newest == stock.served else f"{stock.served}, {newest} withdrawn"

@@ -1,32 +1,32 @@
-"""TFX's Pusher, made safe for a server that polls the folder and for a push that is killed."""
+"""TFX's Pusher, for a place in which versions appear whole or not at all."""
 
 from __future__ import annotations
 
-import errno
-import shutil
-import time
-import uuid
+import logging
+import posixpath
 from pathlib import Path
 from typing import Any
 
 from tfx import types
 from tfx.components.pusher import executor as stock
-from tfx.proto import pusher_pb2
-from tfx.types import artifact_utils, standard_component_specs
-from tfx.utils import proto_utils
+from tfx.dsl.io import fileio
+from tfx.types import artifact_utils
+from tfx.types.standard_component_specs import INFRA_BLESSING_KEY, MODEL_BLESSING_KEY, PUSHED_MODEL_KEY
+from tfx.utils import io_utils
 
-from components import leftovers
-from components.model_pusher.files import same_files, served_folder
-from serving.versions import newest
+from components.model_pusher.description import describe
+from components.model_pusher.destination import place_of, told_by_pipeline
+from serving.publication.manifest import WARMUP, files_in
+from serving.publication.place import Place, holding
 
-_STAGING = ".pushing"  # TensorFlow Serving ignores folders whose name is not a number.
+_log = logging.getLogger(__name__)
 
 
 class Executor(stock.Executor):
-    """Copies beside, then renames: a version appears whole or not at all.
+    """Lays a version down beside the others, and has it published.
 
     Versions are Unix seconds, as in TFX, and always above those already there. A model that is being served
-    as the newest version is not pushed again. Pushes at the same time do not see each other's copies.
+    as the newest version is not pushed again, and neither is one that was rolled back.
     """
 
     def Do(  # noqa: N802
@@ -35,44 +35,64 @@ class Executor(stock.Executor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Pushes the model if it is blessed; see the stock Pusher for the artifacts and properties."""
-        if not input_dict.get(standard_component_specs.MODEL_BLESSING_KEY):
+        """Pushes the model if it is blessed; see the component for the artifacts and properties.
+
+        Raises:
+            InputError: The destination does not fit.
+            PipelineError: It cannot be used now.
+            OSError: It cannot be written.
+        """
+        if not input_dict.get(MODEL_BLESSING_KEY):
             raise ValueError("There is no blessing, and a model that nobody judged is not pushed.")
-        pushed = artifact_utils.get_single_instance(output_dict[standard_component_specs.PUSHED_MODEL_KEY])
-        served = served_folder(exec_properties[standard_component_specs.PUSH_DESTINATION_KEY])
-        leftovers.sweep(served, _STAGING)
-        staging = served / f"{_STAGING}-{uuid.uuid4().hex}"
-        destination = pusher_pb2.PushDestination(
-            filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=str(staging))
+        pushed = artifact_utils.get_single_instance(output_dict[PUSHED_MODEL_KEY])
+        if not self.CheckBlessing(input_dict):
+            self._MarkNotPushed(pushed)
+            return
+        model = self.GetModelPath(input_dict)
+        with told_by_pipeline():
+            place = place_of(exec_properties)
+            with place.staging() as staging:
+                version = staging / "version"
+                io_utils.copy_dir(model, str(version))
+                _add_warmup(input_dict, version)
+                withdrawn = _withdrawn(place, version)
+                if withdrawn is not None:
+                    self._refuse(pushed, withdrawn)
+                    return
+                run_id = self._context.pipeline_run_id if self._context else None
+                described = describe(version, input_dict, pushed.uri, exec_properties, run_id)
+                number = place.publish(version, described)
+        _log.info("Version %d is the newest in %s.", number, place.address)
+        io_utils.copy_dir(model, pushed.uri)
+        self._MarkPushed(pushed, pushed_destination=f"{place.address}/{number}", pushed_version=str(number))
+
+    def _refuse(self, pushed: types.Artifact, withdrawn: int) -> None:
+        reason = (
+            f"This model was version {withdrawn}, which was rolled back, and so it is not pushed again: "
+            f"catsdogs rollback {withdrawn} brings it back."
         )
-        try:
-            super().Do(
-                input_dict,
-                output_dict,
-                {
-                    **exec_properties,
-                    standard_component_specs.PUSH_DESTINATION_KEY: proto_utils.proto_to_json(destination),
-                },
-            )
-            if not pushed.get_int_custom_property("pushed"):
-                return
-            staged = newest(staging)
-            assert staged is not None
-            version = _publish(staged, served)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
-        self._MarkPushed(pushed, pushed_destination=str(version), pushed_version=version.name)
+        _log.warning(reason)
+        self._MarkNotPushed(pushed)
+        pushed.set_string_custom_property("withdrawn_version", str(withdrawn))
+        pushed.set_string_custom_property("reason", reason)
 
 
-def _publish(staged: Path, served: Path) -> Path:
-    """Makes a whole copy the newest version, unless that is the same model; returns the newest version."""
-    while True:
-        serving = newest(served)
-        if serving is not None and same_files(staged, serving):
-            return serving
-        version = served / str(max(int(time.time()), int(serving.name) + 1 if serving else 0))
-        try:
-            return staged.rename(version)
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # else another push took the number
-                raise
+def _add_warmup(input_dict: dict[str, list[types.Artifact]], version: Path) -> None:
+    """Adds the requests with which a server warms up, where the check of the model has made some."""
+    if not input_dict.get(INFRA_BLESSING_KEY):
+        return
+    made = posixpath.join(
+        artifact_utils.get_single_uri(input_dict[INFRA_BLESSING_KEY]), posixpath.basename(WARMUP)
+    )
+    if fileio.exists(made):
+        (version / WARMUP).parent.mkdir(exist_ok=True)
+        io_utils.copy_file(made, str(version / WARMUP))
+
+
+def _withdrawn(place: Place, version: Path) -> int | None:
+    """Returns the version as which the model was rolled back; None where it was not, or is served."""
+    found = place.stock()
+    same = holding(place, found, files_in(version))
+    if found.served in same.live or not same.withdrawn:
+        return None
+    return same.withdrawn[-1]
