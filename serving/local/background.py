@@ -186,13 +186,10 @@ def _get(url: str) -> Any:
 
 
 def _failures(status: Any) -> str:
-    """Returns why versions ended that never served, from the answer to a question for a model's status."""
+    """Returns why nothing of a model can be loaded, from its status; empty where something still may be."""
     versions = (status or {}).get("model_version_status", [])
-    if any(version["state"] in ("START", "LOADING", "AVAILABLE") for version in versions):
-        return ""
-    return "; ".join(
-        message for version in versions if (message := version.get("status", {}).get("error_message"))
-    )
+    messages = [version["status"]["error_message"] for version in versions]
+    return "; ".join(messages) if all(messages) else ""
 
 
 def _main() -> None:
@@ -203,8 +200,9 @@ def _main() -> None:
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     asked = json.loads(sys.argv[1])
+    config_file = Path(asked["config_file"]) if asked["config_file"] else None
     server.serve(
-        models.Models(models.configs(asked["model_name"], asked["model_dir"], asked["config_file"])),
+        models.Models(models.configs(asked["model_name"], Path(asked["model_dir"]), config_file)),
         server.Options(
             rest_port=asked["rest_port"], grpc_port=asked["grpc_port"], limits=Limits(**asked["limits"])
         ),

@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from serving.local.batching import Batcher, Tensors
+from serving.local.metrics import Metrics
+from serving.local.servable import Servable
+from serving.local.status import StatusError
+from tests.serving import models
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("models")
+
+
+@pytest.fixture(scope="module")
+def half(folder: Path) -> Servable:
+    return Servable("half", 1, models.half_plus_two(folder / "half"))
+
+
+class Recorder:
+    """Runs servables, and keeps how many rows each run had; runs wait until the gate is open."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.gate.set()
+        self.rows: list[int] = []
+
+    def __call__(
+        self, servable: Servable, signature_name: str, inputs: Tensors, output_filter: Sequence[str]
+    ) -> dict[str, np.ndarray]:
+        self.gate.wait(60)
+        self.rows.append(max(array.size for array in inputs.values()))
+        return servable.run(signature_name, inputs, output_filter)
+
+
+def together(
+    recorder: Recorder, ask: Callable[[Batcher], Sequence[Coroutine[Any, Any, Any]]], **options: int
+) -> list[Any]:
+    """Returns what requests give that come while the only runner is busy with the first."""
+
+    async def main() -> list[Any]:
+        batcher = Batcher(recorder, Metrics(), runners=1, **options)
+        recorder.gate.clear()
+        tasks = []
+        for coroutine in ask(batcher):
+            tasks.append(asyncio.create_task(coroutine))
+            await asyncio.sleep(0)
+        recorder.gate.set()
+        try:
+            return await asyncio.gather(*tasks, return_exceptions=True)
+        finally:
+            batcher.close()
+
+    return asyncio.run(main())
+
+
+def x(*values: float) -> dict[str, np.ndarray]:
+    return {"x": np.array(values, np.float32).reshape(-1, 1)}
+
+
+def code(answer: object) -> grpc.StatusCode:
+    assert isinstance(answer, StatusError)
+    return answer.code
+
+
+def test_what_waits_runs_at_once_and_everybody_gets_their_own(half: Servable) -> None:
+    recorder = Recorder()
+    answers = together(
+        recorder,
+        lambda batcher: [batcher.run(half, "serving_default", x(*range(n, n + n % 3 + 1))) for n in range(7)],
+    )
+    for n, answer in enumerate(answers):
+        np.testing.assert_array_equal(answer["y"], x(*range(n, n + n % 3 + 1))["x"] / 2 + 2)
+    assert recorder.rows == [1, 12]
+
+
+def test_batches_do_not_grow_over_their_limit(half: Servable) -> None:
+    recorder = Recorder()
+    together(
+        recorder,
+        lambda batcher: [batcher.run(half, "serving_default", x(n, n)) for n in range(6)],
+        max_batch=5,
+    )
+    assert recorder.rows == [2, 4, 4, 2]
+
+
+def test_a_large_request_runs_in_parts_and_leaves_room_for_others(half: Servable) -> None:
+    recorder = Recorder()
+    large, small = together(
+        recorder,
+        lambda batcher: [
+            batcher.run(half, "serving_default", x(*range(10))),
+            batcher.run(half, "serving_default", x(100)),
+        ],
+        max_batch=4,
+    )
+    np.testing.assert_array_equal(large["y"], x(*range(10))["x"] / 2 + 2)
+    assert small["y"] == [[52]]
+    assert recorder.rows[:2] == [4, 1]
+    assert sum(recorder.rows) == 11
+
+
+def test_a_bad_picture_fails_alone(folder: Path, picture: Callable[..., bytes]) -> None:
+    servable = Servable("mean", 1, models.image_mean(folder / "mean"))
+    pictures = [picture(0), picture(1), b"no picture", picture(2)]
+    answers = together(
+        Recorder(),
+        lambda batcher: [
+            batcher.run(servable, "serving_default", {"image_bytes": np.array([one], object)})
+            for one in pictures
+        ],
+    )
+    assert code(answers[2]) is grpc.StatusCode.INVALID_ARGUMENT
+    assert "Unknown image file format" in str(answers[2])
+    assert [answer["mean"].shape for answer in (answers[0], answers[1], answers[3])] == [(1,)] * 3
+
+
+def test_only_what_is_alike_runs_together(folder: Path) -> None:
+    spec = tf.TensorSpec([None, None], tf.float32)
+    servable = Servable("same", 1, models.identity(folder / "same", {"a": spec, "b": spec}))
+    one, wide = np.ones((1, 1), np.float32), np.ones((1, 2), np.float32)
+    recorder = Recorder()
+    answers = together(
+        recorder,
+        lambda batcher: [
+            batcher.run(servable, "serving_default", {"a": one, "b": one}),
+            batcher.run(servable, "serving_default", {"a": one, "b": one}),
+            batcher.run(servable, "serving_default", {"a": wide, "b": one}),
+            batcher.run(servable, "serving_default", {"a": one, "b": one}, ("a",)),
+            batcher.run(servable, "serving_default", {"a": one}),
+            batcher.run(servable, "other", {"a": one, "b": one}),
+            batcher.run(servable, "serving_default", {"a": one, "b": np.ones((3, 1), np.float32)}),
+        ],
+    )
+    assert [answer.keys() for answer in answers[:4]] == [{"a", "b"}] * 3 + [{"a"}]
+    assert answers[2]["a"].shape == (1, 2)
+    assert code(answers[4]) is grpc.StatusCode.INVALID_ARGUMENT
+    assert code(answers[5]) is grpc.StatusCode.FAILED_PRECONDITION
+    assert answers[6]["b"].shape == (3, 1)
+
+
+def test_a_signature_without_rows_runs_request_by_request(folder: Path) -> None:
+    servable = Servable("sum", 1, models.unbatched(folder / "sum"))
+    answers = together(
+        Recorder(),
+        lambda batcher: [
+            batcher.run(servable, "serving_default", {"x": np.array([n, n], np.float32)}) for n in range(4)
+        ],
+    )
+    assert [answer["total"] for answer in answers] == [0, 2, 4, 6]
+
+
+def test_a_signature_that_does_not_keep_its_promise_of_rows_runs_request_by_request(folder: Path) -> None:
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+    def distinct(x: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"y": tf.unique(x).y}
+
+    tf.saved_model.save(tf.Module(), str(folder / "distinct"), signatures=distinct)
+    servable = Servable("distinct", 1, folder / "distinct")
+    answers = together(
+        Recorder(),
+        lambda batcher: [
+            batcher.run(servable, "serving_default", {"x": np.array([1, 1, n], np.float32)}) for n in range(3)
+        ],
+    )
+    assert [answer["y"].tolist() for answer in answers] == [[1, 0], [1], [1, 2]]
+
+
+def test_a_full_queue_refuses_and_recovers(half: Servable) -> None:
+    async def twice(batcher: Batcher) -> Any:
+        with pytest.raises(StatusError):
+            await batcher.run(half, "serving_default", x(5))
+        await asyncio.sleep(0.2)
+        return await batcher.run(half, "serving_default", x(6))
+
+    answers = together(
+        Recorder(),
+        lambda batcher: [
+            *(batcher.run(half, "serving_default", x(n)) for n in range(4)),
+            twice(batcher),
+        ],
+        max_queue=3,
+    )
+    assert answers[4]["y"] == [[5]]
+    assert not any(isinstance(answer, Exception) for answer in answers)
+
+
+def test_who_has_no_time_left_is_told_and_not_run(half: Servable) -> None:
+    recorder = Recorder()
+
+    async def main() -> None:
+        batcher = Batcher(recorder, Metrics(), runners=1)
+        recorder.gate.clear()
+        first = asyncio.create_task(batcher.run(half, "serving_default", x(1)))
+        await asyncio.sleep(0)
+        with pytest.raises(StatusError) as late:
+            await batcher.run(half, "serving_default", x(2), timeout=0.05)
+        assert code(late.value) is grpc.StatusCode.DEADLINE_EXCEEDED
+        recorder.gate.set()
+        await first
+        await batcher.run(half, "serving_default", x(3))
+        batcher.close()
+
+    asyncio.run(main())
+    assert recorder.rows == [1, 1]
+
+
+def test_an_error_nobody_expected_ends_the_request_and_not_the_server(half: Servable) -> None:
+    def fails(*_: object) -> dict[str, np.ndarray]:
+        raise MemoryError("no room")
+
+    async def main() -> None:
+        batcher = Batcher(fails, Metrics(), runners=1)
+        for _ in range(3):
+            with pytest.raises(StatusError, match="no room") as error:
+                await batcher.run(half, "serving_default", x(1))
+            assert code(error.value) is grpc.StatusCode.INTERNAL
+        batcher.close()
+
+    asyncio.run(main())
