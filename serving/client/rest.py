@@ -157,7 +157,9 @@ class RestTransport:
         if status == 200 and said is None and answer is not None:
             return answer
         if said is None and status != 413:  # a proxy's limit comes without the server's words
-            raise self._stranger(f"{status} {response.reason}".strip())
+            raise self._stranger(
+                "what is no JSON" if status == 200 else f"{status} {response.reason}".strip()
+            )
         text = one_line(said or response.reason or "")
         raise Refused(
             f"{self.where} refuses ({status}): {text}.", _CODES.get(status, "UNKNOWN"), str(said or text)

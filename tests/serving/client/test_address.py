@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import pytest
+
+from serving.client import Client
+from serving.client.address import parse
+from serving.errors import UsageError
+
+
+@pytest.mark.parametrize(
+    ("url", "meant"),
+    [
+        ("http://localhost:8501", (False, "http://localhost:8501")),
+        ("https://models.example/serving/", (False, "https://models.example/serving")),
+        ("grpc://localhost", (True, "localhost:8500")),
+        ("grpc://[::1]:9000/", (True, "[::1]:9000")),
+    ],
+)
+def test_addresses(url: str, meant: tuple[bool, str]) -> None:
+    assert parse(url) == meant
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("", "localhost:8501", "ftp://localhost", "http://", "http://host:port", "http://host/?model=a"),
+        *("grpcs://host:8500", "grpc://host/path", "http://[::1"),
+    ],
+)
+def test_what_is_no_address_is_told(url: str) -> None:
+    with pytest.raises(UsageError, match="is no address of a server: http://HOST:PORT, https://HOST:PORT or"):
+        Client(url)
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "a:predict"])
+def test_what_is_no_name_is_told(name: str) -> None:
+    with pytest.raises(UsageError, match="is no model's name"):
+        Client(model=name)
+
+
+def test_a_version_and_a_label_exclude_each_other() -> None:
+    with pytest.raises(UsageError, match="Version 3 and label 'stable' are both given"):
+        Client(version=3, label="stable")
