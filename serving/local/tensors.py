@@ -48,23 +48,28 @@ def decode(name: str, proto: TensorProto, max_bytes: int) -> np.ndarray:
     Raises:
         StatusError: It contradicts itself, is of a type that cannot travel, or grows too large.
     """
+    try:
+        return _decode(proto, max_bytes)
+    except (OverflowError, ValueError) as error:
+        raise invalid_argument(f"tensor parsing error: {name}") from error
+
+
+def _decode(proto: TensorProto, max_bytes: int) -> np.ndarray:
+    """As `decode`, with NumPy's errors: of 300 as an uint8, half a complex number, an impossible shape."""
     kind = _BY_NUMBER.get(proto.dtype)
     shape = [dim.size for dim in proto.tensor_shape.dim]
     if kind is None or proto.tensor_shape.unknown_rank or any(size < 0 for size in shape):
-        raise invalid_argument(f"tensor parsing error: {name}")
+        raise ValueError("a tensor has a type and a shape")
     count = math.prod(shape)
     dtype = np.dtype(kind.as_numpy_dtype)
     if proto.tensor_content:
         if kind is tf.string or len(proto.tensor_content) != count * dtype.itemsize:
-            raise invalid_argument(f"tensor parsing error: {name}")
+            raise ValueError("the content does not fit the shape")
         return np.frombuffer(proto.tensor_content, dtype).reshape(shape)
-    try:
-        values = np.array(getattr(proto, _FIELDS[kind]), _STORED_AS.get(kind, dtype)).view(dtype)
-    except (OverflowError, ValueError) as error:  # 300 is no uint8; half a complex number
-        raise invalid_argument(f"tensor parsing error: {name}") from error
+    values = np.array(getattr(proto, _FIELDS[kind]), _STORED_AS.get(kind, dtype)).view(dtype)
     if len(values) < count:
         if count * dtype.itemsize > max_bytes:
-            raise invalid_argument(f"tensor parsing error: {name} has more than {max_bytes} bytes")
+            raise ValueError("too many values are left out")
         last = values[-1] if len(values) else (b"" if kind is tf.string else dtype.type())
         values = np.concatenate([values, np.full(count - len(values), last, dtype)])
     return values[:count].reshape(shape)
