@@ -1,0 +1,252 @@
+"""TensorFlow Serving's REST API, with its errors and those of libevent's HTTP server beneath it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any, ParamSpec, TypeVar
+
+import grpc
+from aiohttp import web
+
+from serving.local import http_target, model_json, page
+from serving.local import metrics as prometheus
+from serving.local.http_target import Call, Target
+from serving.local.json_inputs import PredictRequest, parse_predict
+from serving.local.json_outputs import error_body, predict_body
+from serving.local.limits import MIB, Limits
+from serving.local.metrics import Metrics
+from serving.local.models import Models
+from serving.local.predictor import DEFAULT_SIGNATURE, Predictor
+from serving.local.request_body import Bodies, Refused
+from serving.local.servable import Servable
+from serving.local.status import StatusError, invalid_argument
+
+_METHODS = {"GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"}
+_JSON = {"Content-Type": "application/json"}
+_HTML = {"Content-Type": "text/html"}
+_LARGE = MIB  # bodies from here on, and answers of as many elements, are worked on beside the event loop
+_SERVER = "catsdogs local server"
+_logger = logging.getLogger(__name__)
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def runner(predictor: Predictor, models: Models, metrics: Metrics, limits: Limits) -> web.ServerRunner:
+    """Returns the server to set up and give a site; to be called on the event loop that runs it.
+
+    Args:
+        predictor: Answers predictions.
+        models: What is served.
+        metrics: Counts the requests.
+        limits: What requests may cost.
+    """
+    api = _Api(predictor, models, metrics, limits)
+    return web.ServerRunner(_Server(api.answer, limits))
+
+
+class _Connection(web.RequestHandler):
+    """One client's connection; what is no HTTP gets libevent's answer."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        if request.writer.output_size > 0:
+            raise ConnectionError("An answer is under way already.")
+        return _page(status)
+
+
+class _Server(web.Server):
+    def __init__(self, answer: Callable[..., Any], limits: Limits) -> None:
+        super().__init__(answer)
+        self._idle_seconds = limits.idle_timeout_seconds
+
+    def __call__(self) -> _Connection:
+        return _Connection(
+            self,
+            loop=asyncio.get_running_loop(),
+            access_log=None,  # type: ignore[arg-type]  # none is kept
+            auto_decompress=False,
+            keepalive_timeout=self._idle_seconds,
+        )
+
+
+@dataclass
+class _Reply:
+    """What an API request is answered with.
+
+    Attributes:
+        body: The whole of it.
+        status: HTTP's.
+        headers: All but those of the connection.
+        code: The error, as the metrics count it; None for an answer.
+        call: Whom it was for.
+    """
+
+    body: bytes
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=lambda: dict(_JSON))
+    code: grpc.StatusCode | None = None
+    call: Call = field(default_factory=Call)
+
+
+class _Api:
+    def __init__(self, predictor: Predictor, models: Models, metrics: Metrics, limits: Limits) -> None:
+        self._predictor = predictor
+        self._models = models
+        self._metrics = metrics
+        self._limits = limits
+        self._bodies = Bodies(limits)
+        # One at a time, as a large document takes many times its size in memory while it is read.
+        self._beside = ThreadPoolExecutor(1, "json")
+
+    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answers one HTTP request; a caller that does not take the answer is cut off."""
+        response = await self._response(request)
+        response.headers["Server"] = _SERVER
+        try:
+            async with asyncio.timeout(self._limits.request_timeout_seconds):
+                await response.prepare(request)
+                await response.write_eof()
+        except TimeoutError:
+            if request.transport:
+                request.transport.abort()
+        return response
+
+    async def _response(self, request: web.BaseRequest) -> web.Response:
+        target = http_target.target(request.raw_path)
+        if target is None:
+            return _page(400)
+        if request.method not in _METHODS:
+            return _page(501)
+        if target.path == prometheus.PATH:
+            return self._metrics_page(target)
+        if target.is_api:
+            return await self._api_response(request, target)
+        if target.path == "/" and request.method in ("GET", "HEAD"):
+            body, headers = page.render(self._models.names())
+            return web.Response(body=body, headers=headers)
+        return _page(404)
+
+    def _metrics_page(self, target: Target) -> web.Response:
+        if target.whole == prometheus.PATH:
+            return web.Response(body=self._metrics.page(), headers={"Content-Type": prometheus.CONTENT_TYPE})
+        text = f"Unexpected path: {target.whole}. Should be {prometheus.PATH}"
+        return web.Response(status=400, body=text.encode(), headers={"Content-Type": "text/plain"})
+
+    async def _api_response(self, request: web.BaseRequest, target: Target) -> web.Response:
+        started = time.perf_counter()
+        try:
+            async with self._bodies.read(request) as body:
+                reply = await self._reply(request, target, body)
+        except Refused as refused:
+            response = web.Response(status=refused.status, body=error_body(refused.reason), headers=_JSON)
+            response.force_close()
+            return response
+        call = reply.call
+        model = call.model if call.model in self._models.names() else ""
+        self._metrics.request_finished(model, call.method, "REST", reply.code, time.perf_counter() - started)
+        return web.Response(status=reply.status, body=reply.body, headers=reply.headers)
+
+    async def _reply(self, request: web.BaseRequest, target: Target, body: bytes) -> _Reply:
+        if request.method == "OPTIONS":
+            return _preflight(request)
+        try:
+            call = http_target.call(request.method, target.whole)
+        except StatusError as error:
+            # TensorFlow Serving returns before it has written the error down: the body stays empty.
+            return _Reply(b"", error.http_status, code=error.code)
+        try:
+            if call is None:
+                raise _malformed(request, target)
+            return _Reply(await self._called(request, target, call, body), call=call)
+        except StatusError as error:
+            return _failure(error, call)
+        except Exception as error:
+            _logger.exception("%s %s failed", request.method, target.whole)
+            return _failure(StatusError(grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}"), call)
+
+    async def _called(self, request: web.BaseRequest, target: Target, call: Call, body: bytes) -> bytes:
+        if request.method == "GET":
+            if not call.model:
+                raise invalid_argument("Missing model name in request.")
+            if call.method == "metadata":
+                return model_json.metadata_body(self._models.find(call.model, call.version, call.label))
+            return model_json.status_body(self._models.statuses(call.model, call.version))
+        if call.method == "predict":
+            return await self._predict(call, body)
+        raise _malformed(request, target)
+
+    async def _predict(self, call: Call, body: bytes) -> bytes:
+        servable, request = await self._run(len(body) >= _LARGE, self._parse, call, body)
+        outputs = await self._predictor.run(
+            servable,
+            request.signature_name,
+            request.inputs,
+            timeout=self._limits.request_timeout_seconds,
+        )
+        large = sum(output.size for output in outputs.values()) >= _LARGE // 16
+        return await self._run(large, predict_body, outputs, request.is_row)
+
+    def _parse(self, call: Call, body: bytes) -> tuple[Servable, PredictRequest]:
+        found: list[Servable] = []
+
+        def signature_inputs(name: str) -> Any:
+            servable = self._models.find(call.model, call.version, call.label)
+            found.append(servable)
+            return _signature(servable, name or DEFAULT_SIGNATURE).inputs
+
+        request = parse_predict(body, signature_inputs)
+        return found[0], request
+
+    async def _run(self, beside: bool, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        """Works at once, or beside the event loop."""
+        if not beside:
+            return work(*args, **kwargs)
+        return await asyncio.get_running_loop().run_in_executor(self._beside, lambda: work(*args, **kwargs))
+
+
+def _signature(servable: Servable, name: str) -> Any:
+    if name not in servable.signature_defs:
+        raise invalid_argument(f'Serving signature name: "{name}" not found in signature def')
+    return servable.signature_defs[name]
+
+
+def _failure(error: StatusError, call: Call | None) -> _Reply:
+    return _Reply(error_body(error.message), error.http_status, code=error.code, call=call or Call())
+
+
+def _malformed(request: web.BaseRequest, target: Target) -> StatusError:
+    return invalid_argument(f"Malformed request: {request.method} {target.whole}")
+
+
+def _preflight(request: web.BaseRequest) -> _Reply:
+    """Answers OPTIONS as TensorFlow Serving does without its option for CORS: permitting nothing."""
+    headers = {"Content-Type": "text/html; charset=ISO-8859-1"}
+    if re.search("https?://", request.headers.get("Origin", "")):
+        return _Reply(b"", headers=headers)
+    return _Reply(b"", 400, headers, grpc.StatusCode.FAILED_PRECONDITION)
+
+
+def _page(status: int) -> web.Response:
+    """Returns libevent's answer to what is not for the API."""
+    phrase = HTTPStatus(status).phrase
+    text = (
+        f"<HTML><HEAD>\n<TITLE>{status} {phrase}</TITLE>\n</HEAD><BODY>\n<H1>{phrase}</H1>\n</BODY></HTML>\n"
+    )
+    response = web.Response(status=status, body=text.encode(), headers=_HTML)
+    response.force_close()
+    return response
