@@ -11,10 +11,10 @@ import dataclasses
 import functools
 import random
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from time import sleep, time
 
 from serving.errors import ServingError
 from serving.publication import history, manifest, models_config
@@ -206,11 +206,11 @@ class BucketPlace:
                 if text != look.text:
                     self._objects.write(models_config.NAME, text, look.generation)
             except Changed:
-                time.sleep(random.uniform(0.1, 1))
+                sleep(random.uniform(0.1, 1))
                 continue
             if is_last:
                 return before, after
-            time.sleep(_SETTLED)
+            sleep(_SETTLED)
         raise ServingError(
             f"{self.address}/{models_config.NAME} was changed by others {_ATTEMPTS} times in a row: repeat "
             "the command when they have ended."
@@ -219,7 +219,7 @@ class BucketPlace:
     def _upload(self, staged: Path, described: Manifest) -> int:
         """Uploads a version under a number that nobody else has; returns the number."""
         look = self._look()
-        number = max(look.stock.next_number(time.time()), look.taken[-1] + 1 if look.taken else 0)
+        number = max(look.stock.next_number(time()), look.taken[-1] + 1 if look.taken else 0)
         while True:
             try:
                 self._objects.write(f"{number}/{_INCOMPLETE}", "being written\n", NONE)
@@ -273,7 +273,7 @@ class BucketPlace:
                 )
                 return
             except Changed:
-                time.sleep(random.uniform(0.1, 1))
+                sleep(random.uniform(0.1, 1))
 
 
 def _with(number: int, stock: Stock) -> Stock:

@@ -77,7 +77,8 @@ class Objects:
                     return b"", NONE
                 # Replaced since it was looked up: again.
                 with contextlib.suppress(exceptions.NotFound, exceptions.PreconditionFailed):
-                    return blob.download_as_bytes(if_generation_match=blob.generation), int(blob.generation)
+                    generation = int(blob.generation)
+                    return blob.download_as_bytes(if_generation_match=generation), generation
 
     def write(self, name: str, contents: str, generation: int) -> None:
         """Writes an object in one go, if its generation is still this one.

@@ -1,23 +1,29 @@
-"""Runs the real executor between real folders."""
+"""Runs the real executor and driver between real folders."""
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tensorflow.core.protobuf import saved_model_pb2
 from tfx.orchestration.portable import data_types
-from tfx.proto import pusher_pb2
 from tfx.types import standard_artifacts
-from tfx.utils import io_utils, proto_utils
+from tfx.utils import io_utils
 
+from components.errors import InputError
 from components.model_pusher.driver import Driver
 from components.model_pusher.executor import Executor
+from serving.publication.place import Place, Terms, open_place
 from serving.versions import versions
 
 Push = Callable[..., standard_artifacts.PushedModel]
+
+OWN = {".lock", "history.jsonl", "models.config"}
 
 
 @pytest.fixture
@@ -26,32 +32,73 @@ def served(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def push(tmp_path: Path, served: Path) -> Push:
-    """`push(contents, blessed=True)`: pushes a model with that content, returns the PushedModel."""
+def place(served: Path) -> Place:
+    return open_place(str(served), Terms("catsdogs", "/models/catsdogs", 5))
 
-    def run(contents: str = "first", blessed: bool = True) -> standard_artifacts.PushedModel:
+
+def properties(destination: Path | str) -> dict[str, Any]:
+    return {
+        "destination": str(destination),
+        "base_path": "/models/catsdogs",
+        "keep_versions": 5,
+        "model_name": "catsdogs",
+        "code_fingerprints": '{"trainer": "c0de"}',
+    }
+
+
+def graph() -> bytes:
+    saved_model = saved_model_pb2.SavedModel()
+    meta_graph = saved_model.meta_graphs.add()
+    meta_graph.meta_info_def.tensorflow_version = "2.21.0"
+    for name in ("serving_default", "serving_examples", "__saved_model_init_op"):
+        meta_graph.signature_def[name].method_name = "tensorflow/serving/predict"
+    return saved_model.SerializeToString(deterministic=True)
+
+
+@pytest.fixture
+def push(tmp_path: Path, served: Path) -> Push:
+    """`push(contents, blessed=True, check=…, destination=…)`: pushes a model, returns the PushedModel.
+
+    `check` is the serving check's verdict, with warm-up requests of these contents; None leaves it out.
+    """
+
+    def run(
+        contents: str = "first",
+        blessed: bool = True,
+        check: tuple[bool, str] | None = None,
+        destination: Path | str = served,
+        **more: list[Any],
+    ) -> standard_artifacts.PushedModel:
         model = standard_artifacts.Model()
         model.uri = str(tmp_path / f"model-{contents}")
         variables = tmp_path / f"model-{contents}" / "Format-Serving" / "variables"
         variables.mkdir(parents=True, exist_ok=True)
         (variables / "variables.index").write_text(contents)
-        (variables.parent / "saved_model.pb").write_text("graph")
+        (variables.parent / "saved_model.pb").write_bytes(graph())
         blessing = standard_artifacts.ModelBlessing()
         blessing.uri = str(tmp_path / "blessing")
         blessing.set_int_custom_property("blessed", int(blessed))
+        if check is not None:
+            checked = standard_artifacts.InfraBlessing()
+            checked.uri = str(tmp_path / "check")
+            checked.set_int_custom_property("blessed", int(check[0]))
+            Path(checked.uri).mkdir(exist_ok=True)
+            (Path(checked.uri) / "tf_serving_warmup_requests").write_text(check[1])
+            more["infra_blessing"] = [checked]
         pushed = standard_artifacts.PushedModel()
         pushed.uri = str(tmp_path / "pushed")
-        destination = pusher_pb2.PushDestination(
-            filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=str(served))
-        )
         Executor().Do(
-            {"model": [model], "model_blessing": [blessing]},
+            {"model": [model], "model_blessing": [blessing], **more},
             {"pushed_model": [pushed]},
-            {"push_destination": proto_utils.proto_to_json(destination)},
+            properties(destination),
         )
         return pushed
 
     return run
+
+
+def number(pushed: standard_artifacts.PushedModel) -> int:
+    return int(pushed.get_string_custom_property("pushed_version"))
 
 
 def test_a_blessed_model_becomes_a_version(push: Push, served: Path) -> None:
@@ -63,7 +110,8 @@ def test_a_blessed_model_becomes_a_version(push: Push, served: Path) -> None:
     assert pushed.get_int_custom_property("pushed") == 1
     assert pushed.get_string_custom_property("pushed_version") == str(version)
     assert pushed.get_string_custom_property("pushed_destination") == str(served / str(version))
-    assert [entry.name for entry in served.iterdir()] == [str(version)]
+    assert {entry.name for entry in served.iterdir()} == {str(version), *OWN}
+    assert (Path(pushed.uri) / "saved_model.pb").exists(), "the archive, as the stock Pusher keeps it"
 
 
 def test_an_unblessed_model_is_not_pushed(push: Push, served: Path) -> None:
@@ -85,44 +133,30 @@ def test_the_model_that_is_being_served_is_not_pushed_again(push: Push, served: 
     )
 
 
-def test_versions_only_go_up_even_within_a_second_or_after_a_clock_was_wrong(
-    push: Push, served: Path
-) -> None:
-    future = int(time.time()) + 10_000
-    (served / str(future)).mkdir(parents=True)
-
-    push("second")
-    push("third")
-
-    assert versions(served) == [future, future + 1, future + 2]
-
-
 def test_a_push_that_fails_while_copying_leaves_nothing_and_the_next_one_succeeds(
     push: Push, served: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copied: list[Path] = []
-    copy_file = io_utils.copy_file
+    copy_dir = io_utils.copy_dir
 
-    def fail(source: str, target: str, overwrite: bool = False) -> None:
-        if target.endswith("saved_model.pb"):
-            copied.extend(served.rglob("variables.index"))
-            raise OSError("No space left on device")
-        copy_file(source, target, overwrite)
+    def fail(source: str, target: str) -> None:
+        copy_dir(source, target)
+        copied.extend(served.rglob("variables.index"))
+        raise OSError("No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(io_utils, "copy_file", fail)
+        patch.setattr(io_utils, "copy_dir", fail)
         with pytest.raises(OSError, match="No space left"):
             push()
     assert copied, "the copy had begun"
-    assert list(served.iterdir()) == []
+    assert {entry.name for entry in served.iterdir()} == {".lock"}
 
     push()
     assert len(versions(served)) == 1
-    assert len(list(served.iterdir())) == 1
 
 
 @pytest.mark.parametrize(("hours", "stays"), [(23, True), (25, False)])
-def test_what_a_killed_push_left_is_removed_after_a_day(
+def test_what_a_killed_push_of_an_earlier_release_left_is_removed_after_a_day(
     push: Push, served: Path, hours: int, stays: bool
 ) -> None:
     left = served / ".pushing-by-a-killed-pod"
@@ -134,48 +168,104 @@ def test_what_a_killed_push_left_is_removed_after_a_day(
     pushed = push()
 
     assert left.exists() == stays
-    assert versions(served) == [int(pushed.get_string_custom_property("pushed_version"))]
+    assert versions(served) == [number(pushed)]
 
 
 def test_pushes_at_the_same_time_both_become_whole_versions(
     push: Push, served: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    copy_file = io_utils.copy_file
+    copy_dir = io_utils.copy_dir
 
-    def push_another_meanwhile(source: str, target: str, overwrite: bool = False) -> None:
-        if target.endswith("saved_model.pb") and "model-first" in source:
+    def push_another_meanwhile(source: str, target: str) -> None:
+        copy_dir(source, target)
+        if "model-first" in source and target.endswith("version"):
             push("second")
-        copy_file(source, target, overwrite)
 
     with monkeypatch.context() as patch:
-        patch.setattr(io_utils, "copy_file", push_another_meanwhile)
+        patch.setattr(io_utils, "copy_dir", push_another_meanwhile)
         push("first")
 
     found = [served / str(version) for version in versions(served)]
     assert [(path / "variables" / "variables.index").read_text() for path in found] == ["second", "first"]
     assert all((path / "saved_model.pb").exists() for path in found)
-    assert len(list(served.iterdir())) == 2
+    assert {entry.name for entry in served.iterdir()} == {*map(str, versions(served)), *OWN}
 
 
-def test_a_number_that_another_push_took_at_the_last_moment_is_not_overwritten(
-    push: Push, served: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_model_that_the_serving_check_refuses_is_not_pushed(push: Push, served: Path) -> None:
+    assert push(check=(False, "warm")).get_int_custom_property("pushed") == 0
+    assert not served.exists()
+
+
+def test_warm_up_requests_become_part_of_the_version(push: Push, served: Path) -> None:
+    first = push(check=(True, "warm"))
+    warmup = served / str(number(first)) / "assets.extra" / "tf_serving_warmup_requests"
+    assert warmup.read_text() == "warm"
+
+    again = push(check=(True, "other pictures"))
+    assert number(again) == number(first), "it is the same model"
+    assert warmup.read_text() == "warm"
+
+
+def test_the_manifest_says_where_the_version_comes_from(
+    push: Push, served: Path, place: Place, tmp_path: Path
 ) -> None:
-    rename = Path.rename
-    taken: list[Path] = []
+    examples = standard_artifacts.Examples()
+    examples.uri = str(tmp_path / "examples")
+    (tmp_path / "examples" / "Split-train").mkdir(parents=True)
+    (tmp_path / "examples" / "Split-train" / "data.gz").write_text("pictures")
 
-    def be_late(path: Path, target: Path) -> Path:
-        if not taken:
-            taken.append(target)
-            target.mkdir()
-            (target / "saved_model.pb").write_text("of another")
-        return rename(path, target)
+    pushed = push(check=(True, "warm"), examples=[examples])
 
-    monkeypatch.setattr(Path, "rename", be_late)
-    pushed = push()
+    text = (served / str(number(pushed)) / "manifest.json").read_text()
+    written = json.loads(text)
+    assert written["version"] == number(pushed)
+    assert written["model_name"] == "catsdogs"
+    assert written["tensorflow_version"] == "2.21.0"
+    assert written["signatures"] == ["serving_default", "serving_examples"]
+    assert written["code_fingerprints"] == {"trainer": "c0de"}
+    assert len(written["data_fingerprint"]) == 64
+    assert set(written["files"]) == {
+        *("assets.extra/tf_serving_warmup_requests", "saved_model.pb", "variables/variables.index")
+    }
+    assert place.damage(number(pushed)) is None
+    assert place.manifest(number(pushed)).to_json() == text  # type: ignore[union-attr]
 
-    assert (taken[0] / "saved_model.pb").read_text() == "of another"
-    assert versions(served) == [int(taken[0].name), int(taken[0].name) + 1]
-    assert pushed.get_string_custom_property("pushed_version") == str(int(taken[0].name) + 1)
+
+def test_on_kubeflow_the_run_is_told_by_the_output_s_address() -> None:
+    from components.model_pusher.description import _run_of_kubeflow
+
+    run = "6f4bbd6c-2c0c-4f0a-8d0c-3f4d2c6e8b1a"
+    address = f"/minio/mlpipeline/v2/artifacts/catsdogs/{run}/Pusher/{run[::-1]}/pushed_model"
+    assert _run_of_kubeflow(address) == run
+    assert _run_of_kubeflow("/home/me/output/artifacts/Pusher/pushed_model/12") is None
+
+
+def test_a_model_that_was_rolled_back_is_not_pushed_again_until_it_is_brought_back(
+    push: Push, place: Place
+) -> None:
+    first, second = push("first"), push("second")
+    place.roll_back(None)
+
+    refused = push("second")
+    assert refused.get_int_custom_property("pushed") == 0
+    assert refused.get_string_custom_property("withdrawn_version") == str(number(second))
+    reason = refused.get_string_custom_property("reason")
+    assert f"catsdogs rollback {number(second)} brings it back" in reason
+    assert place.stock().live == (number(first),)
+
+    assert number(push("first")) == number(first), "it is served"
+    place.roll_back(number(second))
+    assert number(push("second")) == number(second)
+    assert place.stock().live == (number(first), number(second))
+
+
+def test_what_cannot_be_used_is_told_as_the_pipeline_tells_it(push: Push, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"gs://BUCKET/FOLDER is expected"):
+        push(destination="gs://bucket-alone")
+    damaged = tmp_path / "no-folder"
+    damaged.write_text("")
+    with pytest.raises(OSError, match="no-folder"):
+        push(destination=damaged)
 
 
 @pytest.fixture
@@ -185,13 +275,7 @@ def replaced_by(tmp_path: Path, served: Path) -> Callable[[str], str]:
     def look(contents: str) -> str:
         model = standard_artifacts.Model()
         model.uri = str(tmp_path / f"model-{contents}")
-        destination = pusher_pb2.PushDestination(
-            filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=str(served))
-        )
-        info = data_types.ExecutionInfo(
-            input_dict={"model": [model]},
-            exec_properties={"push_destination": proto_utils.proto_to_json(destination)},
-        )
+        info = data_types.ExecutionInfo(input_dict={"model": [model]}, exec_properties=properties(served))
         added: str = Driver(None).run(info).exec_properties["replaced_by"].string_value
         return added
 
@@ -220,6 +304,29 @@ def test_a_model_that_was_never_pushed_has_not_been_replaced(
     assert replaced_by("unblessed") == ""
     push("first")
     assert replaced_by("unblessed") == ""
+
+
+def test_the_cache_is_told_when_a_model_was_rolled_back(
+    push: Push, place: Place, replaced_by: Callable[[str], str]
+) -> None:
+    first, second = number(push("first")), number(push("second"))
+    place.roll_back(None)
+    assert replaced_by("first") == ""
+    assert replaced_by("second") == f"{first}, {second} withdrawn"
+    place.roll_back(second)
+    assert replaced_by("second") == ""
+    assert replaced_by("first") == str(second)
+
+
+def test_the_cache_is_told_when_a_model_is_no_longer_kept(
+    push: Push, served: Path, replaced_by: Callable[[str], str]
+) -> None:
+    push("first")
+    newest = [number(push(f"model {index}")) for index in range(5)][-1]
+    assert len(versions(served)) == 5
+    assert replaced_by("first") == str(newest)
+    push("first")
+    assert replaced_by("first") == ""
 
 
 def test_versions_already_there_stay_as_they_are(push: Push, served: Path) -> None:

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from serving.publication.manifest import NAME, WARMUP, Manifest, damage, files_in, identity
+
+
+@pytest.fixture
+def version(tmp_path: Path) -> Path:
+    (tmp_path / "variables").mkdir()
+    (tmp_path / "saved_model.pb").write_text("graph")
+    (tmp_path / "variables" / "variables.index").write_text("weights")
+    (tmp_path / NAME).write_text("{}")
+    return tmp_path
+
+
+def test_it_is_read_back_as_it_was_written_and_names_of_later_releases_are_left_out(version: Path) -> None:
+    written = Manifest(
+        files=files_in(version), version=7, metrics={"accuracy": 0.9}, signatures=("serving_default",)
+    )
+    assert Manifest.from_json(written.to_json()) == written
+    later = written.to_json().replace('"version": 7', '"version": 7, "colour": "blue"')
+    assert Manifest.from_json(later) == written
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"files": {"a": 1}}', '{"files": {"a": {}}}', b"\xff"])
+def test_what_is_no_manifest_is_a_value_error(text: str | bytes) -> None:
+    with pytest.raises(ValueError):
+        Manifest.from_json(text)
+
+
+def test_missing_shorter_and_changed_files_are_damage(version: Path) -> None:
+    manifest = Manifest(files=files_in(version))
+    assert set(manifest.files) == {"saved_model.pb", "variables/variables.index"}
+    assert damage(version, manifest) is None
+    (version / "saved_model.pb").write_text("Graph")
+    assert damage(version, manifest) == "saved_model.pb has changed since it was pushed"
+    (version / "saved_model.pb").write_text("gra")
+    assert damage(version, manifest) == "saved_model.pb has 3 bytes and was pushed with 5"
+    (version / "saved_model.pb").unlink()
+    assert damage(version, manifest) == "saved_model.pb is missing"
+    assert damage(version, None) == "saved_model.pb is missing"
+
+
+def test_the_same_model_is_the_same_whatever_it_is_warmed_up_with(version: Path) -> None:
+    before = identity(files_in(version))
+    (version / WARMUP).parent.mkdir()
+    (version / WARMUP).write_text("requests")
+    assert identity(files_in(version)) == before
+    (version / "variables" / "variables.index").write_text("Weights")
+    assert identity(files_in(version)) != before

@@ -1,0 +1,44 @@
+"""The file, read with TensorFlow Serving's own proto."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from google.protobuf import text_format
+from tensorflow_serving.config import model_server_config_pb2
+
+from serving.publication import models_config
+from serving.publication.stock import Stock
+
+
+def parsed(text: str) -> Any:
+    document = text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
+    [config] = document.model_config_list.config
+    return config
+
+
+def test_of_a_folder_the_newest_two_are_served_and_labelled() -> None:
+    config = parsed(models_config.of_folder(Stock((1, 2, 3)), "catsdogs", "/models/catsdogs"))
+    assert (config.name, config.base_path) == ("catsdogs", "/models/catsdogs")
+    assert config.model_platform == "tensorflow"
+    assert config.model_version_policy.latest.num_versions == 2
+    assert dict(config.version_labels) == {"stable": 2, "canary": 3}
+
+
+def test_after_a_rollback_both_labels_name_what_is_served() -> None:
+    config = parsed(models_config.of_folder(Stock((1, 2), (3,)), "catsdogs", "/models/catsdogs"))
+    assert dict(config.version_labels) == {"stable": 2, "canary": 2}
+
+
+def test_of_a_bucket_it_is_read_back_with_what_is_withdrawn() -> None:
+    stock = Stock((1, 2, 4), (3, 5))
+    text = models_config.of_bucket(stock, "catsdogs", "gs://b/m", {4, 2}, {"stable": 2, "canary": 4})
+    assert list(parsed(text).model_version_policy.specific.versions) == [2, 4]
+    assert models_config.read(text) == ((2, 4), {"stable": 2, "canary": 4}, (3, 5))
+
+
+@pytest.mark.parametrize("text", ["not a config", "", "model_config_list {}"])
+def test_what_is_no_such_file_is_a_value_error(text: str) -> None:
+    with pytest.raises(ValueError):
+        models_config.read(text)
