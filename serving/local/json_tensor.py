@@ -175,8 +175,15 @@ class TensorValues:
 def _string(value: str | bytes | Members) -> bytes:
     if isinstance(value, bytes):
         return value
-    if isinstance(value, str):
-        return to_bytes(value)
+    return to_bytes(value) if isinstance(value, str) else base64_value(value)
+
+
+def base64_value(value: Members) -> bytes:
+    """Returns the bytes of a {"b64": …}.
+
+    Raises:
+        StatusError: INVALID_ARGUMENT: it is not one, or not decodable.
+    """
     if not is_base64(value):
         raise invalid_argument(f"JSON Value: {echo(value)} not formatted correctly for base64 data")
     return base64_text.decode(value[0][1])

@@ -6,33 +6,34 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, ParamSpec, TypeVar
 
 import grpc
+import numpy as np
 from aiohttp import web
 
-from serving.local import http_target, model_json, page
+from serving.local import classify, http_target, model_json, page
 from serving.local import metrics as prometheus
 from serving.local.http_target import Call, Target
+from serving.local.json_examples import parse_examples
 from serving.local.json_inputs import PredictRequest, parse_predict
-from serving.local.json_outputs import error_body, predict_body
+from serving.local.json_outputs import classify_body, error_body, predict_body, regress_body
 from serving.local.limits import MIB, Limits
 from serving.local.metrics import Metrics
 from serving.local.models import Models
-from serving.local.predictor import DEFAULT_SIGNATURE, Predictor
+from serving.local.predictor import Predictor
 from serving.local.request_body import Bodies, Refused
-from serving.local.servable import Servable
+from serving.local.servable import DEFAULT_SIGNATURE, Servable
 from serving.local.status import StatusError, invalid_argument
 
 _METHODS = {"GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"}
 _JSON = {"Content-Type": "application/json"}
-_HTML = {"Content-Type": "text/html"}
-_LARGE = MIB  # bodies from here on, and answers of as many elements, are worked on beside the event loop
 _SERVER = "catsdogs local server"
+_LARGE = MIB  # bodies from here on, and answers of as many elements, are worked on beside the event loop
 _logger = logging.getLogger(__name__)
 
 _P = ParamSpec("_P")
@@ -188,18 +189,34 @@ class _Api:
             return model_json.status_body(self._models.statuses(call.model, call.version))
         if call.method == "predict":
             return await self._predict(call, body)
+        if call.method in ("classify", "regress"):
+            return await self._judge(call, body)
         raise _malformed(request, target)
 
     async def _predict(self, call: Call, body: bytes) -> bytes:
         servable, request = await self._run(len(body) >= _LARGE, self._parse, call, body)
-        outputs = await self._predictor.run(
-            servable,
-            request.signature_name,
-            request.inputs,
-            timeout=self._limits.request_timeout_seconds,
-        )
+        outputs = await self._answers(servable, request.signature_name, request.inputs)
         large = sum(output.size for output in outputs.values()) >= _LARGE // 16
         return await self._run(large, predict_body, outputs, request.is_row)
+
+    async def _judge(self, call: Call, body: bytes) -> bytes:
+        """Answers classify and regress."""
+        request = await self._run(len(body) >= _LARGE, parse_examples, body)
+        servable = self._models.find(call.model, call.version, call.label)
+        name = request.signature_name or DEFAULT_SIGNATURE
+        if name not in servable.signature_defs:
+            raise invalid_argument(f"No signature was found with the name: {name}")
+        classify.check_signature(call.method, servable.signature_defs[name])
+        outputs = await self._answers(servable, name, classify.inputs(request.examples))
+        if call.method == "regress":
+            return regress_body(classify.regressions(outputs, len(request.examples)))
+        return classify_body(classify.classifications(outputs, len(request.examples)))
+
+    async def _answers(
+        self, servable: Servable, signature_name: str, inputs: Mapping[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        seconds = self._limits.request_timeout_seconds
+        return await self._predictor.run(servable, signature_name, inputs, timeout=seconds)
 
     def _parse(self, call: Call, body: bytes) -> tuple[Servable, PredictRequest]:
         found: list[Servable] = []
@@ -207,7 +224,10 @@ class _Api:
         def signature_inputs(name: str) -> Any:
             servable = self._models.find(call.model, call.version, call.label)
             found.append(servable)
-            return _signature(servable, name or DEFAULT_SIGNATURE).inputs
+            name = name or DEFAULT_SIGNATURE
+            if name not in servable.signature_defs:
+                raise invalid_argument(f'Serving signature name: "{name}" not found in signature def')
+            return servable.signature_defs[name].inputs
 
         request = parse_predict(body, signature_inputs)
         return found[0], request
@@ -217,12 +237,6 @@ class _Api:
         if not beside:
             return work(*args, **kwargs)
         return await asyncio.get_running_loop().run_in_executor(self._beside, lambda: work(*args, **kwargs))
-
-
-def _signature(servable: Servable, name: str) -> Any:
-    if name not in servable.signature_defs:
-        raise invalid_argument(f'Serving signature name: "{name}" not found in signature def')
-    return servable.signature_defs[name]
 
 
 def _failure(error: StatusError, call: Call | None) -> _Reply:
@@ -247,6 +261,7 @@ def _page(status: int) -> web.Response:
     text = (
         f"<HTML><HEAD>\n<TITLE>{status} {phrase}</TITLE>\n</HEAD><BODY>\n<H1>{phrase}</H1>\n</BODY></HTML>\n"
     )
-    response = web.Response(status=status, body=text.encode(), headers=_HTML)
+    headers = {"Content-Type": "text/html", "Server": _SERVER}
+    response = web.Response(status=status, body=text.encode(), headers=headers)
     response.force_close()
     return response
