@@ -196,6 +196,8 @@ def _main() -> None:
     """Serves what the first argument says, and prints the ports as JSON once they are open."""
     import logging
 
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
     from serving.local import models, server
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")

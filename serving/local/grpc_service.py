@@ -94,9 +94,9 @@ class _Service:
             code = error.code
             raise
         finally:
-            self._metrics.request_finished(
-                request.model_spec.name, "Predict", "GRPC", code, time.perf_counter() - started
-            )
+            name = request.model_spec.name
+            known = name if name in self._models.names() else ""  # no metric for every name somebody tries
+            self._metrics.request_finished(known, "Predict", "GRPC", code, time.perf_counter() - started)
 
     async def _predict(
         self, request: predict_pb2.PredictRequest, timeout: float | None
