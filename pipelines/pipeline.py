@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from tfx import v1 as tfx
 from tfx.components import ExampleValidator, StatisticsGen, Trainer
 from tfx.orchestration.metadata import sqlite_metadata_connection_config
@@ -15,6 +13,7 @@ from components.data_gate.statistics_options import counted_features
 from components.image_example_gen.component import ImageExampleGen
 from components.image_transform.component import ImageTransform
 from components.model_pusher.component import ModelPusher
+from components.serving_check.component import ServingCheck
 from pipelines import baselines, step_configs
 from pipelines.evaluation import eval_config
 from pipelines.settings import Settings
@@ -81,9 +80,22 @@ def build(
         example_splits=["test"],
     )
 
-    pusher = ModelPusher(model, evaluator.outputs["blessing"], Path(settings.serving_destination)).with_id(
-        "Pusher"
+    serving_check = ServingCheck(
+        model, examples, settings.pipeline_name, data.class_names, **settings.serving.check.model_dump()
     )
+    serving_check.add_upstream_node(evaluator)
+
+    pusher = ModelPusher(
+        model,
+        evaluator.outputs["blessing"],
+        serving_check=serving_check.outputs["blessing"],
+        evaluation=evaluator.outputs["evaluation"],
+        examples=examples,
+        destination=settings.serving_destination,
+        base_path=settings.serving_base_path,
+        keep_versions=settings.serving.keep_versions,
+        model_name=settings.pipeline_name,
+    ).with_id("Pusher")
 
     return tfx.dsl.Pipeline(
         pipeline_name=settings.pipeline_name,
@@ -100,6 +112,7 @@ def build(
             trainer,
             blessed_model,
             evaluator,
+            serving_check,
             pusher,
         ],
         beam_pipeline_args=step_configs.beam(settings),

@@ -31,7 +31,7 @@ class SplitSettings(Section):
     Attributes:
         train: Share that is fitted.
         eval: Share for early stopping and choices.
-        test: Share that only the Evaluator sees.
+        test: Share that only the Evaluator sees, and what judges after it.
         seed: Which hash partition is used; another seed gives another partition.
     """
 

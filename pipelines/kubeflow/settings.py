@@ -28,7 +28,7 @@ from trainer.recipe import Count, Section
 LOOKS = ("DataFingerprint", "AcceptedDataLookup", "BlessedModelLookup")
 STEPS = (
     *("ImageExampleGen", "StatisticsGen", "CuratedSchema", "ExampleValidator", "AcceptedData", "DataGate"),
-    *("Transform", "Trainer", "BlessedModel", "Evaluator", "Pusher"),
+    *("Transform", "Trainer", "BlessedModel", "Evaluator", "ServingCheck", "Pusher"),
 )
 
 _LONGEST_TRY = 30 * 24 * 3600

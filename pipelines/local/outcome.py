@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,16 +11,14 @@ from typing import Any
 import ml_metadata
 import tensorflow_model_analysis as tfma
 
+from components import evaluation_metrics
+from components.serving_check.report import REPORT
 from pipelines import runs
-from pipelines.local.summary import Outcome, Push
+from pipelines.local.summary import Check, Outcome, Push
+from pipelines.serving_settings import is_address
 from serving.versions import newest
 
 _log = logging.getLogger(__name__)
-
-# What Keras' and TFMA's names for them come down to, without case and underscores.
-_SHORT = {"binaryaccuracy": "accuracy", "accuracy": "accuracy", "auc": "auc", "binarycrossentropy": "loss"}
-_COUNT = "examplecount"
-_BASELINE = "baseline"
 
 
 def read(store: ml_metadata.MetadataStore, run_id: str) -> Outcome:
@@ -35,6 +34,7 @@ def read(store: ml_metadata.MetadataStore, run_id: str) -> Outcome:
     if evaluation := outputs.get("ModelEvaluation"):
         metrics, reasons = read_evaluation(Path(evaluation.artifact.uri))
     blessing = outputs.get("ModelBlessing")
+    check = outputs.get("InfraBlessing")
     pushed = outputs.get("PushedModel")
     return Outcome(
         metrics=metrics,
@@ -42,11 +42,30 @@ def read(store: ml_metadata.MetadataStore, run_id: str) -> Outcome:
         reasons=reasons,
         push=_push(pushed) if pushed and pushed.custom("pushed") == 1 else None,
         reached_pusher=pushed is not None,
+        not_pushed=str(pushed.custom("reason") or "") or None if pushed else None,
+        check=_check(check) if check else None,
+    )
+
+
+def _check(check: runs.Output) -> Check:
+    report = json.loads((Path(check.artifact.uri) / REPORT).read_text(encoding="utf-8"))
+    protocols = report["protocols"]
+    differences = [found["largest_difference"] for found in protocols.values()]
+    return Check(
+        passed=check.custom("blessed") == 1,
+        problems=report["problems"],
+        server=report["server"],
+        pictures=len(report["pictures"]),
+        largest_difference=None if None in differences else max(differences, default=None),
+        p95_ms={protocol: found["p95_ms"] for protocol, found in protocols.items()},
     )
 
 
 def _push(pushed: runs.Output) -> Push:
-    path = Path(str(pushed.custom("pushed_destination")))
+    destination, version = str(pushed.custom("pushed_destination")), str(pushed.custom("pushed_version"))
+    if is_address(destination):  # what is there by now, only its store knows
+        return Push(version=version, path=destination, earlier=pushed.cached)
+    path = Path(destination)
     if pushed.cached and path.is_dir():
         path = newest(path.parent) or path  # the same model: else the Pusher would have pushed it again
     return Push(version=path.name, path=str(path), earlier=pushed.cached, missing=not path.is_dir())
@@ -55,38 +74,17 @@ def _push(pushed: runs.Output) -> Push:
 def read_evaluation(folder: Path) -> tuple[dict[str, float], list[str]]:
     """Returns the metrics, and a phrase for each bound that the model was held to, from TFMA's output."""
     config = tfma.load_eval_result(str(folder)).config
-    names = [spec.name for spec in config.model_specs]
-    compared = len(names) > 1
-    candidate = next((name for name in names if name != _BASELINE), "")
-    values = _whole(folder, candidate if compared else None)
-    baseline = _whole(folder, _BASELINE) if compared else {}
-    metrics = {short: values[name] for name, short in _SHORT.items() if name in values}
-    if _COUNT in values:
-        metrics["examples"] = values[_COUNT]
+    values, baseline = evaluation_metrics.read(folder)
     reasons = [
         reason
         for spec in config.metrics_specs
         for metric in spec.metrics
         for threshold in _thresholds(metric)
-        for reason in _judge(metric.class_name, threshold, values, baseline)
+        for reason in _judge(metric.class_name, threshold, values, baseline or {})
     ]
-    if not compared:
+    if baseline is None:
         reasons.append("compared with no other model: none has been blessed before")
-    return metrics, reasons + _failures_in_slices(folder)
-
-
-def _whole(folder: Path, model_name: str | None) -> dict[str, float]:
-    """Returns the metrics over all examples, under their plain names."""
-    result = tfma.load_eval_result(str(folder), model_name=model_name)
-    return {
-        _plain(name): value["doubleValue"]
-        for slice_key, outputs in result.slicing_metrics
-        if slice_key == ()
-        for sub_keys in outputs.values()
-        for metrics in sub_keys.values()
-        for name, value in metrics.items()
-        if "doubleValue" in value
-    }
+    return evaluation_metrics.short(values), reasons + _failures_in_slices(folder)
 
 
 def _thresholds(metric: Any) -> Iterator[Any]:
@@ -101,8 +99,8 @@ def _thresholds(metric: Any) -> Iterator[Any]:
 def _judge(
     class_name: str, threshold: Any, values: dict[str, float], baseline: dict[str, float]
 ) -> Iterator[str]:
-    name = _plain(class_name)
-    label = _SHORT.get(name, class_name)
+    name = evaluation_metrics.plain(class_name)
+    label = evaluation_metrics.label(class_name)
     value = values.get(name)
     if value is None:
         yield f"{label} was not measured"
@@ -133,12 +131,8 @@ def _failures_in_slices(folder: Path) -> list[str]:
     for per_slice in result.metric_validations_per_slice:
         keys = per_slice.slice_key.single_slice_keys
         for failure in per_slice.failures if keys else ():
-            label = _SHORT.get(_plain(failure.metric_key.name), failure.metric_key.name)
+            label = evaluation_metrics.label(failure.metric_key.name)
             where = " and ".join(f"{key.column} {getattr(key, key.WhichOneof('kind'))}" for key in keys)
             if where not in missed.setdefault(label, []):
                 missed[label].append(where)
     return [f"{label} misses its bound on {', '.join(places)}" for label, places in missed.items()]
-
-
-def _plain(name: str) -> str:
-    return name.replace("_", "").lower()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -10,7 +11,7 @@ from rich.text import Text
 from pipelines.local.asked import Asked
 from pipelines.local.board import Board
 from pipelines.local.events import State
-from pipelines.local.summary import Outcome
+from pipelines.local.summary import Check, Outcome
 from pipelines.local.wording import duration, path
 from pipelines.settings import Settings
 
@@ -20,7 +21,8 @@ def print_outcome(
 ) -> None:
     """Prints what came of a run that reached its end: verdict, metrics, reasons, places, what is next."""
     rows = [("test", _metrics(outcome.metrics))] if outcome.metrics else []
-    rows += [("" if number else "why", reason) for number, reason in enumerate(outcome.reasons)]
+    rows += _listed("why", outcome.reasons)
+    rows += _listed("check", _checked(outcome.check)) if outcome.check else []
     rows += [("model", path(outcome.push.path))] if outcome.push else []
     rows += [("time", _time(board, seconds)), ("logs", path(run_dir / "logs")), ("next", advice)]
     colour = "green" if outcome.exit_status == 0 else "yellow"
@@ -37,7 +39,9 @@ def advise(outcome: Outcome, asked: Asked, settings: Settings) -> str:
     if outcome.blessed is False:
         epochs = max(5, 2 * settings.training.fine_tuning.epochs)
         return f"{asked.run(f'training.fine_tuning.epochs={epochs}')}    trains longer"
-    if outcome.push:
+    if outcome.check and not outcome.check.passed:
+        return f"{asked.run(from_step='ServingCheck')}    checks it again"
+    if outcome.push or outcome.not_pushed:
         return f"{asked.runs(settings.output_root)}    lists this run beside earlier ones"
     return f"{asked.run()}    takes what is finished and goes on"
 
@@ -67,10 +71,14 @@ def _headline(outcome: Outcome, board: Board) -> str:
         )
     if outcome.blessed is False:
         return "Not blessed, and so not pushed: the model does not reach what is asked of it."
+    if outcome.check and not outcome.check.passed:
+        return "Not pushed: a server does not serve the model as it was judged."
     if outcome.push and outcome.push.earlier:
         return f"Nothing has changed: the model was pushed earlier as version {outcome.push.version}."
     if outcome.push:
         return f"{'Blessed and pushed' if outcome.blessed else 'Pushed'} as version {outcome.push.version}."
+    if outcome.not_pushed:
+        return outcome.not_pushed
     if outcome.reached_pusher:
         return "The run reached its end, and nothing was pushed."
     last = [step for step, line in board.lines.items() if line.state.is_kept][-1:]
@@ -83,6 +91,21 @@ def _metrics(metrics: dict[str, float]) -> str:
     if "examples" in metrics:
         parts.append(f"on {metrics['examples']:,.0f} pictures")
     return "  ".join(parts)
+
+
+def _checked(check: Check) -> list[str]:
+    if not check.passed:
+        return check.problems
+    difference = f"to {check.largest_difference:.1e}" if check.largest_difference else "exactly"
+    times = ", ".join(f"{value:.3g} ms over {protocol}" for protocol, value in check.p95_ms.items())
+    return [
+        f"{check.server} answers {check.pictures} pictures as the Evaluator does, {difference}; "
+        f"95 of 100 within {times}"
+    ]
+
+
+def _listed(label: str, texts: Sequence[str]) -> list[tuple[str, str]]:
+    return [("" if number else label, text) for number, text in enumerate(texts)]
 
 
 def _time(board: Board, seconds: float) -> str:

@@ -17,7 +17,7 @@ class Push:
 
     Attributes:
         version: The sub-folder's number.
-        path: Where it lies.
+        path: Where it lies: a folder, or a gs:// address.
         earlier: Whether an earlier run pushed it, and this one found nothing new to push.
         missing: Whether the folder is no longer there.
     """
@@ -26,6 +26,27 @@ class Push:
     path: str
     earlier: bool = False
     missing: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """What a server showed of a model before the push.
+
+    Attributes:
+        passed: Whether the model may be served.
+        problems: Why not, one phrase each.
+        server: Which one it was; None where it did not come to that.
+        pictures: How many it was asked about.
+        largest_difference: Of its probabilities from those that the Evaluator works with.
+        p95_ms: Milliseconds that 95 of 100 single pictures were answered within, by protocol.
+    """
+
+    passed: bool
+    problems: list[str] = dataclasses.field(default_factory=list)
+    server: str | None = None
+    pictures: int = 0
+    largest_difference: float | None = None
+    p95_ms: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +59,8 @@ class Outcome:
         reasons: Why, one phrase for each bound: the value, the bound, what it means.
         push: The pushed model; None where none was.
         reached_pusher: Whether the step that pushes had its turn; `--to` may end a run before.
+        not_pushed: Why that step left a model where it was, a sentence; None where it gave no reason.
+        check: What a server showed of the model; None where none was asked.
     """
 
     metrics: dict[str, float] = dataclasses.field(default_factory=dict)
@@ -45,17 +68,20 @@ class Outcome:
     reasons: list[str] = dataclasses.field(default_factory=list)
     push: Push | None = None
     reached_pusher: bool = False
+    not_pushed: str | None = None
+    check: Check | None = None
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Outcome:
         """Reads `dataclasses.asdict` back."""
-        push = fields.get("push")
-        return cls(**{**fields, "push": Push(**push) if push else None})
+        check, push = fields.get("check"), fields.get("push")
+        read = {"check": Check(**check) if check else None, "push": Push(**push) if push else None}
+        return cls(**{**fields, **read})
 
     @property
     def exit_status(self) -> int:
         """0 blessed and pushed, or stopped before that on demand; 3 refused."""
-        if self.blessed is False:
+        if self.blessed is False or (self.check and not self.check.passed):
             return REFUSED
         served = self.push is not None and not self.push.missing
         return 0 if served or not self.reached_pusher else REFUSED

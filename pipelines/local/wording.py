@@ -21,6 +21,8 @@ def size(count: int) -> str:
 
 
 def path(full: Path | str) -> str:
-    """Returns a path the short way, where it lies below the working directory."""
+    """Returns a path the short way, where it lies below the working directory; an address stays as it is."""
+    if "://" in str(full):
+        return str(full)
     full = Path(full)
     return str(full.relative_to(Path.cwd())) if full.is_relative_to(Path.cwd()) else str(full)

@@ -21,7 +21,7 @@ from tests.processes import mark, marked
 LOOKUPS = {"AcceptedData", "BlessedModel"}  # they look anew in every run, and so are never cached
 BEFORE_TRANSFORM = {"CuratedSchema", "ImageExampleGen", "StatisticsGen", "ExampleValidator", "DataGate"}
 TRAINING = {"Transform", "Trainer"}
-JUDGEMENT = {"Evaluator", "Pusher"}
+JUDGEMENT = {"Evaluator", "ServingCheck", "Pusher"}
 STEPS = LOOKUPS | BEFORE_TRANSFORM | TRAINING | JUDGEMENT
 
 _PROJECT = Path(__file__).resolve().parents[2]

@@ -25,6 +25,7 @@ STEPS = [
     "Trainer",
     "BlessedModel",
     "Evaluator",
+    "ServingCheck",
     "Pusher",
 ]
 
@@ -43,6 +44,10 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
             "training.frozen.learning_rate=0.004",
             "evaluation.min_accuracy=0.7",
             "evaluation.max_accuracy_loss=0.05",
+            "serving.check.pictures=9",
+            "serving.check.max_difference=0.001",
+            "serving.check.max_latency_ms=150",
+            "serving.keep_versions=3",
             "beam.workers=3",
         ]
     )
@@ -91,7 +96,7 @@ def test_the_model_is_trained_on_train_with_eval_to_watch(pipeline: tfx.dsl.Pipe
     assert json.loads(trainer["eval_args"])["splits"] == ["eval"]
 
 
-def test_only_the_evaluator_sees_the_test_split(
+def test_only_what_judges_sees_the_test_split(
     pipeline: tfx.dsl.Pipeline, nodes: dict[str, pipeline_pb2.PipelineNode]
 ) -> None:
     splits = json.loads(properties(pipeline, "Transform")["splits_config"])
@@ -100,7 +105,8 @@ def test_only_the_evaluator_sees_the_test_split(
     assert json.loads(properties(pipeline, "Evaluator")["example_splits"]) == ["test"]
     assert producers(nodes["Evaluator"], "examples") == [("ImageExampleGen", "examples")]
     readers = {name for name, node in nodes.items() if "ImageExampleGen" in node.upstream_nodes}
-    assert readers == {"StatisticsGen", "Transform", "Evaluator"}
+    assert readers == {"StatisticsGen", "Transform", "Evaluator", "ServingCheck", "Pusher"}
+    assert producers(nodes["ServingCheck"], "examples") == [("ImageExampleGen", "examples")]
 
 
 def test_the_model_is_judged_beside_the_blessed_one(nodes: dict[str, pipeline_pb2.PipelineNode]) -> None:
@@ -109,12 +115,22 @@ def test_the_model_is_judged_beside_the_blessed_one(nodes: dict[str, pipeline_pb
     assert list(nodes["BlessedModel"].upstream_nodes) == ["Trainer"]  # to leave the candidate itself out
 
 
-def test_only_a_blessed_model_is_pushed(
+def test_a_server_is_asked_after_the_evaluator(nodes: dict[str, pipeline_pb2.PipelineNode]) -> None:
+    assert producers(nodes["ServingCheck"], "model") == [("Trainer", "model")]
+    assert "Evaluator" in nodes["ServingCheck"].upstream_nodes
+
+
+def test_only_a_blessed_model_that_a_server_serves_is_pushed(
     nodes: dict[str, pipeline_pb2.PipelineNode], pipeline: tfx.dsl.Pipeline, settings: Settings
 ) -> None:
     assert producers(nodes["Pusher"], "model") == [("Trainer", "model")]
     assert producers(nodes["Pusher"], "model_blessing") == [("Evaluator", "blessing")]
-    assert settings.serving_destination in properties(pipeline, "Pusher")["push_destination"]
+    assert producers(nodes["Pusher"], "infra_blessing") == [("ServingCheck", "blessing")]
+    pusher = properties(pipeline, "Pusher")
+    assert pusher["destination"] == settings.serving_destination
+    assert pusher["base_path"] == settings.serving_base_path
+    assert pusher["model_name"] == settings.pipeline_name
+    assert pusher["keep_versions"] == 3
 
 
 def test_settings_reach_the_steps(pipeline: tfx.dsl.Pipeline, settings: Settings) -> None:
@@ -133,6 +149,9 @@ def test_settings_reach_the_steps(pipeline: tfx.dsl.Pipeline, settings: Settings
     assert "cat_probability" in evaluation
     assert "0.7" in evaluation
     assert "-0.05" in evaluation
+    check = properties(pipeline, "ServingCheck")
+    assert (check["pictures"], check["max_difference"], check["max_latency_ms"]) == (9, 0.001, 150.0)
+    assert (check["model_name"], json.loads(check["class_names"])) == ("catsdogs", ["dog", "cat"])
 
 
 def test_a_tolerated_shift_of_the_classes_makes_only_the_gate_judge_again(
@@ -151,7 +170,7 @@ def test_a_tolerated_shift_of_the_classes_makes_only_the_gate_judge_again(
 def test_every_step_of_ours_notices_changed_code(pipeline: tfx.dsl.Pipeline) -> None:
     fingerprints = {
         step: properties(pipeline, step)["code_fingerprint"]
-        for step in ("ImageExampleGen", "CuratedSchema", "DataGate")
+        for step in ("ImageExampleGen", "CuratedSchema", "DataGate", "ServingCheck")
     } | {
         step: json.loads(properties(pipeline, step)["custom_config"])["code_fingerprint"]
         for step in ("Transform", "Trainer")

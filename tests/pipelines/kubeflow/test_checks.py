@@ -76,8 +76,8 @@ def test_what_can_run(overrides: list[str]) -> None:
         (
             ["serving.destination=/srv/models"],
             "The setting serving.destination is /srv/models, which is on no volume and would be gone with "
-            "the pod: name a folder below a mount_path of kubeflow.volumes (mounted are: /state, /data), or a "
-            "gs:// address.",
+            "the pod: name a folder below a mount_path of kubeflow.volumes (mounted are: /state, /data), or "
+            "a gs:// address.",
         ),
         (
             [f"pipeline_name={NAME}"],

@@ -604,7 +604,7 @@ def test_the_real_pipeline_is_taken_with_its_parameters(
     }
     # Each step after those that it waits for.
     order = [match[1] for match in re.finditer(r"\] (\w+): ", shown)]
-    assert len(order) == 14
+    assert len(order) == 15
     for earlier, later in (
         ("DataFingerprint", "ImageExampleGen"),
         ("DataGate", "Transform"),
@@ -615,5 +615,5 @@ def test_the_real_pipeline_is_taken_with_its_parameters(
     submit(file=file, no_cache=True)
     spec = server.made(RUNS)[1].body["pipeline_spec"]["pipeline_spec"]
     caching = [task.get("cachingOptions", {}) for task in spec["root"]["dag"]["tasks"].values()]
-    assert len(caching) == 14
+    assert len(caching) == 15
     assert not any(options.get("enableCache") for options in caching)

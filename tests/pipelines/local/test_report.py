@@ -8,7 +8,7 @@ from pipelines.local.asked import Asked
 from pipelines.local.board import Board
 from pipelines.local.events import Ended, Planned, State
 from pipelines.local.report import advise, how_to_go_on, print_failure, print_outcome
-from pipelines.local.summary import Outcome, Push
+from pipelines.local.summary import Check, Outcome, Push
 from pipelines.settings import load
 
 SERVED = "/d/[/x]/out[v2]/serving_model/catsdogs/7"
@@ -47,6 +47,56 @@ def test_paths_that_look_like_markup_and_long_commands_come_out_whole(console: C
         "  logs   /d/[/x]/runs/1/logs",
         "  next   catsdogs run --images /pets    x",
     ]
+
+
+CHECKED = Check(True, [], "the local server", 32, 1.2e-7, {"REST": 41.2, "gRPC": 38.0})
+UNLIKE = "REST answered 0.7312 for picture cats/12.jpg where the Evaluator works with 0.2113"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "headline", "check"),
+    [
+        (
+            Outcome(blessed=True, push=Push("7", SERVED), reached_pusher=True, check=CHECKED),
+            "Blessed and pushed as version 7.",
+            [
+                "the local server answers 32 pictures as the Evaluator does, to 1.2e-07; 95 of 100 within "
+                "41.2 ms over REST, 38 ms over gRPC"
+            ],
+        ),
+        (
+            Outcome(blessed=True, reached_pusher=True, check=Check(False, [UNLIKE, "it is slow"])),
+            "Not pushed: a server does not serve the model as it was judged.",
+            [UNLIKE, "it is slow"],
+        ),
+        (
+            Outcome(blessed=False, reached_pusher=True, check=Check(False, [UNLIKE])),
+            "Not blessed, and so not pushed: the model does not reach what is asked of it.",
+            [UNLIKE],
+        ),
+        (
+            Outcome(
+                blessed=True, reached_pusher=True, check=CHECKED, not_pushed="Version 6 was rolled back."
+            ),
+            "Version 6 was rolled back.",
+            None,
+        ),
+    ],
+)
+def test_what_a_server_showed_is_told(
+    console: Console, board: Board, outcome: Outcome, headline: str, check: list[str] | None
+) -> None:
+    print_outcome(console, board, outcome, 65.0, Path("/d/runs/1"), "catsdogs runs")
+    said = _said(console)
+    assert said[1] == headline
+    if check is not None:
+        start = next(number for number, line in enumerate(said) if line.startswith("  check  "))
+        assert [line[9:] for line in said[start : start + len(check)]] == check
+
+
+def test_a_refused_check_can_be_repeated() -> None:
+    refused = Outcome(blessed=True, reached_pusher=True, check=Check(False, [UNLIKE]))
+    assert advise(refused, Asked(), load()) == "catsdogs run --from ServingCheck    checks it again"
 
 
 def test_advice_repeats_the_options() -> None:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.local.summary import Outcome, Push, Step, Summary
+from pipelines.local.summary import Check, Outcome, Push, Step, Summary
 
 
 @pytest.mark.parametrize(
@@ -15,6 +15,10 @@ from pipelines.local.summary import Outcome, Push, Step, Summary
         (Outcome(blessed=False, reached_pusher=True), 3),
         (Outcome(blessed=True, reached_pusher=True), 3),
         (Outcome(blessed=False), 3),
+        (Outcome(blessed=True, check=Check(passed=False)), 3),
+        (Outcome(blessed=True, check=Check(passed=True)), 0),
+        (Outcome(blessed=True, check=Check(passed=True), push=Push("7", "/m/7"), reached_pusher=True), 0),
+        (Outcome(blessed=True, check=Check(passed=True), reached_pusher=True, not_pushed="Why."), 3),
         (Outcome(blessed=True), 0),
         (Outcome(), 0),
     ],

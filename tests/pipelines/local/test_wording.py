@@ -22,3 +22,4 @@ def test_paths_below_the_working_directory_are_short(monkeypatch: pytest.MonkeyP
     monkeypatch.chdir(tmp_path)
     assert path(tmp_path / "output" / "runs") == "output/runs"
     assert path(Path("/elsewhere/x")) == "/elsewhere/x"
+    assert path("gs://bucket/pets/7") == "gs://bucket/pets/7"

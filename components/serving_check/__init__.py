@@ -1,0 +1,1 @@
+"""Asks a server about real pictures before a push: does it serve what was judged, and fast enough?"""

@@ -1,0 +1,86 @@
+"""The ServingCheck component: no model is pushed that a server does not serve as it was judged."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from tfx import types
+from tfx.dsl.components.base import base_component, executor_spec
+from tfx.types import component_spec, standard_artifacts
+
+from components import fingerprint
+from components.serving_check.executor import Executor
+
+_CODE = (
+    *("components.serving_check", "serving.client", "serving.local", "serving.warmup", "serving.errors"),
+    *("trainer.features", "trainer.signatures"),
+)
+
+
+class ServingCheckSpec(component_spec.ComponentSpec):
+    """Parameters and channels of `ServingCheck`."""
+
+    PARAMETERS: ClassVar[dict[str, Any]] = {
+        "model_name": component_spec.ExecutionParameter(type=str),
+        "class_names": component_spec.ExecutionParameter(type=str),
+        "pictures": component_spec.ExecutionParameter(type=int),
+        "max_difference": component_spec.ExecutionParameter(type=float),
+        "max_latency_ms": component_spec.ExecutionParameter(type=float),
+        "code_fingerprint": component_spec.ExecutionParameter(type=str),
+    }
+    INPUTS: ClassVar[dict[str, Any]] = {
+        "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
+        "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
+    }
+    OUTPUTS: ClassVar[dict[str, Any]] = {
+        "blessing": component_spec.ChannelParameter(type=standard_artifacts.InfraBlessing)
+    }
+
+
+class ServingCheck(base_component.BaseComponent):
+    """Starts a server on the model, and compares what it answers with what the Evaluator works with.
+
+    The server is `tensorflow_model_server` where that is on the PATH, else the project's own. It runs on this
+    machine and gets pictures of `test`, over REST and over gRPC, one at a time.
+
+    Outputs `blessing`: an InfraBlessing, with TFX's own property (`blessed`) and file (`INFRA_BLESSED` or
+    `INFRA_NOT_BLESSED`); in its folder also `report.json` and `tf_serving_warmup_requests`.
+
+    Args:
+        model: Channel of the Model to check.
+        examples: Channel of the Examples, with the split `test`.
+        model_name: What the server calls the model.
+        class_names: The two classes; the model's output is named after the second one.
+        pictures: How many pictures are sent over each protocol.
+        max_difference: How far a probability may lie from the one that the Evaluator works with.
+        max_latency_ms: What 95 of 100 single pictures must be answered within, in milliseconds.
+    """
+
+    SPEC_CLASS = ServingCheckSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
+
+    def __init__(
+        self,
+        model: types.BaseChannel,
+        examples: types.BaseChannel,
+        model_name: str,
+        class_names: Sequence[str],
+        pictures: int,
+        max_difference: float,
+        max_latency_ms: float,
+    ) -> None:
+        super().__init__(
+            ServingCheckSpec(
+                model=model,
+                examples=examples,
+                model_name=model_name,
+                class_names=json.dumps(class_names),
+                pictures=pictures,
+                max_difference=max_difference,
+                max_latency_ms=max_latency_ms,
+                code_fingerprint=fingerprint.of_code(*_CODE),
+                blessing=types.Channel(type=standard_artifacts.InfraBlessing),
+            )
+        )

@@ -1,0 +1,90 @@
+"""Starts a server on a model: TensorFlow Serving where it is installed, else the project's own."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from serving.errors import ServingError
+from serving.local import background
+
+BINARY = "tensorflow_model_server"
+_LOADING_SECONDS = 300.0
+_NOT_LOADED = re.compile(r"^Failed to start server. Error: (.*did not become available.*)$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server at work.
+
+    Attributes:
+        name: Which one it is, in words.
+        rest_url: Where it speaks REST.
+        grpc_url: Where it speaks gRPC.
+    """
+
+    name: str
+    rest_url: str
+    grpc_url: str
+
+
+@contextmanager
+def serving(model_dir: Path, model_name: str, log: Path) -> Iterator[Server]:
+    """Starts a server on free ports, waits until it has loaded the model, and stops it at the end.
+
+    It also ends when this process is killed.
+
+    Args:
+        model_dir: The model's folder, one sub-folder a version.
+        model_name: What the server calls the model.
+        log: Gets what the server writes.
+
+    Raises:
+        LoadFailed: The server cannot load the model.
+        ServingError: The server does not start.
+    """
+    binary = shutil.which(BINARY)
+    if binary is None:
+        running = background.running(model_dir, model_name, log=log, ready_seconds=_LOADING_SECONDS)
+        with running as address:
+            background.wait_until_ready(address.process, address.rest_url, model_name, _LOADING_SECONDS, log)
+            yield Server("the local server", address.rest_url, f"grpc://{address.grpc_address}")
+        return
+    grpc_port, rest_port = _free_ports(2)
+    command = [
+        binary,
+        f"--port={grpc_port}",
+        f"--rest_api_port={rest_port}",
+        f"--model_name={model_name}",
+        f"--model_base_path={model_dir}",
+        "--max_num_load_retries=0",  # a minute apart, they would only put off the answer
+    ]
+    rest_url = f"http://127.0.0.1:{rest_port}"
+    with background.started(command, log) as process:
+        try:
+            background.wait_until_ready(process, rest_url, model_name, _LOADING_SECONDS, log)
+        except ServingError:
+            if found := _NOT_LOADED.search(log.read_text(encoding="utf-8", errors="replace")):
+                raise background.LoadFailed(f"{_version(binary)} cannot load the model: {found[1]}") from None
+            raise
+        yield Server(_version(binary), rest_url, f"grpc://127.0.0.1:{grpc_port}")
+
+
+def _free_ports(count: int) -> list[int]:
+    """Returns ports that nobody listens on; TensorFlow Serving cannot choose them itself."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [each.getsockname()[1] for each in sockets]
+
+
+def _version(binary: str) -> str:
+    """Returns `TensorFlow Serving 2.19.0`, or without its version where it does not tell."""
+    told = subprocess.run([binary, "--version"], capture_output=True, text=True, check=False)
+    found = told.stdout.partition("TensorFlow ModelServer: ")[2].split()
+    return f"TensorFlow Serving {found[0]}" if found else "TensorFlow Serving"

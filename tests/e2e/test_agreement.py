@@ -1,0 +1,156 @@
+"""One picture, four ways to the model: REST, gRPC, the signature for `tf.Example`s, and TFMA. One answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from components.image_example_gen.drawing import jpeg
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+TOLERANCE = 1e-5
+PHOTOGRAPHS = 200
+DRAWN = 24
+OUTPUT = "dog_probability"
+
+
+def export(folder: Path, image_size: int) -> None:
+    """Writes an untrained head on a pretrained MobileNetV2 as the Trainer exports it."""
+    import keras
+
+    from trainer import model, signatures, weights
+    from trainer.recipe import TrainingSettings
+
+    recipe = TrainingSettings(image_size=image_size)
+    keras.utils.set_random_seed(recipe.seed)
+    network = model.build(weights.pretrained(recipe.backbone, image_size, recipe.weights), recipe)
+    signatures.export(network, image_size, ("cat", "dog"), str(folder))
+
+
+def example(picture: bytes) -> bytes:
+    """Returns the `tf.Example` of a picture, as far as models look at it."""
+    import tensorflow as tf
+
+    from trainer import features
+
+    made = tf.train.Example()
+    made.features.feature[features.ENCODED].bytes_list.value.append(picture)
+    made.features.feature[features.LABEL].int64_list.value.append(0)
+    serialized: bytes = made.SerializeToString()
+    return serialized
+
+
+def of_signature(model: Path, records: Sequence[bytes]) -> np.ndarray:
+    """Returns what the signature for `tf.Example`s says, called in this process."""
+    import tensorflow as tf
+
+    from trainer.signatures import EXAMPLES_SIGNATURE
+
+    signature = tf.saved_model.load(str(model)).signatures[EXAMPLES_SIGNATURE]
+    batches = [tf.constant(records[start : start + 16]) for start in range(0, len(records), 16)]
+    return np.concatenate([signature(examples=batch)[OUTPUT].numpy() for batch in batches])
+
+
+def of_tfma(model: Path, records: Sequence[bytes], folder: Path) -> np.ndarray:
+    """Returns what TFMA extracts as predictions, with the pipeline's own configuration."""
+    import apache_beam as beam
+    import tensorflow as tf
+    import tensorflow_model_analysis as tfma
+    from tfx_bsl.public.tfxio import TFExampleRecord
+
+    from pipelines.evaluation import eval_config
+    from pipelines.settings import load
+
+    with tf.io.TFRecordWriter(str(folder / "examples")) as writer:
+        for record in records:
+            writer.write(record)
+    config = tfma.utils.update_eval_config_with_defaults(
+        eval_config(load()), has_baseline=False, rubber_stamp=True
+    )
+    shared = tfma.default_eval_shared_model(str(model), eval_config=config)
+    source = TFExampleRecord(str(folder / "examples"), raw_record_column_name=tfma.ARROW_INPUT_COLUMN)
+    with beam.Pipeline(argv=["--runner=FnApiRunner"]) as pipeline:
+        extracts = pipeline | source.BeamSource() | tfma.BatchedInputsToExtracts()
+        for extractor in (
+            tfma.extractors.FeaturesExtractor(config),
+            tfma.extractors.PredictionsExtractor(eval_shared_model=shared, eval_config=config),
+        ):
+            extracts |= extractor.stage_name >> extractor.ptransform
+        _ = (
+            extracts
+            | beam.FlatMap(_rows)
+            | beam.Map(json.dumps)
+            | beam.io.WriteToText(str(folder / "predictions"))
+        )
+    rows = [json.loads(line) for file in folder.glob("predictions-*") for line in file.open()]
+    told = {bytes.fromhex(digest): probability for digest, probability in rows}
+    return np.array([told[_digest(record)] for record in records])
+
+
+def _rows(extracts: dict) -> list[tuple[str, float]]:
+    import tensorflow_model_analysis as tfma
+
+    records, predictions = extracts[tfma.INPUT_KEY], extracts[tfma.PREDICTIONS_KEY]
+    probabilities = np.ravel(predictions[OUTPUT] if isinstance(predictions, dict) else predictions)
+    return [
+        (_digest(record).hex(), float(probability))
+        for record, probability in zip(records, probabilities, strict=True)
+    ]
+
+
+def _digest(record: bytes) -> bytes:
+    import hashlib
+
+    return hashlib.sha256(record).digest()
+
+
+def all_answers(model_dir: Path, pictures: Sequence[bytes], folder: Path) -> dict[str, np.ndarray]:
+    """Returns the probabilities that each way gives."""
+    from serving.client import Client
+    from serving.local import background
+
+    answers = {}
+    with background.running(model_dir, "catsdogs", log=folder / "log") as server:
+        background.wait_until_ready(server.process, server.rest_url, "catsdogs", 120, folder / "log")
+        for way, url in (("REST", server.rest_url), ("gRPC", f"grpc://{server.grpc_address}")):
+            with Client(url, "catsdogs") as client:
+                answers[way] = np.array([said.probability for said in client.predict(pictures)])
+    records = [example(picture) for picture in pictures]
+    answers["tf.Example signature"] = of_signature(model_dir / "1", records)
+    answers["TFMA"] = of_tfma(model_dir / "1", records, folder)
+    return answers
+
+
+def largest_difference(answers: dict[str, np.ndarray]) -> float:
+    """Returns how far the answers to a picture lie apart, at most."""
+    table = np.stack(list(answers.values()))
+    return float((table.max(axis=0) - table.min(axis=0)).max())
+
+
+def test_every_way_gives_the_same_answers_on_drawn_pictures(tmp_path: Path) -> None:
+    export(tmp_path / "model" / "1", 96)
+    pictures = [jpeg(index, 0, index % 2) for index in range(DRAWN)]
+    answers = all_answers(tmp_path / "model", pictures, tmp_path)
+    assert all(len(found) == DRAWN for found in answers.values())
+    assert answers["REST"].std() > 0.01  # they look at the pictures
+    assert largest_difference(answers) <= TOLERANCE
+
+
+def test_every_way_gives_the_same_answers_on_photographs(photographs: Path, tmp_path: Path) -> None:
+    export(tmp_path / "model" / "1", 224)
+    files = [
+        file
+        for kind in ("cats", "dogs")
+        for file in sorted((photographs / "validation" / kind).iterdir())[: PHOTOGRAPHS // 2]
+    ]
+    pictures = [file.read_bytes() for file in files]
+    answers = all_answers(tmp_path / "model", pictures, tmp_path)
+    assert all(len(found) == PHOTOGRAPHS for found in answers.values())
+    assert answers["REST"].std() > 0.01
+    print(f"largest difference on {PHOTOGRAPHS} photographs: {largest_difference(answers):.1e}")
+    assert largest_difference(answers) <= TOLERANCE
