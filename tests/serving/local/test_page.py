@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import requests
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from serving.client import Client
+from serving.local import background, page
+
+
+def test_the_page_loads_nothing_from_elsewhere() -> None:
+    body, headers = page.render(["catsdogs"])
+    text = body.decode()
+    assert re.findall(r"""(?:src|href|url|@import|from)\s*[=(]?\s*["']?(?!data:)(?:https?:)?//""", text) == []
+    policy = dict(one.split(" ", 1) for one in headers["Content-Security-Policy"].split("; "))
+    assert policy["default-src"] == "'none'"
+    assert policy["connect-src"] == "'self'"
+    for element in ("script", "style"):
+        (content,) = re.findall(f"<{element}>(.*?)</{element}>", text, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+        assert policy[f"{element}-src"] == f"'sha256-{digest}'"
+    assert not re.search(r"<[^>]+\s(?:style|on\w+)=", text)  # the policy forbids these
+
+
+def test_names_of_models_cannot_break_the_page() -> None:
+    names = ['"><script>alert(1)</script>', "a, b"]
+    text = page.render(names)[0].decode()
+    assert "<script>alert" not in text
+    (content,) = re.findall(r'<meta name="models" content="(.*?)">', text)
+    assert json.loads(content.replace("&quot;", '"').replace("&lt;", "<").replace("&gt;", ">")) == names
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("needs a browser, and there is no chromium: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tests.serving import models
+
+    folder = tmp_path_factory.mktemp("served") / "catsdogs"
+    models.classifier(folder, version=1_700_000_000)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def url(model_dir: Path) -> Iterator[str]:
+    with background.running(model_dir) as address:
+        yield address.rest_url
+
+
+@pytest.fixture
+def opened(browser: Browser, url: str) -> Iterator[Page]:
+    """The page, just opened; whatever fails in it fails the test."""
+    context = browser.new_context()
+    failures: list[str] = []
+    one = context.new_page()
+    one.on("pageerror", lambda error: failures.append(str(error)))
+    one.on("requestfailed", lambda request: failures.append(request.url))
+    one.goto(url)
+    one.wait_for_selector("#served.well")
+    yield one
+    failed = list(failures)
+    context.close()
+    assert failed == []
+
+
+DROP = """
+async (files) => {
+  const data = new DataTransfer();
+  for (const [name, type, base64] of files) {
+    const bytes = Uint8Array.from(atob(base64), (one) => one.charCodeAt(0));
+    data.items.add(new File([bytes], name, { type }));
+  }
+  const init = { dataTransfer: data, bubbles: true, cancelable: true };
+  const event = EVENT;
+  document.querySelector("#drop").dispatchEvent(event);
+}
+"""
+
+
+def drop(one: Page, **files: bytes) -> None:
+    """Lets go of files over the page, as a person would who has dragged them there."""
+    script = DROP.replace("EVENT", 'new DragEvent("drop", init)')
+    one.evaluate(script, [[name, "", base64.b64encode(data).decode()] for name, data in files.items()])
+
+
+def paste(one: Page, data: bytes) -> None:
+    script = DROP.replace("EVENT", 'new ClipboardEvent("paste", { clipboardData: data, bubbles: true })')
+    one.evaluate(script, [["image.png", "image/png", base64.b64encode(data).decode()]])
+
+
+def answered(one: Page, file: str) -> dict[str, str]:
+    """Waits for the answer about a file, and returns what the page shows of it."""
+    expect(one.locator("#name")).to_have_text(file)
+    expect(one.locator("#facts")).to_be_visible()
+    names = ("verdict", "class1", "share1", "class2", "share2", "version", "latency")
+    return {name: one.inner_text(f"#{name}") for name in names}
+
+
+@pytest.mark.slow
+def test_a_dropped_picture_gets_the_answer_that_rest_gives(
+    opened: Page, url: str, picture: Callable[..., bytes]
+) -> None:
+    one = picture(1)
+    drop(opened, mine=one)
+    seen = answered(opened, "mine")
+    (truth,) = Client(url, tell_version=True).predict([one])
+    assert seen["verdict"].lower() == truth.label
+    assert seen["class2"] == truth.probability_of == "dog"
+    assert seen["share2"] == f"{100 * truth.probability:.1f} %"
+    assert seen["share1"] == f"{100 * (1 - truth.probability):.1f} %"
+    assert seen["version"] == str(truth.version)
+    assert int(seen["latency"].removesuffix(" ms")) > 0
+    assert f"mine: {truth.label}" in opened.inner_text("#spoken")
+    assert opened.evaluate("document.querySelector('#picture').naturalWidth") == 48
+
+
+@pytest.mark.slow
+def test_several_files_at_once_with_one_that_is_no_picture(
+    opened: Page, picture: Callable[..., bytes]
+) -> None:
+    drop(opened, first=picture(1), text=b"this is no picture", last=picture(2))
+    expect(opened.locator("#list .one, #list .two")).to_have_count(2)
+    buttons = opened.locator("#list button")
+    assert [buttons.nth(index).get_attribute("title") for index in range(3)] == ["last", "text", "first"]
+    buttons.nth(1).focus()
+    opened.keyboard.press("Enter")
+    assert opened.inner_text("#trouble") == "The server refuses this file."
+    assert "Unknown image file format" in opened.inner_text("#cure")
+    assert opened.is_hidden("#again")
+    opened.keyboard.press("Tab")
+    opened.keyboard.press("Enter")
+    assert answered(opened, "first")["version"] == "1700000000"
+
+
+@pytest.mark.slow
+def test_pictures_are_pasted_and_chosen(opened: Page, picture: Callable[..., bytes], tmp_path: Path) -> None:
+    paste(opened, picture(3, "PNG"))
+    answered(opened, "image.png")
+    with opened.expect_file_chooser() as chooser:
+        opened.get_by_role("button", name="Choose pictures").press("Enter")
+    (tmp_path / "chosen.jpg").write_bytes(picture(4))
+    chooser.value.set_files(tmp_path / "chosen.jpg")
+    answered(opened, "chosen.jpg")
+
+
+@pytest.mark.slow
+def test_a_new_version_answers_as_soon_as_it_serves(
+    opened: Page, url: str, model_dir: Path, picture: Callable[..., bytes]
+) -> None:
+    drop(opened, before=picture(5))
+    assert answered(opened, "before")["version"] == "1700000000"
+    shutil.copytree(model_dir / "1700000000", model_dir / ".pushing")
+    (model_dir / ".pushing").rename(model_dir / "1700000001")
+    deadline = time.monotonic() + 60
+    while (
+        requests.get(f"{url}/v1/models/catsdogs/versions/1700000001/metadata", timeout=5).status_code != 200
+    ):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    drop(opened, after=picture(5))
+    assert answered(opened, "after")["version"] == "1700000001"
+    assert opened.inner_text("#served") == "catsdogs, version 1700000001"
+
+
+@pytest.mark.slow
+def test_a_server_that_is_gone_is_told_and_asked_again(
+    browser: Browser, model_dir: Path, picture: Callable[..., bytes]
+) -> None:
+    one = browser.new_page()
+    with background.running(model_dir) as address:
+        port = int(address.rest_url.rpartition(":")[2])
+        one.goto(address.rest_url)
+    drop(one, mine=picture(6))
+    one.wait_for_selector("#again")
+    assert one.inner_text("#trouble") == "The server does not answer."
+    assert "catsdogs serve" in one.inner_text("#cure")
+    with background.running(model_dir, rest_port=port):
+        one.click("#again")
+        answered(one, "mine")
+    one.close()
