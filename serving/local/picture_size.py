@@ -102,12 +102,13 @@ def _gif(encoded: bytes) -> Size:
                 at += 11 + _colours(flags)
             else:
                 at += 2
-            while length := encoded[at]:
-                at += 1 + length
+            while parts < _MOST_PARTS:
                 parts += 1
-            at += 1
-            parts += 1
-            if parts > _MOST_PARTS:
+                length = encoded[at]
+                at += 1 + length
+                if not length:
+                    break
+            else:
                 raise Unmeasurable
     except (IndexError, struct.error):  # truncated: the frames so far are decoded
         pass
