@@ -1,0 +1,273 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow.core.framework.tensor_pb2 import TensorProto
+from tensorflow_serving.apis import (
+    classification_pb2,
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+)
+
+from serving.local import grpc_service
+from serving.local.limits import MIB, Limits
+from serving.local.metrics import Metrics
+from serving.local.models import Models, configs
+from serving.local.predictor import Predictor
+from tests.serving import models
+from tests.serving.local.test_tensors import VALUES
+
+CONFIG = """
+model_config_list {{
+  config {{ name: "half" base_path: "{0}/half" model_platform: "tensorflow"
+           model_version_policy {{ all {{}} }} version_labels {{ key: "stable" value: 1 }} }}
+  config {{ name: "same" base_path: "{0}/same" model_platform: "tensorflow" }}
+  config {{ name: "mean" base_path: "{0}/mean" model_platform: "tensorflow" }}
+  config {{ name: "sum" base_path: "{0}/sum" model_platform: "tensorflow" }}
+  config {{ name: "none" base_path: "{0}/none" model_platform: "tensorflow" }}
+}}
+"""
+
+
+@pytest.fixture(scope="module")
+def channel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[grpc.Channel]:
+    """A channel to the gRPC side of a server, on an event loop in a thread."""
+    folder = tmp_path_factory.mktemp("served")
+    models.tells_version(folder / "half", 1)
+    models.tells_version(folder / "half", 2)
+    models.identity(folder / "same", {name: tf.TensorSpec([None], name) for name in VALUES})
+    models.image_mean(folder / "mean")
+    models.unbatched(folder / "sum")
+    (folder / "none").mkdir()
+    (folder / "models.config").write_text(CONFIG.format(folder))
+    port: list[int] = []
+    started, stop = threading.Event(), asyncio.Event()
+    loop = asyncio.new_event_loop()
+
+    async def serve() -> None:
+        limits, metrics = Limits(max_body_bytes=MIB), Metrics()
+        served = Models(configs("", folder, folder / "models.config"))
+        served.start()
+        assert served.wait_until_loaded(60)
+        predictor = Predictor(served, limits, metrics)
+        server = grpc_service.server(predictor, served, metrics, limits)
+        port.append(server.add_insecure_port("127.0.0.1:0"))
+        await server.start()
+        started.set()
+        await stop.wait()
+        await server.stop(1)
+        predictor.close()
+        served.stop()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=[serve()])
+    thread.start()
+    assert started.wait(90)
+    with grpc.insecure_channel(f"127.0.0.1:{port[0]}") as result:
+        yield result
+    loop.call_soon_threadsafe(stop.set)
+    thread.join()
+    loop.close()
+
+
+@pytest.fixture(scope="module")
+def stub(channel: grpc.Channel) -> prediction_service_pb2_grpc.PredictionServiceStub:
+    return prediction_service_pb2_grpc.PredictionServiceStub(channel)
+
+
+def predict_request(
+    name: str, inputs: dict[str, TensorProto | np.ndarray], **spec: object
+) -> predict_pb2.PredictRequest:
+    request = predict_pb2.PredictRequest(model_spec={"name": name, **spec})
+    for key, value in inputs.items():
+        proto = value if isinstance(value, TensorProto) else tf.make_tensor_proto(value)
+        request.inputs[key].CopyFrom(proto)
+    return request
+
+
+def complaint(call: Callable[..., object], request: object, **options: object) -> tuple[str, str]:
+    with pytest.raises(grpc.RpcError) as error:
+        call(request, **options)
+    return error.value.code().name, error.value.details()
+
+
+X = np.array([1, 2], np.float32)
+
+
+@pytest.mark.parametrize(
+    ("spec", "version"), [({}, 2), ({"version": {"value": 1}}, 1), ({"version_label": "stable"}, 1)]
+)
+def test_the_version_asked_for_answers_and_says_so(
+    stub: prediction_service_pb2_grpc.PredictionServiceStub, spec: dict[str, object], version: int
+) -> None:
+    answer = stub.Predict(predict_request("half", {"x": X}, **spec))
+    assert answer.model_spec.name == "half"
+    assert answer.model_spec.version.value == version
+    assert answer.model_spec.signature_name == "serving_default"
+    assert list(answer.outputs["y"].float_val) == [1 + version, 2 + version]
+    assert list(answer.outputs["version"].int64_val) == [version, version]
+
+
+def test_all_types_of_inputs_and_outputs(stub: prediction_service_pb2_grpc.PredictionServiceStub) -> None:
+    inputs = {name: np.array(values, tf.as_dtype(name).as_numpy_dtype) for name, values in VALUES.items()}
+    protos = {name: tf.make_tensor_proto(array, name) for name, array in inputs.items()}
+    answer = stub.Predict(predict_request("same", protos))
+    assert answer.outputs.keys() == inputs.keys()
+    for name, array in inputs.items():
+        np.testing.assert_array_equal(tf.make_ndarray(answer.outputs[name]), array)
+
+
+def test_only_the_outputs_asked_for_come(stub: prediction_service_pb2_grpc.PredictionServiceStub) -> None:
+    request = predict_request("half", {"x": X})
+    request.output_filter.append("version")
+    assert stub.Predict(request).outputs.keys() == {"version"}
+
+
+def test_many_ask_at_once_and_everybody_gets_their_own(
+    stub: prediction_service_pb2_grpc.PredictionServiceStub,
+) -> None:
+    def ask(number: int) -> list[float]:
+        array = np.array([number] * (number % 3 + 1), np.float32)
+        return list(stub.Predict(predict_request("half", {"x": array})).outputs["y"].float_val)
+
+    with ThreadPoolExecutor(32) as threads:
+        answers = list(threads.map(ask, range(300)))
+    assert answers == [[number + 2] * (number % 3 + 1) for number in range(300)]
+
+
+def test_a_signature_that_has_no_rows(stub: prediction_service_pb2_grpc.PredictionServiceStub) -> None:
+    answer = stub.Predict(predict_request("sum", {"x": X}))
+    assert list(answer.outputs["total"].float_val) == [3]
+    assert not answer.outputs["total"].tensor_shape.dim
+
+
+@pytest.mark.parametrize(
+    ("request_", "code", "text"),
+    [
+        (predict_pb2.PredictRequest(), "INVALID_ARGUMENT", "Missing ModelSpec"),
+        (predict_request("", {"x": X}), "INVALID_ARGUMENT", "ModelSpec has no name specified."),
+        (predict_request("no", {"x": X}), "NOT_FOUND", "Servable not found for request: Latest(no)"),
+        (predict_request("none", {"x": X}), "NOT_FOUND", "Servable not found for request: Latest(none)"),
+        (
+            predict_request("half", {"x": X}, version={"value": 9}),
+            "NOT_FOUND",
+            "Servable not found for request: Specific(half, 9)",
+        ),
+        (
+            predict_request("half", {"x": X}, version_label="canary"),
+            "INVALID_ARGUMENT",
+            "Unrecognized servable version label: canary",
+        ),
+        (
+            predict_request("half", {"x": X}, signature_name="no"),
+            "FAILED_PRECONDITION",
+            'Serving signature key "no" not found.',
+        ),
+        (
+            predict_request("half", {}),
+            "INVALID_ARGUMENT",
+            "input size does not match signature: 0!=1 len({}) != len({x}). Sent extra: {}. "
+            "Missing but required: {x}.",
+        ),
+        (
+            predict_request("half", {"x": TensorProto(dtype=1, tensor_content=b"abc")}),
+            "INVALID_ARGUMENT",
+            "tensor parsing error: x",
+        ),
+    ],
+)
+def test_errors_are_tensorflow_serving_s(
+    stub: prediction_service_pb2_grpc.PredictionServiceStub,
+    request_: predict_pb2.PredictRequest,
+    code: str,
+    text: str,
+) -> None:
+    assert complaint(stub.Predict, request_) == (code, text)
+
+
+def test_the_kernel_s_complaint_comes_and_is_cut(
+    stub: prediction_service_pb2_grpc.PredictionServiceStub,
+) -> None:
+    bad = predict_request("mean", {"image_bytes": np.array([b"no picture"], object)})
+    code, text = complaint(stub.Predict, bad)
+    assert code == "INVALID_ARGUMENT"
+    assert "Unknown image file format" in text
+    code, text = complaint(stub.Predict, predict_request("n" * 2000, {}))
+    assert text == ("Servable not found for request: Latest(" + "n" * 2000)[:1024] + "...TRUNCATED"
+
+
+def test_a_message_over_the_limit_is_refused(
+    stub: prediction_service_pb2_grpc.PredictionServiceStub,
+) -> None:
+    code, text = complaint(stub.Predict, predict_request("half", {"x": np.zeros(300_000, np.float32)}))
+    assert code == "RESOURCE_EXHAUSTED"
+    assert "larger than max" in text
+
+
+def test_what_is_no_message_is_refused_and_the_server_goes_on(
+    channel: grpc.Channel, stub: prediction_service_pb2_grpc.PredictionServiceStub
+) -> None:
+    with pytest.raises(grpc.RpcError):
+        channel.unary_unary("/tensorflow.serving.PredictionService/Predict")(b"\xff\xff\xff")
+    assert stub.Predict(predict_request("half", {"x": X})).outputs
+
+
+def test_a_deadline_ends_the_call(stub: prediction_service_pb2_grpc.PredictionServiceStub) -> None:
+    code, _ = complaint(stub.Predict, predict_request("half", {"x": X}), timeout=1e-6)
+    assert code == "DEADLINE_EXCEEDED"
+
+
+def test_what_is_not_there_is_unimplemented(stub: prediction_service_pb2_grpc.PredictionServiceStub) -> None:
+    request = classification_pb2.ClassificationRequest(model_spec={"name": "half"})
+    assert complaint(stub.Classify, request)[0] == "UNIMPLEMENTED"
+
+
+def test_metadata_are_the_signatures(stub: prediction_service_pb2_grpc.PredictionServiceStub) -> None:
+    request = get_model_metadata_pb2.GetModelMetadataRequest(
+        model_spec={"name": "half", "version_label": "stable"}, metadata_field=["signature_def"]
+    )
+    answer = stub.GetModelMetadata(request)
+    assert (answer.model_spec.name, answer.model_spec.version.value) == ("half", 1)
+    signatures = get_model_metadata_pb2.SignatureDefMap()
+    assert answer.metadata["signature_def"].Unpack(signatures)
+    assert signatures.signature_def["serving_default"].inputs["x"].dtype == 1
+    request.metadata_field.append("more")
+    assert complaint(stub.GetModelMetadata, request) == (
+        "INVALID_ARGUMENT",
+        "Metadata field more is not supported",
+    )
+    del request.metadata_field[:]
+    assert complaint(stub.GetModelMetadata, request) == (
+        "INVALID_ARGUMENT",
+        "GetModelMetadataRequest must specify at least one metadata_field",
+    )
+
+
+def test_the_status_of_versions(channel: grpc.Channel) -> None:
+    stub = model_service_pb2_grpc.ModelServiceStub(channel)
+    request = get_model_status_pb2.GetModelStatusRequest(model_spec={"name": "half"})
+    available = get_model_status_pb2.ModelVersionStatus.AVAILABLE
+    answer = stub.GetModelStatus(request)
+    assert {(one.version, one.state) for one in answer.model_version_status} == {
+        (1, available),
+        (2, available),
+    }
+    request.model_spec.version.value = 9
+    assert complaint(stub.GetModelStatus, request) == (
+        "NOT_FOUND",
+        "Could not find version 9 of model half",
+    )
+    request = get_model_status_pb2.GetModelStatusRequest(model_spec={"name": "no"})
+    assert complaint(stub.GetModelStatus, request) == (
+        "NOT_FOUND",
+        "Could not find any versions of model no",
+    )
