@@ -1,0 +1,95 @@
+"""The REST API with real models behind it, served from a thread of the test's own process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiohttp import web
+
+from serving.local import rest
+from serving.local.limits import Limits
+from serving.local.metrics import Metrics
+from serving.local.models import Models, configs
+from serving.local.predictor import Predictor
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True)
+class RestServer:
+    port: int
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: bytes | str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Sends one request on a connection of its own, the path as it is."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        with contextlib.closing(connection):
+            content = body.encode() if isinstance(body, str) else body
+            connection.request(method, path, content, dict(headers or {}))
+            response = connection.getresponse()
+            return Answer(response.status, response.headers, response.read())
+
+
+@contextlib.contextmanager
+def rest_server(
+    folders: Mapping[str, Path],
+    config: Path,
+    labels: Mapping[str, Mapping[str, int]] | None = None,
+    limits: Limits | None = None,
+) -> Iterator[RestServer]:
+    """Serves models.
+
+    Args:
+        folders: Each model's folder of versions, by its name.
+        config: File to write the models.config to.
+        labels: The labelled versions of the models that have any.
+        limits: What requests may cost.
+    """
+    limits = limits or Limits()
+    entries = []
+    for name, folder in folders.items():
+        versions = (labels or {}).get(name, {}).items()
+        labelled = " ".join(f'version_labels {{ key: "{key}" value: {number} }}' for key, number in versions)
+        place = f'name: "{name}" base_path: "{folder}" model_platform: "tensorflow"'
+        entries.append(f"config {{ {place} {labelled} }}")
+    config.write_text(f"model_config_list {{ {' '.join(entries)} }}")
+    models = Models(configs("", config.parent, config))
+    models.start()
+    assert models.wait_until_loaded(60)
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+
+    async def start() -> tuple[web.ServerRunner, Predictor, int]:
+        metrics = Metrics()
+        predictor = Predictor(models, limits, metrics)
+        runner = rest.runner(predictor, models, metrics, limits)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0, backlog=2048).start()
+        return runner, predictor, runner.addresses[0][1]
+
+    runner, predictor, port = asyncio.run_coroutine_threadsafe(start(), loop).result(60)
+    try:
+        yield RestServer(port)
+    finally:
+        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(60)
+        loop.call_soon_threadsafe(predictor.close)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(60)
+        models.stop()
