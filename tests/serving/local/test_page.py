@@ -14,7 +14,8 @@ import requests
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from serving.client import Client
-from serving.local import background, page
+from serving.local import page
+from serving.local.limits import Limits
 
 
 def test_the_page_loads_nothing_from_elsewhere() -> None:
@@ -52,17 +53,22 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from tests.serving import models
+    from tests.serving import models  # imports TensorFlow, which takes its time
 
     folder = tmp_path_factory.mktemp("served") / "catsdogs"
     models.classifier(folder, version=1_700_000_000)
+    models.half_plus_two(folder.with_name("numbers"), version=3)
     return folder
 
 
 @pytest.fixture(scope="module")
 def url(model_dir: Path) -> Iterator[str]:
-    with background.running(model_dir) as address:
-        yield address.rest_url
+    from tests.serving.local.rest_server import rest_server
+
+    folders = {"catsdogs": model_dir, "numbers": model_dir.with_name("numbers")}
+    limits = Limits(max_body_bytes=2_000_000)
+    with rest_server(folders, model_dir.with_name("models.config"), limits=limits) as server:
+        yield f"http://127.0.0.1:{server.port}"
 
 
 @pytest.fixture
@@ -177,22 +183,38 @@ def test_a_new_version_answers_as_soon_as_it_serves(
         time.sleep(0.1)
     drop(opened, after=picture(5))
     assert answered(opened, "after")["version"] == "1700000001"
-    assert opened.inner_text("#served") == "catsdogs, version 1700000001"
+    assert opened.inner_text("#served") == "version 1700000001"
 
 
 @pytest.mark.slow
 def test_a_server_that_is_gone_is_told_and_asked_again(
-    browser: Browser, model_dir: Path, picture: Callable[..., bytes]
+    browser: Browser, url: str, picture: Callable[..., bytes]
 ) -> None:
-    one = browser.new_page()
-    with background.running(model_dir) as address:
-        port = int(address.rest_url.rpartition(":")[2])
-        one.goto(address.rest_url)
+    context = browser.new_context()
+    one = context.new_page()
+    one.goto(url)
+    context.set_offline(True)
     drop(one, mine=picture(6))
-    one.wait_for_selector("#again")
-    assert one.inner_text("#trouble") == "The server does not answer."
+    expect(one.locator("#trouble")).to_have_text("The server does not answer.")
     assert "catsdogs serve" in one.inner_text("#cure")
-    with background.running(model_dir, rest_port=port):
-        one.click("#again")
-        answered(one, "mine")
+    context.set_offline(False)
+    one.click("#again")
+    answered(one, "mine")
+    context.close()
+
+
+@pytest.mark.slow
+def test_a_file_that_the_server_does_not_take_is_too_large(browser: Browser, url: str) -> None:
+    one = browser.new_page()
+    one.goto(url)
+    drop(one, large=bytes(3_000_000))
+    expect(one.locator("#trouble")).to_have_text("The picture is too large for this server.")
     one.close()
+
+
+@pytest.mark.slow
+def test_another_model_is_chosen(opened: Page, picture: Callable[..., bytes]) -> None:
+    opened.get_by_label("Model").select_option("numbers")
+    expect(opened.locator("#served")).to_have_text("version 3")
+    drop(opened, mine=picture(7))
+    expect(opened.locator("#trouble")).to_have_text("The server refuses this file.")
