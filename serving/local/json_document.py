@@ -21,10 +21,15 @@ _INVALID_SURROGATE = "The surrogate pair in string is invalid."
 # Escapes from left to right: a surrogate pair, any single code unit, or an escaped character.
 _ESCAPE = re.compile(rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[0-9a-fA-F]{4}|u[0-9a-fA-F]{4}|.)", re.DOTALL)
 _LOW_SURROGATE = re.compile(rb"\\u[dD][c-fC-F]")
-# Stand-ins for the bytes 0x80 … 0xFF while RapidJSON, which wants UTF-8 from Python, reads the document.
-_STAND_IN = 0x10FF00
-_TO_STAND_IN = {0xDC00 + byte: _STAND_IN + byte for byte in range(0x80, 0x100)}
-_FROM_STAND_IN = {_STAND_IN + byte: 0xDC00 + byte for byte in range(0x80, 0x100)}
+# RapidJSON wants UTF-8 from Python, and its newer version no low surrogate without its partner. In the rare
+# document that has either, characters for private use stand for the bytes 0x80 … 0xFF and for the surrogates.
+_BYTES, _SURROGATES = 0x10FF00, 0xF400
+_TO_STAND_IN = {0xDC00 + byte: _BYTES + byte for byte in range(0x80, 0x100)}
+_FROM_STAND_IN: dict[int, str] = {_BYTES + byte: chr(0xDC00 + byte) for byte in range(0x80, 0x100)}
+_TO_BYTE = dict(_FROM_STAND_IN)
+for _unit in range(0x400):
+    _encoded = chr(0xDC00 + _unit).encode("utf-8", "surrogatepass")
+    _FROM_STAND_IN[_SURROGATES + _unit] = _encoded.decode("utf-8", "surrogateescape")
 
 
 class Members(list[tuple[str, Any]]):
@@ -96,35 +101,34 @@ def _read(text: bytes, start: int) -> Any:
         offset, reason = _place(error)
     if reason == _ROOT_NOT_SINGULAR:
         return _read(text[:offset], start)
-    if reason == _INVALID_SURROGATE and (joined := _ESCAPE.sub(_plain_low_surrogate, text)) != text:
-        return _read_stand_ins(joined, start)
+    if reason == _INVALID_SURROGATE:
+        return _read_stand_ins(text, start)
     raise _parse_error(text, offset, reason, start)
 
 
 def _read_stand_ins(text: bytes, start: int) -> Any:
-    """Reads a document that is not UTF-8."""
-    replaced = text.decode("utf-8", "surrogateescape").translate(_TO_STAND_IN).encode()
+    """Reads a document that is not UTF-8, or has surrogates without their partners."""
+    whole = _ESCAPE.sub(_stand_in, text)  # of the same length
+    replaced = whole.decode("utf-8", "surrogateescape").translate(_TO_STAND_IN).encode()
     try:
         return _decode_stand_ins(replaced)
     except RecursionError:
         raise _too_deep() from None
     except rapidjson.JSONDecodeError as error:
         place, reason = _place(error)
-    before = replaced[:place].decode("utf-8", "ignore").translate(_FROM_STAND_IN)
+    before = replaced[:place].decode("utf-8", "ignore").translate(_TO_BYTE)
     offset = len(to_bytes(before))
     if reason == _ROOT_NOT_SINGULAR:
         return _read(text[:offset], start)
-    if reason == _INVALID_SURROGATE and (joined := _ESCAPE.sub(_plain_low_surrogate, text)) != text:
-        return _read_stand_ins(joined, start)
     raise _parse_error(text, offset, reason, start)
 
 
-def _plain_low_surrogate(escape: re.Match[bytes]) -> bytes:
-    """A low surrogate without its partner is accepted, and becomes three bytes that are not UTF-8."""
+def _stand_in(escape: re.Match[bytes]) -> bytes:
+    """Replaces a low surrogate without its partner, which RapidJSON 1.1.0 takes, by what stands for it."""
     text = escape.group()
     if not _LOW_SURROGATE.match(text):
         return text
-    return chr(int(text[2:], 16)).encode("utf-8", "surrogatepass")
+    return b"\\u%04x" % (int(text[2:], 16) - 0xDC00 + _SURROGATES)
 
 
 def _place(error: rapidjson.JSONDecodeError) -> tuple[int, str]:
