@@ -45,6 +45,7 @@ def _answer(client: Client, picture: bytes) -> Answer | str:
 
 def _signatures(client: Client) -> frozenset[str]:
     try:
-        return frozenset(client.metadata()["metadata"]["signature_def"]["signature_def"])
+        named = client.metadata()["metadata"]["signature_def"]["signature_def"]
     except ServingError:
         return frozenset()
+    return frozenset(name for name in named if not name.startswith("__"))  # those are TensorFlow's own

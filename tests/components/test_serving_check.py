@@ -206,12 +206,13 @@ def test_one_that_is_served_otherwise_and_slowly_is_refused_by_the_installed_ser
     assert not checked.blessed
     assert checked.report["server"] == "TensorFlow Serving 2.19.1"
     problems = checked.report["problems"]
-    [row, *_] = [row for row in checked.report["pictures"] if f"picture {row['picture']} " in problems[0]]
-    for protocol, (differs, slow) in {"REST": problems[:2], "gRPC": problems[2:]}.items():
+    for protocol, (differs, labels, slow) in {"REST": problems[:3], "gRPC": problems[3:]}.items():
+        [row] = [each for each in checked.report["pictures"] if f"picture {each['picture']} " in differs]
         answered, expected = row[protocol]["probability"], row["expected"]["probability"]
         assert answered == pytest.approx(expected + 0.1, abs=1e-5)
         assert differs.startswith(f"{protocol} answered {answered:.4f} for picture cats/")
         assert f"where the Evaluator works with {expected:.4f}; {PICTURES} of {PICTURES} pictures" in differs
+        assert labels.startswith(f"{protocol} answered the label dog for picture cats/0.jpg where the")
         assert slow.endswith(f"ms over {protocol}, and 0.001 ms are allowed (serving.check.max_latency_ms)")
 
 
