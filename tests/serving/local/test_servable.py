@@ -1,0 +1,237 @@
+from __future__ import annotations
+
+import gc
+import shutil
+import weakref
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from serving.local.servable import Servable
+from serving.local.status import StatusError
+from tests.serving import bad_pictures, models
+
+INVALID = grpc.StatusCode.INVALID_ARGUMENT
+X = np.array([[1.0], [2.0]], np.float32)
+
+
+@pytest.fixture(scope="module")
+def half(tmp_path_factory: pytest.TempPathFactory) -> Servable:
+    return Servable("m", 123, models.half_plus_two(tmp_path_factory.mktemp("half")))
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> Servable:
+    return Servable("m", 1, models.classifier(tmp_path_factory.mktemp("classifier")))
+
+
+def test_a_signature_is_run_by_names(half: Servable) -> None:
+    outputs = half.run("serving_default", {"x": X})
+    assert list(outputs) == ["y"]
+    assert outputs["y"].dtype == np.float32
+    np.testing.assert_array_equal(outputs["y"], [[2.5], [3.0]])
+
+
+def test_no_signature_is_the_default_one(half: Servable) -> None:
+    np.testing.assert_array_equal(half.run("", {"x": X})["y"], [[2.5], [3.0]])
+
+
+def test_the_signatures_are_the_stored_ones(half: Servable) -> None:
+    assert set(half.signature_defs) == {"serving_default", "__saved_model_init_op"}
+    stored = half.signature_defs["serving_default"]
+    assert stored.inputs["x"].dtype == tf.float32.as_datatype_enum
+    assert [dim.size for dim in stored.inputs["x"].tensor_shape.dim] == [-1, 1]
+    assert stored.method_name == "tensorflow/serving/predict"
+
+
+@pytest.mark.parametrize(
+    ("signature_name", "inputs", "code", "text"),
+    [
+        ("zz", {"x": X}, grpc.StatusCode.FAILED_PRECONDITION, 'Serving signature key "zz" not found.'),
+        (
+            "",
+            {},
+            INVALID,
+            "input size does not match signature: 0!=1 len({}) != len({x}). "
+            "Sent extra: {}. Missing but required: {x}.",
+        ),
+        (
+            "",
+            {"x": X, "z": X},
+            INVALID,
+            "input size does not match signature: 2!=1 len({x,z}) != len({x}). "
+            "Sent extra: {z}. Missing but required: {}.",
+        ),
+        (
+            "",
+            {"z": X},
+            INVALID,
+            "Signature input alias: x(feed name: serving_default_x:0) not found in request and no default "
+            "value provided. Inputs expected to be in the request {z}, or default input alias set: ",
+        ),
+        ("", {"x": X.astype(np.float64)}, INVALID, "Expects arg[0] to be float but double is provided"),
+        ("", {"x": np.array([b"1"], object)}, INVALID, "Expects arg[0] to be float but string is provided"),
+    ],
+)
+def test_what_does_not_fit_the_signature_is_refused_as_tensorflow_serving_does(
+    half: Servable, signature_name: str, inputs: dict, code: grpc.StatusCode, text: str
+) -> None:
+    with pytest.raises(StatusError) as refused:
+        half.run(signature_name, inputs)
+    assert (refused.value.code, refused.value.message) == (code, text)
+
+
+def test_only_the_outputs_that_are_wanted_are_given(classifier: Servable) -> None:
+    inputs = {"image_bytes": np.array([bad_pictures.encode("PNG")], object)}
+    assert list(classifier.run("", inputs, ["label"])) == ["label"]
+    assert set(classifier.run("", inputs)) == {"dog_probability", "label"}
+
+
+@pytest.mark.parametrize(
+    ("output_filter", "text"),
+    [
+        (["z"], "output tensor alias not found in signature: z Outputs expected to be in the set {y}."),
+        (["y", "y"], "duplicate output tensor alias: y"),
+    ],
+)
+def test_outputs_that_are_not_there_are_refused(half: Servable, output_filter: list[str], text: str) -> None:
+    with pytest.raises(StatusError) as refused:
+        half.run("", {"x": X}, output_filter)
+    assert (refused.value.code, refused.value.message) == (INVALID, text)
+
+
+def test_a_kernels_error_comes_with_its_own_code_and_text(tmp_path: Path) -> None:
+    dense = Servable("m", 1, models.dense(tmp_path))
+    with pytest.raises(StatusError) as refused:
+        dense.run("", {"x": np.ones((1, 3), np.float32)})
+    assert refused.value.code == INVALID
+    assert refused.value.message.startswith("Matrix size-incompatible: In[0]: [1,3], In[1]: [4,3]")
+    assert "{{node " in refused.value.message
+    assert "File " not in refused.value.message
+
+
+VALUES = {
+    "bool": np.array([True, False]),
+    "double": np.array([0.1, np.nan]),
+    "float": np.array([0.1, np.inf], np.float32),
+    "half": np.array([0.5], np.float16),
+    "int8": np.array([-128, 127], np.int8),
+    "int64": np.array([[2**63 - 1, -(2**63)]]),
+    "scalar": np.array(3, np.int32),
+    "string": np.array([b"a\0b", b"", b"\xff\xd8"], object),
+    "string_scalar": np.array(b"cat", object),
+    "uint64": np.array([2**64 - 1], np.uint64),
+}
+
+
+def test_values_of_all_types_go_in_and_come_out(tmp_path: Path) -> None:
+    specs = {
+        name: tf.TensorSpec(
+            [None] * value.ndim, tf.string if value.dtype == object else tf.as_dtype(value.dtype)
+        )
+        for name, value in VALUES.items()
+    }
+    outputs = Servable("m", 1, models.identity(tmp_path, specs)).run("", VALUES)
+    assert outputs.keys() == VALUES.keys()
+    for name, value in VALUES.items():
+        assert outputs[name].dtype == value.dtype, name
+        np.testing.assert_array_equal(outputs[name], value, err_msg=name)
+
+
+@pytest.mark.parametrize("kind", bad_pictures.ANSWERED)
+def test_unusual_pictures_are_answered(classifier: Servable, kind: str) -> None:
+    encoded = bad_pictures.ANSWERED[kind]()
+    outputs = classifier.run("", {"image_bytes": np.array([encoded], object)})
+    assert 0 < outputs["dog_probability"][0] < 1
+    assert outputs["label"][0] in (b"cat", b"dog")
+
+
+@pytest.mark.parametrize("kind", bad_pictures.REFUSED)
+def test_what_is_no_picture_is_refused_by_the_kernel(classifier: Servable, kind: str) -> None:
+    good = bad_pictures.encode("JPEG")
+    with pytest.raises(StatusError) as refused:
+        classifier.run("", {"image_bytes": np.array([good, bad_pictures.REFUSED[kind]()], object)})
+    assert refused.value.code == INVALID
+    assert "Traceback" not in refused.value.message
+    assert len(classifier.run("", {"image_bytes": np.array([good], object)})["label"]) == 1
+
+
+def test_both_signatures_of_our_models_agree(classifier: Servable) -> None:
+    encoded = bad_pictures.encode("JPEG")
+    example = tf.train.Example()
+    example.features.feature["image/encoded"].bytes_list.value.append(encoded)
+    by_bytes = classifier.run("serving_default", {"image_bytes": np.array([encoded], object)})
+    by_example = classifier.run(
+        "serving_examples", {"examples": np.array([example.SerializeToString()], object)}
+    )
+    np.testing.assert_allclose(by_bytes["dog_probability"], by_example["dog_probability"], atol=1e-5)
+
+
+def test_many_threads_get_their_own_answers(half: Servable) -> None:
+    def ask(number: int) -> float:
+        return float(half.run("", {"x": np.array([[number]], np.float32)})["y"][0, 0])
+
+    with ThreadPoolExecutor(16) as threads:
+        assert list(threads.map(ask, range(400))) == [number / 2 + 2 for number in range(400)]
+
+
+def test_the_memory_is_given_back_when_nobody_holds_the_version(tmp_path: Path) -> None:
+    servable = Servable("m", 1, models.dense(tmp_path))
+    servable.run("", {"x": np.ones((1, 4), np.float32)})
+    session = weakref.ref(servable._session)
+    gc.disable()  # it is not left to chance
+    try:
+        del servable
+        assert session() is None
+    finally:
+        gc.enable()
+
+
+def test_closed_is_closed(tmp_path: Path) -> None:
+    servable = Servable("m", 1, models.half_plus_two(tmp_path))
+    servable.close()
+    with pytest.raises(StatusError, match="closed"):
+        servable.run("", {"x": X})
+
+
+def _without_the_graph(folder: Path) -> None:
+    (folder / "saved_model.pb").unlink()
+
+
+def _with_half_a_graph(folder: Path) -> None:
+    whole = (folder / "saved_model.pb").read_bytes()
+    (folder / "saved_model.pb").write_bytes(whole[: len(whole) // 2])
+
+
+def _without_variables(folder: Path) -> None:
+    shutil.rmtree(folder / "variables")
+
+
+def _with_half_the_variables(folder: Path) -> None:
+    [data] = (folder / "variables").glob("variables.data*")
+    data.write_bytes(data.read_bytes()[:8])
+
+
+@pytest.mark.parametrize(
+    ("damage", "code", "text"),
+    [
+        (_without_the_graph, grpc.StatusCode.NOT_FOUND, "Could not find SavedModel .pb or .pbtxt"),
+        (_with_half_a_graph, grpc.StatusCode.INTERNAL, "Cannot parse file"),
+        (_without_variables, grpc.StatusCode.INTERNAL, "not a valid checkpoint"),
+        (_with_half_the_variables, grpc.StatusCode.OUT_OF_RANGE, ""),
+    ],
+)
+def test_a_damaged_model_is_not_loaded(
+    damage: Callable[[Path], None], code: grpc.StatusCode, text: str, tmp_path: Path
+) -> None:
+    folder = models.dense(tmp_path)
+    damage(folder)
+    with pytest.raises(StatusError) as refused:
+        Servable("m", 1, folder)
+    assert refused.value.code == code
+    assert text in refused.value.message
