@@ -25,9 +25,7 @@ from serving.errors import ServingError
 from serving.local.background import LoadFailed
 from trainer.signatures import EXAMPLES_SIGNATURE, probability_name
 
-WARMUP = "tf_serving_warmup_requests"  # TensorFlow Serving's name for the file
-_BLESSED, _NOT_BLESSED = "INFRA_BLESSED", "INFRA_NOT_BLESSED"  # InfraValidator's
-
+_BLESSED, _NOT_BLESSED = "INFRA_BLESSED", "INFRA_NOT_BLESSED"  # InfraValidator's names
 _WARMUP_PICTURES = 8
 _SIGNATURES = frozenset({"serving_default", EXAMPLES_SIGNATURE})
 
@@ -44,7 +42,11 @@ class Executor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Checks the model; see `ServingCheck` for the artifacts and properties."""
+        """Checks the model; see `ServingCheck` for the artifacts and properties.
+
+        Raises:
+            PipelineError: No server could be started, which says nothing about the model.
+        """
         model = artifact_utils.get_single_instance(input_dict["model"])
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])
         chosen = examples.pictures(
@@ -60,12 +62,10 @@ class Executor(base_executor.BaseExecutor):
             probability = probability_name(tuple(json.loads(exec_properties["class_names"])))
             report.expected = examples.expected(saved_model, chosen, probability)
             report.names = [picture.name for picture in chosen]
-            requests = Path(blessing.uri) / WARMUP
-            requests.parent.mkdir(parents=True, exist_ok=True)
-            warmup.write(
-                requests, report.model_name, [picture.encoded for picture in chosen[:_WARMUP_PICTURES]]
-            )
-            _serve(saved_model, requests, [picture.encoded for picture in chosen], report)
+            pictures = [picture.encoded for picture in chosen]
+            requests = Path(blessing.uri) / Path(warmup.FILE).name
+            warmup.write(requests, report.model_name, pictures[:_WARMUP_PICTURES])
+            _serve(saved_model, requests, pictures, report)
         except (examples.Unloadable, LoadFailed) as error:
             report.problems.append(str(error))
         except ServingError as error:
@@ -97,9 +97,9 @@ def _serve(model: Path, requests: Path, pictures: Sequence[bytes], report: Repor
 
 def _stage(model: Path, requests: Path, version: Path) -> None:
     io_utils.copy_dir(str(model), str(version))
-    extra = version / "assets.extra"
-    extra.mkdir(exist_ok=True)
-    shutil.copyfile(requests, extra / WARMUP)
+    inside = version / warmup.FILE
+    inside.parent.mkdir(exist_ok=True)
+    shutil.copyfile(requests, inside)
 
 
 def _bless(blessing: types.Artifact, report: Report) -> None:

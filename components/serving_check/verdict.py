@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 
@@ -18,6 +18,9 @@ class Answer:
 
     probability: float
     label: str
+
+
+_Row = tuple[str, Answer, Answer]  # a picture's name, what was answered, what was expected
 
 
 @dataclass(frozen=True)
@@ -63,51 +66,67 @@ def problems(
         expected: What the Evaluator works with.
         limits: What is asked of it.
     """
-    found = []
+    if not expected:
+        return ["there was no picture to send"]
+    rows = list(zip(names, exchange.answers, expected, strict=True))
+    answered = [(name, answer, right) for name, answer, right in rows if isinstance(answer, Answer)]
+    return [
+        *_unnamed(exchange, limits),
+        *_errors(exchange, [(name, answer) for name, answer, _ in rows if isinstance(answer, str)]),
+        *_differences(exchange, answered, limits),
+        *_labels(exchange, answered),
+        *_slowness(exchange, limits),
+    ]
+
+
+def _unnamed(exchange: Exchange, limits: Limits) -> Iterator[str]:
     missing = limits.signatures - exchange.signatures
     if missing:
         named = ", ".join(sorted(exchange.signatures)) or "none"
-        found.append(
+        yield (
             f"the metadata over {exchange.protocol} name no signature {' and no '.join(sorted(missing))} "
             f"(they name {named})"
         )
-    if not expected:
-        found.append("there was no picture to send")
-        return found
-    asked = list(zip(names, exchange.answers, expected, strict=True))
-    total = len(asked)
 
-    errors = [(name, answer) for name, answer, _ in asked if isinstance(answer, str)]
+
+def _errors(exchange: Exchange, errors: Sequence[tuple[str, str]]) -> Iterator[str]:
     if errors:
         name, text = errors[0]
-        found.append(
-            f"{exchange.protocol} answered picture {name} with an error ({text}); {len(errors)} of {total} "
-            "pictures got one"
+        yield (
+            f"{exchange.protocol} answered picture {name} with an error ({text}); {len(errors)} of "
+            f"{len(exchange.answers)} pictures got one"
         )
-    answered = [(name, answer, right) for name, answer, right in asked if isinstance(answer, Answer)]
-    off = [each for each in answered if difference(each[1], each[2]) > limits.max_difference]
+
+
+def _differences(exchange: Exchange, answered: Sequence[_Row], limits: Limits) -> Iterator[str]:
+    off = [row for row in answered if difference(row[1], row[2]) > limits.max_difference]
     if off:
-        name, answer, right = max(off, key=lambda each: difference(each[1], each[2]))
+        name, answer, right = max(off, key=lambda row: difference(row[1], row[2]))
         said, worked_with = _distinct(answer.probability, right.probability)
-        found.append(
+        yield (
             f"{exchange.protocol} answered {said} for picture {name} where the Evaluator works with "
-            f"{worked_with}; {len(off)} of {total} pictures differ by more than {limits.max_difference:g} "
-            "(serving.check.max_difference)"
+            f"{worked_with}; {len(off)} of {len(exchange.answers)} pictures differ by more than "
+            f"{limits.max_difference:g} (serving.check.max_difference)"
         )
-    labelled = [each for each in answered if each[1].label != each[2].label]
-    if labelled:
-        name, answer, right = labelled[0]
-        found.append(
+
+
+def _labels(exchange: Exchange, answered: Sequence[_Row]) -> Iterator[str]:
+    others = [row for row in answered if row[1].label != row[2].label]
+    if others:
+        name, answer, right = others[0]
+        yield (
             f"{exchange.protocol} answered the label {answer.label} for picture {name} where the Evaluator "
-            f"works with {right.label}; {len(labelled)} of {total} labels differ"
+            f"works with {right.label}; {len(others)} of {len(exchange.answers)} labels differ"
         )
+
+
+def _slowness(exchange: Exchange, limits: Limits) -> Iterator[str]:
     p95 = percentile(exchange.milliseconds, 95)
     if p95 > limits.max_latency_ms:
-        found.append(
+        yield (
             f"95 of 100 single pictures were answered within {p95:.4g} ms over {exchange.protocol}, and "
             f"{limits.max_latency_ms:g} ms are allowed (serving.check.max_latency_ms)"
         )
-    return found
 
 
 def difference(answer: Answer, expected: Answer) -> float:

@@ -16,6 +16,7 @@ from typing import Any
 from ml_metadata.proto.metadata_store_pb2 import Artifact
 
 from pipelines.runs import open_store
+from serving.versions import versions
 from tests.processes import mark, marked
 
 LOOKUPS = {"AcceptedData", "BlessedModel"}  # they look anew in every run, and so are never cached
@@ -38,7 +39,7 @@ class Run:
         status: Its exit status; negative: the signal that killed it.
         output: What it wrote to stdout and stderr.
         folder: The run's folder; None where the command did not get so far.
-        pushed: What then lay in the folder that TensorFlow Serving watches, oldest first.
+        pushed: The versions that then lay in the folder that TensorFlow Serving watches, oldest first.
     """
 
     status: int
@@ -137,7 +138,7 @@ class Workshop:
             status = command.wait()
         folder = next(iter(self._run_folders() - earlier), None)
         served = self.output / "serving_model" / "catsdogs"
-        return Run(status, log.read_text(), folder, sorted(served.iterdir()) if served.exists() else [])
+        return Run(status, log.read_text(), folder, [served / str(version) for version in versions(served)])
 
     def processes(self) -> list[str]:
         """Returns the command lines of all live processes that the command has started, directly or not."""

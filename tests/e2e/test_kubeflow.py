@@ -14,6 +14,7 @@ import pytest
 
 from components import fingerprint
 from components.image_example_gen.drawing import jpeg
+from serving.versions import versions
 from tests.e2e.driver import BEFORE_TRANSFORM, JUDGEMENT, STEPS, Run, Workshop
 from tests.e2e.served import answer, feature, records
 from tests.kubeflow_backend import backend as kfp
@@ -87,9 +88,9 @@ class Cluster:
 
     @property
     def pushed(self) -> list[Path]:
-        """What lies in the folder that TensorFlow Serving watches, oldest first."""
+        """The versions in the folder that TensorFlow Serving watches, oldest first."""
         served = self.folder / "state" / "catsdogs" / "serving_model" / "catsdogs"
-        return sorted(served.iterdir()) if served.exists() else []
+        return [served / str(version) for version in versions(served)]
 
     def compiled(self, build: int) -> Path:
         """Compiles the pipeline as the workshop's code has it, for a build of the images."""
