@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -9,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -67,8 +69,6 @@ def predict(
     from serving.client import pictures as files
 
     found = files.find(images)
-    if url.startswith("grpc:"):
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's remarks on the processor
     shown = _Lines() if as_json else _Table(len(found))
     being_asked: deque[str] = deque()
 
@@ -84,7 +84,8 @@ def predict(
                 being_asked.append(name)
                 yield picture
 
-    client = Client(url, model_name, version=version, label=label, batch=batch, tell_version=True)
+    with _quiet():
+        client = Client(url, model_name, version=version, label=label, batch=batch, tell_version=True)
     try:
         with client, shown:
             client.metadata()  # a wrong model, version or label is told once, and not of each picture
@@ -98,6 +99,20 @@ def predict(
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     raise typer.Exit(1 if shown.failures else 0)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps from stderr what TensorFlow, which gRPC needs, says of the machine when it is imported."""
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    try:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
 
 
 class _Lines:
