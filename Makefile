@@ -5,7 +5,7 @@ LOCK := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashe
 	--custom-compile-command "make lock" --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format lock image kubeflow-check clean-env
+.PHONY: help setup run test check format bench-serving lock image kubeflow-check clean-env
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ check: setup ## Check style, types, imports between packages, and run the quick 
 format: setup ## Put the code into the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+bench-serving: setup ## Measure the local server; ARGS="--model-dir DIR" for another model than the one pushed here
+	@$(BIN)/python -m benchmarks.serving $(ARGS)
 
 lock: setup ## Pin anew what pyproject.toml allows; newest versions with ARGS=--upgrade
 	$(LOCK) pyproject.toml --extra weights --extra dev --group setup --output-file requirements/project.txt $(ARGS)

@@ -16,6 +16,7 @@ from components.errors import PipelineError
 from pipelines.kubeflow.commands import submit
 from pipelines.local.asked import DEFAULT_CONFIG, Asked
 from pipelines.predict_command import predict
+from pipelines.serve_command import serve
 from pipelines.served_commands import models, rollback
 from serving.errors import ServingError
 
@@ -128,6 +129,7 @@ def compile_(
 
 
 app.command()(submit)
+app.command()(serve)
 app.command()(models)
 app.command()(rollback)
 app.command()(predict)

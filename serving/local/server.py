@@ -63,6 +63,20 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def check_ports(options: Options) -> None:
+    """Finds out whether the ports are free, before anything is loaded.
+
+    Raises:
+        ServingError: A port is taken.
+        UsageError: A port may not be used, or the host is not one of this machine's.
+    """
+    if options.rest_port == options.grpc_port != 0:
+        raise UsageError(f"Both REST and gRPC are to use port {options.rest_port}: name two different ones.")
+    for port, option in ((options.rest_port, "--rest-port"), (options.grpc_port, "--grpc-port")):
+        with _bound(options.host, port, option):
+            pass
+
+
 def serve(
     models: Models, options: Options, ready: Callable[[Ports], None], waiting: Callable[[float], None]
 ) -> None:
@@ -78,8 +92,8 @@ def serve(
         waiting: Called every second while models are being loaded, with the seconds so far.
 
     Raises:
-        ServingError: A port is taken, or may not be used.
-        UsageError: The host is not one of this machine's.
+        ServingError: A port is taken.
+        UsageError: A port may not be used, or the host is not one of this machine's.
     """
     asyncio.run(_serve(models, options, ready, waiting))
 
@@ -96,9 +110,8 @@ async def _serve(
     _raise_file_limit()
     stop = _stop_event()
     limits, metrics = options.limits, Metrics()
+    check_ports(options)
     with _bound(options.host, options.rest_port, "--rest-port") as rest_socket:
-        with _bound(options.host, options.grpc_port, "--grpc-port"):
-            pass  # only to find out before the models are loaded
         models.start()
         predictor = Predictor(models, limits, metrics)
         grpc_server = grpc_service.server(predictor, models, metrics, limits)
