@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection
 from typing import Any
 
-from serving.publication.stock import Stock
+from serving.publication.stock import LOADED, Stock
 
 NAME = "models.config"
 STABLE, CANARY = "stable", "canary"
@@ -35,7 +35,7 @@ def of_folder(stock: Stock, model_name: str, base_path: str) -> str:
         base_path: What the server calls the folder.
     """
     document, config = _document(model_name, base_path, labels(stock))
-    config.model_version_policy.latest.num_versions = 2
+    config.model_version_policy.latest.num_versions = LOADED
     return _text(document, stock)
 
 

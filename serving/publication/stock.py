@@ -6,6 +6,7 @@ import dataclasses
 
 from serving.errors import UsageError
 
+LOADED = 3  # versions: those that the two labels name, and the one before while a server changes over
 _LISTED = 10
 
 
@@ -61,10 +62,10 @@ class Stock:
     def surplus(self, keep: int) -> list[int]:
         """Returns what goes when so many are kept, the oldest first.
 
-        The newest live ones stay, at least the served one and the one before it; withdrawn ones stay while
-        there is room beside them, the newest longest.
+        The newest live ones stay, at least those that a server has loaded; withdrawn ones stay while there
+        is room beside them, the newest longest.
         """
-        live = self.live[-max(keep, 2) :]
+        live = self.live[-max(keep, LOADED) :]
         room = max(keep - len(live), 0)
         withdrawn = self.withdrawn[-room:] if room else ()
         return [number for number in self.known if number not in {*live, *withdrawn}]

@@ -18,11 +18,11 @@ def parsed(text: str) -> Any:
     return config
 
 
-def test_of_a_folder_the_newest_two_are_served_and_labelled() -> None:
+def test_of_a_folder_the_newest_two_are_labelled_and_the_one_before_stays_loaded() -> None:
     config = parsed(models_config.of_folder(Stock((1, 2, 3)), "catsdogs", "/models/catsdogs"))
     assert (config.name, config.base_path) == ("catsdogs", "/models/catsdogs")
     assert config.model_platform == "tensorflow"
-    assert config.model_version_policy.latest.num_versions == 2
+    assert config.model_version_policy.latest.num_versions == 3
     assert dict(config.version_labels) == {"stable": 2, "canary": 3}
 
 

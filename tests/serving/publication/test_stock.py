@@ -50,10 +50,11 @@ def test_a_rollback_withdraws_what_is_newer_and_brings_back_what_was_withdrawn(
     ("stock", "keep", "gone"),
     [
         (Stock((1, 2, 3)), 3, []),
-        (Stock((1, 2, 3)), 2, [1]),
-        (Stock((1, 2, 3)), 1, [1]),  # never the one that was served before
+        (Stock((1, 2, 3, 4)), 3, [1]),
+        (Stock((1, 2, 3, 4)), 1, [1]),  # never what a server may have loaded
         (Stock((1, 2, 5), (3, 4)), 4, [3]),
         (Stock((1, 2, 5), (3, 4)), 3, [3, 4]),
+        (Stock((2, 5), (1, 3, 4)), 3, [1, 3]),
         (Stock((2, 5), (1, 3, 4)), 1, [1, 3, 4]),
     ],
 )
