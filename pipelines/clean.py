@@ -14,6 +14,7 @@ from components.approved_baseline import ordering
 from components.errors import InputError
 from pipelines import runs
 from pipelines.settings import Settings
+from serving.publication.place import Terms, open_place
 
 # Artifact types, what says that they approve, and what sets those apart of which each has a last one.
 _APPROVALS = (
@@ -56,9 +57,11 @@ def plan(store: ml_metadata.MetadataStore | None, settings: Settings, keep: int)
 
     Raises:
         InputError: What is to be kept lies elsewhere, so that nobody can tell what may go.
+        ServingError: What is served cannot be read.
     """
     listed = [run for run in runs.contexts(store) if not runs.is_cleaned(run)] if store else []
-    kept_runs = [*_newest(store, listed, keep), *_approving(store, listed)] if store else []
+    kept_runs = _newest(store, listed, keep) if store else []
+    kept_runs += _approving(store, listed, _served(settings)) if store else []
     kept = {artifact.id: artifact for artifact in (_artifacts(store, kept_runs) if store else [])}
     root = settings.artifacts_dir.resolve()
     _check_place(kept.values(), root)
@@ -115,10 +118,10 @@ def _newest(
 
 
 def _approving(
-    store: ml_metadata.MetadataStore, listed: Iterable[metadata_store_pb2.Context]
+    store: ml_metadata.MetadataStore, listed: Iterable[metadata_store_pb2.Context], served: int | None
 ) -> list[metadata_store_pb2.Context]:
     """Returns the runs that gave the last approvals, or pushed what is served."""
-    executions = set(_approving_executions(store))
+    executions = set(_approving_executions(store, served))
     return [
         run
         for run in listed
@@ -126,7 +129,7 @@ def _approving(
     ]
 
 
-def _approving_executions(store: ml_metadata.MetadataStore) -> Iterator[int]:
+def _approving_executions(store: ml_metadata.MetadataStore, served: int | None) -> Iterator[int]:
     known = {kind.name for kind in store.get_artifact_types()}
     pipelines = store.get_contexts_by_type("pipeline") if known else []
     for type_name, flag, apart in _APPROVALS:
@@ -145,8 +148,15 @@ def _approving_executions(store: ml_metadata.MetadataStore) -> Iterator[int]:
             for given in given_in:
                 last.setdefault(_text(approved[given], apart) if apart else "", given)
             yield from (given_in[given] for given in last.values())
-            if type_name == "PushedModel" and approved:  # a push from the cache leaves a newer version served
-                yield given_in[max(given_in, key=lambda given: _version(approved[given]))]
+            if type_name == "PushedModel" and approved:  # not the last push, if it was from the cache
+                versions = {given: _version(approved[given]) for given in given_in}
+                yield given_in[max(given_in, key=lambda given: (versions[given] == served, versions[given]))]
+
+
+def _served(settings: Settings) -> int | None:
+    """Returns the served version, which after a rollback is not the highest that was pushed."""
+    terms = Terms(settings.pipeline_name, settings.serving_base_path, settings.serving.keep_versions)
+    return open_place(settings.serving_destination, terms).stock().served
 
 
 def _artifacts(

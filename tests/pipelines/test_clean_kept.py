@@ -113,6 +113,17 @@ def test_the_run_that_pushed_what_is_served_stays(past: Past) -> None:
     assert (plan.runs, plan.artifacts, plan.folders) == (["1"], [], [past.settings.runs_dir / "1"])
 
 
+def test_after_a_rollback_the_run_that_pushed_what_is_served_now_stays(past: Past) -> None:
+    for run_id, version in (("1", "1000"), ("2", "1001"), ("3", "1002")):
+        past.run(run_id, "PushedModel", pushed=1, pushed_version=version)
+    past.run("4", "Model")
+    assert past.plan().runs == ["2", "1"]
+    served = Path(past.settings.serving_destination)
+    for name in ("1000", "1001", "withdrawn-1002"):
+        (served / name).mkdir(parents=True)
+    assert past.plan().runs == ["1"], "the last push, and what is served"
+
+
 def test_another_name_of_the_output_root_is_no_other_place(past: Past, tmp_path: Path) -> None:
     old, new = past.run("1", "Model"), past.run("2", "Model")
     (tmp_path / "link").symlink_to(tmp_path)

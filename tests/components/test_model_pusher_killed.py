@@ -1,0 +1,192 @@
+"""Kills pushes and rollbacks at random moments, while a server watches and clients ask."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from serving.local import background
+from serving.publication import bucket
+from serving.publication.place import Place, Terms, open_place
+from tests.components import killed
+from tests.serving.publication import cloud_storage
+
+pytestmark = pytest.mark.slow
+
+KILLS = 20
+TERMS = Terms("catsdogs", "/models/catsdogs", 3)
+
+
+class Client(threading.Thread):
+    """Asks a server again and again.
+
+    Attributes:
+        answers: How many answers were right.
+        complaints: What was wrong with the others, and with the versions that the server tells of.
+    """
+
+    def __init__(self, url: str) -> None:
+        super().__init__(daemon=True)
+        self.answers = 0
+        self.complaints: list[str] = []
+        self._model = f"{url}/v1/models/catsdogs"
+        self._stopped = threading.Event()
+
+    def run(self) -> None:
+        while not self._stopped.wait(0.02):
+            try:
+                given = self._post({"instances": [[4.0]]})
+                assert given == {"predictions": [[4.0]]}, given
+                for version in self.versions():
+                    assert version["status"]["error_code"] == "OK", version
+                self.answers += 1
+            except (AssertionError, OSError) as error:
+                self.complaints.append(repr(error))
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self.join()
+
+    def versions(self) -> list[dict[str, dict[str, str]]]:
+        with urllib.request.urlopen(self._model, timeout=10) as answer:
+            found: list[dict[str, dict[str, str]]] = json.load(answer)["model_version_status"]
+        return found
+
+    def serves(self, number: int) -> bool:
+        state = {version["version"]: version["state"] for version in self.versions()}  # type: ignore[index]
+        return state.get(str(number)) == "AVAILABLE"  # type: ignore[comparison-overlap]
+
+    def _post(self, body: dict[str, object]) -> object:
+        request = urllib.request.Request(f"{self._model}:predict", json.dumps(body).encode())
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return json.load(answer)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return killed.small_model(tmp_path_factory.mktemp("model"), files=100)
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("served") / "catsdogs"
+
+
+@pytest.fixture(scope="module")
+def place(served: Path) -> Place:
+    return open_place(str(served), TERMS)
+
+
+@pytest.fixture(scope="module")
+def client(model: Path, served: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    killed.renew(model, "the first")
+    killed.in_full(killed.push, str(model), str(served))
+    log = tmp_path_factory.mktemp("log") / "log"
+    with background.running(served, log=log) as address:
+        background.wait_until_ready(address.process, address.rest_url, "catsdogs", 60, log)
+        asking = Client(address.rest_url)
+        asking.start()
+        yield asking
+        asking.stop()
+
+
+def check_whole(place: Place) -> None:
+    stock = place.stock()
+    assert stock.served is not None
+    assert {number: place.damage(number) for number in stock.known} == dict.fromkeys(stock.known)
+
+
+def wait_for(client: Client, number: int) -> None:
+    deadline = time.monotonic() + 20
+    while not client.serves(number):
+        assert time.monotonic() < deadline, client.versions()
+        time.sleep(0.1)
+
+
+def test_a_push_that_is_killed_leaves_what_is_served_as_it_was(
+    model: Path, served: Path, place: Place, client: Client
+) -> None:
+    killed.renew(model, "the second")
+    duration = killed.in_full(killed.push, str(model), str(served))
+
+    def attempt(moment: float) -> bool:
+        killed.renew(model, f"killed after {moment}")
+        before = place.stock()
+        was_at_work = killed.after(moment, killed.push, str(model), str(served))
+        check_whole(place)
+        assert set(before.live[-2:]) <= set(place.stock().live)
+        return was_at_work
+
+    killed.at_random(KILLS, 1, duration, attempt)
+
+    killed.renew(model, "the last")
+    killed.in_full(killed.push, str(model), str(served))
+    newest = place.stock().served
+    assert newest is not None
+    wait_for(client, newest)
+    assert len(place.stock().known) == TERMS.keep_versions
+    own = {".lock", "history.jsonl", "models.config", *map(str, place.stock().live)}
+    assert {entry.name for entry in served.iterdir()} == own
+    assert client.complaints == []
+    assert client.answers > KILLS
+
+
+def test_a_rollback_that_is_killed_is_completed_by_the_next_one(
+    model: Path, served: Path, place: Place, client: Client
+) -> None:
+    target, *newer = place.stock().live
+    duration = killed.in_full(killed.roll_back, target, str(served))
+
+    def attempt(moment: float) -> bool:
+        place.roll_back(newer[-1])
+        before = place.stock()
+        was_at_work = killed.after(moment, killed.roll_back, target, str(served))
+        check_whole(place)
+        assert place.stock().known == before.known
+        place.roll_back(target)
+        assert place.stock().served == target
+        return was_at_work
+
+    killed.at_random(KILLS // 2, 2, duration, attempt)
+    wait_for(client, target)
+    assert client.complaints == []
+
+
+def test_in_a_bucket_the_pointer_names_whole_versions_whenever_it_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bucket, "_SETTLED", 0.0)  # no server is watching
+    model = killed.small_model(tmp_path / "model", files=3)
+    address = "gs://models/catsdogs"
+    with cloud_storage.emulated("models") as emulator:
+        place = open_place(address, TERMS)
+        killed.renew(model, "the first")
+        duration = killed.in_full(killed.push, str(model), address, emulator)
+
+        def attempt_push(moment: float) -> bool:
+            killed.renew(model, f"killed after {moment}")
+            was_at_work = killed.after(moment, killed.push, str(model), address, emulator)
+            check_whole(place)
+            return was_at_work
+
+        killed.at_random(KILLS // 2, 3, duration, attempt_push)
+        killed.renew(model, "the last")
+        killed.in_full(killed.push, str(model), address, emulator)
+        newest, before = place.stock().served, place.stock().stable
+        assert newest is not None
+        assert before is not None
+
+        def attempt_rollback(moment: float) -> bool:
+            was_at_work = killed.after(moment, killed.roll_back, before, address, emulator)
+            check_whole(place)
+            place.roll_back(newest)
+            assert place.stock().served == newest
+            return was_at_work
+
+        killed.at_random(KILLS // 4, 4, duration / 2, attempt_rollback)

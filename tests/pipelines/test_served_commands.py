@@ -1,0 +1,183 @@
+"""`catsdogs models` and `catsdogs rollback`, run as a user does, on a folder of versions."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipelines import cli
+from serving.publication.manifest import Manifest, files_in
+from serving.publication.place import Place, Terms, open_place
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Path:
+    return tmp_path / "served"
+
+
+@pytest.fixture
+def place(served: Path) -> Place:
+    return open_place(str(served), Terms("catsdogs", "/models/catsdogs", 5))
+
+
+@pytest.fixture
+def catsdogs(served: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """`catsdogs(*arguments)`: exit status, stdout, stderr of the command, run in this process."""
+    monkeypatch.setenv("COLUMNS", "160")
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        words = ["catsdogs", *map(str, arguments), "--set", f"serving.destination={served}"]
+        monkeypatch.setattr(sys, "argv", words)
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return (int(ended.value.code or 0), *capsys.readouterr())
+
+    return call
+
+
+def publish(place: Place, contents: str, **known: object) -> int:
+    with place.staging() as staging:
+        version = staging / "version"
+        version.mkdir()
+        (version / "saved_model.pb").write_text(contents)
+        return place.publish(version, Manifest(files=files_in(version), **known))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def three(place: Place) -> tuple[int, int, int]:
+    first = publish(place, "first")
+    second = publish(place, "second", metrics={"accuracy": 0.91}, run_id="20261122-101500")
+    return first, second, publish(place, "third", metrics={"accuracy": 0.934}, run_id="20261122-114500")
+
+
+def test_models_shows_where_versions_come_from_and_what_they_are(
+    catsdogs: Command, place: Place, served: Path, three: tuple[int, int, int]
+) -> None:
+    first, second, third = three
+    (served / str(first) / "saved_model.pb").write_text("First")
+    status, output, _ = catsdogs("models")
+    assert status == 0
+    heading, *rows = output.splitlines()
+    assert heading.split() == ["version", "pushed", "accuracy", "run", "state", "size"]
+    assert re.fullmatch(
+        rf"{third} +\d{{4}}-\d\d-\d\d \d\d:\d\d 93\.40% +20261122-114500 served .*MB *", rows[0]
+    )
+    assert re.match(rf"{second} .*91\.00% .*20261122-101500 stable ", rows[1])
+    assert re.match(rf"{first} .*kept, damaged: saved_model.pb has changed since it was pushed ", rows[2])
+
+    place.roll_back(second)
+    rows = catsdogs("models")[1].splitlines()[1:]
+    assert [row.split()[0] for row in rows] == [str(third), str(second), str(first)]
+    assert "withdrawn" in rows[0]
+    assert "served" in rows[1]
+
+
+def test_models_as_json_says_the_same(catsdogs: Command, three: tuple[int, int, int]) -> None:
+    status, output, _ = catsdogs("models", "--json")
+    assert status == 0
+    rows = json.loads(output)
+    assert [row["version"] for row in rows] == list(reversed(three))
+    assert [row["state"] for row in rows] == ["served", "stable", "kept"]
+    assert [row["labels"] for row in rows] == [["canary"], ["stable"], []]
+    assert rows[0]["accuracy"] == 0.934
+    assert rows[0]["damage"] is None
+    assert rows[2]["run_id"] is None
+
+
+def test_where_nothing_was_pushed_yet_the_command_that_pushes_is_named(
+    catsdogs: Command, served: Path
+) -> None:
+    status, output, _ = catsdogs("models")
+    assert (status, output) == (
+        0,
+        f"There are no versions in {served} yet: catsdogs run pushes the first.\n",
+    )
+    assert json.loads(catsdogs("models", "--json")[1]) == []
+    status, _, error = catsdogs("rollback")
+    assert (status, error) == (
+        2,
+        f"There are no versions in {served} yet: catsdogs run pushes the first.\n",
+    )
+    assert not served.exists()
+
+
+def test_rollback_says_what_was_done_and_how_it_is_undone(
+    catsdogs: Command, place: Place, served: Path, three: tuple[int, int, int]
+) -> None:
+    _, second, third = three
+    status, output, _ = catsdogs("rollback", "--reason", "too many dogs")
+    assert status == 0
+    assert f"Version {second} is the newest in {served} now, and was {third}." in output
+    assert "about a second" in output
+    assert f"catsdogs rollback {third}" in output
+    assert place.stock().served == second
+    assert place.history()[-1].reason == "too many dogs"
+
+    status, output, _ = catsdogs("rollback", second)
+    assert (status, output) == (
+        0,
+        f"Version {second} in {served} is served already: nothing was changed.\n",
+    )
+    assert catsdogs("rollback", third)[0] == 0
+    assert place.stock().served == third
+
+
+def test_rollback_to_what_is_not_there_names_what_is(
+    catsdogs: Command, served: Path, three: tuple[int, int, int]
+) -> None:
+    status, _, error = catsdogs("rollback", 12)
+    assert status == 2
+    assert error == f"There is no version 12 in {served}; there are {', '.join(map(str, three))}.\n"
+    assert catsdogs("rollback", "yesterday")[0] == 2
+
+
+def test_a_damaged_version_is_not_served(
+    catsdogs: Command, served: Path, three: tuple[int, int, int]
+) -> None:
+    (served / str(three[1]) / "saved_model.pb").unlink()
+    status, _, error = catsdogs("rollback")
+    assert status == 1
+    assert f"Version {three[1]} in {served} is damaged (saved_model.pb is missing)" in error
+
+
+def test_a_place_that_is_no_folder_is_told(catsdogs: Command, served: Path) -> None:
+    (served / "1").mkdir(parents=True)
+    (served / "2").mkdir()
+    (served / "1" / "saved_model.pb").write_text("graph")
+    (served / ".lock").mkdir()
+    status, _, error = catsdogs("rollback")
+    assert status == 1
+    assert re.match(rf"{served} cannot be used \(.*\): check that it is a folder", error)
+
+
+def test_both_start_at_once(served: Path) -> None:
+    script = """
+import sys
+from pipelines.cli import main
+try:
+    main()
+finally:
+    heavy = {"tensorflow", "tfx", "apache_beam", "google.cloud.storage", "ml_metadata", "kfp"} & sys.modules.keys()
+    print(sorted(heavy), file=sys.stderr)
+"""
+    for command in ("models", "rollback"):
+        started = time.monotonic()
+        ended = subprocess.run(
+            [sys.executable, "-c", script, command, "--set", f"serving.destination={served}"],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=Path(__file__).parents[2],
+        )
+        assert ended.stderr.endswith("[]\n"), ended.stderr
+        assert time.monotonic() - started < 5
