@@ -75,12 +75,15 @@ class PrettyWriter:
 
     def array(self, values: Sequence[bytes]) -> None:
         """Writes a list of values that are JSON already."""
-        self.start_array()
-        if values:
-            self._prefix()
-            between = b", " if self.single_line_arrays else b",\n" + self._indent()
-            self._put(between.join(values))
-        self.end_array()
+        self._prefix()
+        if not values:
+            self._put(b"[]")
+        elif self.single_line_arrays:
+            self._put(b"[" + b", ".join(values) + b"]")
+        else:
+            end = b"\n" + self._indent()
+            start = end + b"    "
+            self._put(b"[" + start + (b"," + start).join(values) + end + b"]")
 
     def _start(self, bracket: bytes, in_array: bool) -> None:
         self._prefix()

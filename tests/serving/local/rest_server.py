@@ -43,7 +43,7 @@ class RestServer:
             content = body.encode() if isinstance(body, str) else body
             connection.request(method, path, content, dict(headers or {}))
             response = connection.getresponse()
-            return Answer(response.status, response.headers, response.read())
+            return Answer(response.status, dict(response.headers), response.read())
 
 
 @contextlib.contextmanager
