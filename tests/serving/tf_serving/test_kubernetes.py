@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.serving.tf_serving.shipped import (
+    HERE,
+    MANIFESTS,
+    ROOT,
+    Misfit,
+    changed,
+    documents,
+    manifest,
+    manifests,
+    on_the_page,
+    validate,
+)
+
+
+@pytest.mark.parametrize("document", manifests(), ids=lambda one: f"{one['kind']}/{one['metadata']['name']}")
+def test_manifests_fit_kubernetes_own_schema(document: dict[str, Any]) -> None:
+    validate(document)
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "value"),
+    [
+        ("Deployment", "spec.strategy.rollingUpdate.maxUnavailable", "maxUnavailible"),
+        ("Deployment", "spec.template.spec.terminationGracePeriodSeconds", "terminationGracePeriod"),
+        ("Deployment", "spec.template.spec.containers.0.readinessProbe.periodSeconds", 0.5),
+        (
+            "Deployment",
+            "spec.template.spec.containers.0.securityContext.readOnlyRootFilesystem",
+            "readOnlyRoot",
+        ),
+        ("Service", "spec.ports.0.targetPort", "target"),
+        ("HorizontalPodAutoscaler", "spec.behavior.scaleDown.stabilizationWindowSeconds", "window"),
+        ("PodDisruptionBudget", "spec.minAvailable", "minimum"),
+    ],
+)
+def test_a_mistake_in_a_manifest_is_noticed(kind: str, path: str, value: Any) -> None:
+    with pytest.raises(Misfit):
+        validate(changed(manifest(kind), path, value))
+
+
+def test_the_kustomization_takes_every_manifest_and_both_files() -> None:
+    [kustomization] = documents(HERE / "kustomization.yaml")
+    assert {HERE / name for name in kustomization["resources"]} == set(MANIFESTS)
+    [generator] = kustomization["configMapGenerator"]
+    assert generator["files"] == ["batching.config", "monitoring.config"]
+    for component in ("batching", "bucket"):
+        [document] = documents(HERE / "kubernetes" / component / "kustomization.yaml")
+        assert document["kind"] == "Component"
+        assert document["patches"][0]["target"] == {"kind": "Deployment", "name": "catsdogs"}
+
+
+def rendered(folder: Path) -> dict[str, dict[str, Any]]:
+    done = subprocess.run(["kubectl", "kustomize", str(folder)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    found = [one for one in yaml.safe_load_all(done.stdout) if one]
+    for one in found:
+        validate(one)
+    return {one["kind"]: one for one in found}
+
+
+kustomize = pytest.mark.skipif(
+    shutil.which("kubectl") is None, reason="kubectl, which has kustomize, is not here"
+)
+
+
+@kustomize
+def test_kustomize_puts_the_configuration_into_the_pods() -> None:
+    made = rendered(HERE)
+    pod = made["Deployment"]["spec"]["template"]["spec"]
+    [config] = [one["configMap"]["name"] for one in pod["volumes"] if "configMap" in one]
+    assert config == made["ConfigMap"]["metadata"]["name"] != "catsdogs-tensorflow-serving"  # with its hash
+    for name, text in made["ConfigMap"]["data"].items():
+        assert text == (HERE / name).read_text()
+
+
+@kustomize
+def test_the_bucket_of_the_documentation_takes_the_place_of_the_claim(tmp_path: Path) -> None:
+    shutil.copytree(HERE, tmp_path / "catsdogs/serving/tf_serving")
+    [overlay] = [one for one in on_the_page() if "serving/tf_serving" in str(one.get("resources"))]
+    (tmp_path / "my-serving").mkdir()
+    (tmp_path / "my-serving/kustomization.yaml").write_text(yaml.safe_dump(overlay))
+    pod = rendered(tmp_path / "my-serving")["Deployment"]["spec"]["template"]["spec"]
+    [container] = pod["containers"]
+    assert pod["serviceAccountName"] == "catsdogs-serving"
+    assert not any("persistentVolumeClaim" in volume for volume in pod["volumes"])
+    assert [mount["name"] for mount in container["volumeMounts"]] == ["config", "tmp"]
+    [models] = [one["value"] for one in container["env"] if one["name"] == "MODELS"]
+    assert models.startswith("gs://")
+    assert f"destination: {models}" in (ROOT / "docs/serving.md").read_text()
+    assert container["args"][-2:] == [
+        "--enable_batching=true",
+        "--batching_parameters_file=/config/batching.config",
+    ]
