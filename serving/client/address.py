@@ -58,6 +58,11 @@ def parse(url: str) -> tuple[bool, str]:
     return True, f"{f'[{host}]' if ':' in host else host}:{port or _GRPC_PORT}"
 
 
+def is_here(host: str | None) -> bool:
+    """Returns whether a host is this machine, to which no proxy leads back."""
+    return host in ("localhost", "127.0.0.1", "::1")
+
+
 def _no_address(url: str) -> UsageError:
     return UsageError(
         f"{url!r} is no address of a server: http://HOST:PORT, https://HOST:PORT or grpc://HOST:PORT is "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 import grpc
 import numpy as np
@@ -18,7 +19,7 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from serving.client.address import Model
+from serving.client.address import Model, is_here
 from serving.client.answers import Prediction, Refused, Unreachable, VersionStatus, prediction
 from serving.client.rest import no_server, one_line
 from serving.client.retries import Retries, TryAgain
@@ -48,6 +49,7 @@ class GrpcTransport:
                 ("grpc.max_receive_message_length", -1),
                 ("grpc.max_send_message_length", -1),
                 ("grpc.enable_retries", 0),  # they are made, and counted, here
+                ("grpc.enable_http_proxy", int(not is_here(urlsplit(self.where).hostname))),
             ],
         )
         self._predictions = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)

@@ -15,7 +15,7 @@ from urllib.parse import quote, urlsplit
 import requests
 import urllib3
 
-from serving.client.address import Model
+from serving.client.address import Model, is_here
 from serving.client.answers import Prediction, Refused, Unreachable, VersionStatus, prediction
 from serving.client.retries import Retries, TryAgain
 from serving.errors import ServingError
@@ -171,9 +171,8 @@ class RestTransport:
             session = self._idle.pop()
         except IndexError:
             session = requests.Session()
-            url = urlsplit(self.where)
-            if url.scheme == "http" and url.hostname in ("localhost", "127.0.0.1", "::1"):
-                session.trust_env = False  # no proxy leads back to this machine
+            if self.where.startswith("http:") and is_here(urlsplit(self.where).hostname):
+                session.trust_env = False
         try:
             yield session
         finally:

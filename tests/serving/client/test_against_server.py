@@ -36,7 +36,11 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, bac
 
 
 @pytest.fixture(params=["REST", "gRPC"])
-def url(request: pytest.FixtureRequest, served: tuple[Path, background.Address]) -> str:
+def url(
+    request: pytest.FixtureRequest, served: tuple[Path, background.Address], monkeypatch: pytest.MonkeyPatch
+) -> str:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # none leads back to this machine
+    monkeypatch.delenv("no_proxy", raising=False)
     address = served[1]
     return address.rest_url if request.param == "REST" else f"grpc://{address.grpc_address}"
 
