@@ -68,8 +68,7 @@ class Version:
             servable = Servable(name, self.number, self.folder)
             answered = warmup.replay(servable, self.folder)
         except Exception as error:  # TensorFlow's are of many kinds
-            status = status_of(error)
-            return StatusError(status.code, status.message)  # without a traceback, which holds the servable
+            return status_of(error)
         seconds = time.monotonic() - started
         _log.info(
             "loaded %s version %d in %.1f s (%d warm-up requests)", name, self.number, seconds, answered

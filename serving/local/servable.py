@@ -108,9 +108,9 @@ class Servable:
 
 
 def status_of(error: Exception) -> StatusError:
-    """Returns what a request or a load ends with that TensorFlow refused."""
+    """Returns what a request or a load ends with; without the traceback, whose frames hold what they used."""
     if isinstance(error, StatusError):
-        return error
+        return StatusError(error.code, error.message)
     if isinstance(error, tf.errors.OpError):
         return StatusError(_CODES.get(error.error_code, grpc.StatusCode.UNKNOWN), error.message)
     return StatusError(grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}")

@@ -3,7 +3,10 @@ the version's folder."""
 
 from __future__ import annotations
 
+import atexit
+import functools
 import shutil
+import tempfile
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -22,20 +25,21 @@ def half_plus_two(model_dir: Path, version: int = 123) -> Path:
     def serve(x: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"y": x / 2.0 + 2.0}
 
-    return _save(tf.Module(), model_dir, version, serving_default=serve)
+    return _save(tf.Module(), model_dir, version, serve)
 
 
 def tells_version(model_dir: Path, version: int, says: int | None = None) -> Path:
     """`x` float [-1] → `y` = x + the version, `version` int64 [-1]; `says` makes it name another version."""
+    says = version if says is None else says
     module = tf.Module()
-    module.version = tf.Variable(version if says is None else says, dtype=tf.int64)
+    module.version = tf.Variable(says, dtype=tf.int64)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
     def serve(x: tf.Tensor) -> dict[str, tf.Tensor]:
         value = module.version.read_value()
         return {"y": x + tf.cast(value, tf.float32), "version": tf.repeat(value, tf.shape(x)[0])}
 
-    return _save(module, model_dir, version, serving_default=serve)
+    return _save(module, model_dir, version, serve, same=f"tells {says}")
 
 
 def identity(model_dir: Path, inputs: Mapping[str, tf.TensorSpec], version: int = 1) -> Path:
@@ -46,7 +50,7 @@ def identity(model_dir: Path, inputs: Mapping[str, tf.TensorSpec], version: int 
     def serve(*values: tf.Tensor) -> dict[str, tf.Tensor]:
         return {name: tf.identity(value) for name, value in zip(inputs, values, strict=True)}
 
-    return _save(tf.Module(), model_dir, version, serving_default=serve)
+    return _save(tf.Module(), model_dir, version, serve)
 
 
 def dense(model_dir: Path, version: int = 1) -> Path:
@@ -58,7 +62,7 @@ def dense(model_dir: Path, version: int = 1) -> Path:
     def serve(x: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"y": tf.matmul(x, module.kernel)}
 
-    return _save(module, model_dir, version, serving_default=serve)
+    return _save(module, model_dir, version, serve)
 
 
 def image_mean(model_dir: Path, version: int = 1) -> Path:
@@ -72,7 +76,7 @@ def image_mean(model_dir: Path, version: int = 1) -> Path:
     def serve(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"mean": tf.map_fn(one, image_bytes, fn_output_signature=tf.float32)}
 
-    return _save(tf.Module(), model_dir, version, serving_default=serve)
+    return _save(tf.Module(), model_dir, version, serve)
 
 
 def unbatched(model_dir: Path, version: int = 1) -> Path:
@@ -82,7 +86,7 @@ def unbatched(model_dir: Path, version: int = 1) -> Path:
     def serve(x: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"total": tf.reduce_sum(x)}
 
-    return _save(tf.Module(), model_dir, version, serving_default=serve)
+    return _save(tf.Module(), model_dir, version, serve)
 
 
 def classifier(
@@ -93,30 +97,44 @@ def classifier(
     seed: int = 0,
 ) -> Path:
     """A picture classifier with random weights and our own signatures, of pictures and of `tf.Example`s."""
-    keras.utils.set_random_seed(seed)
-    pixels = keras.Input((image_size, image_size, 3))
-    x = keras.layers.Rescaling(1 / 127.5, offset=-1)(pixels)
-    x = keras.layers.Conv2D(8, 3, strides=2, activation="relu")(x)
-    x = keras.layers.GlobalAveragePooling2D()(x)
-    network = keras.Model(pixels, keras.layers.Dense(1, activation="sigmoid")(x))
-    return _beside(
-        model_dir, version, lambda path: signatures.export(network, image_size, class_names, str(path))
-    )
+
+    def write(folder: Path) -> None:
+        keras.utils.set_random_seed(seed)
+        pixels = keras.Input((image_size, image_size, 3))
+        x = keras.layers.Rescaling(1 / 127.5, offset=-1)(pixels)
+        x = keras.layers.Conv2D(8, 3, strides=2, activation="relu")(x)
+        x = keras.layers.GlobalAveragePooling2D()(x)
+        network = keras.Model(pixels, keras.layers.Dense(1, activation="sigmoid")(x))
+        signatures.export(network, image_size, class_names, str(folder))
+
+    return _beside(model_dir, version, write, same=f"classifier {image_size} {class_names} {seed}")
 
 
-def _save(module: tf.Module, model_dir: Path, version: int, **signature_functions: Callable) -> Path:
-    return _beside(
-        model_dir,
-        version,
-        lambda path: tf.saved_model.save(module, str(path), signatures=signature_functions),
-    )
+def _save(module: tf.Module, model_dir: Path, version: int, serve: Callable, same: str | None = None) -> Path:
+    def write(folder: Path) -> None:
+        tf.saved_model.save(module, str(folder), signatures={"serving_default": serve})
+
+    return _beside(model_dir, version, write, same)
 
 
-def _beside(model_dir: Path, version: int, write: Callable[[Path], None]) -> Path:
+def _beside(model_dir: Path, version: int, write: Callable[[Path], None], same: str | None) -> Path:
+    """Puts a version in its place; what goes by the `same` name is written once and then copied."""
     model_dir.mkdir(parents=True, exist_ok=True)
     beside = model_dir / f".writing-{uuid.uuid4().hex}"
     try:
-        write(beside)
+        if same is None:
+            write(beside)
+        else:
+            if not (_written() / same).exists():
+                write(_written() / same)
+            shutil.copytree(_written() / same, beside)
         return beside.rename(model_dir / str(version))
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+@functools.cache
+def _written() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="catsdogs-models-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
