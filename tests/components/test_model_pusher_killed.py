@@ -8,6 +8,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,14 +54,14 @@ class Client(threading.Thread):
         self._stopped.set()
         self.join()
 
-    def versions(self) -> list[dict[str, dict[str, str]]]:
+    def versions(self) -> list[dict[str, Any]]:
         with urllib.request.urlopen(self._model, timeout=10) as answer:
-            found: list[dict[str, dict[str, str]]] = json.load(answer)["model_version_status"]
+            found: list[dict[str, Any]] = json.load(answer)["model_version_status"]
         return found
 
     def serves(self, number: int) -> bool:
-        state = {version["version"]: version["state"] for version in self.versions()}  # type: ignore[index]
-        return state.get(str(number)) == "AVAILABLE"  # type: ignore[comparison-overlap]
+        state = {version["version"]: version["state"] for version in self.versions()}
+        return state.get(str(number)) == "AVAILABLE"
 
     def _post(self, body: dict[str, object]) -> object:
         request = urllib.request.Request(f"{self._model}:predict", json.dumps(body).encode())

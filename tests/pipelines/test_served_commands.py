@@ -167,8 +167,8 @@ from pipelines.cli import main
 try:
     main()
 finally:
-    heavy = {"tensorflow", "tfx", "apache_beam", "google.cloud.storage", "ml_metadata", "kfp"} & sys.modules.keys()
-    print(sorted(heavy), file=sys.stderr)
+    heavy = {"tensorflow", "tfx", "apache_beam", "google.cloud.storage", "ml_metadata", "kfp"}
+    print(sorted(heavy & sys.modules.keys()), file=sys.stderr)
 """
     for command in ("models", "rollback"):
         started = time.monotonic()
