@@ -100,12 +100,15 @@ def test_other_kinds_of_request_are_passed_over_or_refused(
         warmup.replay(servable, folder)
 
 
-def test_a_thousand_requests_are_enough(folder: Path, extra: Path, servable: Servable) -> None:
-    nothing = predict_log([]).SerializeToString()
-    write_records(extra, *[nothing] * warmup.MOST_REQUESTS)
-    assert warmup.replay(servable, folder) == warmup.MOST_REQUESTS
-    write_records(extra, *[nothing] * (warmup.MOST_REQUESTS + 1))
-    with pytest.raises(StatusError, match=r"Number of warmup records exceeds the maximum \(1000\) at "):
+def test_a_thousand_requests_are_enough(
+    folder: Path, extra: Path, servable: Servable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert warmup.MOST_REQUESTS == 1000
+    monkeypatch.setattr(warmup, "MOST_REQUESTS", 3)
+    warmup.write(extra, "cats", [bad_pictures.encode("JPEG")] * 3)
+    assert warmup.replay(servable, folder) == 3
+    warmup.write(extra, "cats", [bad_pictures.encode("JPEG")] * 4)
+    with pytest.raises(StatusError, match=r"Number of warmup records exceeds the maximum \(3\) at "):
         warmup.replay(servable, folder)
 
 
