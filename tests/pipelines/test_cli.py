@@ -42,7 +42,8 @@ finally:
     print("heavy:", sorted(heavy))
 """
     shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
-    assert {"run", "runs", "clean", "compile", "submit"} <= set(re.findall(r"\w+", shown))
+    commands = {"run", "runs", "clean", "compile", "submit", "serve", "predict", "models", "rollback"}
+    assert commands <= set(re.findall(r"\w+", shown))
     assert "heavy: []" in shown
 
 

@@ -66,7 +66,7 @@ def url(model_dir: Path) -> Iterator[str]:
     from tests.serving.local.rest_server import rest_server
 
     folders = {"catsdogs": model_dir, "numbers": model_dir.with_name("numbers")}
-    limits = Limits(max_body_bytes=2_000_000)
+    limits = Limits(max_body_bytes=100_000)
     with rest_server(folders, model_dir.with_name("models.config"), limits=limits) as server:
         yield f"http://127.0.0.1:{server.port}"
 
@@ -207,7 +207,7 @@ def test_a_server_that_is_gone_is_told_and_asked_again(
 def test_a_file_that_the_server_does_not_take_is_too_large(browser: Browser, url: str) -> None:
     one = browser.new_page()
     one.goto(url)
-    drop(one, large=bytes(3_000_000))
+    drop(one, large=bytes(150_000))
     expect(one.locator("#trouble")).to_have_text("The picture is too large for this server.")
     one.close()
 
