@@ -21,7 +21,7 @@ from serving.publication import history, manifest, models_config
 from serving.publication.history import Entry
 from serving.publication.manifest import File, Manifest
 from serving.publication.objects import NONE, Changed, Object, Objects
-from serving.publication.place import Terms
+from serving.publication.place import Terms, is_whole
 from serving.publication.stock import Stock
 
 _INCOMPLETE = ".incomplete"
@@ -117,8 +117,7 @@ class BucketPlace:
         """See `Place`."""
         self._sweep()
         served = self.stock().served
-        model = manifest.identity(described.files)
-        if served is not None and manifest.identity(self.files(served)) == model:
+        if served is not None and is_whole(self, served, described.files):
             self._change(lambda stock: stock)  # where a push was killed between two steps, the second is made
             return served
         while True:
@@ -129,7 +128,7 @@ class BucketPlace:
                 self._delete(number)
                 continue
             self._objects.delete(f"{number}/{_INCOMPLETE}")
-            self._note(Entry("push", before.served, number, model=model))
+            self._note(Entry("push", before.served, number, model=manifest.identity(described.files)))
             self._remove(after)
             return number
 

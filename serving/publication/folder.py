@@ -18,7 +18,7 @@ from serving.publication.history import Entry
 from serving.publication.leftovers import REMOVING, staged_in, sweep
 from serving.publication.lock import hold
 from serving.publication.manifest import File, Manifest
-from serving.publication.place import Terms
+from serving.publication.place import Terms, is_whole
 from serving.publication.stock import Stock
 from serving.versions import versions
 
@@ -91,7 +91,7 @@ class FolderPlace:
         _sync(staged)  # or a power cut leaves a whole tree of empty files under the new name
         with hold(self._folder):
             before = self.stock()
-            if before.served is not None and self._is_served(before.served, described):
+            if before.served is not None and is_whole(self, before.served, described.files):
                 self._settle(before)
                 return before.served
             number = self._name(staged, described, before)
@@ -130,13 +130,6 @@ class FolderPlace:
     def _path(self, number: int) -> Path:
         path = self._folder / str(number)
         return path if path.is_dir() else self._folder / f"{_WITHDRAWN}{number}"
-
-    def _is_served(self, served: int, described: Manifest) -> bool:
-        try:
-            is_it = manifest.identity(self.files(served)) == manifest.identity(described.files)
-        except ValueError:
-            return False
-        return is_it and not self.damage(served)
 
     def _name(self, staged: Path, described: Manifest, stock: Stock) -> int:
         """Gives a staged version its number and its place."""

@@ -118,3 +118,8 @@ def holding(place: Place, stock: Stock, files: Mapping[str, File]) -> Stock:
             return False
 
     return Stock(tuple(filter(is_it, stock.live)), tuple(filter(is_it, stock.withdrawn)))
+
+
+def is_whole(place: Place, number: int, files: Mapping[str, File]) -> bool:
+    """Returns whether a version is the model of these files, and nothing of it is damaged."""
+    return bool(holding(place, Stock((number,)), files).live) and not place.damage(number)
