@@ -81,7 +81,7 @@ async def _load_grpc(clients: int, seconds: float) -> list[float]:
         return ask
 
     async with contextlib.AsyncExitStack() as channels:
-        own_connection = [("grpc.use_local_subchannel_pool", 1)]
+        own_connection = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0)]
         asks = [
             client(
                 await channels.enter_async_context(

@@ -21,6 +21,7 @@ from serving.local.limits import Limits
 
 _STOP_SECONDS = 40  # a little more than the server gives requests that are under way
 _LAST_LINES = 20
+_DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # the server is on this machine
 
 # Without Python code between fork and exec, which can hang where there are threads. 1 is PR_SET_PDEATHSIG.
 _DIE_WITH_PARENT = (
@@ -179,7 +180,7 @@ def last_lines(log: Path) -> str:
 def _get(url: str) -> Any:
     """Returns a JSON answer; None where there is no good one."""
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
+        with _DIRECTLY.open(url, timeout=5) as answer:
             return json.load(answer)
     except (OSError, ValueError):
         return None

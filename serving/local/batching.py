@@ -61,7 +61,7 @@ class Batcher:
         run: Runs one batch: servable, signature's name, inputs, names of the outputs (none means all).
             Blocking, thread-safe.
         metrics: Counts what runs.
-        max_batch: How many rows run at once. Requests with more are run in parts of that size.
+        max_batch: How many rows run at once. Requests with more strings are run in parts of that size.
         max_queue: How many requests may wait; further ones are refused.
         runners: How many batches run at the same time.
     """
@@ -102,7 +102,9 @@ class Batcher:
             StatusError: The queue is full, the time is up, or the model refuses the request.
         """
         rows = batch_rows(servable, signature_name, inputs)
-        if rows is None or rows <= self._max_batch:
+        # Strings may be pictures, and much larger once they are decoded. Numbers are as large as they come.
+        has_strings = any(array.dtype == object for array in inputs.values())
+        if rows is None or rows <= self._max_batch or not has_strings:
             parts: list[tuple[Tensors, int | None]] = [(inputs, rows)]
         else:
             parts = [
@@ -162,7 +164,7 @@ class Batcher:
         queue = self._waiting.pop(kind)
         batch: list[_Waiting] = []
         rows = 0
-        while queue and rows + (queue[0].rows or 0) <= self._max_batch:
+        while queue and (not batch or rows + (queue[0].rows or 0) <= self._max_batch):
             one = queue.popleft()
             self._count -= 1
             if not one.answer.done():

@@ -12,9 +12,7 @@ from serving.local.batching import Batcher
 from serving.local.limits import Limits
 from serving.local.metrics import Metrics
 from serving.local.models import Models
-from serving.local.servable import Servable
-
-DEFAULT_SIGNATURE = "serving_default"
+from serving.local.servable import DEFAULT_SIGNATURE, Servable
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,21 @@ def runner(predictor: Predictor, models: Models, metrics: Metrics, limits: Limit
         limits: What requests may cost.
     """
     api = _Api(predictor, models, metrics, limits)
-    return web.ServerRunner(_Server(api.answer, limits))
+    return _Runner(_Server(api.answer, limits), api)
+
+
+class _Runner(web.ServerRunner):
+    """Answers what is under way before connections close: aiohttp drops bodies that still arrive then."""
+
+    def __init__(self, server: _Server, api: _Api) -> None:
+        super().__init__(server)
+        self._api = api
+
+    async def cleanup(self) -> None:
+        for site in list(self.sites):
+            await site.stop()
+        await self._api.finish()
+        await super().cleanup()
 
 
 class _Connection(web.RequestHandler):
@@ -111,12 +125,30 @@ class _Api:
         self._metrics = metrics
         self._limits = limits
         self._bodies = Bodies(limits)
+        self._under_way = 0
+        self._stopping = False
         # One at a time, as a large document takes many times its size in memory while it is read.
         self._beside = ThreadPoolExecutor(1, "json")
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answers one HTTP request; a caller that does not take the answer is cut off."""
+        """Answers one HTTP request."""
+        self._under_way += 1
+        try:
+            return await self._answer(request)
+        finally:
+            self._under_way -= 1
+
+    async def finish(self) -> None:
+        """Waits until all requests are answered; each has its time limits."""
+        self._stopping = True
+        while self._under_way:
+            await asyncio.sleep(0.01)
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Writes the answer; a caller that does not take it is cut off."""
         response = await self._response(request)
+        if self._stopping:
+            response.force_close()
         response.headers["Server"] = _SERVER
         try:
             async with asyncio.timeout(self._limits.request_timeout_seconds):

@@ -95,20 +95,34 @@ def test_batches_do_not_grow_over_their_limit(half: Servable) -> None:
     assert recorder.rows == [2, 4, 4, 2]
 
 
-def test_a_large_request_runs_in_parts_and_leaves_room_for_others(half: Servable) -> None:
+def test_a_large_request_of_strings_runs_in_parts_and_leaves_room_for_others(folder: Path) -> None:
+    spec = tf.TensorSpec([None], tf.string)
+    servable = Servable("text", 1, models.identity(folder / "text", {"x": spec}))
+    texts = np.array([str(number).encode() for number in range(10)], object)
     recorder = Recorder()
     large, small = together(
         recorder,
         lambda batcher: [
-            batcher.run(half, "serving_default", x(*range(10))),
-            batcher.run(half, "serving_default", x(100)),
+            batcher.run(servable, "serving_default", {"x": texts}),
+            batcher.run(servable, "serving_default", {"x": texts[:1]}),
         ],
         max_batch=4,
     )
-    np.testing.assert_array_equal(large["y"], x(*range(10))["x"] / 2 + 2)
-    assert small["y"] == [[52]]
+    assert large["x"].tolist() == texts.tolist()
+    assert small["x"].tolist() == [b"0"]
     assert recorder.rows[:2] == [4, 1]
     assert sum(recorder.rows) == 11
+
+
+def test_a_large_request_of_numbers_runs_at_once(half: Servable) -> None:
+    recorder = Recorder()
+    answers = together(
+        recorder,
+        lambda batcher: [batcher.run(half, "serving_default", x(*range(count))) for count in (1, 10, 2)],
+        max_batch=4,
+    )
+    assert [len(answer["y"]) for answer in answers] == [1, 10, 2]
+    assert recorder.rows == [1, 10, 2]
 
 
 def test_a_bad_picture_fails_alone(folder: Path, picture: Callable[..., bytes]) -> None:

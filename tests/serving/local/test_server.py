@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import resource
+import signal
+import socket
+import time
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import grpc
+import pytest
+from tensorflow_serving.apis import predict_pb2
+
+from serving.local.background import Address, running
+from tests.serving import models
+
+pytestmark = pytest.mark.slow
+
+MIB = 1024 * 1024
+BODY = b'{"instances": [[1.0], [2.0]]}'
+PREDICT = "/tensorflow.serving.PredictionService/Predict"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("served") / "half"
+    models.half_plus_two(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(folder: Path) -> Iterator[Address]:
+    with running(folder, "half") as address:
+        yield address
+
+
+def request(body: bytes = BODY) -> bytes:
+    head = f"POST /v1/models/half:predict HTTP/1.1\r\nHost: here\r\nContent-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
+def grpc_request() -> bytes:
+    message = predict_pb2.PredictRequest(model_spec={"name": "half"})
+    message.inputs["x"].dtype = 1
+    message.inputs["x"].tensor_shape.dim.add(size=1)
+    message.inputs["x"].tensor_shape.dim.add(size=1)
+    message.inputs["x"].float_val.append(4)
+    return message.SerializeToString()
+
+
+def peak_mib(server: Address) -> float:
+    """Returns the most memory that the server ever had."""
+    status = Path(f"/proc/{server.pid}/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+
+
+async def answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    head = (await reader.readuntil(b"\r\n\r\n")).decode()
+    length = next(line for line in head.splitlines() if line.lower().startswith("content-length:"))
+    return int(head.split()[1]), await reader.readexactly(int(length.split(":")[1]))
+
+
+def test_a_thousand_connections_and_hundreds_of_channels_are_all_answered(server: Address) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    address = urlsplit(server.rest_url)
+
+    async def over_grpc() -> float:
+        options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0)]
+        async with grpc.aio.insecure_channel(server.grpc_address, options=options) as channel:
+            said = await channel.unary_unary(PREDICT)(grpc_request())
+        return predict_pb2.PredictResponse.FromString(said).outputs["y"].float_val[0]
+
+    async def main() -> None:
+        connections = [await asyncio.open_connection(address.hostname, address.port) for _ in range(1000)]
+        for _ in range(2):  # the second time on connections that are kept
+            for _, writer in connections:
+                writer.write(request())
+            answers = await asyncio.gather(*(answer(reader) for reader, _ in connections))
+            assert {status for status, _ in answers} == {200}
+            assert {tuple(map(tuple, json.loads(body)["predictions"])) for _, body in answers} == {
+                ((2.5,), (3.0,))
+            }
+        assert await asyncio.gather(*(over_grpc() for _ in range(200))) == [4] * 200
+        for _, writer in connections:
+            writer.close()
+
+    asyncio.run(main())
+
+
+def stream(server: Address, head: bytes, piece: bytes, count: int) -> bytes:
+    """Sends a body piece by piece until the server has enough, and returns the beginning of its answer."""
+    address = urlsplit(server.rest_url)
+    with socket.create_connection((address.hostname, address.port), timeout=60) as connection:
+        connection.sendall(head)
+        try:
+            for _ in range(count):
+                connection.sendall(piece)
+        except OSError:
+            pass  # it has closed the connection
+        try:
+            return connection.recv(100)
+        except OSError:
+            return b""  # the answer was lost with the connection
+
+
+def test_a_gigabyte_is_refused_without_being_kept(server: Address) -> None:
+    before = peak_mib(server)
+    start = b"POST /v1/models/half:predict HTTP/1.1\r\nHost: here\r\n"
+    said = stream(server, start + b"Content-Length: 1073741824\r\n\r\n", b" " * MIB, 1024)
+    assert b" 200 " not in said
+    chunk = b"100000\r\n" + b" " * MIB + b"\r\n"
+    said = stream(server, start + b"Transfer-Encoding: chunked\r\n\r\n", chunk, 1024)
+    assert b" 200 " not in said
+    with grpc.insecure_channel(server.grpc_address, options=[("grpc.enable_http_proxy", 0)]) as channel:
+        with pytest.raises(grpc.RpcError) as error:
+            channel.unary_unary(PREDICT)(bytes(300 * MIB))
+        assert error.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert channel.unary_unary(PREDICT)(grpc_request())
+    assert peak_mib(server) - before < 200
+
+
+def test_it_comes_back_on_its_ports_after_a_kill_and_loses_nothing_when_stopped(
+    server: Address, folder: Path
+) -> None:
+    rest, other = urlsplit(server.rest_url), urlsplit(f"//{server.grpc_address}")
+    with socket.create_connection((rest.hostname, rest.port)) as connection:
+        connection.sendall(request())
+        assert connection.recv(100).startswith(b"HTTP/1.1 200")
+        server.process.kill()
+        server.process.wait()
+        with running(folder, "half", rest_port=rest.port or 0, grpc_port=other.port or 0) as again:
+            assert (again.rest_url, again.grpc_address) == (server.rest_url, server.grpc_address)
+            large = json.dumps({"instances": [[1.0]] * 40_000}).encode()
+
+            def ask(_: int) -> int:
+                asked = urllib.request.Request(f"{again.rest_url}/v1/models/half:predict", data=large)
+                with urllib.request.urlopen(asked) as said:
+                    return len(json.load(said)["predictions"])
+
+            with ThreadPoolExecutor(8) as threads:
+                answers = [threads.submit(ask, number) for number in range(8)]
+                time.sleep(0.3)
+                again.process.send_signal(signal.SIGTERM)
+                under_way = [not one.done() for one in answers]
+                assert [one.result() for one in answers] == [40_000] * 8
+            assert any(under_way)
+            assert again.process.wait(30) == 0
+            with pytest.raises(OSError):
+                socket.create_connection((rest.hostname, rest.port))
