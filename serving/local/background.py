@@ -212,6 +212,8 @@ def _main() -> None:
         ready=lambda ports: print(json.dumps({"rest": ports.rest, "grpc": ports.grpc}), flush=True),
         waiting=lambda seconds: None,
     )
+    logging.shutdown()
+    os._exit(0)  # TensorFlow needs seconds to be taken apart
 
 
 if __name__ == "__main__":

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import grpc
@@ -18,9 +20,11 @@ from serving.local import tensors
 from serving.local.limits import Limits
 from serving.local.metrics import Metrics
 from serving.local.models import Models
-from serving.local.predictor import DEFAULT_SIGNATURE, Predictor
-from serving.local.status import StatusError, invalid_argument
+from serving.local.predictor import Predictor
+from serving.local.servable import DEFAULT_SIGNATURE
+from serving.local.status import StatusError, invalid_argument, unavailable
 
+_RECEIVED_AT_A_TIME = 64
 _LONGEST_MESSAGE = 1024  # characters; as TensorFlow Serving cuts it: it travels in a header
 
 
@@ -35,41 +39,81 @@ def server(predictor: Predictor, models: Models, metrics: Metrics, limits: Limit
         maximum_concurrent_rpcs=limits.max_streams,
     )
     service = _Service(predictor, models, metrics, limits)
+    inbox = _Inbox(limits)
     result.add_generic_rpc_handlers(
         [
             grpc.method_handlers_generic_handler(
                 "tensorflow.serving.PredictionService",
                 {
-                    "Predict": _method(service.predict, predict_pb2.PredictRequest),
+                    "Predict": _method(inbox, service.predict, predict_pb2.PredictRequest),
                     "GetModelMetadata": _method(
-                        service.metadata, get_model_metadata_pb2.GetModelMetadataRequest
+                        inbox, service.metadata, get_model_metadata_pb2.GetModelMetadataRequest
                     ),
                 },
             ),
             grpc.method_handlers_generic_handler(
                 "tensorflow.serving.ModelService",
-                {"GetModelStatus": _method(service.status, get_model_status_pb2.GetModelStatusRequest)},
+                {
+                    "GetModelStatus": _method(
+                        inbox, service.status, get_model_status_pb2.GetModelStatusRequest
+                    )
+                },
             ),
         ]
     )
     return result
 
 
-def _method(
-    answer: Callable[[Any, float | None], Awaitable[Any]], request_type: Any
-) -> grpc.RpcMethodHandler:
-    """Returns a handler whose StatusErrors end the call as gRPC has it."""
+class _Inbox:
+    """Bounds the memory of all messages: a few are received at a time, and those under way are counted."""
 
-    async def handle(request: Any, context: grpc.aio.ServicerContext) -> Any:
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._receiving = asyncio.Semaphore(_RECEIVED_AT_A_TIME)
+        self._bytes = 0
+
+    @contextlib.asynccontextmanager
+    async def receive(self, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
+        """Gives a call's message, and counts it until the block is left."""
+        seconds = self._limits.body_timeout_seconds
         try:
-            return await answer(request, context.time_remaining())
+            async with self._receiving, asyncio.timeout(seconds):
+                request = await context.read()
+        except TimeoutError:
+            text = f"The message did not arrive within {seconds:g} seconds."
+            raise StatusError(grpc.StatusCode.DEADLINE_EXCEEDED, text) from None
+        if request is grpc.aio.EOF:
+            raise invalid_argument("The call has no message.")
+        size = request.ByteSize()
+        if self._bytes + size > self._limits.max_pending_bytes:
+            raise unavailable(f"The server holds {self._bytes} bytes of messages already. Try again later.")
+        self._bytes += size
+        try:
+            yield request
+        finally:
+            self._bytes -= size
+
+
+def _method(
+    inbox: _Inbox, answer: Callable[[Any, float | None], Awaitable[Any]], request_type: Any
+) -> grpc.RpcMethodHandler:
+    """Returns a handler whose StatusErrors end the call as gRPC has it.
+
+    To the caller it is a call with one message. Here it is a stream, so that the message is not received
+    before there is room for it.
+    """
+
+    async def handle(_: Any, context: grpc.aio.ServicerContext) -> Any:
+        try:
+            async with inbox.receive(context) as request:
+                return await answer(request, context.time_remaining())
         except StatusError as error:
             message = error.message
             if len(message) > _LONGEST_MESSAGE:
                 message = message[:_LONGEST_MESSAGE] + "...TRUNCATED"
             await context.abort(error.code, message)
 
-    return grpc.unary_unary_rpc_method_handler(
+    return grpc.stream_unary_rpc_method_handler(
         handle,
         request_deserializer=request_type.FromString,
         response_serializer=lambda response: response.SerializeToString(),

@@ -55,7 +55,7 @@ def channel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[grpc.Channel]:
     loop = asyncio.new_event_loop()
 
     async def serve() -> None:
-        limits, metrics = Limits(max_body_bytes=MIB), Metrics()
+        limits, metrics = Limits(max_body_bytes=MIB, max_pending_bytes=MIB // 2), Metrics()
         served = Models(configs("", folder, folder / "models.config"))
         served.start()
         assert served.wait_until_loaded(60)
@@ -211,6 +211,24 @@ def test_a_message_over_the_limit_is_refused(
     code, text = complaint(stub.Predict, predict_request("half", {"x": np.zeros(300_000, np.float32)}))
     assert code == "RESOURCE_EXHAUSTED"
     assert "larger than max" in text
+
+
+def test_messages_that_there_is_no_room_for_are_refused_and_then_there_is_room_again(
+    stub: prediction_service_pb2_grpc.PredictionServiceStub,
+) -> None:
+    large = predict_request("half", {"x": np.zeros(200_000, np.float32)})
+    code, text = complaint(stub.Predict, large)
+    assert code == "UNAVAILABLE"
+    assert "Try again later" in text
+    small = predict_request("half", {"x": np.zeros(100_000, np.float32)})
+    for _ in range(3):
+        assert len(stub.Predict(small).outputs["y"].float_val) == 100_000
+
+
+def test_a_call_without_a_message_is_refused(channel: grpc.Channel) -> None:
+    with pytest.raises(grpc.RpcError) as error:
+        channel.stream_unary("/tensorflow.serving.PredictionService/Predict")(iter(()))
+    assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 def test_what_is_no_message_is_refused_and_the_server_goes_on(
