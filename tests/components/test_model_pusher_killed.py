@@ -15,7 +15,8 @@ import pytest
 from serving.local import background
 from serving.publication import bucket
 from serving.publication.place import Place, Terms, open_place
-from tests.components import killed
+from tests.components import pushing
+from tests.serving import models
 from tests.serving.publication import cloud_storage
 
 pytestmark = pytest.mark.slow
@@ -71,7 +72,7 @@ class Client(threading.Thread):
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return killed.small_model(tmp_path_factory.mktemp("model"), files=100)
+    return pushing.artifact(tmp_path_factory.mktemp("model"), models.half_plus_two, files=100)
 
 
 @pytest.fixture(scope="module")
@@ -86,8 +87,8 @@ def place(served: Path) -> Place:
 
 @pytest.fixture(scope="module")
 def client(model: Path, served: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    killed.renew(model, "the first")
-    killed.in_full(killed.push, str(model), str(served))
+    pushing.renew(model, "the first")
+    pushing.in_full(pushing.push, str(model), str(served))
     log = tmp_path_factory.mktemp("log") / "log"
     with background.running(served, log=log) as address:
         background.wait_until_ready(address.process, address.rest_url, "catsdogs", 60, log)
@@ -113,21 +114,21 @@ def wait_for(client: Client, number: int) -> None:
 def test_a_push_that_is_killed_leaves_what_is_served_as_it_was(
     model: Path, served: Path, place: Place, client: Client
 ) -> None:
-    killed.renew(model, "the second")
-    duration = killed.in_full(killed.push, str(model), str(served))
+    pushing.renew(model, "the second")
+    duration = pushing.in_full(pushing.push, str(model), str(served))
 
     def attempt(moment: float) -> bool:
-        killed.renew(model, f"killed after {moment}")
+        pushing.renew(model, f"killed after {moment}")
         before = place.stock()
-        was_at_work = killed.after(moment, killed.push, str(model), str(served))
+        was_at_work = pushing.after(moment, pushing.push, str(model), str(served))
         check_whole(place)
         assert set(before.live[-2:]) <= set(place.stock().live)
         return was_at_work
 
-    killed.at_random(KILLS, 1, duration, attempt)
+    pushing.at_random(KILLS, 1, duration, attempt)
 
-    killed.renew(model, "the last")
-    killed.in_full(killed.push, str(model), str(served))
+    pushing.renew(model, "the last")
+    pushing.in_full(pushing.push, str(model), str(served))
     newest = place.stock().served
     assert newest is not None
     wait_for(client, newest)
@@ -142,19 +143,19 @@ def test_a_rollback_that_is_killed_is_completed_by_the_next_one(
     model: Path, served: Path, place: Place, client: Client
 ) -> None:
     target, *newer = place.stock().live
-    duration = killed.in_full(killed.roll_back, target, str(served))
+    duration = pushing.in_full(pushing.roll_back, target, str(served))
 
     def attempt(moment: float) -> bool:
         place.roll_back(newer[-1])
         before = place.stock()
-        was_at_work = killed.after(moment, killed.roll_back, target, str(served))
+        was_at_work = pushing.after(moment, pushing.roll_back, target, str(served))
         check_whole(place)
         assert place.stock().known == before.known
         place.roll_back(target)
         assert place.stock().served == target
         return was_at_work
 
-    killed.at_random(KILLS // 2, 2, duration, attempt)
+    pushing.at_random(KILLS // 2, 2, duration, attempt)
     wait_for(client, target)
     assert client.complaints == []
 
@@ -163,31 +164,31 @@ def test_in_a_bucket_the_pointer_names_whole_versions_whenever_it_is_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bucket, "_SETTLED", 0.0)  # no server is watching
-    model = killed.small_model(tmp_path / "model", files=3)
+    model = pushing.artifact(tmp_path / "model", models.half_plus_two, files=3)
     address = "gs://models/catsdogs"
     with cloud_storage.emulated("models") as emulator:
         place = open_place(address, TERMS)
-        killed.renew(model, "the first")
-        duration = killed.in_full(killed.push, str(model), address, emulator)
+        pushing.renew(model, "the first")
+        duration = pushing.in_full(pushing.push, str(model), address, emulator)
 
         def attempt_push(moment: float) -> bool:
-            killed.renew(model, f"killed after {moment}")
-            was_at_work = killed.after(moment, killed.push, str(model), address, emulator)
+            pushing.renew(model, f"killed after {moment}")
+            was_at_work = pushing.after(moment, pushing.push, str(model), address, emulator)
             check_whole(place)
             return was_at_work
 
-        killed.at_random(KILLS // 2, 3, duration, attempt_push)
-        killed.renew(model, "the last")
-        killed.in_full(killed.push, str(model), address, emulator)
+        pushing.at_random(KILLS // 2, 3, duration, attempt_push)
+        pushing.renew(model, "the last")
+        pushing.in_full(pushing.push, str(model), address, emulator)
         newest, before = place.stock().served, place.stock().stable
         assert newest is not None
         assert before is not None
 
         def attempt_rollback(moment: float) -> bool:
-            was_at_work = killed.after(moment, killed.roll_back, before, address, emulator)
+            was_at_work = pushing.after(moment, pushing.roll_back, before, address, emulator)
             check_whole(place)
             place.roll_back(newest)
             assert place.stock().served == newest
             return was_at_work
 
-        killed.at_random(KILLS // 4, 4, duration / 2, attempt_rollback)
+        pushing.at_random(KILLS // 4, 4, duration / 2, attempt_rollback)

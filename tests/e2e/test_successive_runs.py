@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from serving.publication.manifest import WARMUP, Manifest, damage
+from serving.publication.place import Terms, open_place
 from tests.e2e.driver import BEFORE_TRANSFORM, JUDGEMENT, LOOKUPS, STEPS, Run, Workshop
 from tests.e2e.served import answer, feature, records
 from trainer import backbones, features, model
@@ -96,6 +98,14 @@ def refused(workshop: Workshop, resumed: Run) -> Run:
     )
 
 
+@pytest.fixture(scope="module")
+def rolled_back(workshop: Workshop, refused: Run) -> Run:
+    """The newest version is taken off, and the run that made it is repeated, as a schedule would."""
+    place = open_place(str(refused.pushed[-1].parent), Terms("catsdogs", "/models/catsdogs", 5))
+    place.roll_back(None)
+    return workshop.run(*settings())
+
+
 def raw_records(workshop: Workshop, run: Run, split: str) -> list[bytes]:
     return records(Path(workshop.artifacts(run, "ImageExampleGen")["examples"].uri), split)
 
@@ -160,6 +170,16 @@ class TestFirstRun:
 
         np.testing.assert_allclose(from_examples, from_bytes, rtol=0, atol=TOLERANCE)
         np.testing.assert_allclose(as_trained[:, 0], from_bytes, rtol=0, atol=TOLERANCE)
+
+    def test_the_version_says_where_it_comes_from(self, first: Run) -> None:
+        manifest = Manifest.from_json((first.pushed[0] / "manifest.json").read_bytes())
+        assert first.folder is not None
+        assert manifest.run_id == first.folder.name
+        assert manifest.metrics["accuracy"] == first.accuracy
+        assert manifest.signatures == ("serving_default", EXAMPLES_SIGNATURE)
+        assert len(manifest.data_fingerprint or "") == len(manifest.code_fingerprints["trainer"]) == 64
+        assert WARMUP in manifest.files
+        assert damage(first.pushed[0], manifest) is None
 
 
 class TestUnchangedRun:
@@ -243,6 +263,15 @@ class TestRefusedModel:
         assert refused.pushed == resumed.pushed
 
 
-def test_nothing_is_left_behind(workshop: Workshop, refused: Run) -> None:
+def test_what_was_rolled_back_is_not_pushed_again(resumed: Run, rolled_back: Run) -> None:
+    assert rolled_back.status == 3, rolled_back.output
+    version = resumed.pushed[-1].name
+    assert f"version {version}, which was rolled back, and so it is not pushed again" in " ".join(
+        rolled_back.output.split()
+    )
+    assert rolled_back.pushed == resumed.pushed[:-1]
+
+
+def test_nothing_is_left_behind(workshop: Workshop, rolled_back: Run) -> None:
     assert workshop.processes() == []
     assert not list((workshop.output / "checkpoints").glob("*"))

@@ -1,4 +1,4 @@
-"""What is killed in tests: each function is run in a process of its own, and tells when it begins."""
+"""Pushes and rollbacks in processes of their own, which tell when they begin, and may be killed."""
 
 from __future__ import annotations
 
@@ -115,11 +115,9 @@ def _run(begun: Connection, act: Callable[..., None], arguments: tuple[Any, ...]
     act(*arguments)
 
 
-def small_model(folder: Path, files: int) -> Path:
-    """Makes the artifact of a model, half plus two, with so many files beside its graph."""
-    from tests.serving import models
-
-    saved = models.half_plus_two(folder / "Format-Serving", version=1)
+def artifact(folder: Path, save: Callable[[Path, int], Path], files: int = 0) -> Path:
+    """Makes the artifact of a model, with so many files beside its graph."""
+    saved = save(folder / "Format-Serving", 1)
     for entry in saved.iterdir():
         entry.rename(folder / "Format-Serving" / entry.name)
     saved.rmdir()
