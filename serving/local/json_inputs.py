@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from serving.local.json_document import MISSING, Members, echo, parse
-from serving.local.json_tensor import TensorValues, dense, is_base64, type_string
+from serving.local.json_tensor import BLOCK, dense, gather, is_base64, tensor, type_string
 from serving.local.status import StatusError, invalid_argument
 
 if TYPE_CHECKING:
@@ -105,12 +105,8 @@ def _named(members: Members, name: str) -> Any:
 
 
 def _column(name: str, value: Any, kind: str) -> np.ndarray:
-    array = dense(value, kind)
-    if array is not None:
-        return array
-    values = TensorValues(kind)
-    _, shape = values.add(value)
-    return values.array(name, shape)
+    elements, shape = gather(value, kind)
+    return tensor(name, [elements], shape)
 
 
 def _from_rows(instances: list[Any], kinds: Mapping[str, str]) -> dict[str, np.ndarray]:
@@ -119,24 +115,10 @@ def _from_rows(instances: list[Any], kinds: Mapping[str, str]) -> dict[str, np.n
             "instances is a plain list, but expecting list of objects as multiple input tensors required as "
             "per tensorinfo_map"
         )
-    arrays = {name: dense(column, kinds[name]) for name, column in _columns_of(instances, kinds).items()}
-    whole = {name: array for name, array in arrays.items() if array is not None}
-    return whole if whole and len(whole) == len(arrays) else _Rows(kinds).read(instances)
-
-
-def _columns_of(instances: list[Any], kinds: Mapping[str, str]) -> dict[str, list[Any]]:
-    """Returns well-formed rows by column; nothing where they need a closer look."""
-    named = [_is_named(item) for item in instances]
-    if not any(named):
-        return {next(iter(kinds)): instances}
-    rows = [dict(item) for item in instances] if all(named) else []
-    if not rows or any(row.keys() != kinds.keys() for row in rows) or _any_repeats(instances, kinds):
-        return {}
-    return {name: [row[name] for row in rows] for name in kinds}
-
-
-def _any_repeats(instances: list[Any], kinds: Mapping[str, str]) -> bool:
-    return any(len(item) > len(kinds) for item in instances)
+    rows = _Rows(kinds, named=_is_named(instances[0]))
+    for start in range(0, len(instances), BLOCK):
+        rows.add(start, instances[start : start + BLOCK])
+    return rows.tensors(len(instances))
 
 
 def _is_named(item: Any) -> bool:
@@ -144,27 +126,68 @@ def _is_named(item: Any) -> bool:
 
 
 class _Rows:
-    """Reads `instances` item by item, as TensorFlow Serving does."""
+    """Reads `instances`, whole blocks at a time or, where one is not well-formed, item by item.
 
-    def __init__(self, kinds: Mapping[str, str]) -> None:
+    Args:
+        kinds: The types of the inputs by their names.
+        named: Whether each item is an object with a value for each input.
+    """
+
+    def __init__(self, kinds: Mapping[str, str], named: bool) -> None:
         self._kinds = kinds
-        self._values = {name: TensorValues(kind) for name, kind in kinds.items()}
+        self._named = named
+        self._parts: dict[str, list[np.ndarray]] = {}
         self._firsts: dict[str, tuple[int, list[int]]] = {}
 
-    def read(self, instances: list[Any]) -> dict[str, np.ndarray]:
-        named = _is_named(instances[0])
-        for position, item in enumerate(instances):
-            if named != _is_named(item):
-                expected, got = ("object", "list") if named else ("value/list", "object")
-                raise invalid_argument(f"Expecting {expected} but got {got} at item {position} of input list")
-            if named:
-                self._add_object(position, item)
-            else:
-                self._add(position, "", next(iter(self._kinds)), item)
+    def add(self, start: int, block: list[Any]) -> None:
+        """Reads items, the first of which stands at `start`."""
+        columns = self._columns(block)
+        arrays = {name: self._dense(name, column) for name, column in columns.items()}
+        whole = {name: array for name, array in arrays.items() if array is not None}
+        if whole and len(whole) == len(arrays):
+            for name, array in whole.items():
+                self._take(name, array.reshape(-1), array.size // len(block), list(array.shape[1:]))
+            return
+        for position, item in enumerate(block, start):
+            self._add_item(position, item)
+
+    def tensors(self, rows: int) -> dict[str, np.ndarray]:
+        """Returns the tensors of all the items, `rows` of them."""
         return {
-            name: self._values[name].array(name, [len(instances), *shape])
-            for name, (_, shape) in self._firsts.items()
+            name: tensor(name, parts, [rows, *self._firsts[name][1]]) for name, parts in self._parts.items()
         }
+
+    def _columns(self, block: list[Any]) -> dict[str, list[Any]]:
+        """Returns well-formed items by column; nothing where they need a closer look."""
+        if not self._named:
+            return {} if any(map(_is_named, block)) else {next(iter(self._kinds)): block}
+        if not all(map(_is_named, block)):
+            return {}
+        rows = [dict(item) for item in block]
+        if any(row.keys() != self._kinds.keys() for row in rows):
+            return {}
+        if any(len(item) > len(self._kinds) for item in block):  # a member twice
+            return {}
+        return {name: [row[name] for row in rows] for name in self._kinds}
+
+    def _dense(self, name: str, column: list[Any]) -> np.ndarray | None:
+        array = dense(column, self._kinds[name])
+        if array is None or name not in self._firsts:
+            return array
+        return array if list(array.shape[1:]) == self._firsts[name][1] else None
+
+    def _take(self, name: str, elements: np.ndarray, size: int, shape: list[int]) -> None:
+        self._firsts.setdefault(name, (size, shape))
+        self._parts.setdefault(name, []).append(elements)
+
+    def _add_item(self, position: int, item: Any) -> None:
+        if self._named != _is_named(item):
+            expected, got = ("object", "list") if self._named else ("value/list", "object")
+            raise invalid_argument(f"Expecting {expected} but got {got} at item {position} of input list")
+        if self._named:
+            self._add_object(position, item)
+        else:
+            self._add(position, "", next(iter(self._kinds)), item)
 
     def _add_object(self, position: int, item: Members) -> None:
         for key, value in item:
@@ -188,8 +211,10 @@ class _Rows:
     def _add_value(self, name: str, value: Any) -> None:
         if name not in self._kinds:
             raise invalid_argument(f"JSON object: does not have named input: {name}")
-        size, shape = self._values[name].add(value)
-        first_size, first_shape = self._firsts.setdefault(name, (size, shape))
+        elements, shape = gather(value, self._kinds[name])
+        self._take(name, elements, elements.size, shape)
+        first_size, first_shape = self._firsts[name]
+        size = elements.size
         if size != first_size:
             raise invalid_argument(f"Expecting tensor size: {first_size} but got: {size}")
         if shape != first_shape:

@@ -89,10 +89,13 @@ class Bodies:
         except (web.RequestPayloadError, OSError) as error:  # bad chunks, or the caller has gone
             raise Refused(400, f"The body was cut short: {error}") from error
         body = b"".join(pieces)
-        if body and "gzip" in request.headers.get("Content-Encoding", ""):
-            share.take(min(_claimed(body), MAX_INFLATED_BYTES))
-            body = await asyncio.to_thread(inflated, body)
-        return body
+        if "gzip" not in request.headers.get("Content-Encoding", ""):
+            return body
+        claimed = _claimed(body)
+        if claimed > MAX_INFLATED_BYTES:
+            return b""
+        share.take(claimed)
+        return await asyncio.to_thread(inflated, body)
 
 
 def inflated(body: bytes) -> bytes:
@@ -100,7 +103,7 @@ def inflated(body: bytes) -> bytes:
     claimed = _claimed(body)
     decoder = zlib.decompressobj(wbits=31)
     try:
-        content = decoder.decompress(body, claimed + 1) if claimed <= MAX_INFLATED_BYTES else b""
+        content = decoder.decompress(body, claimed + 1)
     except zlib.error:
         return b""
     return content if decoder.eof and len(content) == claimed and not decoder.unused_data else b""
