@@ -72,6 +72,8 @@ def check_command(words: list[str]) -> None:
     if words[0] == "--help":
         return
     assert words[0] in group.commands
+    if len(words) == 1:  # its name alone, which need not be complete
+        return
     given = group.commands[words[0]].make_context(words[0], words[1:]).params
     placeholders = ("NAME", "NAME|FILE", "my.yaml", "KEY=VALUE")
     if "config" in given and not any(placeholder in words for placeholder in placeholders):
