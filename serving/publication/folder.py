@@ -120,7 +120,7 @@ class FolderPlace:
             after = before.rolled_back(target)
             if target in before.withdrawn:
                 self._path(target).rename(self._folder / str(target))
-            self._settle(after)  # a server that goes by models.config changes here, another one at the end
+            self._settle(after)  # before the renames: no label names what is going
             for number in (number for number in before.live if number > target):
                 self._path(number).rename(self._folder / f"{_WITHDRAWN}{number}")
             _sync_entries(self._folder)
