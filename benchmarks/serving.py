@@ -5,9 +5,9 @@
 
 Each request holds one picture. What the server answers is compared with the same SavedModel called in this
 process with batches of 16, JPEG decoding included; the clients, in one process, share the cores with the
-server. All are measured in turn in every round, the model alone before and after each protocol, so that a
-busy machine slows everybody; only the ratios carry over to other machines. The table is printed; figures and
-chart are written to a folder (default output/benchmarks).
+server. All are measured in turn in every round, the model alone before and after each, so that a busy machine
+slows everybody; only the ratios carry over to other machines. The table is printed; figures and chart are
+written to a folder (default output/benchmarks). It takes about five minutes.
 """
 
 from __future__ import annotations
@@ -144,16 +144,11 @@ def _round(
 ) -> list[Measured]:
     result = []
     before = alone(options.seconds)
-    for protocol in PROTOCOLS:
-        answers = [
-            (clients, client.submit(serving_clients.load, protocol, clients, options.seconds).result())
-            for clients in options.clients
-        ]
+    for protocol, clients in itertools.product(PROTOCOLS, options.clients):
+        latencies = client.submit(serving_clients.load, protocol, clients, options.seconds).result()
         after = alone(options.seconds)
-        result += [
-            Measured(protocol, clients, len(latencies) / options.seconds, (before + after) / 2, latencies)
-            for clients, latencies in answers
-        ]
+        rate = len(latencies) / options.seconds
+        result.append(Measured(protocol, clients, rate, (before + after) / 2, latencies))
         before = after
     return result
 
@@ -187,7 +182,7 @@ def _print(measured: Sequence[Measured], model: Path, pictures: Sequence[bytes])
 
 def _percentiles(rounds: Sequence[Measured]) -> list[float]:
     """Returns p50, p95 and p99 over all rounds, in seconds."""
-    latencies = sorted(latency for one in rounds for latency in one.latencies)
+    latencies = sorted(latency for one in rounds for latency in one.latencies) or [math.nan]
     return [latencies[math.ceil(share * len(latencies)) - 1] for share in (0.50, 0.95, 0.99)]
 
 
