@@ -9,19 +9,27 @@ import weakref
 from collections.abc import Collection, Mapping
 from math import inf
 from pathlib import Path
+from typing import NamedTuple
 
 from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus
 
 from serving.errors import UsageError
 from serving.local import model_versions
 from serving.local.model_versions import AVAILABLE, END, LOADING, START, UNLOADING, Version
-from serving.local.models_config import ModelConfig, Source, configs
+from serving.local.models_config import ModelConfig, Source, configs, label_refused
 from serving.local.servable import Servable
 from serving.local.status import StatusError, invalid_argument, not_found
 
 __all__ = ["Models", "configs"]
 
 _log = logging.getLogger(__name__)
+
+
+class _View(NamedTuple):
+    """What requests see: the versions' numbers by model and label, and what answers by model and number."""
+
+    labels: Mapping[str, Mapping[str, int]]
+    serving: Mapping[str, Mapping[int, Servable]]
 
 
 class Models:
@@ -50,11 +58,10 @@ class Models:
         self._load_retries = load_retries
         self._retry_seconds = retry_seconds
         self._configs: Mapping[str, ModelConfig] = {config.name: config for config in source()}
-        self._labels: Mapping[str, Mapping[str, int]] = {}
         self._versions: dict[str, dict[int, Version]] = {}
-        self._serving: Mapping[str, Mapping[int, Servable]] = {}  # replaced, never changed
+        self._view = _View({}, {})  # replaced, never changed, so that who asks need not wait
         self._complaints: dict[str, str] = {}
-        self._lock = threading.Condition(threading.RLock())  # a version may leave in any thread
+        self._lock = threading.Condition()
         self._looked = False
         self._stopping = False
         self._threads = [
@@ -79,11 +86,12 @@ class Models:
         """
         if not name:
             raise invalid_argument("ModelSpec has no name specified.")
+        view = self._view
         if label is not None:
-            version = self._labels.get(name, {}).get(label)
+            version = view.labels.get(name, {}).get(label)
             if version is None:
                 raise invalid_argument(f"Unrecognized servable version label: {label}")
-        serving = self._serving.get(name, {})
+        serving = view.serving.get(name, {})
         if version is None and serving:
             return serving[max(serving)]
         if version is not None and version in serving:
@@ -175,15 +183,14 @@ class Models:
             with self._lock:
                 self._reconfigure(asked)
         for name, config in self._configs.items():
+            about = f"model {name}"
             folders = model_versions.found(config.folder)
             if folders is None:
-                self._complain(name, f"Could not find base path {config.folder} for servable {name}")
+                self._complain(about, f"Could not find base path {config.folder} for servable {name}")
                 continue
             wanted = {number: folders[number] for number in config.policy.chosen(folders)}
-            if not wanted:
-                self._complain(name, f"No versions of servable {name} found under base path {config.folder}")
-            else:
-                self._complain(name, "")
+            none = f"No versions of servable {name} found under base path {config.folder}"
+            self._complain(about, "" if wanted else none)
             stamps = {number: model_versions.stamp(folder) for number, folder in wanted.items()}
             with self._lock:
                 for number, folder in wanted.items():
@@ -192,18 +199,12 @@ class Models:
 
     def _reconfigure(self, asked: Mapping[str, ModelConfig]) -> None:
         """Takes over what is asked for, unless a label in use is to move to a version that is not loaded."""
-        for name, config in asked.items():
-            for label, number in config.labels.items():
-                used = self._labels.get(name, {}).get(label)
-                if used not in (None, number) and number not in self._serving.get(name, {}):
-                    self._complain(
-                        "labels",
-                        f"Request to assign label to version {number} of model {name}, "
-                        "which is not currently available for inference",
-                    )
-                    return
-        self._complain("labels", "")
-        self._labels = {name: dict(config.labels) for name, config in asked.items()}
+        refused = label_refused(asked, self._view.labels, self._view.serving)
+        self._complain("labels", refused)
+        if refused:
+            return
+        labels = {name: dict(config.labels) for name, config in asked.items()}
+        self._view = _View(labels, self._view.serving)
         for name in self._configs.keys() - asked.keys():
             self._give_up(name, keep={})
         self._configs = dict(asked)
@@ -281,17 +282,17 @@ class Models:
         self._serve(name)
         weakref.finalize(servable, self._gone, name, version).atexit = False
 
-    def _gone(self, name: str, version: Version) -> None:
-        with self._lock:
-            version.state = END
-            self._lock.notify_all()
+    @staticmethod
+    def _gone(name: str, version: Version) -> None:
+        """Runs wherever the last reference goes, in the garbage collector too, and so takes no lock."""
+        version.state = END
         _log.info("unloaded %s version %d", name, version.number)
 
     def _serve(self, name: str) -> None:
         """Hands the versions that are AVAILABLE to those who ask from now on."""
         versions = self._versions[name].values()
         serving = {version.number: version.servable for version in versions if version.servable}
-        self._serving = {**self._serving, name: serving}
+        self._view = _View(self._view.labels, {**self._view.serving, name: serving})
 
     def _complain(self, about: str, text: str) -> None:
         """Logs what is wrong, once; an empty text says that nothing is."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -103,6 +103,32 @@ def configs(model_name: str, folder: Path | str, config_file: Path | str | None 
 
     source()
     return source
+
+
+def label_refused(
+    asked: Mapping[str, ModelConfig],
+    labels: Mapping[str, Mapping[str, int]],
+    loaded: Mapping[str, Collection[int]],
+) -> str:
+    """Returns why TensorFlow Serving refuses what is asked for; nothing where it does not.
+
+    It looks at the labels before it loads anything, so that a label in use cannot move to a version that the
+    same file asks to load. Labels that are new may name any version.
+
+    Args:
+        asked: The models by name.
+        labels: The versions' numbers by model and label, as they are now.
+        loaded: The numbers of each model's versions in memory.
+    """
+    for name, config in asked.items():
+        for label, number in config.labels.items():
+            used = labels.get(name, {}).get(label)
+            if used not in (None, number) and number not in loaded.get(name, ()):
+                return (
+                    f"Request to assign label to version {number} of model {name}, "
+                    "which is not currently available for inference"
+                )
+    return ""
 
 
 def _read(path: Path, listed: bool) -> Sequence[Any]:

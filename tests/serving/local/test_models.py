@@ -381,7 +381,7 @@ class TestModelsConfig:
             assert watched.wait_until_loaded(20)
             assert told(watched.find("one")) == 1
             write("two")
-            until(lambda: watched.names() == ["two"] and bool(watched._serving.get("two")))
+            until(lambda: watched.names() == ["two"] and "two" in watched._view.serving)
             assert told(watched.find("two")) == 2
             with pytest.raises(StatusError, match=r"Latest\(one\)"):
                 watched.find("one")
