@@ -47,11 +47,7 @@ class Models:
     """
 
     def __init__(
-        self,
-        source: Source,
-        poll_seconds: float = 1.0,
-        load_retries: int = 5,
-        retry_seconds: float = 60.0,
+        self, source: Source, poll_seconds: float = 1.0, load_retries: int = 5, retry_seconds: float = 60.0
     ) -> None:
         self._source = source
         self._poll_seconds = poll_seconds
