@@ -16,8 +16,8 @@ from tfx.utils import io_utils
 
 from components.model_pusher.description import describe
 from components.model_pusher.destination import place_of, told_by_pipeline
-from serving.publication.manifest import WARMUP, files_in
-from serving.publication.place import Place, holding
+from serving.publication.manifest import WARMUP
+from serving.publication.place import RolledBack
 
 _log = logging.getLogger(__name__)
 
@@ -55,13 +55,13 @@ class Executor(stock.Executor):
                 version = staging / "version"
                 io_utils.copy_dir(model, str(version))
                 _add_warmup(input_dict, version)
-                withdrawn = _withdrawn(place, version)
-                if withdrawn is not None:
-                    self._refuse(pushed, withdrawn)
-                    return
                 run_id = self._context.pipeline_run_id if self._context else None
                 described = describe(version, input_dict, pushed.uri, exec_properties, run_id)
-                number = place.publish(version, described)
+                try:
+                    number = place.publish(version, described)
+                except RolledBack as found:
+                    self._refuse(pushed, found.version)
+                    return
         _log.info("Version %d is the newest in %s.", number, place.address)
         io_utils.copy_dir(model, pushed.uri)
         self._MarkPushed(pushed, pushed_destination=f"{place.address}/{number}", pushed_version=str(number))
@@ -87,12 +87,3 @@ def _add_warmup(input_dict: dict[str, list[types.Artifact]], version: Path) -> N
     if fileio.exists(made):
         (version / WARMUP).parent.mkdir(exist_ok=True)
         io_utils.copy_file(made, str(version / WARMUP))
-
-
-def _withdrawn(place: Place, version: Path) -> int | None:
-    """Returns the version as which the model was rolled back; None where it was not, or is served."""
-    found = place.stock()
-    same = holding(place, found, files_in(version))
-    if found.served in same.live or not same.withdrawn:
-        return None
-    return same.withdrawn[-1]

@@ -21,7 +21,7 @@ from serving.publication import history, manifest, models_config
 from serving.publication.history import Entry
 from serving.publication.manifest import File, Manifest
 from serving.publication.objects import NONE, Changed, Object, Objects
-from serving.publication.place import Terms, is_whole
+from serving.publication.place import Terms, already_served
 from serving.publication.stock import Stock
 
 _INCOMPLETE = ".incomplete"
@@ -116,8 +116,8 @@ class BucketPlace:
     def publish(self, staged: Path, described: Manifest) -> int:
         """See `Place`."""
         self._sweep()
-        served = self.stock().served
-        if served is not None and is_whole(self, served, described.files):
+        served = already_served(self, self.stock(), described.files)
+        if served is not None:
             self._change(lambda stock: stock)  # where a push was killed between two steps, the second is made
             return served
         while True:

@@ -18,7 +18,7 @@ from serving.publication.history import Entry
 from serving.publication.leftovers import REMOVING, staged_in, sweep
 from serving.publication.lock import hold
 from serving.publication.manifest import File, Manifest
-from serving.publication.place import Terms, is_whole
+from serving.publication.place import Terms, already_served
 from serving.publication.stock import Stock
 from serving.versions import versions
 
@@ -91,9 +91,10 @@ class FolderPlace:
         _sync(staged)  # or a power cut leaves a whole tree of empty files under the new name
         with hold(self._folder):
             before = self.stock()
-            if before.served is not None and is_whole(self, before.served, described.files):
+            served = already_served(self, before, described.files)
+            if served is not None:  # the pointer may be of a push that was killed
                 self._settle(before)
-                return before.served
+                return served
             number = self._name(staged, described, before)
             _sync_entries(self._folder)
             after = before.with_live(number)

@@ -15,6 +15,18 @@ from serving.publication.stock import Stock
 BUCKET_SCHEME = "gs://"
 
 
+class RolledBack(Exception):
+    """A model that was taken off is not published again, but brought back by a rollback to it.
+
+    Attributes:
+        version: Its number.
+    """
+
+    def __init__(self, version: int) -> None:
+        super().__init__(f"version {version} was rolled back")
+        self.version = version
+
+
 @dataclasses.dataclass(frozen=True)
 class Terms:
     """What is said of the model beside its files.
@@ -73,6 +85,10 @@ class Place(Protocol):
 
         Returns:
             The version's number: a new one, or that of the served version where it is the same model.
+
+        Raises:
+            RolledBack: It is a model that was taken off.
+            ServingError: Somebody else is at work for long, or the place cannot be used.
         """
 
     def roll_back(self, wanted: int | None, reason: str | None = None) -> tuple[int | None, int]:
@@ -120,6 +136,15 @@ def holding(place: Place, stock: Stock, files: Mapping[str, File]) -> Stock:
     return Stock(tuple(filter(is_it, stock.live)), tuple(filter(is_it, stock.withdrawn)))
 
 
-def is_whole(place: Place, number: int, files: Mapping[str, File]) -> bool:
-    """Returns whether a version is the model of these files, and nothing of it is damaged."""
-    return bool(holding(place, Stock((number,)), files).live) and not place.damage(number)
+def already_served(place: Place, stock: Stock, files: Mapping[str, File]) -> int | None:
+    """Returns the served version, where it is the model of these files and whole; otherwise None.
+
+    Raises:
+        RolledBack: It is a model that was taken off.
+    """
+    found = holding(place, stock, files)
+    if stock.served is not None and stock.served in found.live:
+        return None if place.damage(stock.served) else stock.served
+    if found.withdrawn:
+        raise RolledBack(found.withdrawn[-1])
+    return None

@@ -21,7 +21,7 @@ from serving.errors import ServingError, UsageError
 from serving.publication import lock
 from serving.publication.folder import FolderPlace
 from serving.publication.manifest import Manifest, files_in
-from serving.publication.place import Terms
+from serving.publication.place import RolledBack, Terms
 from serving.publication.stock import Stock
 
 Push = Callable[[str], int]
@@ -224,6 +224,18 @@ def test_old_versions_go_and_what_is_not_ours_stays(push: Push, place: FolderPla
     ]
 
 
+def test_a_model_that_was_taken_off_is_not_published_again_while_it_is_there(
+    push: Push, place: FolderPlace
+) -> None:
+    first, second = push("first"), push("second")
+    place.roll_back(None)
+    with pytest.raises(RolledBack) as refused:
+        push("second")
+    assert refused.value.version == second
+    assert place.stock() == Stock((first,), (second,))
+    assert push("first") == first
+
+
 def test_versions_of_a_release_without_manifests_are_listed_compared_and_rolled_back_to(
     push: Push, place: FolderPlace, folder: Path
 ) -> None:
@@ -290,7 +302,7 @@ def test_who_holds_the_folder_for_long_is_waited_for_and_then_told_of(
 _STAGES = """
 import pathlib, sys
 from serving.publication.folder import FolderPlace
-from serving.publication.place import Terms
+from serving.publication.place import RolledBack, Terms
 with FolderPlace(pathlib.Path(sys.argv[1]), Terms("catsdogs", "", 3)).staging() as staging:
     (staging / "saved_model.pb").write_text("half")
     print("staged", flush=True)
