@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import re
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from http import HTTPStatus
 from typing import Any, ParamSpec, TypeVar
 
 import grpc
 import numpy as np
 from aiohttp import web
 
-from serving.local import classify, http_target, model_json, page
+from serving.local import classify, http_server, http_target, model_json, page
 from serving.local import metrics as prometheus
+from serving.local.http_server import error_page
 from serving.local.http_target import Call, Target
 from serving.local.json_examples import parse_examples
 from serving.local.json_inputs import PredictRequest, parse_predict
@@ -32,7 +33,6 @@ from serving.local.status import StatusError, invalid_argument
 
 _METHODS = {"GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"}
 _JSON = {"Content-Type": "application/json"}
-_SERVER = "catsdogs local server"
 _LARGE = MIB  # bodies from here on, and answers of as many elements, are worked on beside the event loop
 _logger = logging.getLogger(__name__)
 
@@ -49,54 +49,7 @@ def runner(predictor: Predictor, models: Models, metrics: Metrics, limits: Limit
         metrics: Counts the requests.
         limits: What requests may cost.
     """
-    api = _Api(predictor, models, metrics, limits)
-    return _Runner(_Server(api.answer, limits), api)
-
-
-class _Runner(web.ServerRunner):
-    """Answers what is under way before connections close: aiohttp drops bodies that still arrive then."""
-
-    def __init__(self, server: _Server, api: _Api) -> None:
-        super().__init__(server)
-        self._api = api
-
-    async def cleanup(self) -> None:
-        for site in list(self.sites):
-            await site.stop()
-        await self._api.finish()
-        await super().cleanup()
-
-
-class _Connection(web.RequestHandler):
-    """One client's connection; what is no HTTP gets libevent's answer."""
-
-    __slots__ = ()
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        if request.writer.output_size > 0:
-            raise ConnectionError("An answer is under way already.")
-        return _page(status)
-
-
-class _Server(web.Server):
-    def __init__(self, answer: Callable[..., Any], limits: Limits) -> None:
-        super().__init__(answer)
-        self._idle_seconds = limits.idle_timeout_seconds
-
-    def __call__(self) -> _Connection:
-        return _Connection(
-            self,
-            loop=asyncio.get_running_loop(),
-            access_log=None,  # type: ignore[arg-type]  # none is kept
-            auto_decompress=False,
-            keepalive_timeout=self._idle_seconds,
-        )
+    return http_server.runner(_Api(predictor, models, metrics, limits).response, limits)
 
 
 @dataclass
@@ -125,46 +78,16 @@ class _Api:
         self._metrics = metrics
         self._limits = limits
         self._bodies = Bodies(limits)
-        self._under_way = 0
-        self._stopping = False
         # One at a time, as a large document takes many times its size in memory while it is read.
         self._beside = ThreadPoolExecutor(1, "json")
 
-    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answers one HTTP request."""
-        self._under_way += 1
-        try:
-            return await self._answer(request)
-        finally:
-            self._under_way -= 1
-
-    async def finish(self) -> None:
-        """Waits until all requests are answered; each has its time limits."""
-        self._stopping = True
-        while self._under_way:
-            await asyncio.sleep(0.01)
-
-    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Writes the answer; a caller that does not take it is cut off."""
-        response = await self._response(request)
-        if self._stopping:
-            response.force_close()
-        response.headers["Server"] = _SERVER
-        try:
-            async with asyncio.timeout(self._limits.request_timeout_seconds):
-                await response.prepare(request)
-                await response.write_eof()
-        except TimeoutError:
-            if request.transport:
-                request.transport.abort()
-        return response
-
-    async def _response(self, request: web.BaseRequest) -> web.Response:
+    async def response(self, request: web.BaseRequest) -> web.Response:
+        """Makes the response to one HTTP request."""
         target = http_target.target(request.raw_path)
         if target is None:
-            return _page(400)
+            return error_page(400)
         if request.method not in _METHODS:
-            return _page(501)
+            return error_page(501)
         if target.path == prometheus.PATH:
             return self._metrics_page(target)
         if target.is_api:
@@ -172,7 +95,7 @@ class _Api:
         if target.path == "/" and request.method in ("GET", "HEAD"):
             body, headers = page.render(self._models.names())
             return web.Response(body=body, headers=headers)
-        return _page(404)
+        return error_page(404)
 
     def _metrics_page(self, target: Target) -> web.Response:
         if target.whole == prometheus.PATH:
@@ -268,7 +191,17 @@ class _Api:
         """Works at once, or beside the event loop."""
         if not beside:
             return work(*args, **kwargs)
-        return await asyncio.get_running_loop().run_in_executor(self._beside, lambda: work(*args, **kwargs))
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._beside, _uncollected, lambda: work(*args, **kwargs))
+
+
+def _uncollected(work: Callable[[], _T]) -> _T:
+    """Works without the garbage collector, which would go through a document's millions of values in vain."""
+    gc.disable()
+    try:
+        return work()
+    finally:
+        gc.enable()
 
 
 def _failure(error: StatusError, call: Call | None) -> _Reply:
@@ -285,15 +218,3 @@ def _preflight(request: web.BaseRequest) -> _Reply:
     if re.search("https?://", request.headers.get("Origin", "")):
         return _Reply(b"", headers=headers)
     return _Reply(b"", 400, headers, grpc.StatusCode.FAILED_PRECONDITION)
-
-
-def _page(status: int) -> web.Response:
-    """Returns libevent's answer to what is not for the API."""
-    phrase = HTTPStatus(status).phrase
-    text = (
-        f"<HTML><HEAD>\n<TITLE>{status} {phrase}</TITLE>\n</HEAD><BODY>\n<H1>{phrase}</H1>\n</BODY></HTML>\n"
-    )
-    headers = {"Content-Type": "text/html", "Server": _SERVER}
-    response = web.Response(status=status, body=text.encode(), headers=headers)
-    response.force_close()
-    return response
