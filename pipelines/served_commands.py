@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -86,7 +87,10 @@ def rollback(
         return
     typer.echo(f"Version {after} is the newest in {place.address} now, and was {before}.")
     typer.echo("Servers that watch it change within about a second, without losing a request.")
-    typer.echo(f"catsdogs rollback {before}    undoes it: nothing was deleted")
+    options = ["--config", config] if config != DEFAULT_CONFIG else []
+    options += [word for override in overrides or [] for word in ("--set", override)]
+    undo = shlex.join(["catsdogs", "rollback", str(before), *options])
+    typer.echo(f"{undo}    undoes it: nothing was deleted")
 
 
 def _place(settings: Settings) -> Place:

@@ -119,7 +119,9 @@ def test_rollback_says_what_was_done_and_how_it_is_undone(
     assert status == 0
     assert f"Version {second} is the newest in {served} now, and was {third}." in output
     assert "about a second" in output
-    assert f"catsdogs rollback {third}" in output
+    undo = re.search(r"^catsdogs (rollback .*?)    undoes it", output, re.MULTILINE)
+    assert undo is not None
+    assert undo[1] == f"rollback {third} --set serving.destination={served}"
     assert place.stock().served == second
     assert place.history()[-1].reason == "too many dogs"
 
