@@ -6,6 +6,8 @@ import math
 import re
 from collections.abc import Sequence
 
+from serving.local import grisu2
+
 ECHO_BYTES = 256
 """After so many bytes TensorFlow Serving's error texts stop showing the request."""
 
@@ -130,22 +132,17 @@ def _escaped(found: re.Match[bytes]) -> bytes:
 
 
 def double(value: float) -> str:
-    """Returns a finite double in the fewest digits, plain from 1e-6 to 1e21, else with an exponent."""
+    """Returns a finite double in RapidJSON's digits, plain from 1e-6 to 1e21, else with an exponent."""
     sign = "-" if math.copysign(1.0, value) < 0 else ""
     if value == 0:
         return sign + "0.0"
-    mantissa, exponent = f"{abs(value)!r}e0".split("e")[:2]
-    whole, _, fraction = mantissa.partition(".")
-    power = int(exponent) - len(fraction)
-    digits = (whole + fraction).lstrip("0")
-    stripped = digits.rstrip("0")
-    power += len(digits) - len(stripped)
-    point = len(stripped) + power  # the decimal point stands after so many digits
+    digits, power = grisu2.digits(abs(value))
+    point = len(digits) + power  # the decimal point stands after so many digits
     if power >= 0 and point <= 21:
-        return f"{sign}{stripped}{'0' * power}.0"
+        return f"{sign}{digits}{'0' * power}.0"
     if 0 < point <= 21:
-        return f"{sign}{stripped[:point]}.{stripped[point:]}"
+        return f"{sign}{digits[:point]}.{digits[point:]}"
     if -6 < point <= 0:
-        return f"{sign}0.{'0' * -point}{stripped}"
-    tail = f".{stripped[1:]}" if len(stripped) > 1 else ""
-    return f"{sign}{stripped[0]}{tail}e{point - 1}"
+        return f"{sign}0.{'0' * -point}{digits}"
+    tail = f".{digits[1:]}" if len(digits) > 1 else ""
+    return f"{sign}{digits[0]}{tail}e{point - 1}"

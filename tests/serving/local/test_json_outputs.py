@@ -19,7 +19,7 @@ def strings(*values: bytes) -> np.ndarray:
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_decimals_give_the_same_number_back(dtype: type) -> None:
     bits = np.random.default_rng(1).integers(0, 2**32, (20_000, 2), np.uint32)
-    values = np.frombuffer(bits.tobytes(), dtype)
+    values: np.ndarray = np.frombuffer(bits.tobytes(), dtype)
     finite = values[np.isfinite(values)]
     texts = decimals(finite)
     np.testing.assert_array_equal(np.array([float(text) for text in texts], dtype), finite)
