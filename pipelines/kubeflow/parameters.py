@@ -11,8 +11,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from components.errors import InputError
+from pipelines.data_settings import DataSettings, SampleSettings, TfdsSettings
 from pipelines.kubeflow.package import Package
-from pipelines.settings import DataSettings, SampleSettings, TfdsSettings
 from pipelines.settings_errors import nearest, sentence
 
 _TYPES = {

@@ -12,8 +12,8 @@ import pytest
 
 from components.approved_baseline.ledger import Ledger
 from components.image_example_gen.sources import open_source, source_name
+from pipelines.data_settings import DataSettings
 from pipelines.kubeflow.container import look
-from pipelines.settings import DataSettings
 from tests.pipelines.kubeflow.container.pod import Cluster
 
 CLASSES = '["cat", "dog"]'
