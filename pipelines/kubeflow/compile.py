@@ -38,6 +38,7 @@ def compile_pipeline(settings: Settings) -> str:
     spec.name_pipeline_root(document, settings)
     spec.open_parameters(document, settings)
     lookups.add(document, settings)
+    spec.never_cache_push(document)
     spec.set_arguments(document, built, settings)
     spec.fill_defaults(document)
     spec.set_resources(document, settings)

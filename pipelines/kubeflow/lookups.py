@@ -1,6 +1,6 @@
 """The tasks that look at the outside world in every run: at the data, and at what was approved last.
 
-They are the only ones that KFP's cache is not asked for. All others are keyed by what these find.
+KFP's cache is asked for none of them, nor for the push. All others are keyed by what these find.
 """
 
 from __future__ import annotations

@@ -32,8 +32,10 @@ ASKED_GPUS = "CATSDOGS_GPUS"  # lets the Trainer say that it does not see what w
 _WAIT_FOR_NODE = 24 * 3600
 _TRY_WITHOUT_TIMEOUT = 7 * 24 * 3600
 
+PUSH_STEP = "Pusher"
+
 # Baselines are cheaper to copy than to look up, and a push has an effect beyond its output.
-_NEVER_TAKEN_OVER = {"AcceptedData", "BlessedModel", "Pusher"}
+_NEVER_TAKEN_OVER = {"AcceptedData", "BlessedModel", PUSH_STEP}
 
 # The input that a step approves, when its output says `blessed`, and the ledger it is written into.
 _APPROVES = {"DataGate": "statistics:accepted-data", "Evaluator": "model:blessed-model"}
@@ -145,6 +147,15 @@ def set_arguments(spec: Spec, pipeline: tfx_pipeline.Pipeline, settings: Setting
             own += ["--keep_remote"] if beam.is_remote(settings, node.id) else []
             own += beam.arguments(settings, node.id)
         container["args"] = own
+
+
+def never_cache_push(spec: Spec) -> None:
+    """Takes the push out of KFP's cache, whose key does not hold what is served by now.
+
+    Going back to earlier settings would otherwise find the earlier push there, and leave the model that
+    replaced it in its place. A model that is still served is not pushed again.
+    """
+    del spec["root"]["dag"]["tasks"][PUSH_STEP]["cachingOptions"]
 
 
 def _types(definitions: Mapping[str, Any]) -> dict[str, Any]:
