@@ -10,7 +10,10 @@ from pydantic import AfterValidator, Field
 from trainer.recipe import Count, Section
 
 _ADDRESS = re.compile(r"[A-Za-z][\w+.-]*:/")  # gs:/bucket is no folder but a slip
-_BUCKET = re.compile(r"gs://[a-z0-9][a-z0-9._-]{1,61}[a-z0-9](/[^/\s?#]+)*/?")
+_BUCKET = r"gs://[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]"
+_FOLDER = r"/[^/\s?#]+"
+_DESTINATION = re.compile(f"{_BUCKET}({_FOLDER})+/?")  # models.config and all else lie in the folder
+_BASE_PATH = re.compile(f"{_BUCKET}({_FOLDER})*/?")
 
 
 def is_address(place: str) -> bool:
@@ -18,14 +21,18 @@ def is_address(place: str) -> bool:
     return place.startswith("gs://")
 
 
-def _place(text: str) -> str:
-    if not text or (_ADDRESS.match(text) and not _BUCKET.fullmatch(text)):
-        raise ValueError(f"{text!r} is no place for models: it must be a folder, or gs://BUCKET/FOLDER")
-    return text.rstrip("/") or text
+def _place(address: re.Pattern[str]) -> AfterValidator:
+    def check(text: str) -> str:
+        if not text or (_ADDRESS.match(text) and not address.fullmatch(text)):
+            raise ValueError(f"{text!r} is no place for models: it must be a folder, or gs://BUCKET/FOLDER")
+        return text.rstrip("/") or text
+
+    return AfterValidator(check)
 
 
 Positive = Annotated[float, Field(gt=0)]
-Place = Annotated[str, AfterValidator(_place)]
+Destination = Annotated[str, _place(_DESTINATION)]
+BasePath = Annotated[str, _place(_BASE_PATH)]
 
 
 class ServingCheckSettings(Section):
@@ -54,7 +61,7 @@ class ServingSettings(Section):
         check: What a server must show of a model before it is pushed.
     """
 
-    destination: Place | None = None
-    base_path: Place | None = None
+    destination: Destination | None = None
+    base_path: BasePath | None = None
     keep_versions: Count = 5
     check: ServingCheckSettings = ServingCheckSettings()

@@ -80,6 +80,7 @@ def test_pipelines_that_share_a_volume_neither_serve_nor_judge_each_other_s_mode
         (["serving.destination=~/served"], "{home}/served", "/models/catsdogs"),
         (["serving.destination=gs://our-models/pets/"], "gs://our-models/pets", "gs://our-models/pets"),
         (["serving.destination=/a", "serving.base_path=/mnt/a"], "/a", "/mnt/a"),
+        (["serving.destination=/a", "serving.base_path=gs://our-models"], "/a", "gs://our-models"),
     ],
 )
 def test_where_models_are_pushed_and_what_the_server_calls_it(
@@ -96,7 +97,11 @@ def test_where_models_are_pushed_and_what_the_server_calls_it(
 
 
 @pytest.mark.parametrize(
-    "place", ["''", "gs:/bucket/pets", "gs://B/pets", "s3://bucket/pets", "gs://bucket/a?b"]
+    "place",
+    [
+        *("''", "gs:/bucket/pets", "gs://B/pets", "s3://bucket/pets", "gs://bucket/a?b"),
+        *("gs://bucket", "gs://bucket/", "gs://bucket//pets"),
+    ],
 )
 def test_where_models_cannot_be_pushed(place: str) -> None:
     with pytest.raises(SettingsError) as caught:
