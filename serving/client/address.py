@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from serving.errors import UsageError
 
 _GRPC_PORT = 8500
+_LAST_VERSION = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,10 @@ class Model:
         if not self.name or "/" in self.name or ":" in self.name:
             raise UsageError(
                 f"{self.name!r} is no model's name: one that the server knows, as catsdogs, is expected."
+            )
+        if self.version is not None and not 0 <= self.version <= _LAST_VERSION:
+            raise UsageError(
+                f"{self.version} is no version of a model: a number from 0 to {_LAST_VERSION} is expected."
             )
         if self.version is not None and self.label is not None:
             raise UsageError(

@@ -29,7 +29,7 @@ class Client:
         version: Ask this version; None means the newest, or the label's.
         label: Ask the version that carries this label, for example "stable".
         timeout: Seconds for each request, all its tries included.
-        retries: How often a request is tried again that the server cannot answer now (overloaded, loading,
+        retries: How often a request is tried again that the server cannot answer now (overloaded,
             restarting, not there), with growing pauses.
         batch: How many pictures a request carries at most.
         tell_version: Make each prediction tell which version gave it, over REST too, where that costs a

@@ -15,12 +15,13 @@ from urllib.parse import quote, urlsplit
 import requests
 import urllib3
 
+from serving.client import watched
 from serving.client.address import Model, is_here
 from serving.client.answers import Prediction, Refused, Unreachable, VersionStatus, prediction
 from serving.client.retries import Retries, TryAgain
 from serving.errors import ServingError
 
-_PASSING = {502, 503, 504}  # restarting behind a proxy, overloaded or loading, too slow
+_PASSING = {502, 503, 504}  # restarting behind a proxy, overloaded, too slow
 _CODES = {
     400: "INVALID_ARGUMENT",
     401: "UNAUTHENTICATED",
@@ -31,6 +32,7 @@ _CODES = {
     501: "UNIMPLEMENTED",
 }
 _CONNECT_SECONDS = 5.0
+_MAX_ANSWER_BYTES = 16 * 2**20  # a batch's answer has some kilobytes
 _RESOLVED_ANEW = 3  # times, when the version that was just named is gone
 
 
@@ -113,6 +115,7 @@ class RestTransport:
         return self._retries.run(lambda seconds: self._try(method, self._url + path, body, seconds))
 
     def _try(self, method: str, url: str, body: bytes | None, seconds: float) -> Any:
+        deadline = time.monotonic() + seconds
         try:
             with self._session() as session:
                 response = session.request(
@@ -122,7 +125,9 @@ class RestTransport:
                     headers={"Content-Type": "application/json"} if body else None,
                     timeout=(min(seconds, _CONNECT_SECONDS), seconds),
                     allow_redirects=False,  # requests would go on with a GET
+                    stream=True,
                 )
+                answer = self._read(response)
         except requests.exceptions.SSLError as error:
             raise ServingError(
                 f"{self.where} does not speak TLS, or cannot prove who it is ({_reason(error)}): begin the "
@@ -131,23 +136,33 @@ class RestTransport:
         except requests.exceptions.ConnectTimeout:
             raise TryAgain(no_server(self.where)) from None
         except requests.exceptions.Timeout:
-            raise TryAgain(
-                Unreachable(
-                    f"{self.where} takes a request and gives no answer within {self._retries.timeout:g} s: "
-                    "it may be overloaded, or no TensorFlow Serving."
-                )
-            ) from None
+            raise TryAgain(self._late()) from None
         except (requests.exceptions.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
-            raise TryAgain(self._broken(error)) from None
+            late = time.monotonic() >= deadline
+            raise TryAgain(self._late() if late else self._broken(error)) from None
         except (requests.exceptions.RequestException, ValueError) as error:
             raise ServingError(f"{self.where} cannot be asked: {_reason(error)}.") from None
-        return self._answer(response)
+        if time.monotonic() >= deadline:  # where the connection's end is the answer's, it may be cut
+            raise TryAgain(self._late())
+        return self._answer(response, answer)
 
-    def _answer(self, response: requests.Response) -> Any:
+    def _read(self, response: requests.Response) -> bytes:
+        read = bytearray()
+        try:
+            for chunk in response.iter_content(2**16):
+                read += chunk
+                if len(read) > _MAX_ANSWER_BYTES:
+                    response.close()
+                    raise self._stranger(f"more than {_MAX_ANSWER_BYTES // 2**20} MiB")
+        finally:
+            watched.done(response)
+        return bytes(read)
+
+    def _answer(self, response: requests.Response, body: bytes) -> Any:
         status = response.status_code
         try:
-            answer = response.json()
-        except ValueError:
+            answer = json.loads(body)
+        except (ValueError, RecursionError):
             answer = None
         said = answer.get("error") if isinstance(answer, dict) else None
         after = _retry_after(response.headers)
@@ -170,7 +185,7 @@ class RestTransport:
         try:
             session = self._idle.pop()
         except IndexError:
-            session = requests.Session()
+            session = watched.Session()
             if self.where.startswith("http:") and is_here(urlsplit(self.where).hostname):
                 session.trust_env = False
         try:
@@ -185,6 +200,12 @@ class RestTransport:
         return Unreachable(
             f"{self.where} closes the connection in the middle ({_reason(error)}): it may be restarting, or "
             "refuse requests of this size."
+        )
+
+    def _late(self) -> Unreachable:
+        return Unreachable(
+            f"{self.where} takes a request and gives no answer within {self._retries.timeout:g} s: "
+            "it may be overloaded, or no TensorFlow Serving."
         )
 
     def _stranger(self, answer: str) -> ServingError:

@@ -141,6 +141,7 @@ def test_no_server(predict: Command, pictures: Path) -> None:
         (["{}/empty"], "has no pictures"),
         (["{}", "--url", "ftp://host"], "'ftp://host' is no address of a server"),
         (["{}", "--version", "1", "--label", "a"], "Version 1 and label 'a' are both given"),
+        (["{}", "--url", "grpc://localhost", "--version", "9" * 23], f"{'9' * 23} is no version of a model"),
         (["{}", "--batch", "0"], "greater than or equal to 1"),
         ([], "Missing argument 'IMAGE...'"),
     ],

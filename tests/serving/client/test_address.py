@@ -38,6 +38,13 @@ def test_what_is_no_name_is_told(name: str) -> None:
         Client(model=name)
 
 
+@pytest.mark.parametrize("version", [-1, 2**63, 99999999999999999999999])
+@pytest.mark.parametrize("url", ["http://localhost:8501", "grpc://localhost:8500"])
+def test_what_is_no_version_is_told(url: str, version: int) -> None:
+    with pytest.raises(UsageError, match=f"{version} is no version of a model: a number from 0 to 92233720"):
+        Client(url, version=version)
+
+
 def test_a_version_and_a_label_exclude_each_other() -> None:
     with pytest.raises(UsageError, match="Version 3 and label 'stable' are both given"):
         Client(version=3, label="stable")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import socket
 import threading
 import time
@@ -163,6 +164,64 @@ def test_a_server_that_never_answers_is_left_at_the_deadline() -> None:
         ):
             client.predict([b"picture"])
     assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize(
+    ("at_once", "dripped"),
+    [
+        (b"", b"HTTP/1.1 200 OK\r\n" + b"X-Nothing: 1\r\n" * 100),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", b" " * 1000),
+        (b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{}", b" " * 1000),
+    ],
+)
+def test_a_server_that_drips_is_left_at_the_deadline(at_once: bytes, dripped: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def drip() -> None:
+            connection, _ = listening.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.recv(65536)
+                connection.sendall(at_once)
+                for byte in dripped:
+                    time.sleep(0.05)
+                    connection.sendall(bytes([byte]))
+
+        dripping = threading.Thread(target=drip)
+        dripping.start()
+        began = time.monotonic()
+        with (
+            Client(f"http://127.0.0.1:{listening.getsockname()[1]}", timeout=0.5) as client,
+            pytest.raises(Unreachable, match=r"gives no answer within 0\.5 s"),
+        ):
+            client.status()
+        assert time.monotonic() - began < 1.5
+        dripping.join()
+
+
+def test_a_server_behind_a_proxy_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    with scripted(in_turn(Answer(body={"model_version_status": []}))) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url)
+        with Client("http://models.example") as client:
+            assert client.status() == []
+    assert proxy.asked[0].path == "http://models.example/v1/models/catsdogs"
+
+
+def test_an_answer_without_end_is_not_read_to_its_end() -> None:
+    with (
+        scripted(in_turn(Answer(body=b" " * 17 * 2**20))) as server,
+        Client(server.url) as client,
+        pytest.raises(ServingError, match="it answers with more than 16 MiB"),
+    ):
+        client.status()
+
+
+def test_json_that_is_nested_without_end_is_no_json() -> None:
+    with (
+        scripted(in_turn(Answer(body=b"[" * 2**20))) as server,
+        Client(server.url) as client,
+        pytest.raises(ServingError, match="what is no JSON"),
+    ):
+        client.status()
 
 
 def test_a_refusal_is_not_tried_again_and_keeps_the_server_s_text() -> None:
