@@ -15,8 +15,9 @@ from components import evaluation_metrics
 from components.serving_check.report import REPORT
 from pipelines import runs
 from pipelines.local.summary import Check, Outcome, Push
-from pipelines.serving_settings import is_address
-from serving.versions import newest
+from serving.errors import ServingError
+from serving.publication.manifest import files_in
+from serving.publication.place import Place, Terms, holding, open_place
 
 _log = logging.getLogger(__name__)
 
@@ -62,13 +63,25 @@ def _check(check: runs.Output) -> Check:
 
 
 def _push(pushed: runs.Output) -> Push:
-    destination, version = str(pushed.custom("pushed_destination")), str(pushed.custom("pushed_version"))
-    if is_address(destination):  # what is there by now, only its store knows
-        return Push(version=version, path=destination, earlier=pushed.cached)
-    path = Path(destination)
-    if pushed.cached and path.is_dir():
-        path = newest(path.parent) or path  # the same model: else the Pusher would have pushed it again
-    return Push(version=path.name, path=str(path), earlier=pushed.cached, missing=not path.is_dir())
+    address, _, number = str(pushed.custom("pushed_destination")).rpartition("/")
+    if not pushed.cached:
+        return Push(number, f"{address}/{number}")
+    try:
+        place = open_place(address, Terms("", "", 0))
+        served = _served(place, int(number), Path(pushed.artifact.uri))
+    except (ServingError, OSError) as error:
+        _log.warning("What is served in %s cannot be read: %s", address, error)
+        served = int(number)  # as far as is known
+    shown = number if served is None else served
+    return Push(str(shown), f"{address}/{shown}", earlier=True, missing=served is None)
+
+
+def _served(place: Place, pushed: int, model: Path) -> int | None:
+    """Returns the served version if it is a model that was pushed, by now perhaps under another number."""
+    stock = place.stock()
+    if stock.served in (None, pushed):
+        return stock.served
+    return stock.served if stock.served in holding(place, stock, files_in(model)).live else None
 
 
 def read_evaluation(folder: Path) -> tuple[dict[str, float], list[str]]:

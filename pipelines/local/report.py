@@ -65,10 +65,7 @@ def how_to_go_on(board: Board, asked: Asked) -> str:
 
 def _headline(outcome: Outcome, board: Board) -> str:
     if outcome.push and outcome.push.missing:
-        return (
-            f"The model was pushed earlier as version {outcome.push.version}, and that folder is gone: "
-            "nothing is served."
-        )
+        return f"The model was pushed earlier as version {outcome.push.version}, and is served no longer."
     if outcome.blessed is False:
         return "Not blessed, and so not pushed: the model does not reach what is asked of it."
     if outcome.check and not outcome.check.passed:

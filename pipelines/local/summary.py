@@ -19,7 +19,7 @@ class Push:
         version: The sub-folder's number.
         path: Where it lies: a folder, or a gs:// address.
         earlier: Whether an earlier run pushed it, and this one found nothing new to push.
-        missing: Whether the folder is no longer there.
+        missing: Whether it is served no longer.
     """
 
     version: str
