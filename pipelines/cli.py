@@ -15,6 +15,7 @@ import typer
 from components.errors import PipelineError
 from pipelines.kubeflow.commands import submit
 from pipelines.local.asked import DEFAULT_CONFIG, Asked
+from pipelines.options import Config, Overrides
 from pipelines.predict_command import predict
 from pipelines.serve_command import serve
 from pipelines.served_commands import models, rollback
@@ -31,19 +32,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-Config = Annotated[
-    str,
-    typer.Option(
-        "--config", metavar="NAME|FILE", help="A configuration from configs/, or the path of a YAML file."
-    ),
-]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", metavar="KEY=VALUE", help="Change one setting: training.batch_size=64. Repeatable."
-    ),
-]
 
 
 def main() -> None:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import sys
 import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from pipelines.quiet import quiet
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -84,7 +83,7 @@ def predict(
                 being_asked.append(name)
                 yield picture
 
-    with _quiet():
+    with quiet():
         client = Client(url, model_name, version=version, label=label, batch=batch, tell_version=True)
     try:
         with client, shown:
@@ -99,20 +98,6 @@ def predict(
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     raise typer.Exit(1 if shown.failures else 0)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps from stderr what TensorFlow, which gRPC needs, says of the machine when it is imported."""
-    sys.stderr.flush()
-    stderr = os.dup(2)
-    try:
-        with Path(os.devnull).open("wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
 
 
 class _Lines:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipelines.quiet import quiet
 from serving.errors import UsageError
 from serving.local.limits import Limits
 
@@ -96,7 +94,7 @@ def _serve(
         )
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
-    with console.status("Starting TensorFlow …"), _without_chatter():
+    with console.status("Starting TensorFlow …"), quiet():
         from serving.local.models import Models, configs
     _log_to(console)
     server.serve(
@@ -106,20 +104,6 @@ def _serve(
         waiting=lambda seconds: _say_waiting(console, seconds),
     )
     console.print("Stopped; every request that was under way is answered.")
-
-
-@contextlib.contextmanager
-def _without_chatter() -> Iterator[None]:
-    """Keeps what TensorFlow says of the processor while it starts, whatever it is told, to itself."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    try:
-        with Path(os.devnull).open("w") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
 
 
 def _check(folder: Path) -> None:
