@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+HIGHEST = 2**63 - 1  # versions are int64 to TensorFlow Serving
+
+
+def is_version(name: str) -> bool:
+    """Whether a folder of this name is a version."""
+    return name.isdecimal() and str(int(name)) == name and int(name) <= HIGHEST
+
 
 def versions(model_dir: Path, prefix: str = "") -> list[int]:
     """Returns the version numbers in a served model's folder, oldest first; none where it does not exist.
@@ -15,7 +22,7 @@ def versions(model_dir: Path, prefix: str = "") -> list[int]:
     if not model_dir.is_dir():
         return []
     names = (entry.name.removeprefix(prefix) for entry in model_dir.glob(f"{prefix}[0-9]*") if entry.is_dir())
-    return sorted(int(name) for name in names if name.isdecimal() and str(int(name)) == name)
+    return sorted(int(name) for name in names if is_version(name))
 
 
 def newest(model_dir: Path) -> Path | None:
