@@ -18,37 +18,17 @@ from time import sleep, time
 
 from serving.errors import ServingError
 from serving.publication import history, manifest, models_config
+from serving.publication.bucket_look import INCOMPLETE, Look
 from serving.publication.history import Entry
 from serving.publication.manifest import File, Manifest
 from serving.publication.objects import NONE, Changed, Object, Objects
-from serving.publication.place import Terms, already_served
+from serving.publication.place import RolledBack, Terms, already_served
 from serving.publication.stock import Stock
+from serving.versions import is_version
 
-_INCOMPLETE = ".incomplete"
 _OLD = timedelta(days=1)  # no push takes that long
 _SETTLED = 5.0  # seconds; servers read models.config every second, and load a version that it names anew
 _ATTEMPTS = 50
-
-
-@dataclasses.dataclass(frozen=True)
-class _Look:
-    """What was found at one time.
-
-    Attributes:
-        text: Of `models.config`, and
-        generation: its generation; NONE where there is none.
-        versions: What it names, and
-        labels: what its labels do.
-        stock: The versions.
-        taken: All numbers that are in use, whole or not.
-    """
-
-    text: str
-    generation: int
-    versions: tuple[int, ...]
-    labels: dict[str, int]
-    stock: Stock
-    taken: tuple[int, ...]
 
 
 class _Overtaken(Exception):
@@ -118,16 +98,25 @@ class BucketPlace:
         self._sweep()
         served = already_served(self, self.stock(), described.files)
         if served is not None:
-            self._change(lambda stock: stock)  # where a push was killed between two steps, the second is made
+            self._change(lambda look: look.stock)  # the second step of a push that was killed between them
             return served
         while True:
             number = self._upload(staged, described)
             try:
-                before, after = self._change(functools.partial(_with, number))
+                before, after = self._change(functools.partial(self._named, number, described))
             except _Overtaken:
                 self._delete(number)
                 continue
-            self._objects.delete(f"{number}/{_INCOMPLETE}")
+            except RolledBack as found:
+                if found.version == number:
+                    self._objects.delete(f"{number}/{INCOMPLETE}")  # it can be brought back
+                else:
+                    self._delete(number)
+                raise
+            if after.served is not None and number not in after.live:  # somebody else has pushed that model
+                self._delete(number)
+                return after.served
+            self._objects.delete(f"{number}/{INCOMPLETE}")
             self._note(Entry("push", before.served, number, model=manifest.identity(described.files)))
             self._remove(after)
             return number
@@ -135,50 +124,40 @@ class BucketPlace:
     def roll_back(self, wanted: int | None, reason: str | None = None) -> tuple[int | None, int]:
         """See `Place`."""
         target = self.stock().target(wanted, self.address)
-        if damage := self.damage(target):
-            raise ServingError(
-                f"Version {target} in {self.address} is damaged ({damage}), and nothing was changed: "
-                "name another version; catsdogs models lists them."
-            )
-        before, _ = self._change(lambda stock: stock.rolled_back(target))
+
+        def change(look: Look) -> Stock:
+            look.stock.target(target, self.address)  # it may be on its way out since
+            if damage := self.damage(target):
+                raise ServingError(
+                    f"Version {target} in {self.address} is damaged ({damage}), and nothing was changed: "
+                    "name another version; catsdogs models lists them."
+                )
+            return look.stock.rolled_back(target)
+
+        before, _ = self._change(change)
         if before.served != target:
             self._note(Entry("rollback", before.served, target, reason=reason))
         return before.served, target
 
-    def _look(self) -> _Look:
-        contents, generation = self._objects.read(models_config.NAME)
-        text = contents.decode(errors="replace")
-        versions: tuple[int, ...] = ()
-        labels: dict[str, int] = {}
-        withdrawn: tuple[int, ...] = ()
-        if generation != NONE:
-            try:
-                versions, labels, withdrawn = models_config.read(text)
-            except ValueError as error:
-                raise ServingError(
-                    f"{self.address}/{models_config.NAME} cannot be read ({error}): put back what catsdogs "
-                    "wrote there, or delete it to have the newest version served."
-                ) from error
-        listed = self._objects.list()
-        taken = sorted({int(name.split("/")[0]) for name in listed if name.split("/")[0].isdecimal()})
-        whole = {
-            number
-            for number in taken
-            if f"{number}/{manifest.SAVED_MODEL}" in listed and f"{number}/{_INCOMPLETE}" not in listed
-        }
-        live = {
-            number for number in whole if number not in withdrawn and (not versions or number < versions[-1])
-        } | set(versions)
-        return _Look(
-            text,
-            generation,
-            versions,
-            labels,
-            Stock(tuple(sorted(live)), tuple(sorted(whole & set(withdrawn) - live))),
-            tuple(taken),
-        )
+    def _look(self) -> Look:
+        return Look.at(self._objects)
 
-    def _change(self, change: Callable[[Stock], Stock]) -> tuple[Stock, Stock]:
+    def _named(self, number: int, described: Manifest, look: Look) -> Stock:
+        """Returns the stock with a version that has been uploaded; without it, where its model is served.
+
+        Raises:
+            RolledBack: It was taken off since it was named, or its model was.
+            _Overtaken: It would not be the newest.
+        """
+        if number in look.withdrawn:
+            raise RolledBack(number)
+        if number in look.stock.known or already_served(self, look.stock, described.files) is not None:
+            return look.stock
+        if look.stock.served is not None and look.stock.served > number:
+            raise _Overtaken
+        return look.stock.with_live(number)
+
+    def _change(self, change: Callable[[Look], Stock]) -> tuple[Stock, Stock]:
         """Rewrites `models.config` for a change, which is asked again whenever somebody else was faster.
 
         A label moves to a version only after servers had the time to load it: they refuse the file before.
@@ -190,7 +169,7 @@ class BucketPlace:
         for _ in range(_ATTEMPTS):
             look = self._look()
             before = before or look.stock
-            after = change(look.stock)
+            after = change(look)
             labels = models_config.labels(after)
             wanted = set(labels.values())
             is_last = not look.labels or wanted <= set(look.versions)
@@ -218,10 +197,10 @@ class BucketPlace:
     def _upload(self, staged: Path, described: Manifest) -> int:
         """Uploads a version under a number that nobody else has; returns the number."""
         look = self._look()
-        number = max(look.stock.next_number(time()), look.taken[-1] + 1 if look.taken else 0)
+        number = Stock(look.taken).next_number(time())
         while True:
             try:
-                self._objects.write(f"{number}/{_INCOMPLETE}", "being written\n", NONE)
+                self._objects.write(f"{number}/{INCOMPLETE}", "being written\n", NONE)
                 break
             except Changed:
                 number += 1
@@ -232,18 +211,39 @@ class BucketPlace:
         return number
 
     def _remove(self, stock: Stock) -> None:
+        """Deletes what is above the number to keep, but for what a rollback has chosen meanwhile."""
         surplus = stock.surplus(self._terms.keep_versions)
+        if not surplus:
+            return
         for number in surplus:
-            self._delete(number)
-        if surplus:
-            self._note(Entry("remove", stock.served, stock.served, removed=tuple(surplus)))
+            self._mark(number)
+        chosen = self._have_all_look_again().versions
+        removed = [number for number in surplus if number not in chosen]
+        for number in surplus:
+            if number in removed:
+                self._delete(number)
+            else:
+                self._objects.delete(f"{number}/{INCOMPLETE}")
+        if removed:
+            self._note(Entry("remove", stock.served, stock.served, removed=tuple(removed)))
+
+    def _have_all_look_again(self) -> Look:
+        """Writes `models.config` as it is: what others would write after an older look is refused then."""
+        while True:
+            look = self._look()
+            try:
+                if look.generation != NONE:
+                    self._objects.write(models_config.NAME, look.text, look.generation)
+                return look
+            except Changed:
+                sleep(random.uniform(0.1, 1))
 
     def _sweep(self) -> None:
         """Deletes what pushes and deletions that were killed have left, once it is a day old."""
         look = self._look()
         for name, found in self._objects.list().items():
             number, _, rest = name.partition("/")
-            if rest != _INCOMPLETE or not number.isdecimal():
+            if rest != INCOMPLETE or not is_version(number):
                 continue
             if int(number) in look.versions:
                 self._objects.delete(name)
@@ -251,13 +251,15 @@ class BucketPlace:
                 self._delete(int(number))
 
     def _delete(self, number: int) -> None:
-        marker = f"{number}/{_INCOMPLETE}"
-        with contextlib.suppress(Changed):  # it is marked already
-            self._objects.write(marker, "being deleted\n", NONE)
+        self._mark(number)
         for name in self._listed(number):
-            if name != _INCOMPLETE:
+            if name != INCOMPLETE:
                 self._objects.delete(f"{number}/{name}")
-        self._objects.delete(marker)
+        self._objects.delete(f"{number}/{INCOMPLETE}")
+
+    def _mark(self, number: int) -> None:
+        with contextlib.suppress(Changed):  # it is marked already
+            self._objects.write(f"{number}/{INCOMPLETE}", "being deleted\n", NONE)
 
     def _listed(self, number: int) -> dict[str, Object]:
         found = self._objects.list(f"{number}/")
@@ -273,16 +275,3 @@ class BucketPlace:
                 return
             except Changed:
                 sleep(random.uniform(0.1, 1))
-
-
-def _with(number: int, stock: Stock) -> Stock:
-    """Returns the stock with a version that has been uploaded.
-
-    Raises:
-        _Overtaken: It would not be the newest.
-    """
-    if number in stock.known:
-        return stock
-    if stock.served is not None and stock.served > number:
-        raise _Overtaken
-    return stock.with_live(number)

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import errno
 import os
-import shutil
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -15,7 +14,7 @@ from pathlib import Path
 from serving.errors import ServingError
 from serving.publication import history, manifest, models_config
 from serving.publication.history import Entry
-from serving.publication.leftovers import REMOVING, staged_in, sweep
+from serving.publication.leftovers import REMOVING, discard, staged_in, sweep
 from serving.publication.lock import hold
 from serving.publication.manifest import File, Manifest
 from serving.publication.place import Terms, already_served
@@ -53,6 +52,8 @@ class FolderPlace:
             return Manifest.from_json((self._path(number) / manifest.NAME).read_bytes())
         except FileNotFoundError:
             return None
+        except IsADirectoryError as error:
+            raise ValueError(str(error)) from error
 
     def files(self, number: int) -> Mapping[str, File]:
         """See `Place`."""
@@ -118,11 +119,13 @@ class FolderPlace:
                     f"Version {target} in {self.address} is damaged ({damage}), and nothing was changed: "
                     "name another version; catsdogs models lists them."
                 )
+            going = [number for number in before.live if number > target]
+            self._check_room(going)
             after = before.rolled_back(target)
             if target in before.withdrawn:
                 self._path(target).rename(self._folder / str(target))
             self._settle(after)  # before the renames: no label names what is going
-            for number in (number for number in before.live if number > target):
+            for number in going:
                 self._path(number).rename(self._folder / f"{_WITHDRAWN}{number}")
             _sync_entries(self._folder)
             self._note(Entry("rollback", before.served, target, reason=reason))
@@ -131,6 +134,16 @@ class FolderPlace:
     def _path(self, number: int) -> Path:
         path = self._folder / str(number)
         return path if path.is_dir() else self._folder / f"{_WITHDRAWN}{number}"
+
+    def _check_room(self, going: list[int]) -> None:
+        """Refuses to withdraw versions whose new names are taken, by a copy that somebody has put there."""
+        for number in going:
+            taken = self._folder / f"{_WITHDRAWN}{number}"
+            if os.path.lexists(taken):
+                raise ServingError(
+                    f"Version {number} cannot be withdrawn, as {taken} is there too, and nothing was "
+                    "changed: move one of the two elsewhere."
+                )
 
     def _name(self, staged: Path, described: Manifest, stock: Stock) -> int:
         """Gives a staged version its number and its place."""
@@ -168,7 +181,7 @@ class FolderPlace:
             self._settle(stock.without(surplus))
             self._note(Entry("remove", stock.served, stock.served, removed=tuple(surplus)))
         for folder in self._folder.glob(f"{REMOVING}*"):
-            shutil.rmtree(folder, ignore_errors=True)
+            discard(folder)
 
     def _note(self, entry: Entry) -> None:
         path = self._folder / history.NAME

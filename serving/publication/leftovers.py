@@ -49,11 +49,19 @@ def sweep(folder: Path) -> None:
     folder's lock must be held.
     """
     for left in folder.glob(f"{REMOVING}*"):
-        shutil.rmtree(left, ignore_errors=True)
+        discard(left)
     for left in folder.glob(f"{STAGING}*"):
         with contextlib.suppress(FileNotFoundError):  # its owner has finished
-            if _is_abandoned(left) or left.stat().st_mtime < time.time() - _OLD:
-                shutil.rmtree(left, ignore_errors=True)
+            if left.stat().st_mtime < time.time() - _OLD or _is_abandoned(left):
+                discard(left)
+
+
+def discard(folder: Path) -> None:
+    """Deletes a folder as far as that is allowed; of a link to one, the link."""
+    if folder.is_symlink():
+        folder.unlink()
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is_abandoned(left: Path) -> bool:
@@ -61,9 +69,9 @@ def _is_abandoned(left: Path) -> bool:
         return True
     try:
         owner = os.open(left / _OWNER, os.O_RDWR)
-    except FileNotFoundError:
+    except OSError:  # there is none, or it is another user's: nothing is known
         return False
     try:
-        return os.read(owner, 256).decode() in ("", platform.node()) and taken(owner)
+        return os.read(owner, 256) in (b"", platform.node().encode()) and taken(owner)
     finally:
         os.close(owner)

@@ -104,7 +104,7 @@ class Place(Protocol):
 
         Raises:
             UsageError: There is no such version.
-            ServingError: It is damaged, or somebody else is at work for long.
+            ServingError: It is damaged, something is in its way, or somebody else is at work for long.
         """
 
 
@@ -112,7 +112,8 @@ def open_place(destination: str, terms: Terms) -> Place:
     """Returns the place at a folder's path or a `gs://` address; it need not exist yet.
 
     Raises:
-        UsageError: The address is none, or the bucket's credentials are not there.
+        UsageError: The address is none.
+        ServingError: There are no credentials for the bucket.
     """
     if destination.startswith(BUCKET_SCHEME):
         from serving.publication.bucket import BucketPlace  # takes half a second

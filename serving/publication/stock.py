@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from serving.errors import UsageError
+from serving.errors import ServingError, UsageError
+from serving.versions import HIGHEST
 
 LOADED = 3  # versions: those that the two labels name, and the one before while a server changes over
 _LISTED = 10
@@ -40,8 +41,18 @@ class Stock:
         return tuple(sorted((*self.live, *self.withdrawn)))
 
     def next_number(self, now: float) -> int:
-        """Returns the next version: the time in seconds of the epoch, and above all that there are."""
-        return max(int(now), self.known[-1] + 1 if self.known else 0)
+        """Returns the next version: the time in seconds of the epoch, and above all that there are.
+
+        Raises:
+            ServingError: There is no higher number.
+        """
+        number = max(int(now), self.known[-1] + 1 if self.known else 0)
+        if number > HIGHEST:
+            raise ServingError(
+                f"Version {HIGHEST} is there, the highest number that TensorFlow Serving takes, and a push "
+                "needs a higher one: move that version elsewhere."
+            )
+        return number
 
     def with_live(self, number: int) -> Stock:
         """Returns the stock after a push."""
@@ -63,12 +74,11 @@ class Stock:
         """Returns what goes when so many are kept, the oldest first.
 
         The newest live ones stay, at least those that a server has loaded; withdrawn ones stay while there
-        is room beside them, the newest longest.
+        is room beside them, and the newest of them always: what was just taken off can be brought back.
         """
         live = self.live[-max(keep, LOADED) :]
-        room = max(keep - len(live), 0)
-        withdrawn = self.withdrawn[-room:] if room else ()
-        return [number for number in self.known if number not in {*live, *withdrawn}]
+        room = max(keep - len(live), 1)
+        return [number for number in self.known if number not in {*live, *self.withdrawn[-room:]}]
 
     def target(self, wanted: int | None, address: str) -> int:
         """Returns what a rollback leads to.
@@ -85,6 +95,8 @@ class Stock:
         if wanted is None:
             if len(self.live) > 1:
                 return self.live[-2]
+            if self.served is None:
+                raise UsageError(f"No version in {address} is served{self._withdrawn_too()}.")
             raise UsageError(
                 f"There is no version before {self.served} in {address} to roll back to"
                 f"{self._withdrawn_too()}."

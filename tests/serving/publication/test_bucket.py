@@ -16,7 +16,7 @@ from serving.publication import models_config
 from serving.publication.bucket import BucketPlace
 from serving.publication.manifest import Manifest, files_in
 from serving.publication.objects import NONE, Objects
-from serving.publication.place import Terms
+from serving.publication.place import RolledBack, Terms
 from serving.publication.stock import Stock
 from tests.serving.publication import cloud_storage
 
@@ -149,10 +149,10 @@ def test_the_next_push_goes_forward_after_a_rollback_and_old_versions_go(
     place.roll_back(None)
     numbers += [push("fourth"), push("fifth")]
     assert numbers == sorted(set(numbers))
-    assert place.stock() == Stock((numbers[1], *numbers[3:]))
+    assert place.stock() == Stock((numbers[1], *numbers[3:]), (numbers[2],))
     folders = {name.split("/")[0] for name in objects.list() if "/" in name}
-    assert folders == {str(numbers[1]), str(numbers[3]), str(numbers[4])}
-    assert [entry.removed for entry in place.history() if entry.removed] == [(numbers[2],), (numbers[0],)]
+    assert folders == set(map(str, numbers[1:]))
+    assert [entry.removed for entry in place.history() if entry.removed] == [(numbers[0],)]
 
 
 def test_the_served_model_is_published_once(push: Push, place: BucketPlace) -> None:
@@ -178,6 +178,122 @@ def test_a_push_that_is_overtaken_takes_a_higher_number(
     last = push("first")
     assert numbers[0] < numbers[1] < last
     assert place.stock() == Stock((numbers[1], last))
+
+
+def test_a_rollback_while_a_push_waits_is_not_undone_by_it(
+    push: Push, place: BucketPlace, objects: Objects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = push("first")
+    with monkeypatch.context() as patch:
+        patch.setattr(publishing, "sleep", lambda seconds: place.roll_back(first))
+        with pytest.raises(RolledBack) as refused:
+            push("second")
+    second = refused.value.version
+    assert place.stock() == Stock((first,), (second,))
+    assert config(objects) == ((first,), {"stable": first, "canary": first}, (second,))
+    assert place.roll_back(second) == (first, second)
+    assert place.damage(second) is None
+
+
+@pytest.fixture
+def while_uploading(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], None]:
+    """`while_uploading(act)`: does it once, after the next upload and before the version is named."""
+
+    def have(act: Callable[[], object]) -> None:
+        upload = BucketPlace._upload
+
+        def be_slow(self: BucketPlace, staged: Path, described: Manifest) -> int:
+            number = upload(self, staged, described)
+            monkeypatch.setattr(BucketPlace, "_upload", upload)
+            act()
+            return number
+
+        monkeypatch.setattr(BucketPlace, "_upload", be_slow)
+
+    return have
+
+
+def folders(objects: Objects) -> set[int]:
+    return {int(name.split("/")[0]) for name in objects.list() if "/" in name}
+
+
+def test_a_model_that_somebody_else_pushes_meanwhile_becomes_one_version(
+    push: Push,
+    place: BucketPlace,
+    objects: Objects,
+    while_uploading: Callable[[Callable[[], object]], None],
+) -> None:
+    numbers: list[int] = []
+    while_uploading(lambda: numbers.append(push("first")))
+    assert [push("first")] == numbers
+    assert place.stock() == Stock(tuple(numbers))
+    assert folders(objects) == set(numbers)
+
+
+def test_a_model_that_is_taken_off_meanwhile_is_not_pushed(
+    push: Push,
+    place: BucketPlace,
+    objects: Objects,
+    while_uploading: Callable[[Callable[[], object]], None],
+) -> None:
+    first, second, third = push("first"), push("second"), push("third")
+    while_uploading(lambda: place.roll_back(first))
+    with pytest.raises(RolledBack) as refused:
+        push("second")
+    assert refused.value.version == second
+    assert place.stock() == Stock((first,), (second, third))
+    assert folders(objects) == {first, second, third}
+
+
+def test_what_a_rollback_has_just_chosen_is_not_removed(
+    push: Push, place: BucketPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, third = push("first"), push("second"), push("third")
+    remove = BucketPlace._remove
+
+    def be_slow(self: BucketPlace, stock: Stock) -> None:
+        place.roll_back(first)
+        remove(self, stock)
+
+    monkeypatch.setattr(BucketPlace, "_remove", be_slow)
+    fourth = push("fourth")
+    assert place.stock() == Stock((first,), (second, third, fourth))
+    assert place.damage(first) is None
+    assert [entry.action for entry in place.history()][-1] == "rollback"
+
+
+def test_what_is_being_removed_is_not_rolled_back_to(
+    push: Push, address: str, place: BucketPlace, objects: Objects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = BucketPlace(address, Terms("catsdogs", address, keep_versions=9))
+    first, *rest = (publish(many, f"model {index}") for index in range(4))
+    damage = BucketPlace.damage
+
+    def then_remove(self: BucketPlace, number: int) -> str | None:
+        found = damage(self, number)
+        place._remove(place.stock())  # it keeps three
+        return found
+
+    monkeypatch.setattr(BucketPlace, "damage", then_remove)
+    with pytest.raises(UsageError, match=f"There is no version {first} in"):
+        place.roll_back(first)
+    assert place.stock() == Stock(tuple(rest))
+    assert folders(objects) == set(rest)
+    assert first not in config(objects)[0]
+
+
+def test_numbers_that_are_none_to_a_server_are_no_versions(
+    push: Push, place: BucketPlace, objects: Objects
+) -> None:
+    objects.write(f"{2**63}/saved_model.pb", "graph", NONE)
+    objects.write("007/saved_model.pb", "graph", NONE)
+    first = push("first")
+    assert place.stock() == Stock((first,))
+    with pytest.raises(UsageError, match=f"There is no version {2**63} in"):
+        place.roll_back(2**63)
+    objects.write(f"{2**63 - 1}/saved_model.pb", "graph", NONE)
+    with pytest.raises(ServingError, match=f"Version {2**63 - 1} is there, the highest number"):
+        push("second")
 
 
 def test_pushes_at_the_same_time_lose_none(address: str, place: BucketPlace, objects: Objects) -> None:

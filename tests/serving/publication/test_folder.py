@@ -224,6 +224,57 @@ def test_old_versions_go_and_what_is_not_ours_stays(push: Push, place: FolderPla
     ]
 
 
+def test_what_was_just_taken_off_stays_however_few_versions_are_kept(push: Push, place: FolderPlace) -> None:
+    live = [push(f"model {index}") for index in range(3)]
+    taken_off = push("taken off")
+    assert place.roll_back(None) == (taken_off, live[-1])
+    live += [push("fourth"), push("fifth")]
+    assert place.stock() == Stock(tuple(live[-3:]), (taken_off,))
+    with pytest.raises(RolledBack):
+        push("taken off")
+
+
+def test_a_version_that_is_a_link_goes_and_what_it_leads_to_stays(
+    push: Push, place: FolderPlace, folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "saved_model.pb").write_text("graph")
+    folder.mkdir(parents=True)
+    (folder / "1").symlink_to(tmp_path / "elsewhere")
+    (folder / ".removing-2-by-an-earlier-release").symlink_to(tmp_path / "elsewhere")
+    numbers = [push(f"model {index}") for index in range(3)]
+    assert place.stock() == Stock(tuple(numbers))
+    assert not list(folder.glob(".removing-*"))
+    assert (tmp_path / "elsewhere" / "saved_model.pb").exists()
+
+
+def test_a_copy_in_the_way_of_a_rollback_is_told_before_anything_is_changed(
+    push: Push, place: FolderPlace, folder: Path
+) -> None:
+    first, second, third = push("first"), push("second"), push("third")
+    (folder / f"withdrawn-{third}").mkdir()
+    (folder / f"withdrawn-{third}" / "saved_model.pb").write_text("a copy")
+    before = labels(folder)
+    with pytest.raises(ServingError, match=rf"{third} cannot be withdrawn, as .*/withdrawn-{third} is there"):
+        place.roll_back(first)
+    assert place.stock() == Stock((first, second, third))
+    assert labels(folder) == before
+
+
+def test_numbers_that_are_none_to_a_server_are_no_versions(
+    push: Push, place: FolderPlace, folder: Path
+) -> None:
+    (folder / str(2**63)).mkdir(parents=True)
+    first = push("first")
+    assert place.stock() == Stock((first,))
+    with pytest.raises(UsageError, match=f"There is no version {2**63} in"):
+        place.roll_back(2**63)
+    (folder / str(2**63 - 1)).mkdir()
+    with pytest.raises(ServingError, match=f"Version {2**63 - 1} is there, the highest number"):
+        push("second")
+    assert not list(folder.glob(".pushing-*"))
+
+
 def test_a_model_that_was_taken_off_is_not_published_again_while_it_is_there(
     push: Push, place: FolderPlace
 ) -> None:
@@ -256,7 +307,12 @@ def test_a_manifest_that_cannot_be_read_is_damage_and_no_obstacle(
     first = push("first")
     (folder / str(first) / "manifest.json").write_text("{")
     assert place.damage(first) == "manifest.json cannot be read"
-    assert push("first") > first
+    second = push("first")
+    assert second > first
+    (folder / str(second) / "manifest.json").unlink()
+    (folder / str(second) / "manifest.json").mkdir()
+    assert place.damage(second) == "manifest.json cannot be read"
+    assert push("first") > second
 
 
 def test_pushes_and_rollbacks_at_the_same_time_come_one_after_the_other(
@@ -330,13 +386,14 @@ def test_what_a_live_push_lays_down_stays_and_what_a_killed_one_left_goes(push: 
     assert not staged.exists()
 
 
+@pytest.mark.parametrize("owner", [b"another-pod", b"\xff\xfe"])
 @pytest.mark.parametrize(("hours", "stays"), [(23, True), (25, False)])
 def test_what_another_machine_has_begun_stays_for_a_day(
-    push: Push, folder: Path, hours: int, stays: bool
+    push: Push, folder: Path, hours: int, stays: bool, owner: bytes
 ) -> None:
     left = folder / ".pushing-elsewhere"
     left.mkdir(parents=True)
-    (left / ".owner").write_text("another-pod")
+    (left / ".owner").write_bytes(owner)
     then = time.time() - hours * 3600
     os.utime(left, (then, then))
     push("first")

@@ -11,6 +11,7 @@ def test_numbers_only_go_up_whatever_the_clock_says() -> None:
     assert Stock((5,), (7,)).next_number(6.0) == 8
     assert Stock((5,), (7,)).next_number(100.0) == 100
     assert Stock((1_800_000_000,)).next_number(1_700_000_000.0) == 1_800_000_001
+    assert Stock((2**63 - 2,)).next_number(5.0) == 2**63 - 1
 
 
 @pytest.mark.parametrize(
@@ -53,9 +54,10 @@ def test_a_rollback_withdraws_what_is_newer_and_brings_back_what_was_withdrawn(
         (Stock((1, 2, 3, 4)), 3, [1]),
         (Stock((1, 2, 3, 4)), 1, [1]),  # never what a server may have loaded
         (Stock((1, 2, 5), (3, 4)), 4, [3]),
-        (Stock((1, 2, 5), (3, 4)), 3, [3, 4]),
+        (Stock((1, 2, 5), (3, 4)), 3, [3]),  # what was just taken off stays
         (Stock((2, 5), (1, 3, 4)), 3, [1, 3]),
-        (Stock((2, 5), (1, 3, 4)), 1, [1, 3, 4]),
+        (Stock((2, 5), (1, 3, 4)), 1, [1, 3]),
+        (Stock((1, 2, 3, 6), (4, 5)), 3, [1, 4]),
     ],
 )
 def test_surplus_goes_the_oldest_first_and_withdrawn_versions_before_live_ones(
@@ -70,6 +72,7 @@ def test_surplus_goes_the_oldest_first_and_withdrawn_versions_before_live_ones(
         (Stock(), None, r"There are no versions in /m yet: catsdogs run pushes the first\."),
         (Stock((7,)), None, r"There is no version before 7 in /m to roll back to\."),
         (Stock((7,), (8,)), None, r"version 8 was rolled back, and catsdogs rollback 8 brings it back\."),
+        (Stock((), (8,)), None, r"No version in /m is served; version 8 was rolled back, and catsdogs rollb"),
         (Stock((7, 8), (9,)), 10, r"There is no version 10 in /m; there are 7, 8, 9\."),
         (Stock(tuple(range(1, 13))), 40, r"there are 3, 4, 5, .*, 11, 12 and 2 more\."),
     ],
