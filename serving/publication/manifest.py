@@ -68,12 +68,35 @@ class Manifest:
         """
         try:
             fields: dict[str, Any] = json.loads(text)
-            files = {str(name): File(**file) for name, file in fields.pop("files").items()}
+            json.dumps(fields, ensure_ascii=False).encode()  # half a character could not be printed
+            files = {name: File(**file) for name, file in fields.pop("files").items()}
             known = {field.name for field in dataclasses.fields(cls)}
             given = {name: value for name, value in fields.items() if name in known}
-            return cls(files=files, **{**given, "signatures": tuple(given.get("signatures", ()))})
-        except (AttributeError, KeyError, TypeError, UnicodeDecodeError) as error:
+            read = cls(files=files, **{**given, "signatures": tuple(given.get("signatures", ()))})
+        except (AttributeError, KeyError, RecursionError, TypeError) as error:
             raise ValueError(f"{type(error).__name__}: {error}") from error
+        _check(read)
+        return read
+
+
+def _check(read: Manifest) -> None:
+    """Raises ValueError where what was read of a manifest is not what belongs there."""
+    texts = (read.run_id, read.data_fingerprint, read.tensorflow_version)
+    fits = (
+        SAVED_MODEL in read.files
+        and all(type(file.size) is int and isinstance(file.sha256, str) for file in read.files.values())
+        and type(read.version) is int
+        and all(isinstance(text, str) for text in (read.model_name, read.pushed_at, *read.signatures))
+        and all(text is None or isinstance(text, str) for text in texts)
+        and _are(str, read.code_fingerprints)
+        and _are((int, float), read.metrics)
+    )
+    if not fits:
+        raise ValueError(f"it has no {SAVED_MODEL}, or a value of a kind that does not belong there")
+
+
+def _are(kind: type | tuple[type, ...], values: object) -> bool:
+    return isinstance(values, dict) and all(isinstance(value, kind) for value in values.values())
 
 
 def files_in(folder: Path) -> dict[str, File]:

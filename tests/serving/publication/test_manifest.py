@@ -25,7 +25,32 @@ def test_it_is_read_back_as_it_was_written_and_names_of_later_releases_are_left_
     assert Manifest.from_json(later) == written
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"files": {"a": 1}}', '{"files": {"a": {}}}', b"\xff"])
+FILES = '{"files": {"saved_model.pb": {"size": 5, "sha256": "c0de"}}'
+WRONG = [
+    *("", "{", "[]", "[" * 100_000, b"\xff"),
+    *('{"files": {"a": 1}}', '{"files": {"a": {}}}', '{"files": {}}', '{"files": []}'),
+    '{"files": {"variables.index": {"size": 5, "sha256": "c0de"}}}',
+    FILES.replace("5", '"5"') + "}",
+    FILES.replace('"c0de"', "null") + "}",
+    FILES.replace("saved_model.pb", "saved_model.pb\\ud800") + "}",
+    FILES + ', "metrics": [0.9]}',
+    FILES + ', "metrics": {"accuracy": "good"}}',
+    FILES + ', "metrics": null}',
+    FILES + ', "run_id": 7}',
+    FILES + ', "run_id": "\\ud800"}',
+    FILES + ', "version": "7"}',
+    FILES + ', "pushed_at": 1700000000}',
+    FILES + ', "signatures": [1]}',
+    FILES + ', "signatures": null}',
+    FILES + ', "code_fingerprints": {"trainer": 1}}',
+]
+
+
+def test_a_manifest_may_say_nothing_but_the_files() -> None:
+    assert set(Manifest.from_json(FILES + "}").files) == {"saved_model.pb"}
+
+
+@pytest.mark.parametrize("text", WRONG)
 def test_what_is_no_manifest_is_a_value_error(text: str | bytes) -> None:
     with pytest.raises(ValueError):
         Manifest.from_json(text)
