@@ -9,7 +9,7 @@ from tfx.orchestration import metadata
 from tfx.orchestration.portable import base_driver as portable_base_driver
 from tfx.orchestration.portable import data_types
 from tfx.proto.orchestration import driver_output_pb2
-from tfx.types import artifact_utils
+from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.standard_component_specs import MODEL_KEY
 from tfx.utils import path_utils
 
@@ -19,10 +19,10 @@ from serving.publication.place import Place, holding
 
 
 class Driver(base_driver.BaseDriver, portable_base_driver.BaseDriver):
-    """Adds `replaced_by` to the execution properties: what is served, where the model was and is no longer.
+    """Adds `replaced_by` to the execution properties: what is there in place of the model that was pushed.
 
     Without it, going back to earlier settings would find the earlier push in the cache, and leave the model
-    that replaced it in its place.
+    that replaced it in its place; or a version that is damaged or gone as it is.
     """
 
     def __init__(self, metadata_handle: metadata.Metadata) -> None:
@@ -30,7 +30,7 @@ class Driver(base_driver.BaseDriver, portable_base_driver.BaseDriver):
         portable_base_driver.BaseDriver.__init__(self, metadata_handle)  # the class it runs
 
     def run(self, execution_info: data_types.ExecutionInfo) -> driver_output_pb2.DriverOutput:
-        """Returns the addition, empty for a model that is served or never was.
+        """Returns the addition, empty for a model that is served, whole, or never was.
 
         Raises:
             PipelineError: The place of the versions cannot be read.
@@ -39,18 +39,31 @@ class Driver(base_driver.BaseDriver, portable_base_driver.BaseDriver):
         output = driver_output_pb2.DriverOutput()
         with told_by_pipeline():
             place = place_of(execution_info.exec_properties)
-            replaced_by = _replaced_by(place, Path(path_utils.serving_model_path(model.uri)))
+            if place.stock().served is None:
+                replaced_by = self._gone(place)
+            else:
+                replaced_by = _replaced_by(place, Path(path_utils.serving_model_path(model.uri)))
         output.exec_properties["replaced_by"].string_value = replaced_by
         return output
+
+    def _gone(self, place: Place) -> str:
+        """Names the last push to a place where nothing is served, so that none is found in the cache."""
+        if self._mlmd_connection is None:
+            return ""
+        with self._mlmd_connection as connection:
+            pushes = connection.store.get_artifacts_by_type(standard_artifacts.PushedModel.TYPE_NAME)
+        addresses = [push.custom_properties["pushed_destination"].string_value for push in pushes]
+        numbers = [address.removeprefix(f"{place.address}/") for address in addresses]
+        last = max((int(number) for number in numbers if number.isdecimal()), default=None)
+        return "" if last is None else f"nothing after {last}"
 
 
 def _replaced_by(place: Place, model: Path) -> str:
     stock, files = place.stock(), files_in(model)
-    if stock.served is None:
-        return ""
+    assert stock.served is not None
     found = holding(place, stock, files)
     if stock.served in found.live:
-        return ""
+        return f"{stock.served}, damaged" if place.damage(stock.served) else ""
     was_pushed = found.known or any(entry.model == identity(files) for entry in place.history())
     if not was_pushed:
         return ""

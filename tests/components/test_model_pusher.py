@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ml_metadata.proto import metadata_store_pb2
 from tensorflow.core.protobuf import saved_model_pb2
+from tfx.orchestration import metadata
 from tfx.orchestration.portable import data_types
 from tfx.types import standard_artifacts
 from tfx.utils import io_utils
@@ -269,14 +272,19 @@ def test_what_cannot_be_used_is_told_as_the_pipeline_tells_it(push: Push, tmp_pa
 
 
 @pytest.fixture
-def replaced_by(tmp_path: Path, served: Path) -> Callable[[str], str]:
+def store(tmp_path: Path) -> metadata.Metadata:
+    return metadata.Metadata(metadata.sqlite_metadata_connection_config(str(tmp_path / "metadata.sqlite")))
+
+
+@pytest.fixture
+def replaced_by(tmp_path: Path, served: Path, store: metadata.Metadata) -> Callable[[str], str]:
     """`replaced_by(contents)`: what the driver adds for the model of that content."""
 
     def look(contents: str) -> str:
         model = standard_artifacts.Model()
         model.uri = str(tmp_path / f"model-{contents}")
         info = data_types.ExecutionInfo(input_dict={"model": [model]}, exec_properties=properties(served))
-        added: str = Driver(None).run(info).exec_properties["replaced_by"].string_value
+        added: str = Driver(store).run(info).exec_properties["replaced_by"].string_value
         return added
 
     return look
@@ -325,6 +333,32 @@ def test_the_cache_is_told_when_a_model_is_no_longer_kept(
     newest = [number(push(f"model {index}")) for index in range(5)][-1]
     assert len(versions(served)) == 5
     assert replaced_by("first") == str(newest)
+    push("first")
+    assert replaced_by("first") == ""
+
+
+def test_the_cache_is_told_when_what_is_served_is_damaged(
+    push: Push, served: Path, replaced_by: Callable[[str], str]
+) -> None:
+    first = number(push("first"))
+    (served / str(first) / "saved_model.pb").write_bytes(b"broken")
+    assert replaced_by("first") == f"{first}, damaged"
+    assert number(push("first")) > first
+    assert replaced_by("first") == ""
+
+
+def test_the_cache_is_told_when_nothing_is_served_any_more(
+    push: Push, served: Path, store: metadata.Metadata, replaced_by: Callable[[str], str]
+) -> None:
+    pushed = push("first")
+    with store as connection:
+        kind = metadata_store_pb2.ArtifactType(name="PushedModel")
+        pushed.mlmd_artifact.type_id = connection.store.put_artifact_type(kind, can_add_fields=True)
+        pushed.mlmd_artifact.ClearField("name")
+        connection.store.put_artifacts([pushed.mlmd_artifact])
+    assert replaced_by("first") == ""
+    shutil.rmtree(served)
+    assert replaced_by("first") == f"nothing after {number(pushed)}"
     push("first")
     assert replaced_by("first") == ""
 
