@@ -5,34 +5,26 @@ from __future__ import annotations
 import contextlib
 import json
 import shlex
+import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipelines.local.asked import DEFAULT_CONFIG
+from pipelines.options import Config, Overrides
 
 if TYPE_CHECKING:
-    from pipelines.settings import Settings
-    from serving.publication.place import Place
+    from rich.table import Table
 
-_Config = Annotated[
-    str,
-    typer.Option(
-        "--config", metavar="NAME|FILE", help="A configuration from configs/, or the path of a YAML file."
-    ),
-]
-_Overrides = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", metavar="KEY=VALUE", help="Change one setting: serving.destination=DIR. Repeatable."
-    ),
-]
+    from pipelines.settings import Settings
+    from serving.publication.listing import Row
+    from serving.publication.place import Place
 
 
 def models(
-    config: _Config = DEFAULT_CONFIG,
-    overrides: _Overrides = None,
+    config: Config = DEFAULT_CONFIG,
+    overrides: Overrides = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List the pushed versions, the newest first: when, accuracy, run, state, size.
@@ -54,7 +46,9 @@ def models(
     elif not found:
         typer.echo(f"There are no versions in {place.address} yet: catsdogs run pushes the first.")
     else:
-        _print(found)
+        from rich.console import Console
+
+        Console(width=None if sys.stdout.isatty() else 1000).print(_table(found))
 
 
 def rollback(
@@ -67,8 +61,8 @@ def rollback(
     reason: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Why, for history.jsonl beside the versions.")
     ] = None,
-    config: _Config = DEFAULT_CONFIG,
-    overrides: _Overrides = None,
+    config: Config = DEFAULT_CONFIG,
+    overrides: Overrides = None,
 ) -> None:
     """Serve an earlier version again, or one that was rolled back; nothing is deleted.
 
@@ -85,12 +79,15 @@ def rollback(
     if before == after:
         typer.echo(f"Version {after} in {place.address} is served already: nothing was changed.")
         return
-    typer.echo(f"Version {after} is the newest in {place.address} now, and was {before}.")
+    was = "none was before" if before is None else f"was {before}"
+    typer.echo(f"Version {after} is the newest in {place.address} now, and {was}.")
     typer.echo("Servers that watch it change within about a second, without losing a request.")
+    if before is None:
+        return
     options = ["--config", config] if config != DEFAULT_CONFIG else []
     options += [word for override in overrides or [] for word in ("--set", override)]
-    undo = shlex.join(["catsdogs", "rollback", str(before), *options])
-    typer.echo(f"{undo}    undoes it: nothing was deleted")
+    back = shlex.join(["catsdogs", "rollback", str(before), *options])
+    typer.echo(f"{back}    serves {before} again: nothing was deleted")
 
 
 def _place(settings: Settings) -> Place:
@@ -114,24 +111,29 @@ def _told(place: Place) -> Iterator[None]:
         ) from error
 
 
-def _print(found: list[Any]) -> None:
-    from rich.console import Console
+def _table(found: list[Row]) -> Table:
     from rich.table import Table
+    from rich.text import Text
 
     from pipelines.local.wording import size
 
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    for heading in ("version", "pushed", "accuracy", "run", "state", "size"):
+    table.add_column("version", no_wrap=True, min_width=max(len(str(row.version)) for row in found))
+    for heading in ("pushed", "accuracy", "run"):
         table.add_column(heading, no_wrap=True)
+    table.add_column("state", overflow="fold", min_width=len("withdrawn"))  # it may name a long file
+    table.add_column("size", no_wrap=True)
     colours = {"served": "green", "stable": "cyan", "withdrawn": "yellow"}
     for row in found:
-        state = f"[{colours.get(row.state, 'default')}]{row.state}[/]"
+        state = Text(row.state, colours.get(row.state, "default"))
+        if row.damage:
+            state = Text.assemble(state, ", ", (f"damaged: {row.damage}", "red"))
         table.add_row(
             str(row.version),
             row.pushed.strftime("%Y-%m-%d %H:%M") if row.pushed else "",
             "" if row.accuracy is None else f"{row.accuracy:.2%}",
-            row.run_id or "",
-            f"{state}, [red]damaged: {row.damage}[/]" if row.damage else state,
+            Text(row.run_id or ""),
+            state,
             size(row.size),
         )
-    Console().print(table)
+    return table

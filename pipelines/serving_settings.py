@@ -57,11 +57,11 @@ class ServingSettings(Section):
             `<output_root>/serving_model/<pipeline_name>`.
         base_path: What TensorFlow Serving calls that place; None means the gs:// address, or
             `/models/<pipeline_name>`, where containers mount a folder.
-        keep_versions: How many of the newest versions stay.
+        keep_versions: How many of the newest versions stay; no fewer than a server has loaded.
         check: What a server must show of a model before it is pushed.
     """
 
     destination: Destination | None = None
     base_path: BasePath | None = None
-    keep_versions: Count = 5
+    keep_versions: Annotated[int, Field(ge=3)] = 5
     check: ServingCheckSettings = ServingCheckSettings()

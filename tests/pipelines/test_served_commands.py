@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -11,8 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from pipelines import cli
+from pipelines.served_commands import _table
+from serving.publication.listing import listed
 from serving.publication.manifest import Manifest, files_in
 from serving.publication.place import Place, Terms, open_place
 
@@ -111,7 +116,7 @@ def test_where_nothing_was_pushed_yet_the_command_that_pushes_is_named(
     assert not served.exists()
 
 
-def test_rollback_says_what_was_done_and_how_it_is_undone(
+def test_rollback_says_what_was_done_and_what_serves_the_other_again(
     catsdogs: Command, place: Place, served: Path, three: tuple[int, int, int]
 ) -> None:
     _, second, third = three
@@ -119,9 +124,9 @@ def test_rollback_says_what_was_done_and_how_it_is_undone(
     assert status == 0
     assert f"Version {second} is the newest in {served} now, and was {third}." in output
     assert "about a second" in output
-    undo = re.search(r"^catsdogs (rollback .*?)    undoes it", output, re.MULTILINE)
-    assert undo is not None
-    assert undo[1] == f"rollback {third} --set serving.destination={served}"
+    back = re.search(rf"^catsdogs (rollback .*?)    serves {third} again: nothing", output, re.MULTILINE)
+    assert back is not None
+    assert back[1] == f"rollback {third} --set serving.destination={served}"
     assert place.stock().served == second
     assert place.history()[-1].reason == "too many dogs"
 
@@ -141,6 +146,80 @@ def test_rollback_to_what_is_not_there_names_what_is(
     assert status == 2
     assert error == f"There is no version 12 in {served}; there are {', '.join(map(str, three))}.\n"
     assert catsdogs("rollback", "yesterday")[0] == 2
+    status, _, error = catsdogs("rollback", 2**63)
+    assert status == 2
+    assert error.startswith(f"There is no version {2**63} in {served}; there are ")
+
+
+def test_where_all_that_was_served_is_gone_the_one_that_was_rolled_back_is_named(
+    catsdogs: Command, place: Place, served: Path, three: tuple[int, int, int]
+) -> None:
+    first, second, third = three
+    place.roll_back(None)
+    for number in (first, second):
+        shutil.rmtree(served / str(number))
+    assert catsdogs("rollback")[::2] == (
+        2,
+        f"No version in {served} is served; version {third} was rolled back, and catsdogs rollback {third} "
+        "brings it back.\n",
+    )
+    status, output, _ = catsdogs("rollback", third)
+    assert status == 0
+    assert output.startswith(f"Version {third} is the newest in {served} now, and none was before.\n")
+    assert "None" not in output
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        '{"files": {}}',
+        '{"files": {"saved_model.pb": {"size": "1", "sha256": ""}}}',
+        '{"files": {"saved_model.pb": {"size": 5, "sha256": ""}}, "metrics": {"accuracy": "[/]"}}',
+    ],
+)
+def test_a_manifest_of_another_kind_is_damage(
+    catsdogs: Command, served: Path, three: tuple[int, int, int], manifest: str
+) -> None:
+    (served / str(three[0]) / "manifest.json").write_text(manifest)
+    status, output, error = catsdogs("models")
+    assert (status, error) == (0, "")
+    assert "kept, damaged: manifest.json cannot be read" in output
+    assert catsdogs("models", "--json")[0] == 0
+
+
+def test_names_that_look_like_markup_are_shown_as_they_are(
+    catsdogs: Command, place: Place, served: Path
+) -> None:
+    number = publish(place, "first", run_id="[/]")
+    manifest = served / str(number) / "manifest.json"
+    document = json.loads(manifest.read_text())
+    document["files"]["[/red]"] = {"size": 1, "sha256": ""}
+    manifest.write_text(json.dumps(document))
+    status, output, _ = catsdogs("models")
+    assert status == 0
+    assert re.search(r" \[/\] +served, damaged: \[/red\] is missing ", output)
+
+
+def test_a_long_file_name_hides_no_column(
+    catsdogs: Command, place: Place, served: Path, three: tuple[int, int, int]
+) -> None:
+    name = f"{'long/' * 30}name"
+    manifest = served / str(three[0]) / "manifest.json"
+    document = json.loads(manifest.read_text())
+    document["files"] = {name: {"size": 1, "sha256": ""}, **document["files"]}
+    manifest.write_text(json.dumps(document))
+
+    assert f"kept, damaged: {name} is missing" in catsdogs("models")[1], "a program gets it in one line"
+
+    narrow = io.StringIO()
+    Console(width=80, file=narrow).print(_table(listed(place)))
+    lines = narrow.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert [line.split()[0] for line in lines[:4]] == ["version", *map(str, reversed(three))]
+    assert lines[0].split() == ["version", "pushed", "accuracy", "run", "state", "size"]
+    assert "served" in lines[1]
+    folded = "".join(line[lines[0].index("state") : lines[0].index("size")].strip() for line in lines[3:])
+    assert folded.replace(" ", "") == f"kept,damaged:{name}ismissing"
 
 
 def test_a_damaged_version_is_not_served(
@@ -150,6 +229,13 @@ def test_a_damaged_version_is_not_served(
     status, _, error = catsdogs("rollback")
     assert status == 1
     assert f"Version {three[1]} in {served} is damaged (saved_model.pb is missing)" in error
+
+
+def test_fewer_versions_than_a_server_loads_cannot_be_kept(catsdogs: Command) -> None:
+    status, _, error = catsdogs("models", "--set", "serving.keep_versions=2")
+    assert status == 2
+    assert "serving.keep_versions" in error
+    assert "3" in error
 
 
 def test_a_place_that_is_no_folder_is_told(catsdogs: Command, served: Path) -> None:
