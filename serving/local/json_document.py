@@ -8,6 +8,7 @@ U+DCNN, as in Python's `surrogateescape`; `to_bytes` gives it back.
 from __future__ import annotations
 
 import re
+from itertools import chain, islice
 from typing import Any
 
 import rapidjson
@@ -22,14 +23,10 @@ _INVALID_SURROGATE = "The surrogate pair in string is invalid."
 _ESCAPE = re.compile(rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[0-9a-fA-F]{4}|u[0-9a-fA-F]{4}|.)", re.DOTALL)
 _LOW_SURROGATE = re.compile(rb"\\u[dD][c-fC-F]")
 # RapidJSON wants UTF-8 from Python, and its newer version no low surrogate without its partner. In the rare
-# document that has either, characters for private use stand for the bytes 0x80 … 0xFF and for the surrogates.
-_BYTES, _SURROGATES = 0x10FF00, 0xF400
-_TO_STAND_IN = {0xDC00 + byte: _BYTES + byte for byte in range(0x80, 0x100)}
-_FROM_STAND_IN: dict[int, str] = {_BYTES + byte: chr(0xDC00 + byte) for byte in range(0x80, 0x100)}
-_TO_BYTE = dict(_FROM_STAND_IN)
-for _unit in range(0x400):
-    _encoded = chr(0xDC00 + _unit).encode("utf-8", "surrogatepass")
-    _FROM_STAND_IN[_SURROGATES + _unit] = _encoded.decode("utf-8", "surrogateescape")
+# document that has either, characters that it does not have stand for the bytes 0x80 … 0xFF and for the 1024
+# low surrogates: such for private use first. All take three bytes.
+_SPARE = re.compile("[\ue000-\uffff\u0800-\ud7ff]")
+_UNIT = re.compile(rb"\\u([0-9a-fA-F]{4})")
 
 
 class Members(list[tuple[str, Any]]):
@@ -50,19 +47,54 @@ class _Decoder(rapidjson.Decoder):
         return Members()
 
 
+class _StandIns:
+    """What stands for what in one document.
+
+    Args:
+        text: The document.
+
+    Raises:
+        StatusError: It has nearly all the characters there are.
+    """
+
+    def __init__(self, text: bytes) -> None:
+        taken = {ord(found.group()) for found in _SPARE.finditer(text.decode("utf-8", "surrogateescape"))}
+        taken |= {int(found[1], 16) for found in _UNIT.finditer(text)}
+        spare = (code for code in chain(range(0xE000, 0x10000), range(0x800, 0xD800)) if code not in taken)
+        codes = list(islice(spare, 0x80 + 0x400))
+        if len(codes) < 0x80 + 0x400:
+            raise invalid_argument("JSON Parse error: The document is not UTF-8 and has too many characters.")
+        units = codes[0x80:]
+        self.of_byte = {0xDC80 + place: code for place, code in enumerate(codes[:0x80])}
+        self.to_byte = {code: chr(byte) for byte, code in self.of_byte.items()}
+        self.of_surrogate = {0xDC00 + place: code for place, code in enumerate(units)}
+        self.to_text = dict(self.to_byte)
+        for surrogate, code in self.of_surrogate.items():
+            encoded = chr(surrogate).encode("utf-8", "surrogatepass")
+            self.to_text[code] = encoded.decode("utf-8", "surrogateescape")
+
+    def escaped(self, escape: re.Match[bytes]) -> bytes:
+        """Replaces a low surrogate without its partner, which RapidJSON 1.1.0 takes, by what stands for it."""
+        text = escape.group()
+        if not _LOW_SURROGATE.match(text):
+            return text
+        return b"\\u%04x" % self.of_surrogate[int(text[2:], 16)]
+
+
 class _StandInDecoder(_Decoder):
+    stand_ins: _StandIns
+
     def string(self, value: str) -> str:
-        return value.translate(_FROM_STAND_IN)
+        return value.translate(self.stand_ins.to_text)
 
     def end_object(self, members: Members) -> Members:
-        return Members((name.translate(_FROM_STAND_IN), value) for name, value in members)
+        return Members((name.translate(self.stand_ins.to_text), value) for name, value in members)
 
 
 _WORDS = {None: b"null", True: b"true", False: b"false"}
 # Native numbers are RapidJSON's own: integers up to 64 bits, larger ones as doubles.
 _NUMBERS = rapidjson.NM_NATIVE | rapidjson.NM_NAN
 _decode = _Decoder(number_mode=_NUMBERS)
-_decode_stand_ins = _StandInDecoder(number_mode=_NUMBERS)
 
 
 def parse(body: bytes) -> Members:
@@ -108,27 +140,22 @@ def _read(text: bytes, start: int) -> Any:
 
 def _read_stand_ins(text: bytes, start: int) -> Any:
     """Reads a document that is not UTF-8, or has surrogates without their partners."""
-    whole = _ESCAPE.sub(_stand_in, text)  # of the same length
-    replaced = whole.decode("utf-8", "surrogateescape").translate(_TO_STAND_IN).encode()
+    stand_ins = _StandIns(text)
+    decode = _StandInDecoder(number_mode=_NUMBERS)
+    decode.stand_ins = stand_ins
+    whole = _ESCAPE.sub(stand_ins.escaped, text)  # of the same length
+    replaced = whole.decode("utf-8", "surrogateescape").translate(stand_ins.of_byte).encode()
     try:
-        return _decode_stand_ins(replaced)
+        return decode(replaced)
     except RecursionError:
         raise _too_deep() from None
     except rapidjson.JSONDecodeError as error:
         place, reason = _place(error)
-    before = replaced[:place].decode("utf-8", "ignore").translate(_TO_BYTE)
+    before = replaced[:place].decode("utf-8", "ignore").translate(stand_ins.to_byte)
     offset = len(to_bytes(before))
     if reason == _ROOT_NOT_SINGULAR:
         return _read(text[:offset], start)
     raise _parse_error(text, offset, reason, start)
-
-
-def _stand_in(escape: re.Match[bytes]) -> bytes:
-    """Replaces a low surrogate without its partner, which RapidJSON 1.1.0 takes, by what stands for it."""
-    text = escape.group()
-    if not _LOW_SURROGATE.match(text):
-        return text
-    return b"\\u%04x" % (int(text[2:], 16) - 0xDC00 + _SURROGATES)
 
 
 def _place(error: rapidjson.JSONDecodeError) -> tuple[int, str]:

@@ -11,8 +11,10 @@ from tensorflow.core.example.feature_pb2 import Feature
 from serving.local.json_document import MISSING, Members, echo, parse, to_bytes, type_name
 from serving.local.json_inputs import signature_of
 from serving.local.json_tensor import base64_value, is_base64
+from serving.local.limits import MIB
 from serving.local.status import invalid_argument
 
+_MAX_CONTEXT_BYTES = 256 * MIB  # all the copies of one request's context together
 _KINDS = {"bytes_list": "bytes", "float_list": "float", "int64_list": "int64"}
 
 
@@ -49,6 +51,11 @@ def parse_examples(body: bytes) -> ExamplesRequest:
         raise invalid_argument(f"JSON Value: {echo(document)} Expecting 'examples' value to be an list/array")
     if not examples:
         raise invalid_argument(f"JSON Value: {echo(document)} 'examples' value is an empty array")
+    if len(shared) * len(examples) > _MAX_CONTEXT_BYTES:
+        raise invalid_argument(
+            f"The 'context' of {len(shared)} bytes in each of {len(examples)} examples takes more than the "
+            f"{_MAX_CONTEXT_BYTES} bytes that this server takes. Send fewer examples at a time."
+        )
     # Serialized messages that stand one after the other are the merged message.
     return ExamplesRequest(signature_name, [shared + _example(item).SerializeToString() for item in examples])
 
@@ -57,11 +64,15 @@ def _example(value: Any) -> Example:
     if not isinstance(value, Members):
         raise invalid_argument(f"Example must be JSON object but got JSON {type_name(value)}")
     example = Example()
-    for name, content in value:
+    for key, content in value:
+        name = key.partition("\0")[0]
         feature = Feature()
         for item in content if type(content) is list else [content]:
             _add(item, name, feature)
-        example.features.feature[name].CopyFrom(feature)
+        try:
+            example.features.feature[name].CopyFrom(feature)
+        except UnicodeEncodeError:
+            raise invalid_argument(f"Feature: {name} has a name that is not UTF-8") from None
     return example
 
 

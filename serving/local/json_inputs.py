@@ -105,7 +105,7 @@ def _named(members: Members, name: str) -> Any:
 
 
 def _column(name: str, value: Any, kind: str) -> np.ndarray:
-    elements, shape = gather(value, kind)
+    elements, shape = gather(name, value, kind)
     return tensor(name, [elements], shape)
 
 
@@ -211,7 +211,7 @@ class _Rows:
     def _add_value(self, name: str, value: Any) -> None:
         if name not in self._kinds:
             raise invalid_argument(f"JSON object: does not have named input: {name}")
-        elements, shape = gather(value, self._kinds[name])
+        elements, shape = gather(name, value, self._kinds[name])
         self._take(name, elements, elements.size, shape)
         first_size, first_shape = self._firsts[name]
         size = elements.size

@@ -34,6 +34,8 @@ _INTEGERS = {
 }
 BLOCK = 4096
 """Items that are looked at together."""
+MAX_RANK = 64
+"""The most dimensions of a numpy array, so of a tensor here."""
 
 _SUPPORTED = {*_FLOATS, *_INTEGERS, "bool", "string"}
 
@@ -81,9 +83,17 @@ def _array(leaves: list[Any], kind: str) -> np.ndarray:
         return np.array(leaves, np.int64 if low else np.uint64).astype(dtype)
     if kind == "bool":
         return np.array(leaves, np.bool_)
+    if kind != "string":  # has no JSON, so there is no element
+        return np.empty(0, _dtype(kind))
     strings = np.empty(len(leaves), object)
     strings[:] = [_string(leaf) for leaf in leaves]
     return strings
+
+
+def _dtype(kind: str) -> Any:
+    import tensorflow as tf  # knows types that numpy does not
+
+    return tf.as_dtype(kind).as_numpy_dtype
 
 
 def dense_shape(value: Any) -> list[int]:
@@ -104,16 +114,19 @@ def is_base64(value: Any) -> bool:
     )
 
 
-def gather(value: Any, kind: str) -> tuple[np.ndarray, list[int]]:
+def gather(name: str, value: Any, kind: str) -> tuple[np.ndarray, list[int]]:
     """Returns the elements of a value as a vector, and its shape.
 
     Raises:
-        StatusError: It is not dense, or an element is not of the type.
+        StatusError: It is not dense, has more dimensions than a tensor can have here, or an element is not of
+            the type.
     """
     array = dense(value, kind)
     if array is not None:
         return array.reshape(-1), list(array.shape)
     shape = dense_shape(value)
+    if len(shape) > MAX_RANK:
+        raise _not_a_tensor(name)
     elements = _Elements(kind, shape)
     elements.add(value, 0)
     return np.concatenate(elements.parts), shape
@@ -128,7 +141,11 @@ def tensor(name: str, parts: list[np.ndarray], shape: list[int]) -> np.ndarray:
     try:
         return np.concatenate(parts)[: math.prod(shape)].reshape(shape)
     except ValueError as error:
-        raise invalid_argument(f"tensor parsing error: {name}") from error
+        raise _not_a_tensor(name) from error
+
+
+def _not_a_tensor(name: str) -> StatusError:
+    return invalid_argument(f"tensor parsing error: {name}")
 
 
 class _Elements:
@@ -162,7 +179,8 @@ class _Elements:
             )
         for start in range(0, len(value), BLOCK):
             block = value[start : start + BLOCK]
-            array = dense(block, self._kind)
+            # A single item holds all that its list held, which has been looked at: each level would do it again.
+            array = dense(block, self._kind) if len(block) > 1 else None
             if array is not None and list(array.shape[1:]) == self._shape[level + 1 :]:
                 self.parts.append(array.reshape(-1))
                 continue

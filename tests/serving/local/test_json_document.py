@@ -95,11 +95,26 @@ def test_numbers_keep_their_types() -> None:
         (b"\\udc00", b"\xed\xb0\x80"),
         (b"\\\\udc00\\uDFFF\\ud83d\\ude00", b"\\udc00\xed\xbf\xbf" + "😀".encode()),
         (b"\xed\xa0\x80", b"\xed\xa0\x80"),
+        (
+            "\ue000\uf400\uf7ff\U0010ff80".encode() + b"\xff",
+            "\ue000\uf400\uf7ff\U0010ff80".encode() + b"\xff",
+        ),
+        (
+            "\ue000".encode() + b"\\ue001\\uE080\\udc00\x80",
+            "\ue000\ue001\ue080".encode() + b"\xed\xb0\x80\x80",
+        ),
     ],
 )
 def test_strings_keep_their_bytes(text: bytes, value: bytes) -> None:
     [(name, string)] = parse(b'{"' + text + b'": "' + text + b'"}')
     assert to_bytes(name) == to_bytes(string) == value
+
+
+def test_document_with_all_characters_but_not_utf_8_is_refused() -> None:
+    characters = "".join(map(chr, (*range(0x800, 0xD800), *range(0xE000, 0x10000)))).encode()
+    assert len(parse(b'{"a": "' + characters[:-6000] + b'\xff"}')) == 1
+    with pytest.raises(StatusError, match="The document is not UTF-8 and has too many characters"):
+        parse(b'{"a": "' + characters + b'\xff"}')
 
 
 def test_byte_order_mark_is_skipped_byte_by_byte() -> None:

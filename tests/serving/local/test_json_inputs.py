@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf.meta_graph_pb2 import TensorInfo
 
@@ -43,6 +45,13 @@ def refusal(body: Any, **kinds: str) -> str:
     with pytest.raises(StatusError) as caught:
         read(body, **kinds)
     assert caught.value.http_status == 400
+    return caught.value.message
+
+
+def unimplemented(body: Any, **kinds: str) -> str:
+    with pytest.raises(StatusError) as caught:
+        read(body, **kinds)
+    assert caught.value.http_status == 501
     return caught.value.message
 
 
@@ -217,13 +226,49 @@ def test_many_rows_are_read_as_few(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "element: 5 key: a " in errors[1]
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        "[" * 900 + "1," * 50_000 + '"x"' + "]" * 900,
+        "[" * 63 + "1," * 250_000 + '"x"' + "]" * 63,
+        "[" * 60 + "[1]," * 120_000 + '["x"]' + "]" * 60,
+        "[[" * 30 + "[1,1]," * 80_000 + "[1]" + "]]" * 30,
+        ("[" * 60 + "1" + "]" * 60 + ",") * 4000 + "[" * 60 + "1," * 250_000 + '"x"' + "]" * 60,
+        "[" + "[1]," * 120_000 + "[[1]]]",
+    ],
+    ids=lambda value: value[:8] + value[-8:],
+)
+@pytest.mark.parametrize("body", ['{"inputs": [%s]}', '{"instances": [%s]}', '{"instances": [{"x": [%s]}]}'])
+def test_deep_lists_are_refused_in_one_pass(body: str, value: str) -> None:
+    """Half a megabyte each, which takes milliseconds to look at once and many seconds once a level."""
+    started = time.process_time()
+    refusal((body % value).encode(), x="DT_FLOAT")
+    assert time.process_time() - started < 2.5
+
+
+def test_tensors_have_at_most_64_dimensions() -> None:
+    deepest = "[" * 64 + "1" + "]" * 64
+    assert read(f'{{"inputs": {deepest}}}'.encode(), x="DT_FLOAT").inputs["x"].ndim == 64
+    for body in (f'{{"inputs": [{deepest}]}}', f'{{"instances": [{deepest}]}}'):
+        assert refusal(body.encode(), x="DT_FLOAT") == "tensor parsing error: x"
+
+
+@pytest.mark.parametrize("kind", ["DT_HALF", "DT_BFLOAT16", "DT_UINT16", "DT_COMPLEX64", "DT_COMPLEX128"])
+def test_empty_tensors_of_types_without_json(kind: str) -> None:
+    dtype = tf.as_dtype(types_pb2.DataType.Value(kind)).as_numpy_dtype
+    for array, shape in ((columns([], x=kind)["x"], (0,)), (rows([[], []], x=kind)["x"], (2, 0))):
+        assert (array.dtype, array.shape) == (dtype, shape)
+    assert "Conversion of JSON Value: 1 to type:" in unimplemented({"inputs": [1]}, x=kind)
+
+
 def test_examples_have_features_of_three_kinds() -> None:
     from tensorflow.core.example.example_pb2 import Example
 
-    example = b'{"i": [1, true], "f": 1.5, "s": ["a", {"b64": "/9g"}], "e": []}'
+    example = b'{"z\\u0000z": 2, "i": [1, true], "f": 1.5, "s": ["a", {"b64": "/9g"}], "e": []}'
     body = b'{"context": {"c": "x"}, "examples": [' + example + b"]}"
     [serialized] = parse_examples(body).examples
     features = Example.FromString(serialized).features.feature
+    assert features["z"].int64_list.value == [2]
     assert features["i"].int64_list.value == [1, 1]
     assert features["f"].float_list.value == [1.5]
     assert features["s"].bytes_list.value == [b"a", b"\xff\xd8"]
@@ -243,6 +288,12 @@ def test_examples_have_features_of_three_kinds() -> None:
         (b'{"examples": [{"x": [1, 1.5]}]}', "Unexpected element type in feature: x expecting type: int64"),
         (b'{"examples": [{"x": 9223372036854775808}]}', "uint64_t element. Only int64_t is supported."),
         (b'{"examples": [{"x": {"b64": "!"}}]}', "Unable to base64 decode"),
+        (b'{"examples": [{"\xff": 1}]}', " has a name that is not UTF-8"),
+        (b'{"examples": [{"\\udc00": 1}]}', " has a name that is not UTF-8"),
+        (
+            b'{"context": {"x": "' + b"a" * 300_000 + b'"}, "examples": [' + b"{}," * 999 + b"{}]}",
+            "more than the 268435456 bytes that this server takes. Send fewer examples at a time.",
+        ),
         (b'{"context": [], "examples": [{}]}', "Example must be JSON object but got JSON Array"),
         (b'{"signature_name": 1, "examples": [{}]}', "'signature_name' key must be a string value."),
     ],
