@@ -74,7 +74,7 @@ class _StandIns:
             self.to_text[code] = encoded.decode("utf-8", "surrogateescape")
 
     def escaped(self, escape: re.Match[bytes]) -> bytes:
-        """Replaces a low surrogate without its partner, which RapidJSON 1.1.0 takes, by what stands for it."""
+        """Replaces a low surrogate without its partner, which RapidJSON 1.1.0 takes."""
         text = escape.group()
         if not _LOW_SURROGATE.match(text):
             return text

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from serving.local.pretty_json import PrettyWriter, quoted
+from serving.local.pretty_json import PrettyWriter, line, quoted
 from serving.local.status import invalid_argument
 
 _SIGNIFICANT = {"float32": 9, "float64": 17}
@@ -116,79 +117,72 @@ def _rows(outputs: Mapping[str, np.ndarray]) -> bytes:
                 f"Tensor name: {name} has inconsistent batch size: {len(tensor)} expecting: {rows}"
             )
         rows = len(tensor)
-    values = {name: _Values(name, tensor) for name, tensor in outputs.items()}
+    multiple = len(outputs) > 1
+    columns = [_lists(name, tensor, 1, 2 + multiple, one_line=True) for name, tensor in outputs.items()]
     writer = PrettyWriter()
     writer.start_object()
     writer.string(b"predictions")
     writer.start_array()
-    for _ in range(rows):
-        if len(outputs) > 1:
-            writer.start_object()
+    if multiple:
+        names = [quoted(name.encode()) for name in outputs]
+        for values in zip(*columns, strict=True):
+            writer.object(names, values)
+    elif rows:
         writer.single_line_arrays = True
-        for name, value in values.items():
-            if len(outputs) > 1:
-                writer.string(name.encode())
-            value.write(writer, outputs[name].shape[1:])
+        writer.raw(b", ".join(columns[0]))
         writer.single_line_arrays = False
-        if len(outputs) > 1:
-            writer.end_object()
     writer.end_array()
     writer.end_object()
     return writer.text()
 
 
 def _columns(outputs: Mapping[str, np.ndarray]) -> bytes:
+    multiple = len(outputs) > 1
+    values = [_lists(name, tensor, 0, 1 + multiple, one_line=False)[0] for name, tensor in outputs.items()]
     writer = PrettyWriter()
     writer.start_object()
     writer.string(b"outputs")
-    if len(outputs) > 1:
-        writer.start_object()
-    for name, tensor in outputs.items():
-        if len(outputs) > 1:
-            writer.string(name.encode())
-        _Values(name, tensor).write(writer, tensor.shape)
-    if len(outputs) > 1:
-        writer.end_object()
+    if multiple:
+        writer.object([quoted(name.encode()) for name in outputs], values)
+    else:
+        writer.raw(values[0])
     writer.end_object()
     return writer.text()
 
 
-class _Values:
-    """A tensor's elements as JSON, written in their order."""
+def _lists(name: str, tensor: np.ndarray, axes: int, depth: int, one_line: bool) -> list[bytes]:
+    """Returns a tensor as JSON values: one for each place along its first axes.
 
-    def __init__(self, name: str, tensor: np.ndarray) -> None:
-        self._bytes = tensor.dtype == object and name.endswith("_bytes")
-        self._texts = _texts(tensor, self._bytes) if tensor.size else []
-        self._next = 0
-
-    def write(self, writer: PrettyWriter, shape: Sequence[int]) -> None:
-        """Writes the next element, or lists of the next elements."""
-        if not shape:
-            self._write_element(writer)
-        elif len(shape) == 1 and not self._bytes:
-            writer.array(self._take(shape[0]))
+    Args:
+        name: Of the output.
+        tensor: Of any rank, `axes` at least.
+        axes: How many axes are not written as lists.
+        depth: How many lists and objects the values stand in.
+        one_line: Whether a list stands on one line.
+    """
+    shape = tensor.shape
+    inner = depth + tensor.ndim - axes
+    texts = _texts(tensor, _is_bytes(name, tensor), inner) if tensor.size else []
+    for axis in reversed(range(axes, tensor.ndim)):
+        inner -= 1
+        count, size = math.prod(shape[:axis]), shape[axis]
+        end = b"" if one_line else line(inner)
+        start = b"" if one_line else line(inner + 1)
+        between = b", " if one_line else b"," + start
+        if size:
+            places = range(0, count * size, size)
+            texts = [b"[" + start + between.join(texts[at : at + size]) + end + b"]" for at in places]
         else:
-            writer.start_array()
-            for _ in range(shape[0]):
-                self.write(writer, shape[1:])
-            writer.end_array()
-
-    def _write_element(self, writer: PrettyWriter) -> None:
-        [text] = self._take(1)
-        if self._bytes:
-            writer.start_object()
-            writer.string(b"b64")
-            writer.raw(text)
-            writer.end_object()
-        else:
-            writer.raw(text)
-
-    def _take(self, count: int) -> list[bytes]:
-        self._next += count
-        return self._texts[self._next - count : self._next]
+            texts = [b"[]"] * count
+    return texts
 
 
-def _texts(tensor: np.ndarray, string_as_bytes: bool) -> list[bytes]:
+def _is_bytes(name: str, tensor: np.ndarray) -> bool:
+    return tensor.dtype == object and name.endswith("_bytes")
+
+
+def _texts(tensor: np.ndarray, string_as_bytes: bool, depth: int) -> list[bytes]:
+    """Returns a tensor's elements as JSON values that stand in so many lists and objects."""
     kind = tensor.dtype.name
     if kind in _SIGNIFICANT:
         return decimals(tensor)
@@ -197,6 +191,9 @@ def _texts(tensor: np.ndarray, string_as_bytes: bool) -> list[bytes]:
     if kind == "bool":
         return [b"true" if value else b"false" for value in tensor.ravel().tolist()]
     if kind == "object":
-        encode = base64.b64encode if string_as_bytes else bytes
-        return [quoted(encode(value)) for value in tensor.ravel().tolist()]
+        strings = tensor.ravel().tolist()
+        if not string_as_bytes:
+            return [quoted(value) for value in strings]
+        start, end = b"{" + line(depth + 1) + b'"b64": "', b'"' + line(depth) + b"}"
+        return [start + base64.b64encode(value) + end for value in strings]
     raise invalid_argument(f"Failed to write JSON value for tensor type: {_TYPE_NAMES.get(kind, kind)}")

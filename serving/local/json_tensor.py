@@ -179,7 +179,7 @@ class _Elements:
             )
         for start in range(0, len(value), BLOCK):
             block = value[start : start + BLOCK]
-            # A single item holds all that its list held, which has been looked at: each level would do it again.
+            # A single item holds all that its list holds, which has been looked at as a whole.
             array = dense(block, self._kind) if len(block) > 1 else None
             if array is not None and list(array.shape[1:]) == self._shape[level + 1 :]:
                 self.parts.append(array.reshape(-1))

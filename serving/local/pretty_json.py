@@ -83,9 +83,19 @@ class PrettyWriter:
         elif self.single_line_arrays:
             self._put(b"[" + b", ".join(values) + b"]")
         else:
-            end = b"\n" + self._indent()
+            end = self._line()
             start = end + b"    "
             self._put(b"[" + start + (b"," + start).join(values) + end + b"]")
+
+    def object(self, names: Sequence[bytes], values: Sequence[bytes]) -> None:
+        """Writes an object of names and values that are JSON already; there is one at least."""
+        self._prefix()
+        end = self._line()
+        start = end + b"    "
+        members = (b"," + start).join(
+            [name + b": " + value for name, value in zip(names, values, strict=True)]
+        )
+        self._put(b"{" + start + members + end + b"}")
 
     def _start(self, bracket: bytes, in_array: bool) -> None:
         self._prefix()
@@ -96,7 +106,7 @@ class PrettyWriter:
     def _end(self, bracket: bytes, multi_line: bool) -> None:
         self._in_array.pop()
         if self._counts.pop() and multi_line:
-            self._put(b"\n" + self._indent())
+            self._put(self._line())
         self._put(bracket)
 
     def _prefix(self) -> None:
@@ -108,18 +118,23 @@ class PrettyWriter:
             if self.single_line_arrays:
                 self._put(b", " if count else b"")
             else:
-                self._put((b",\n" if count else b"\n") + self._indent())
+                self._put((b"," if count else b"") + self._line())
         elif count % 2:
             self._put(b": ")
         else:
-            self._put((b",\n" if count else b"\n") + self._indent())
+            self._put((b"," if count else b"") + self._line())
 
-    def _indent(self) -> bytes:
-        return b"    " * len(self._counts)
+    def _line(self) -> bytes:
+        return line(len(self._counts))
 
     def _put(self, piece: bytes) -> None:
         self._pieces.append(piece)
         self.size += len(piece)
+
+
+def line(depth: int) -> bytes:
+    """Returns what begins a line in so many lists and objects."""
+    return b"\n" + b"    " * depth
 
 
 def quoted(value: bytes) -> bytes:
