@@ -52,10 +52,12 @@ class Driver(base_driver.BaseDriver, portable_base_driver.BaseDriver):
             return ""
         with self._mlmd_connection as connection:
             pushes = connection.store.get_artifacts_by_type(standard_artifacts.PushedModel.TYPE_NAME)
-        addresses = [push.custom_properties["pushed_destination"].string_value for push in pushes]
-        numbers = [address.removeprefix(f"{place.address}/") for address in addresses]
-        last = max((int(number) for number in numbers if number.isdecimal()), default=None)
-        return "" if last is None else f"nothing after {last}"
+        there = [
+            push.id
+            for push in pushes
+            if push.custom_properties["pushed_destination"].string_value.startswith(f"{place.address}/")
+        ]
+        return f"nothing after push {max(there)}" if there else ""
 
 
 def _replaced_by(place: Place, model: Path) -> str:

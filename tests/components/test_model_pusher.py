@@ -355,10 +355,10 @@ def test_the_cache_is_told_when_nothing_is_served_any_more(
         kind = metadata_store_pb2.ArtifactType(name="PushedModel")
         pushed.mlmd_artifact.type_id = connection.store.put_artifact_type(kind, can_add_fields=True)
         pushed.mlmd_artifact.ClearField("name")
-        connection.store.put_artifacts([pushed.mlmd_artifact])
+        [id_of_push] = connection.store.put_artifacts([pushed.mlmd_artifact])
     assert replaced_by("first") == ""
     shutil.rmtree(served)
-    assert replaced_by("first") == f"nothing after {number(pushed)}"
+    assert replaced_by("first") == f"nothing after push {id_of_push}"
     push("first")
     assert replaced_by("first") == ""
 
