@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 import numpy as np
-from google.protobuf.message import DecodeError
-from tensorflow.core.example.example_pb2 import Example
 
+from serving.local import example_bytes
 from serving.local.picture_size import Unmeasurable, measure
 from serving.local.status import invalid_argument
 
@@ -27,7 +26,7 @@ def check(inputs: Mapping[str, np.ndarray], max_pixels: int) -> None:
     for name, array in inputs.items():
         if array.dtype.kind not in "OS":
             continue
-        for encoded in _pictures(array):
+        for encoded in _pictures(name, array):
             if encoded.startswith(_JPEG_XL):
                 raise invalid_argument(
                     f"{name} is a JPEG XL picture, which this server does not take: "
@@ -44,18 +43,12 @@ def check(inputs: Mapping[str, np.ndarray], max_pixels: int) -> None:
                 )
 
 
-def _pictures(array: np.ndarray) -> Iterator[bytes]:
+def _pictures(name: str, array: np.ndarray) -> Iterator[bytes]:
+    """Yields all strings, and those inside each: what begins as a picture can be a tf.Example too."""
     for value in array.flat:
         if isinstance(value, bytes):
             yield value
-            if value.startswith(b"\n"):  # the first field of a tf.Example, and no picture's start
-                yield from _inside(value)
-
-
-def _inside(serialized: bytes) -> Iterator[bytes]:
-    try:
-        features = Example.FromString(serialized).features.feature
-    except DecodeError:
-        return
-    for feature in features.values():
-        yield from feature.bytes_list.value
+            try:
+                yield from example_bytes.values(value)
+            except example_bytes.TooManyFields:
+                raise invalid_argument(f"{name} is a tf.Example of too many fields.") from None

@@ -54,6 +54,37 @@ def test_a_huge_picture_in_an_example_is_refused() -> None:
         pictures.check(strings(example(bad_pictures.jpeg_that_says(50_000, 50_000))), LIMIT)
 
 
+HUGE = example(bad_pictures.png_that_says(50_000, 50_000))
+ANOTHER = tf.train.Features(feature={"ä": tf.train.Feature()})
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        b"\x12\x00" + HUGE,  # an unknown field before it
+        b"BM"
+        + bytes(16)
+        + b"\1\0\0\0\1\0\0\0"
+        + bytes(53)
+        + HUGE,  # a small BMP's header is an unknown field
+        tf.train.Example(features=ANOTHER).SerializeToString().replace(b"\xc3\xa4", b"\xff\xff") + HUGE,
+    ],
+    ids=["unknown", "bmp", "no-utf8"],
+)
+def test_a_huge_picture_in_whatever_tensorflow_takes_for_an_example_is_refused(hidden: bytes) -> None:
+    found = tf.io.parse_example([hidden], {"image/encoded": tf.io.FixedLenFeature([], tf.string)})
+    assert found["image/encoded"].numpy() == [bad_pictures.png_that_says(50_000, 50_000)]
+    with pytest.raises(StatusError, match="50000×50000"):
+        pictures.check(strings(hidden), LIMIT)
+
+
+def test_an_example_of_endless_fields_is_refused_soon() -> None:
+    started = time.process_time()
+    with pytest.raises(StatusError, match="too many fields"):
+        pictures.check(strings(b"\x10\x00" * 10_000_000), LIMIT)
+    assert time.process_time() - started < 2
+
+
 def test_a_long_animation_is_refused() -> None:
     with pytest.raises(StatusError, match="60×40×30 frames pixels"):
         pictures.check(strings(bad_pictures.animation(30)), 60 * 40 * 29)
