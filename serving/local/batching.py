@@ -20,7 +20,7 @@ import grpc
 import numpy as np
 
 from serving.local.metrics import Metrics
-from serving.local.servable import Servable
+from serving.local.servable import Servable, status_of
 from serving.local.status import StatusError, unavailable
 
 _log = logging.getLogger(__name__)
@@ -180,8 +180,8 @@ class Batcher:
         try:
             try:
                 return self._together(batch)
-            except StatusError as error:
-                return [error] if len(batch) == 1 else [self._alone(one) for one in batch]
+            except Exception as error:  # of merging too, such as no room for the merged inputs
+                return [status_of(error)] if len(batch) == 1 else [self._alone(one) for one in batch]
         finally:
             self._metrics.batch_finished(
                 batch[0].servable.name,
@@ -235,8 +235,9 @@ class Batcher:
 def batch_rows(servable: Servable, signature_name: str, inputs: Tensors) -> int | None:
     """Returns how many rows a request has, or None where it cannot be merged with others.
 
-    A signature can be batched where every input and output has a first dimension of any size. Requests that
-    do not fit their signature run alone, and get its complaint alone.
+    A signature can be batched where every input and output has a first dimension of any size, and its outputs
+    no other such dimension, as that may grow with the other rows of a batch. Requests that do not fit their
+    signature run alone, and get its complaint alone.
     """
     signature = servable.signature_defs.get(signature_name)
     if signature is None or not inputs or inputs.keys() != signature.inputs.keys():
@@ -245,5 +246,7 @@ def batch_rows(servable: Servable, signature_name: str, inputs: Tensors) -> int 
         shape = info.tensor_shape
         if shape.unknown_rank or not shape.dim or shape.dim[0].size != -1:
             return None
+    if any(dim.size < 0 for info in signature.outputs.values() for dim in info.tensor_shape.dim[1:]):
+        return None
     rows = {array.shape[0] if array.ndim else 0 for array in inputs.values()}
     return rows.pop() or None if len(rows) == 1 else None

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from serving.local.batching import Batcher, Tensors
+from serving.local.batching import Batcher, Tensors, batch_rows
 from serving.local.metrics import Metrics
 from serving.local.servable import Servable
 from serving.local.status import StatusError
@@ -142,7 +142,13 @@ def test_a_bad_picture_fails_alone(folder: Path, picture: Callable[..., bytes]) 
 
 def test_only_what_is_alike_runs_together(folder: Path) -> None:
     spec = tf.TensorSpec([None, None], tf.float32)
-    servable = Servable("same", 1, models.identity(folder / "same", {"a": spec, "b": spec}))
+
+    @tf.function(input_signature=[tf.TensorSpec(spec.shape, name=name) for name in ("a", "b")])
+    def first_columns(a: tf.Tensor, b: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"a": a[:, :1], "b": b[:, :1]}
+
+    tf.saved_model.save(tf.Module(), str(folder / "columns"), signatures=first_columns)
+    servable = Servable("columns", 1, folder / "columns")
     one, wide = np.ones((1, 1), np.float32), np.ones((1, 2), np.float32)
     recorder = Recorder()
     answers = together(
@@ -158,7 +164,6 @@ def test_only_what_is_alike_runs_together(folder: Path) -> None:
         ],
     )
     assert [answer.keys() for answer in answers[:4]] == [{"a", "b"}] * 3 + [{"a"}]
-    assert answers[2]["a"].shape == (1, 2)
     assert code(answers[4]) is grpc.StatusCode.INVALID_ARGUMENT
     assert code(answers[5]) is grpc.StatusCode.FAILED_PRECONDITION
     assert answers[6]["b"].shape == (3, 1)
@@ -189,6 +194,58 @@ def test_a_signature_that_does_not_keep_its_promise_of_rows_runs_request_by_requ
         ],
     )
     assert [answer["y"].tolist() for answer in answers] == [[1, 0], [1], [1, 2]]
+
+
+def test_a_signature_whose_outputs_grow_with_other_rows_runs_request_by_request(folder: Path) -> None:
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="x")])
+    def words(x: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"y": tf.strings.split(x).to_tensor("-")}
+
+    tf.saved_model.save(tf.Module(), str(folder / "words"), signatures=words)
+    servable = Servable("words", 1, folder / "words")
+    answers = together(
+        Recorder(),
+        lambda batcher: [
+            batcher.run(servable, "serving_default", {"x": np.array([text], object)})
+            for text in (b"a", b"a b c", b"a", b"a b")
+        ],
+    )
+    assert [answer["y"].tolist() for answer in answers] == [
+        [[b"a"]],
+        [[b"a", b"b", b"c"]],
+        [[b"a"]],
+        [[b"a", b"b"]],
+    ]
+
+
+def test_our_own_network_runs_in_batches(folder: Path, picture: Callable[..., bytes]) -> None:
+    servable = Servable("ours", 1, models.classifier(folder / "ours"))
+    inputs = {"image_bytes": np.array([picture(0)], object)}
+    assert batch_rows(servable, "serving_default", inputs) == 1
+
+
+def test_requests_that_cannot_be_merged_are_answered_one_by_one(half: Servable) -> None:
+    def gives_back(_: Servable, __: str, inputs: Tensors, ___: Sequence[str]) -> dict[str, np.ndarray]:
+        gate.wait(60)
+        return dict(inputs)
+
+    gate = threading.Event()
+    no_room = np.broadcast_to(np.float32(1), (2**42, 1))  # few bytes, until they are merged
+
+    async def main() -> list[Any]:
+        batcher = Batcher(gives_back, Metrics(), runners=1, max_batch=2**60)
+        tasks = [
+            asyncio.create_task(batcher.run(half, "serving_default", inputs))
+            for inputs in (x(1), {"x": no_room}, {"x": no_room})
+        ]
+        await asyncio.sleep(0)
+        gate.set()
+        try:
+            return await asyncio.wait_for(asyncio.gather(*tasks), 20)
+        finally:
+            batcher.close()
+
+    assert [len(answer["x"]) for answer in asyncio.run(main())] == [1, 2**42, 2**42]
 
 
 def test_a_full_queue_refuses_and_recovers(half: Servable) -> None:
