@@ -16,6 +16,7 @@ import grpc
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 PATH = "/monitoring/prometheus/metrics"
 
+_APIS = ("Predict", "predict", "classify", "regress", "metadata")
 _BOUNDS = [10 * 1.8**power for power in range(33)]  # microseconds, up to about half an hour
 
 
@@ -48,11 +49,13 @@ class Metrics:
 
         Args:
             model_name: The model asked.
-            api: "Predict", "Classify" or "Regress".
+            api: "Predict" over gRPC; the path's last word over REST: "predict", "classify", "regress" or
+                "metadata". The status and every other spelling count as "".
             entrypoint: "REST" or "GRPC".
             code: The error that it ended in, None for an answer. Only answers count for the latency.
             seconds: From the request's arrival to its answer.
         """
+        api = api if api in _APIS else ""  # no histogram for every spelling that somebody tries
         with self._lock:
             self._requests[model_name, code.name if code else "OK"] += 1
             if code is None:

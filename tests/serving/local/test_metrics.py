@@ -60,5 +60,14 @@ def test_any_name_of_a_model_stays_one_label() -> None:
     assert value(metrics, "request_count", model_name=name, status="OK") == 1
 
 
+def test_any_spelling_of_a_call_stays_one_label() -> None:
+    metrics = Metrics()
+    for api in ("metadata", "METADATA", "MetaData", ""):
+        metrics.request_finished("cats", api, "REST", None, 0)
+    for api, count in (("metadata", 1), ("", 3)):
+        labels = {"model_name": "cats", "API": api, "entrypoint": "REST"}
+        assert value(metrics, "request_latency_count", **labels) == count
+
+
 def test_nothing_has_happened_yet() -> None:
     assert samples(Metrics()) == {}
