@@ -50,7 +50,8 @@ def write(path: Path, model_name: str, pictures: Sequence[bytes]) -> None:
 def replay(servable: Servable, folder: Path) -> int:
     """Answers the requests that came with a version, as TensorFlow Serving does before it serves it.
 
-    Requests to classify or regress, which the real server answers too, are passed over.
+    Requests to classify or regress, which the real server answers too, are passed over. Pictures may be of
+    any size here: who can write a version's folder is trusted with the model itself.
 
     Args:
         servable: The version, loaded.
