@@ -22,11 +22,14 @@ def metadata_body(servable: Servable) -> bytes:
     """Returns the answer to a metadata call."""
     spec = model_pb2.ModelSpec(name=servable.name)
     spec.version.value = servable.version
-    signatures = get_model_metadata_pb2.SignatureDefMap()
-    for name, signature in servable.signature_defs.items():
-        signatures.signature_def[name].CopyFrom(signature)
+    signatures = signature_def_map(servable)
     text = f'{{\n"model_spec":{_json(spec)},\n"metadata": {{"signature_def": {_json(signatures)}}}\n}}\n'
     return text.encode()
+
+
+def signature_def_map(servable: Servable) -> get_model_metadata_pb2.SignatureDefMap:
+    """Returns a version's signatures as both APIs tell them."""
+    return get_model_metadata_pb2.SignatureDefMap(signature_def=servable.signature_defs)
 
 
 def _json(message: Message) -> str:

@@ -1,9 +1,8 @@
-"""One prediction, from whichever side it came: REST and gRPC both ask here and nowhere else."""
+"""One prediction, from whichever side it came: REST or gRPC."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,65 +10,22 @@ from serving.local import pictures
 from serving.local.batching import Batcher
 from serving.local.limits import Limits
 from serving.local.metrics import Metrics
-from serving.local.models import Models
 from serving.local.servable import DEFAULT_SIGNATURE, Servable
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What a model says.
-
-    Attributes:
-        outputs: By the signature's names for them.
-        servable: The version that answered.
-    """
-
-    outputs: dict[str, np.ndarray]
-    servable: Servable
-
-
 class Predictor:
-    """Finds the version that is asked for, and runs it together with other requests. One event loop only.
+    """Runs versions, each request together with others. To be used from one event loop only.
 
     Args:
-        models: What is served.
         limits: How large pictures, batches and queues may become.
         metrics: Counts what runs.
     """
 
-    def __init__(self, models: Models, limits: Limits, metrics: Metrics) -> None:
-        self._models = models
+    def __init__(self, limits: Limits, metrics: Metrics) -> None:
         self._max_pixels = limits.max_pixels
         self._batcher = Batcher(
             self._run_batch, metrics, max_batch=limits.max_batch, max_queue=limits.max_queue
         )
-
-    async def predict(
-        self,
-        name: str,
-        version: int | None,
-        label: str | None,
-        signature_name: str,
-        inputs: Mapping[str, np.ndarray],
-        output_filter: Sequence[str] = (),
-        timeout: float | None = None,
-    ) -> Answer:
-        """Answers one request.
-
-        Args:
-            name: The model's name.
-            version: A version's number, or None.
-            label: A version's label, or None; where both are None, the newest version answers.
-            signature_name: Empty means `serving_default`.
-            inputs: By the signature's names for them; strings as arrays of type object that hold bytes.
-            output_filter: The outputs wanted; none means all.
-            timeout: In seconds; None means no end.
-
-        Raises:
-            StatusError: With TensorFlow Serving's code and text.
-        """
-        servable = self._models.find(name, version, label)
-        return Answer(await self.run(servable, signature_name, inputs, output_filter, timeout), servable)
 
     async def run(
         self,
@@ -79,7 +35,21 @@ class Predictor:
         output_filter: Sequence[str] = (),
         timeout: float | None = None,
     ) -> dict[str, np.ndarray]:
-        """Answers one request with a version that is found already; otherwise as `predict`."""
+        """Answers one request.
+
+        Args:
+            servable: The version to run.
+            signature_name: Empty means `serving_default`.
+            inputs: By the signature's names for them; strings as arrays of type object that hold bytes.
+            output_filter: The outputs wanted; none means all.
+            timeout: In seconds; None means no end.
+
+        Returns:
+            The outputs by the signature's names for them.
+
+        Raises:
+            StatusError: With TensorFlow Serving's code and text.
+        """
         return await self._batcher.run(
             servable, signature_name or DEFAULT_SIGNATURE, inputs, output_filter, timeout
         )

@@ -53,7 +53,7 @@ class Servable:
         self._session, self.signature_defs = _load(folder)
         self._callables: dict[tuple[str, tuple[str, ...]], _Callable] = {}
         self._lock = threading.Lock()
-        self._finalizer = weakref.finalize(self, _release, self._session, self._callables)
+        weakref.finalize(self, _release, self._session, self._callables)
 
     def run(
         self, signature_name: str, inputs: Mapping[str, np.ndarray], output_filter: Collection[str] = ()
@@ -72,11 +72,7 @@ class Servable:
             StatusError: In TensorFlow Serving's words, and where a kernel refused, in the kernel's.
         """
         signature_name = signature_name or DEFAULT_SIGNATURE
-        signature = self.signature_defs.get(signature_name)
-        if signature is None:
-            raise StatusError(
-                grpc.StatusCode.FAILED_PRECONDITION, f'Serving signature key "{signature_name}" not found.'
-            )
+        signature = self._signature(signature_name)
         fed = _fed(signature, inputs)
         outputs = _outputs(signature, output_filter)
         try:
@@ -85,9 +81,25 @@ class Servable:
             raise status_of(error) from None
         return {name: _array(value) for name, value in zip(outputs, values, strict=True)}
 
-    def close(self) -> None:
-        """Gives the memory back at once; without it, that happens when nobody holds the version any more."""
-        self._finalizer()
+    def check_names(self, signature_name: str, names: Collection[str]) -> None:
+        """Looks whether a request can be run at all, before its inputs are decoded; `run` looks again.
+
+        Args:
+            signature_name: Empty means `serving_default`.
+            names: Those of the inputs that were sent.
+
+        Raises:
+            StatusError: There is no such signature, or it has other inputs.
+        """
+        _check_names(self._signature(signature_name or DEFAULT_SIGNATURE), names)
+
+    def _signature(self, name: str) -> SignatureDef:
+        signature = self.signature_defs.get(name)
+        if signature is None:
+            raise StatusError(
+                grpc.StatusCode.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.'
+            )
+        return signature
 
     def _callable(self, signature_name: str, outputs: tuple[str, ...]) -> _Callable:
         """Returns what feeds all inputs in the order of their names and fetches the outputs."""
@@ -157,8 +169,8 @@ def _fed(signature: SignatureDef, inputs: Mapping[str, np.ndarray]) -> list[np.n
     return fed
 
 
-def _check_names(signature: SignatureDef, inputs: Mapping[str, np.ndarray]) -> None:
-    sent, known = set(inputs), set(signature.inputs)
+def _check_names(signature: SignatureDef, names: Collection[str]) -> None:
+    sent, known = set(names), set(signature.inputs)
     if len(sent) > len(known) or (len(sent) < len(known) and not signature.defaults):
         raise invalid_argument(
             f"input size does not match signature: {len(sent)}!={len(known)} "

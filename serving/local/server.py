@@ -18,6 +18,7 @@ from serving.local.limits import Limits
 
 if TYPE_CHECKING:
     import grpc
+    from aiohttp import web
 
     from serving.local.models import Models
 
@@ -101,8 +102,6 @@ def serve(
 async def _serve(
     models: Models, options: Options, ready: Callable[[Ports], None], waiting: Callable[[float], None]
 ) -> None:
-    from aiohttp import web
-
     from serving.local import grpc_service, rest
     from serving.local.metrics import Metrics
     from serving.local.predictor import Predictor
@@ -113,14 +112,14 @@ async def _serve(
     check_ports(options)
     with _bound(options.host, options.rest_port, "--rest-port") as rest_socket:
         models.start()
-        predictor = Predictor(models, limits, metrics)
+        predictor = Predictor(limits, metrics)
         grpc_server = grpc_service.server(predictor, models, metrics, limits)
         runner = rest.runner(predictor, models, metrics, limits)
         try:
             if await _loaded(models, stop, waiting):
                 grpc_port = _listen(grpc_server, options)
                 await runner.setup()
-                await web.SockSite(runner, rest_socket, backlog=_BACKLOG).start()
+                await _accept(runner, rest_socket, options)
                 await grpc_server.start()
                 ready(Ports(rest_socket.getsockname()[1], grpc_port))
                 await stop.wait()
@@ -183,6 +182,16 @@ def _cannot_listen(host: str, port: int, option: str, error: OSError) -> Serving
     return ServingError(
         f"The port {port} is taken: end what listens there, or name another port with {option}."
     )
+
+
+async def _accept(runner: web.ServerRunner, rest_socket: socket.socket, options: Options) -> None:
+    """Opens REST's port."""
+    from aiohttp import web
+
+    try:
+        await web.SockSite(runner, rest_socket, backlog=_BACKLOG).start()
+    except OSError as error:  # another server that was bound to the port as well has opened it first
+        raise _cannot_listen(options.host, options.rest_port, "--rest-port", error) from error
 
 
 def _listen(grpc_server: grpc.aio.Server, options: Options) -> int:

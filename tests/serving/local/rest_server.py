@@ -78,7 +78,7 @@ def rest_server(
 
     async def start() -> tuple[web.ServerRunner, Predictor, int]:
         metrics = Metrics()
-        predictor = Predictor(models, limits, metrics)
+        predictor = Predictor(limits, metrics)
         runner = rest.runner(predictor, models, metrics, limits)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0, backlog=2048).start()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -55,11 +56,11 @@ def channel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[grpc.Channel]:
     loop = asyncio.new_event_loop()
 
     async def serve() -> None:
-        limits, metrics = Limits(max_body_bytes=MIB, max_pending_bytes=MIB // 2), Metrics()
+        limits, metrics = Limits(max_body_bytes=MIB, max_pending_bytes=MIB), Metrics()
         served = Models(configs("", folder, folder / "models.config"))
         served.start()
         assert served.wait_until_loaded(60)
-        predictor = Predictor(served, limits, metrics)
+        predictor = Predictor(limits, metrics)
         server = grpc_service.server(predictor, served, metrics, limits)
         port.append(server.add_insecure_port("127.0.0.1:0"))
         await server.start()
@@ -216,13 +217,65 @@ def test_a_message_over_the_limit_is_refused(
 def test_messages_that_there_is_no_room_for_are_refused_and_then_there_is_room_again(
     stub: prediction_service_pb2_grpc.PredictionServiceStub,
 ) -> None:
-    large = predict_request("half", {"x": np.zeros(200_000, np.float32)})
+    large = predict_request("half", {"x": np.zeros(200_000, np.float32)})  # its message and it, decoded
     code, text = complaint(stub.Predict, large)
     assert code == "UNAVAILABLE"
     assert "Try again later" in text
     small = predict_request("half", {"x": np.zeros(100_000, np.float32)})
     for _ in range(3):
         assert len(stub.Predict(small).outputs["y"].float_val) == 100_000
+
+
+def few_values(count: int) -> TensorProto:
+    proto = TensorProto(dtype=1, float_val=[1])
+    proto.tensor_shape.dim.add(size=count)
+    return proto
+
+
+def test_inputs_that_a_signature_does_not_have_are_refused_undecoded(
+    stub: prediction_service_pb2_grpc.PredictionServiceStub,
+) -> None:
+    request = predict_request("half", {f"z{number}": few_values(2**40) for number in range(24)})
+    code, text = complaint(stub.Predict, request)
+    assert code == "INVALID_ARGUMENT"
+    assert text.startswith("input size does not match signature: 24!=1 ")
+
+
+def test_few_values_for_a_large_shape_are_refused_or_counted(
+    stub: prediction_service_pb2_grpc.PredictionServiceStub,
+) -> None:
+    assert (
+        len(stub.Predict(predict_request("half", {"x": few_values(2**17)})).outputs["y"].float_val) == 2**17
+    )
+    assert complaint(stub.Predict, predict_request("half", {"x": few_values(2**18)}))[0] == "UNAVAILABLE"
+    assert complaint(stub.Predict, predict_request("half", {"x": few_values(2**18 + 2)})) == (
+        "INVALID_ARGUMENT",
+        "tensor parsing error: x",
+    )
+
+
+def test_silent_calls_keep_nobody_from_asking(
+    channel: grpc.Channel, stub: prediction_service_pb2_grpc.PredictionServiceStub
+) -> None:
+    stop = threading.Event()
+
+    def nothing() -> Iterator[bytes]:
+        stop.wait(60)
+        yield from ()
+
+    silent = [
+        channel.stream_unary("/tensorflow.serving.PredictionService/Predict").future(nothing())
+        for _ in range(64)
+    ]
+    try:
+        started = time.monotonic()
+        for _ in range(3):
+            assert stub.Predict(predict_request("half", {"x": X}), timeout=15).outputs
+        assert time.monotonic() - started < 10
+    finally:
+        stop.set()
+        for call in silent:
+            call.cancel()
 
 
 def test_a_call_without_a_message_is_refused(channel: grpc.Channel) -> None:

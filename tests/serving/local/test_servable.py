@@ -192,11 +192,14 @@ def test_the_memory_is_given_back_when_nobody_holds_the_version(tmp_path: Path) 
         gc.enable()
 
 
-def test_closed_is_closed(tmp_path: Path) -> None:
+def test_names_are_compared_before_there_are_inputs(tmp_path: Path) -> None:
     servable = Servable("m", 1, models.half_plus_two(tmp_path))
-    servable.close()
-    with pytest.raises(StatusError, match="closed"):
-        servable.run("", {"x": X})
+    servable.check_names("", ["x"])
+    servable.check_names("serving_default", {"x": None}.keys())
+    with pytest.raises(StatusError, match="Sent extra: {y,z}. Missing but required: {x}"):
+        servable.check_names("", ["y", "z"])
+    with pytest.raises(StatusError, match='"other" not found'):
+        servable.check_names("other", ["x"])
 
 
 def _without_the_graph(folder: Path) -> None:

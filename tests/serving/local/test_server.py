@@ -14,8 +14,11 @@ from urllib.parse import urlsplit
 
 import grpc
 import pytest
+from aiohttp import web
 from tensorflow_serving.apis import predict_pb2
 
+from serving.errors import ServingError
+from serving.local import server as server_module
 from serving.local.background import Address, running
 from tests.serving import models
 
@@ -153,3 +156,20 @@ def test_it_comes_back_on_its_ports_after_a_kill_and_loses_nothing_when_stopped(
             assert again.process.wait(30) == 0
             with pytest.raises(OSError):
                 socket.create_connection((rest.hostname, rest.port))
+
+
+def test_of_two_that_are_started_together_on_one_port_the_second_is_told() -> None:
+    with socket.socket() as first:
+        first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        first.bind(("127.0.0.1", 0))
+        port = first.getsockname()[1]
+
+        async def second() -> None:
+            runner = web.ServerRunner(web.Server(lambda _: None))  # type: ignore[arg-type,return-value]
+            await runner.setup()
+            with server_module._bound("127.0.0.1", port, "--rest-port") as bound:
+                first.listen()
+                await server_module._accept(runner, bound, server_module.Options(rest_port=port))
+
+        with pytest.raises(ServingError, match=f"The port {port} is taken"):
+            asyncio.run(second())
