@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from http import HTTPStatus
 
 from aiohttp import web
@@ -12,12 +13,15 @@ from serving.local.limits import Limits
 
 _SERVER = "catsdogs local server"
 
+Respond = Callable[[web.BaseRequest], AbstractAsyncContextManager[web.Response]]
 
-def runner(respond: Callable[[web.BaseRequest], Awaitable[web.Response]], limits: Limits) -> web.ServerRunner:
+
+def runner(respond: Respond, limits: Limits) -> web.ServerRunner:
     """Returns the server to set up and give a site; to be called on the event loop that runs it.
 
     Args:
-        respond: Makes the response to one request, whose path and body are as they came.
+        respond: Gives the response to one request, whose path and body are as they came; left when the
+            response is written.
         limits: What requests may cost.
     """
     return _Runner(_Answers(respond, limits), limits)
@@ -38,7 +42,7 @@ def error_page(status: int) -> web.Response:
 class _Answers:
     """Answers requests, and knows how many are under way."""
 
-    def __init__(self, respond: Callable[[web.BaseRequest], Awaitable[web.Response]], limits: Limits) -> None:
+    def __init__(self, respond: Respond, limits: Limits) -> None:
         self._respond = respond
         self._seconds = limits.request_timeout_seconds
         self._under_way = 0
@@ -60,18 +64,18 @@ class _Answers:
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """Writes the answer; a caller that does not take it is cut off."""
-        response = await self._respond(request)
-        if self._stopping:
-            response.force_close()
-        response.headers["Server"] = _SERVER
-        try:
-            async with asyncio.timeout(self._seconds):
-                await response.prepare(request)
-                await response.write_eof()
-        except TimeoutError:
-            if request.transport:
-                request.transport.abort()
-        return response
+        async with self._respond(request) as response:
+            if self._stopping:
+                response.force_close()
+            response.headers["Server"] = _SERVER
+            try:
+                async with asyncio.timeout(self._seconds):
+                    await response.prepare(request)
+                    await response.write_eof()
+            except TimeoutError:
+                if request.transport:
+                    request.transport.abort()
+            return response
 
 
 class _Runner(web.ServerRunner):

@@ -14,11 +14,15 @@ class Limits:
     Attributes:
         max_body_bytes: Largest request over REST, and largest message over gRPC; a larger one is refused
             unread.
-        max_pending_bytes: Bytes of all requests being read or answered; beyond it the answer is 503.
+        max_values: JSON values of one REST request, by its commas, colons and opening brackets; more are
+            refused unread, as each takes some 200 bytes of memory.
+        max_pending_bytes: Bytes of all REST requests and of their answers under way; beyond it the answer is
+            503. Those of gRPC have as many for themselves.
         max_requests: REST requests being read or answered at a time; beyond it the answer is 503.
         body_timeout_seconds: For sending a request's body.
         idle_timeout_seconds: For sending a request's head, and for a connection to wait for its next request.
-        request_timeout_seconds: For the model's answer; after it the answer is 504.
+        request_timeout_seconds: For the answer to a request that has been read; after it the answer is 504.
+            As long again is there for taking the answer.
         max_pixels: Largest picture, width times height, that is decoded.
         max_batch: Rows of one batch.
         max_queue: Requests that may wait for a batch.
@@ -26,6 +30,7 @@ class Limits:
     """
 
     max_body_bytes: int = 64 * MIB
+    max_values: int = 4_000_000
     max_pending_bytes: int = 512 * MIB
     max_requests: int = 4096
     body_timeout_seconds: float = 30.0

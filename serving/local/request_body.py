@@ -1,4 +1,4 @@
-"""Reads requests' bodies within bounds: of each one's size, of all of them together, and of time."""
+"""Reads requests' bodies within bounds: of each one's size, of all and their answers, and of time."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Refused(Exception):
 
 
 class Bodies:
-    """Holds the bodies of the requests under way.
+    """Counts what the requests under way hold.
 
     Args:
         limits: What they may cost.
@@ -42,21 +42,22 @@ class Bodies:
         self._bytes = 0
 
     @contextlib.asynccontextmanager
-    async def read(self, request: web.BaseRequest) -> AsyncIterator[bytes]:
-        """Gives a request's body, and counts it until the block is left.
+    async def read(self, request: web.BaseRequest) -> AsyncIterator[Pending]:
+        """Reads a request's body, and counts it, then its answer, until the block is left.
 
         Raises:
             Refused: It is too large (413), too slow (408), cut short (400), or one too many (503).
         """
         if self._requests >= self._limits.max_requests:
             raise Refused(503, f"The server is busy with {self._requests} requests. Try again later.")
-        share = _Share(self)
+        pending = Pending(self)
         self._requests += 1
         try:
-            yield await self._read(request, share)
+            pending.body = await self._read(request, pending)
+            yield pending
         finally:
             self._requests -= 1
-            share.take(-share.bytes)
+            pending.take(-pending.bytes)
 
     def take(self, count: int) -> None:
         """Counts bytes that are about to be held; negative ones are given back."""
@@ -64,12 +65,12 @@ class Bodies:
             raise Refused(503, f"The server holds {self._bytes} bytes of requests already. Try again later.")
         self._bytes += count
 
-    async def _read(self, request: web.BaseRequest, share: _Share) -> bytes:
+    async def _read(self, request: web.BaseRequest, pending: Pending) -> bytes:
         limit = self._limits.max_body_bytes
         announced = request.content_length or 0
         if announced > limit:
             raise _too_large(str(announced), limit)
-        share.take(announced)
+        pending.take(announced)
         if request.headers.get("Expect", "").lower() == "100-continue":
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             request.writer.output_size = 0
@@ -81,7 +82,7 @@ class Bodies:
                     size += len(piece)
                     if size > limit:
                         raise _too_large(f"{size} or more", limit)
-                    share.take(max(size - share.bytes, 0))
+                    pending.take(max(size - pending.bytes, 0))
                     pieces.append(piece)
         except TimeoutError:
             seconds = self._limits.body_timeout_seconds
@@ -94,7 +95,7 @@ class Bodies:
         claimed = _claimed(body)
         if claimed > MAX_INFLATED_BYTES:
             return b""
-        share.take(claimed)
+        pending.take(claimed)
         return await asyncio.to_thread(inflated, body)
 
 
@@ -118,13 +119,30 @@ def _too_large(size: str, limit: int) -> Refused:
     return Refused(413, f"The body has {size} bytes; this server takes at most {limit} (--max-body-bytes).")
 
 
-class _Share:
-    """The bytes that one request holds."""
+class Pending:
+    """What one request holds.
+
+    Attributes:
+        body: The request's.
+        bytes: How many are counted.
+    """
 
     def __init__(self, bodies: Bodies) -> None:
         self._bodies = bodies
+        self.body = b""
         self.bytes = 0
 
     def take(self, count: int) -> None:
+        """Counts bytes that are about to be held; negative ones are given back."""
         self._bodies.take(count)
         self.bytes += count
+
+    def answered(self, answer: bytes) -> None:
+        """Lets go of the request, and counts its answer.
+
+        Raises:
+            Refused: It is too much beside all else that is held (503).
+        """
+        self.body = b""
+        self.take(-self.bytes)
+        self.take(len(answer))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, ParamSpec, TypeVar
@@ -20,7 +21,7 @@ from serving.local import classify, http_server, http_target, model_json, page
 from serving.local import metrics as prometheus
 from serving.local.http_server import error_page
 from serving.local.http_target import Call, Target
-from serving.local.json_examples import parse_examples
+from serving.local.json_examples import ExamplesRequest, parse_examples
 from serving.local.json_inputs import PredictRequest, parse_predict
 from serving.local.json_outputs import classify_body, error_body, predict_body, regress_body
 from serving.local.limits import MIB, Limits
@@ -33,7 +34,7 @@ from serving.local.status import StatusError, invalid_argument
 
 _METHODS = {"GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"}
 _JSON = {"Content-Type": "application/json"}
-_LARGE = MIB  # bodies from here on, and answers of as many elements, are worked on beside the event loop
+_LARGE = MIB  # bodies from here on, and answers that may become so large, are worked on beside the event loop
 _logger = logging.getLogger(__name__)
 
 _P = ParamSpec("_P")
@@ -78,11 +79,16 @@ class _Api:
         self._metrics = metrics
         self._limits = limits
         self._bodies = Bodies(limits)
-        # One at a time, as a large document takes many times its size in memory while it is read.
+        # One at a time, as a large document takes many times its size in memory. What waits has its deadline.
         self._beside = ThreadPoolExecutor(1, "json")
 
-    async def response(self, request: web.BaseRequest) -> web.Response:
-        """Makes the response to one HTTP request."""
+    @contextlib.asynccontextmanager
+    async def response(self, request: web.BaseRequest) -> AsyncIterator[web.Response]:
+        """Gives the response to one HTTP request, and counts its bytes until the block is left."""
+        async with contextlib.AsyncExitStack() as held:
+            yield await self._response(request, held)
+
+    async def _response(self, request: web.BaseRequest, held: contextlib.AsyncExitStack) -> web.Response:
         target = http_target.target(request.raw_path)
         if target is None:
             return error_page(400)
@@ -91,7 +97,7 @@ class _Api:
         if target.path == prometheus.PATH:
             return self._metrics_page(target)
         if target.is_api:
-            return await self._api_response(request, target)
+            return await self._api_response(request, target, held)
         if target.path == "/" and request.method in ("GET", "HEAD"):
             body, headers = page.render(self._models.names())
             return web.Response(body=body, headers=headers)
@@ -103,11 +109,14 @@ class _Api:
         text = f"Unexpected path: {target.whole}. Should be {prometheus.PATH}"
         return web.Response(status=400, body=text.encode(), headers={"Content-Type": "text/plain"})
 
-    async def _api_response(self, request: web.BaseRequest, target: Target) -> web.Response:
+    async def _api_response(
+        self, request: web.BaseRequest, target: Target, held: contextlib.AsyncExitStack
+    ) -> web.Response:
         started = time.perf_counter()
         try:
-            async with self._bodies.read(request) as body:
-                reply = await self._reply(request, target, body)
+            pending = await held.enter_async_context(self._bodies.read(request))
+            reply = await self._reply(request, target, pending.body)
+            pending.answered(reply.body)
         except Refused as refused:
             response = web.Response(status=refused.status, body=error_body(refused.reason), headers=_JSON)
             response.force_close()
@@ -125,10 +134,15 @@ class _Api:
         except StatusError as error:
             # TensorFlow Serving returns before it has written the error down: the body stays empty.
             return _Reply(b"", error.http_status, code=error.code)
+        seconds = self._limits.request_timeout_seconds
         try:
             if call is None:
                 raise _malformed(request, target)
-            return _Reply(await self._called(request, target, call, body), call=call)
+            async with asyncio.timeout(seconds):
+                return _Reply(await self._called(request, target, call, body), call=call)
+        except TimeoutError:
+            text = f"The request was not answered within {seconds:g} s."
+            return _failure(StatusError(grpc.StatusCode.DEADLINE_EXCEEDED, text), call)
         except StatusError as error:
             return _failure(error, call)
         except Exception as error:
@@ -150,28 +164,20 @@ class _Api:
 
     async def _predict(self, call: Call, body: bytes) -> bytes:
         servable, request = await self._run(len(body) >= _LARGE, self._parse, call, body)
-        outputs = await self._answers(servable, request.signature_name, request.inputs)
-        large = sum(output.size for output in outputs.values()) >= _LARGE // 16
-        return await self._run(large, predict_body, outputs, request.is_row)
+        outputs = await self._predictor.run(servable, request.signature_name, request.inputs)
+        return await self._run(_is_large(outputs), predict_body, outputs, request.is_row)
 
     async def _judge(self, call: Call, body: bytes) -> bytes:
         """Answers classify and regress."""
-        request = await self._run(len(body) >= _LARGE, parse_examples, body)
+        request = await self._run(len(body) >= _LARGE, self._parse_examples, body)
         servable = self._models.find(call.model, call.version, call.label)
         name = request.signature_name or DEFAULT_SIGNATURE
         if name not in servable.signature_defs:
             raise invalid_argument(f"No signature was found with the name: {name}")
         classify.check_signature(call.method, servable.signature_defs[name])
-        outputs = await self._answers(servable, name, classify.inputs(request.examples))
-        if call.method == "regress":
-            return regress_body(classify.regressions(outputs, len(request.examples)))
-        return classify_body(classify.classifications(outputs, len(request.examples)))
-
-    async def _answers(
-        self, servable: Servable, signature_name: str, inputs: Mapping[str, np.ndarray]
-    ) -> dict[str, np.ndarray]:
-        seconds = self._limits.request_timeout_seconds
-        return await self._predictor.run(servable, signature_name, inputs, timeout=seconds)
+        outputs = await self._predictor.run(servable, name, classify.inputs(request.examples))
+        written = _regressed if call.method == "regress" else _classified
+        return await self._run(_is_large(outputs), written, outputs, len(request.examples))
 
     def _parse(self, call: Call, body: bytes) -> tuple[Servable, PredictRequest]:
         found: list[Servable] = []
@@ -184,8 +190,24 @@ class _Api:
                 raise invalid_argument(f'Serving signature name: "{name}" not found in signature def')
             return servable.signature_defs[name].inputs
 
+        self._check_values(body)
         request = parse_predict(body, signature_inputs)
         return found[0], request
+
+    def _parse_examples(self, body: bytes) -> ExamplesRequest:
+        self._check_values(body)
+        return parse_examples(body)
+
+    def _check_values(self, body: bytes) -> None:
+        limit = self._limits.max_values
+        if len(body) <= limit:
+            return
+        values = sum(map(body.count, (b",", b":", b"[", b"{")))
+        if values > limit:
+            raise invalid_argument(
+                f"The body has about {values} JSON values; this server takes at most {limit}. "
+                "Send fewer rows at a time."
+            )
 
     async def _run(self, beside: bool, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """Works at once, or beside the event loop."""
@@ -202,6 +224,18 @@ def _uncollected(work: Callable[[], _T]) -> _T:
         return work()
     finally:
         gc.enable()
+
+
+def _is_large(outputs: Mapping[str, np.ndarray]) -> bool:
+    return sum(output.size for output in outputs.values()) >= _LARGE // 16
+
+
+def _regressed(outputs: Mapping[str, np.ndarray], examples: int) -> bytes:
+    return regress_body(classify.regressions(outputs, examples))
+
+
+def _classified(outputs: Mapping[str, np.ndarray], examples: int) -> bytes:
+    return classify_body(classify.classifications(outputs, examples))
 
 
 def _failure(error: StatusError, call: Call | None) -> _Reply:

@@ -6,12 +6,14 @@ import asyncio
 import contextlib
 import gzip
 import json
+import re
 import resource
 import socket
 import threading
 import time
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,7 @@ HEAD = b"POST /v1/models/m:predict HTTP/1.1\r\nHost: x\r\n"
 MIB = 2**20
 LIMITS = Limits(
     max_body_bytes=2 * MIB,
+    max_values=1_100_000,
     max_pending_bytes=3 * MIB,
     max_requests=1500,
     body_timeout_seconds=1.0,
@@ -126,19 +129,23 @@ def test_head_that_drips_is_cut_off(server: RestServer, before: bytes) -> None:
 
 def test_answer_that_nobody_takes_is_cut_off(tmp_path: Path) -> None:
     models.identity(tmp_path / "m", {"x": tf.TensorSpec([None], tf.string)})
-    body = b'{"instances": ["' + b"a" * (32 * MIB) + b'"]}'
-    limits = Limits(request_timeout_seconds=1.0)
+    body = b'{"instances": ["' + b"g" * (32 * MIB) + b'"]}'
+    limits = Limits(request_timeout_seconds=2.0, max_pending_bytes=40 * MIB)
     with (
         rest_server({"m": tmp_path / "m"}, config=tmp_path / "models.config", limits=limits) as server,
         connected(server) as connection,
     ):
         connection.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
         assert connection.recv(100).startswith(b"HTTP/1.1 200 OK")
-        time.sleep(2)
+        other = server.ask("POST", PATH, b" " * 16 * MIB)
+        assert other.status == 503  # the answer counts until it is taken
+        assert re.search(r"The server holds 335\d{5} bytes of requests already", other.body.decode())
+        time.sleep(3)
         received = 0
         with contextlib.suppress(ConnectionResetError):
             while piece := connection.recv(MIB):
                 received += len(piece)
+        assert server.ask("POST", PATH, b" " * 16 * MIB).status == 400  # and no longer
     assert received < 32 * MIB
 
 
@@ -183,6 +190,31 @@ def test_bombs_are_bad_requests(server: RestServer, body: bytes) -> None:
     assert json.loads(answer.body.decode("utf-8", "replace"))["error"]
     assert time.monotonic() - started < 20
     assert server.ask("POST", PATH, '{"instances": [[1.0]]}').status == 200
+
+
+@pytest.mark.parametrize("body", [b"[" * 1_600_000, b'{"instances": [' + b"[]," * 600_000 + b"[]]}"])
+@pytest.mark.parametrize("method", ["predict", "regress"])
+def test_too_many_values_are_refused_unread(server: RestServer, method: str, body: bytes) -> None:
+    answer = server.ask("POST", f"/v1/models/m:{method}", body)
+    assert answer.status == 400
+    values = sum(body.count(mark) for mark in (b",", b"[", b"{", b":"))
+    assert json.loads(answer.body)["error"] == (
+        f"The body has about {values} JSON values; this server takes at most 1100000. "
+        "Send fewer rows at a time."
+    )
+
+
+def test_reading_has_the_deadline_too(model: Path) -> None:
+    """A document that takes seconds to read, and one that waits behind it."""
+    body = b'{"instances": [' + b"[0.123456789012345]," * 1_000_000 + b'"a"]}'
+    limits = Limits(request_timeout_seconds=0.2)
+    with (
+        rest_server({"m": model}, config=model.parent / "models.config", limits=limits) as server,
+        ThreadPoolExecutor(2) as senders,
+    ):
+        answers = list(senders.map(lambda _: server.ask("POST", PATH, body), range(2)))
+    assert [answer.status for answer in answers] == [504, 504]
+    assert json.loads(answers[0].body)["error"] == "The request was not answered within 0.2 s."
 
 
 def test_gzip_bomb_is_not_blown_up(server: RestServer) -> None:
@@ -250,8 +282,8 @@ def test_a_thousand_connections_are_all_answered(model: Path) -> None:
 
 @pytest.mark.slow
 def test_large_documents_do_not_hold_up_others(model: Path) -> None:
-    """60 MB of numbers are read beside the event loop."""
-    body = b'{"instances": [' + b"[0.123456789012345]," * 3_000_000 + b'"a"]}'
+    """40 MB of numbers, as many as are taken, are read beside the event loop."""
+    body = b'{"instances": [' + b"[0.123456789012345]," * 1_999_990 + b'"a"]}'
     waits: list[float] = []
     with rest_server({"m": model}, config=model.parent / "models.config") as server:
         statuses: list[int] = []
