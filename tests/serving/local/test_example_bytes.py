@@ -29,11 +29,20 @@ def test_values_are_found_in_parts_that_are_merged() -> None:
     assert sorted(example_bytes.values(twice)) == [b"one", b"two"]
 
 
-@pytest.mark.parametrize(
-    "field", [b"\x10\x05", b"\x11" + bytes(8), b"\x12\x01a", b"\x15" + bytes(4), b"\x13\x14"]
-)
+@pytest.mark.parametrize("field", [b"\x10\x05", b"\x11" + bytes(8), b"\x12\x01a", b"\x15" + bytes(4)])
 def test_unknown_fields_of_every_kind_are_passed_over(field: bytes) -> None:
     assert list(example_bytes.values(field + example(b"one"))) == [b"one"]
+
+
+def test_groups_end_an_example_for_tensorflow_too() -> None:
+    grouped = b"\x13\x14" + example(b"one")
+    assert not list(example_bytes.values(grouped))
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        tf.io.parse_example([grouped], {"a": tf.io.FixedLenFeature([], tf.string)})
+
+
+def test_a_long_text_is_no_example() -> None:
+    assert not list(example_bytes.values(b"The quick brown fox jumps over the lazy dog. " * 50_000))
 
 
 def test_bytes_at_random_end_it() -> None:
