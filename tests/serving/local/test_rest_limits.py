@@ -295,5 +295,5 @@ def test_large_documents_do_not_hold_up_others(model: Path) -> None:
             waits.append(time.monotonic() - started)
             time.sleep(0.05)
     assert statuses == [400]
-    assert len(waits) > 10
+    assert len(waits) > 2
     assert max(waits) < 5
