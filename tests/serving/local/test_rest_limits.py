@@ -288,12 +288,14 @@ def test_large_documents_do_not_hold_up_others(model: Path) -> None:
     with rest_server({"m": model}, config=model.parent / "models.config") as server:
         statuses: list[int] = []
         sender = threading.Thread(target=lambda: statuses.append(server.ask("POST", PATH, body).status))
+        sent = time.monotonic()
         sender.start()
         while sender.is_alive():
             started = time.monotonic()
             assert server.ask("GET", "/v1/models/m").status == 200
             waits.append(time.monotonic() - started)
             time.sleep(0.05)
+        taken = time.monotonic() - sent
     assert statuses == [400]
-    assert len(waits) > 2
+    assert max(waits) < 0.75 * taken  # held up, one waits for 97 % of it, however quick the machine is
     assert max(waits) < 5
