@@ -79,6 +79,11 @@ class Servable:
             values = self._callable(signature_name, outputs)(*fed)
         except tf.errors.OpError as error:
             raise status_of(error) from None
+        except UnicodeDecodeError as error:
+            # TensorFlow's Python cannot read the text of a kernel that quotes the bytes it was given, and
+            # loses the code with it; what quotes its input refuses it.
+            text = error.object.decode(errors="replace")
+            raise StatusError(grpc.StatusCode.INVALID_ARGUMENT, text) from None
         return {name: _array(value) for name, value in zip(outputs, values, strict=True)}
 
     def check_names(self, signature_name: str, names: Collection[str]) -> None:

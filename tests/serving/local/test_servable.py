@@ -161,6 +161,13 @@ def test_what_is_no_picture_is_refused_by_the_kernel(classifier: Servable, kind:
     assert len(classifier.run("", {"image_bytes": np.array([good], object)})["label"]) == 1
 
 
+def test_an_error_that_quotes_bytes_is_told_all_the_same(classifier: Servable) -> None:
+    with pytest.raises(StatusError) as refused:
+        classifier.run("serving_examples", {"examples": np.array([b"\x13\x14\xff\xfe"], object)})
+    assert refused.value.code == INVALID
+    assert "Could not parse example input" in refused.value.message
+
+
 def test_both_signatures_of_our_models_agree(classifier: Servable) -> None:
     encoded = bad_pictures.encode("JPEG")
     example = tf.train.Example()
