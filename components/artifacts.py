@@ -16,3 +16,9 @@ class DataVerdict(Artifact):
     """That the data were accepted, and on which grounds."""
 
     TYPE_NAME = "catsdogs.DataVerdict"
+
+
+class EvaluationReportFiles(Artifact):
+    """What a run says of itself: `report.html`, `model_card.md` and, with every figure of both, `report.json`."""
+
+    TYPE_NAME = "catsdogs.EvaluationReport"
