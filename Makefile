@@ -39,8 +39,7 @@ bench-serving: setup ## Measure the local server; ARGS="--model-dir DIR" for ano
 
 lock: setup ## Pin anew what pyproject.toml allows; newest versions with ARGS=--upgrade
 	$(LOCK) pyproject.toml --extra weights --extra dev --group setup --output-file requirements/project.txt $(ARGS)
-	$(LOCK) pyproject.toml --extra weights --constraint requirements/project.txt \
-		--overrides requirements/image_overrides.txt --output-file requirements/image.txt
+	$(LOCK) pyproject.toml --extra weights --constraint requirements/project.txt --output-file requirements/image.txt
 	echo 'tensorflow[and-cuda]' | $(LOCK) - --constraint requirements/image.txt --output-file requirements/gpu.txt
 	$(LOCK) --group setup --constraint requirements/project.txt --output-file requirements/setup.txt
 
