@@ -10,7 +10,8 @@ import yaml
 from pydantic import Field, ValidationError
 
 from components.errors import InputError
-from pipelines.data_settings import DataSettings, Fraction
+from pipelines.data_settings import DataSettings
+from pipelines.evaluation_settings import EvaluationSettings
 from pipelines.kubeflow.settings import KubeflowSettings
 from pipelines.serving_settings import ServingSettings, is_address
 from pipelines.settings_errors import nearest, sentence
@@ -22,18 +23,6 @@ DEFAULT_CONFIG = "quickstart"
 
 class SettingsError(InputError):
     """A setting is unknown or out of range; the message names it and the cure."""
-
-
-class EvaluationSettings(Section):
-    """When a model is blessed, judged on `test`.
-
-    Attributes:
-        min_accuracy: The absolute floor.
-        max_accuracy_loss: How far below the newest other blessed model the accuracy may lie.
-    """
-
-    min_accuracy: Fraction = 0.9
-    max_accuracy_loss: Fraction = 0.01
 
 
 class BeamSettings(Section):
