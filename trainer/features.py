@@ -6,6 +6,7 @@ bytes, untouched; all others are small and are what statistics, validation and s
 
 ENCODED = "image/encoded"
 FILENAME = "image/filename"
+DIGEST = "image/digest"  # hex SHA-256 of ENCODED
 LABEL = "image/class/label"  # int64: the index into the class names
 CLASS_NAME = "image/class/text"
 HEIGHT = "image/height"  # int64, pixels
@@ -26,10 +27,10 @@ BYTE_SIZE_RANGE = "image/byte_size_range"
 INTEGERS = (LABEL, HEIGHT, WIDTH, BYTE_SIZE)
 FLOATS = (BRIGHTNESS, CONTRAST)
 RANGES = (RESOLUTION_RANGE, ASPECT_RANGE, BRIGHTNESS_RANGE, BYTE_SIZE_RANGE)
-STRINGS = (FILENAME, CLASS_NAME, FORMAT, MODE, SOURCE_FOLDER, *RANGES)
+STRINGS = (FILENAME, DIGEST, CLASS_NAME, FORMAT, MODE, SOURCE_FOLDER, *RANGES)
 
-# File names are all different, and pixels are not for counting.
-COUNTED = (*INTEGERS, *FLOATS, *(name for name in STRINGS if name != FILENAME))
+# File names and digests are all different, and pixels are not for counting.
+COUNTED = (*INTEGERS, *FLOATS, *(name for name in STRINGS if name not in (FILENAME, DIGEST)))
 
 # Transform's output: one serialized uint8 tensor [size, size, 3] per image, and the label.
 PIXELS = "pixels"

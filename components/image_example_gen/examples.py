@@ -23,6 +23,7 @@ def serialize(picture: Picture, data: bytes, properties: Properties, class_names
     values: dict[str, bytes | str | int | float] = {
         features.ENCODED: data,
         features.FILENAME: picture.filename,
+        features.DIGEST: properties.digest.hex(),
         features.LABEL: picture.label,
         features.CLASS_NAME: class_names[picture.label],
         features.HEIGHT: height,

@@ -208,9 +208,8 @@ class _WriteShard(beam.DoFn):
         except OSError as error:
             raise Refused("cannot be read", error.strerror or str(error)) from None
         properties = inspect(data, self._job.max_pixels)
-        identity = splits.digest(data)
-        split = splits.assign(identity, self._job.split, self._job.split["seed"], picture.splits)
-        return identity, split, serialize(picture, data, properties, self._job.class_names)
+        split = splits.assign(properties.digest, self._job.split, self._job.split["seed"], picture.splits)
+        return properties.digest, split, serialize(picture, data, properties, self._job.class_names)
 
 
 def _check_unchanged(job: _Job, opened: Source) -> None:

@@ -10,6 +10,7 @@ import tensorflow as tf
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
+from components.image_example_gen import splits
 from components.image_example_gen.sources.base import Refused
 
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
@@ -31,6 +32,7 @@ class Properties:
     """What is recorded of a picture beside its bytes.
 
     Attributes:
+        digest: What identifies the bytes: their SHA-256, 32 bytes.
         format: "jpeg" or "png".
         mode: Pillow's mode.
         height: Pixels.
@@ -39,6 +41,7 @@ class Properties:
         contrast: Standard deviation of luma, 0 to 0.5.
     """
 
+    digest: bytes
     format: str
     mode: str
     height: int
@@ -87,6 +90,7 @@ def inspect(data: bytes, max_pixels: int) -> Properties:
         raise Refused("damaged", _first_sentence(error)) from None
     luma = pixels @ _LUMA
     return Properties(
+        digest=splits.digest(data),
         format="jpeg" if is_jpeg else "png",
         mode=header.mode,
         height=height,

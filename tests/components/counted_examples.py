@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -27,6 +28,7 @@ def columns(
     return {
         features.ENCODED: [b"pixels"] * count,
         features.FILENAME: [f"{index}.jpg" for index in range(count)],
+        features.DIGEST: [hashlib.sha256(b"%d" % index).hexdigest() for index in range(count)],
         features.LABEL: labels,
         features.CLASS_NAME: [class_names[label] for label in labels],
         features.HEIGHT: [int(value) for value in random.integers(100, 500, count)],

@@ -24,7 +24,7 @@ from trainer import features
 
 def test_every_stored_feature_is_described_once() -> None:
     described = Counter(column.name for column in fill(["cat", "dog"]).feature)
-    assert described == Counter([features.ENCODED, features.FILENAME, *features.COUNTED])
+    assert described == Counter([features.ENCODED, features.FILENAME, features.DIGEST, *features.COUNTED])
 
 
 def test_class_names_are_filled_in() -> None:
@@ -42,7 +42,7 @@ def test_sound_data_have_no_anomalies(class_names: tuple[str, str], count: int) 
     assert not anomalies.data_missing
 
 
-def test_pixels_and_file_names_are_not_counted() -> None:
+def test_pixels_file_names_and_digests_are_not_counted() -> None:
     counted = {column.path.step[0] for column in statistics(columns(4)).datasets[0].features}
     assert counted == set(features.COUNTED)
 

@@ -47,6 +47,7 @@ def test_examples_hold_the_bytes_and_all_features(folder_of: FolderOf, ingest: C
         assert example == {
             features.ENCODED: data,
             features.FILENAME: name.encode(),
+            features.DIGEST: hashlib.sha256(data).hexdigest().encode(),
             features.LABEL: int(name.startswith("dogs")),
             features.CLASS_NAME: b"dog" if name.startswith("dogs") else b"cat",
             features.HEIGHT: 40,
