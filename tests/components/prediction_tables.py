@@ -1,0 +1,75 @@
+"""Prediction tables for tests, with chosen answers or drawn ones."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from components.prediction_table import columns
+from components.prediction_table.table import BaselineState, PredictionTable
+from trainer import features
+
+RANGES = {
+    features.SOURCE_FOLDER: ("home", "street"),
+    features.RESOLUTION_RANGE: ("50k to 200k pixels", "200k to 1M pixels"),
+    features.ASPECT_RANGE: ("portrait", "square", "landscape"),
+    features.BRIGHTNESS_RANGE: ("dark", "medium", "bright"),
+    features.BYTE_SIZE_RANGE: ("under 16 kB", "16 to 64 kB"),
+}
+
+
+def table(
+    labels: Sequence[int] | np.ndarray,
+    probabilities: Sequence[float] | np.ndarray,
+    baselines: Mapping[str, Sequence[float] | np.ndarray] | None = None,
+    **changes: Any,
+) -> PredictionTable:
+    """Returns a table of pictures `0000.jpg`, `0001.jpg`, … none of them seen in training.
+
+    Args:
+        labels: The truth.
+        probabilities: The candidate's.
+        baselines: Probabilities of `newest`, and of `best` if it is another model; none by default.
+        **changes: Other values of fields.
+    """
+    labels, answers = np.asarray(labels, np.int64), np.asarray(probabilities, np.float64)
+    compared = {name: np.asarray(values, np.float64) for name, values in (baselines or {}).items()}
+    states = {name: BaselineState("none") for name in columns.BASELINES}
+    for number, name in enumerate(compared, start=1):
+        states[name] = BaselineState("compared", number, f"/models/{number}")
+    if "newest" in compared and "best" not in compared:
+        compared["best"], states["best"] = compared["newest"], replace(states["newest"], state="same")
+    class_names = ("cat", "dog")
+    names = [f"{index:04d}.jpg" for index in range(len(labels))]
+    slices = {
+        name: [values[index % len(values)] for index in range(len(labels))] for name, values in RANGES.items()
+    }
+    made = PredictionTable(
+        class_names=class_names,
+        filenames=names,
+        digests=[hashlib.sha256(name.encode()).hexdigest() for name in names],
+        labels=labels,
+        probabilities=answers,
+        slices={features.CLASS_NAME: [class_names[label] for label in labels], **slices},
+        seen=np.zeros(len(labels), bool),
+        baselines=states,
+        baseline_probabilities=compared,
+        changed={name: answers.copy() for name in columns.CHANGES},
+        grey=0.5,
+        model_id=9,
+        model_uri="/models/9",
+    )
+    return replace(made, **changes)
+
+
+def drawn(pictures: int = 200, accuracy: float = 0.9, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Returns labels, and probabilities of which about such a share lies on the right side of a half."""
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, 2, pictures)
+    sure = random.uniform(0.5, 1, pictures)
+    right = random.random(pictures) < accuracy
+    return labels, np.where((labels == 1) == right, sure, 1 - sure)
