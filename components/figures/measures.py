@@ -1,0 +1,87 @@
+"""The figures of one model over a set of pictures."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn import metrics
+
+from components.figures import intervals
+from components.figures.intervals import Figure
+
+THRESHOLD = 0.5  # the exported model answers the second class from here on
+BUCKETS = 10  # of equal width, as TFMA's CalibrationPlot has them where it is asked for ten
+_SMALLEST = 1e-7  # Keras' epsilon: a wrong answer with certainty would cost infinitely much
+
+
+def answers(probabilities: np.ndarray) -> np.ndarray:
+    """Returns the class that is answered, int64 [N], for probabilities of the second class [N]."""
+    return (probabilities >= THRESHOLD).astype(np.int64)
+
+
+def correct(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Returns whether each picture is got right, bool [N]; what is no number is not."""
+    return (answers(probabilities) == labels) & ~np.isnan(probabilities)
+
+
+def confusion(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Returns the number of pictures of each class that got each answer, int64 [2, 2]: [truth, answer]."""
+    counts = np.bincount(2 * labels.astype(np.int64) + answers(probabilities), minlength=4)
+    return counts.reshape(2, 2)
+
+
+def losses(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Returns the log loss of each picture in nats, float64 [N], bounded as Keras bounds it."""
+    said = np.where(labels == 1, probabilities, 1 - probabilities)
+    return -np.log(np.clip(said, _SMALLEST, 1 - _SMALLEST))
+
+
+def buckets(probabilities: np.ndarray) -> np.ndarray:
+    """Returns the bucket of each probability, 0 to 9, int64 [N]."""
+    return np.clip((probabilities * BUCKETS).astype(np.int64), 0, BUCKETS - 1)
+
+
+def area(labels: np.ndarray, probabilities: np.ndarray) -> Figure:
+    """Returns the area under the ROC curve; absent where there is only one class."""
+    positives = int(labels.sum())
+    negatives = len(labels) - positives
+    if not positives or not negatives:
+        return intervals.ABSENT
+    return intervals.auc(float(metrics.roc_auc_score(labels, probabilities)), negatives, positives)
+
+
+def accuracy(labels: np.ndarray, probabilities: np.ndarray) -> Figure:
+    """Returns the share of pictures that are got right."""
+    return intervals.proportion(int(correct(labels, probabilities).sum()), len(labels))
+
+
+def calibration_error(labels: np.ndarray, probabilities: np.ndarray) -> Figure:
+    """Returns the expected calibration error over ten buckets of the second class's probability."""
+    return intervals.calibration_error(probabilities - labels, buckets(probabilities))
+
+
+def measure(labels: np.ndarray, probabilities: np.ndarray, class_names: tuple[str, str]) -> dict[str, Figure]:
+    """Returns every figure with its 95 % interval; nan where a figure does not exist.
+
+    Args:
+        labels: 0 or 1, int64 [N].
+        probabilities: Of the second class, float64 [N].
+        class_names: Of the labels 0 and 1.
+
+    Returns:
+        `accuracy`, `auc`, `loss` (nats), `calibration_error`, and `precision/…`, `recall/…`, `f1/…` of each
+        class.
+    """
+    figures = {
+        "accuracy": accuracy(labels, probabilities),
+        "auc": area(labels, probabilities),
+        "loss": intervals.mean(losses(labels, probabilities)),
+        "calibration_error": calibration_error(labels, probabilities),
+    }
+    table = confusion(labels, probabilities)
+    for index, name in enumerate(class_names):
+        found = int(table[index, index])
+        answered, there = int(table[:, index].sum()), int(table[index].sum())
+        figures[f"precision/{name}"] = intervals.proportion(found, answered)
+        figures[f"recall/{name}"] = intervals.proportion(found, there)
+        figures[f"f1/{name}"] = intervals.f1(found, answered + there - 2 * found)
+    return figures
