@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import keras
+import tensorflow as tf
 
 from trainer import backbones
 from trainer.preprocessing import Normalise
@@ -30,6 +33,30 @@ def build(backbone: keras.Model, recipe: TrainingSettings) -> keras.Model:
     x = keras.layers.Dropout(recipe.dropout, seed=recipe.seed, name="dropout")(x)
     probability = keras.layers.Dense(1, activation="sigmoid", dtype="float32", name="probability")(x)
     return keras.Model(pixels, probability, name="classifier")
+
+
+def class_activation(network: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Returns what tells where in a picture the network sees its classes.
+
+    The class-activation map of Zhou et al., "Learning Deep Features for Discriminative Localization" (CVPR
+    2016): the head's weights, applied at every place of the last feature map instead of to its mean. The mean
+    of the map plus the head's bias is the logit of the probability.
+
+    Args:
+        network: What `build` returned, or any that ends with global average pooling and a dense layer.
+
+    Returns:
+        A function from pixels, float32 [N, size, size, 3] in 0…255, to the map in logits, float32 [N, h, w]:
+        positive where it speaks for the second class, negative for the first.
+    """
+    pool = next(one for one in network.layers if isinstance(one, keras.layers.GlobalAveragePooling2D))
+    feature_map = keras.Model(network.input, pool.input)
+    weights = network.layers[-1].kernel
+
+    def activation(pixels: tf.Tensor) -> tf.Tensor:
+        return tf.tensordot(feature_map(pixels, training=False), weights[:, 0], axes=1)
+
+    return activation
 
 
 def with_augmentation(network: keras.Model, recipe: TrainingSettings) -> keras.Model:

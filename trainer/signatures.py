@@ -1,14 +1,15 @@
-"""The exported SavedModel: preprocessing in the graph, one signature for bytes and one for `tf.Example`s."""
+"""The exported SavedModel: preprocessing in the graph, signatures for bytes, for `tf.Example`s, for maps."""
 
 from __future__ import annotations
 
 import keras
 import tensorflow as tf
 
-from trainer import features
+from trainer import features, model
 from trainer.preprocessing import decode_and_resize
 
 EXAMPLES_SIGNATURE = "serving_examples"
+CLASS_ACTIVATION_SIGNATURE = "class_activation"
 
 
 def probability_name(class_names: tuple[str, str]) -> str:
@@ -23,6 +24,9 @@ def export(network: keras.Model, image_size: int, class_names: tuple[str, str], 
         serving_default: `image_bytes` string [N], JPEG or PNG → `<class>_probability` float32 [N],
             `label` string [N].
         serving_examples: `examples` string [N], serialized `tf.Example`s with `image/encoded` → the same.
+        class_activation: `image_bytes` as above → `activation` float32 [N, h, w], in logits: where the
+            network sees the second class (positive) or the first (negative); see
+            `trainer.model.class_activation`.
 
     Args:
         network: From pixels, float32 [N, size, size, 3] in 0…255, to the second class's probability [N, 1].
@@ -30,10 +34,13 @@ def export(network: keras.Model, image_size: int, class_names: tuple[str, str], 
         class_names: The label's two values, the second one where the probability is at least 0.5.
         path: Folder to write to.
     """
+    activation = model.class_activation(network)
+
+    def pixels_of(encoded: tf.Tensor) -> tf.Tensor:
+        return tf.cast(decode_and_resize(encoded, image_size), tf.float32)
 
     def answer(encoded: tf.Tensor) -> dict[str, tf.Tensor]:
-        pixels = tf.cast(decode_and_resize(encoded, image_size), tf.float32)
-        probability = tf.reshape(network(pixels, training=False), [-1])
+        probability = tf.reshape(network(pixels_of(encoded), training=False), [-1])
         label = tf.where(probability >= 0.5, class_names[1], class_names[0])
         return {probability_name(class_names): probability, "label": label}
 
@@ -46,10 +53,20 @@ def export(network: keras.Model, image_size: int, class_names: tuple[str, str], 
         parsed = tf.io.parse_example(examples, {features.ENCODED: tf.io.FixedLenFeature([], tf.string)})
         return answer(parsed[features.ENCODED])
 
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
+    def locate(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"activation": activation(pixels_of(image_bytes))}
+
     module = tf.Module()
     # TensorFlow's variables, not Keras's around them: of those a SavedModel holds a second copy each, and a
     # session, which is what TensorFlow Serving runs, restores the copies only.
     module.weights = [variable.value for variable in network.variables]
     tf.saved_model.save(
-        module, path, signatures={"serving_default": serve_bytes, EXAMPLES_SIGNATURE: serve_examples}
+        module,
+        path,
+        signatures={
+            "serving_default": serve_bytes,
+            EXAMPLES_SIGNATURE: serve_examples,
+            CLASS_ACTIVATION_SIGNATURE: locate,
+        },
     )

@@ -189,7 +189,7 @@ def test_a_model_that_is_served_as_it_was_judged_is_blessed(
     assert checked.report["problems"] == []
     for protocol in ("REST", "gRPC"):
         told = checked.report["protocols"][protocol]
-        assert told["signatures"] == ["serving_default", "serving_examples"]
+        assert told["signatures"] == ["class_activation", "serving_default", "serving_examples"]
         assert told["answered"] == 5
         assert told["largest_difference"] <= 1e-5
         assert 0 < told["p50_ms"] <= told["p95_ms"] < 5000

@@ -16,7 +16,9 @@ SIZE = 48
 def network() -> keras.Model:
     recipe = TrainingSettings(image_size=SIZE)
     keras.utils.set_random_seed(0)
-    return model.build(weights.pretrained("MobileNetV2", SIZE, "packaged"), recipe)
+    built = model.build(weights.pretrained("MobileNetV2", SIZE, "packaged"), recipe)
+    built.layers[-1].bias.assign([0.3])  # as after training: not 0
+    return built
 
 
 @pytest.fixture(scope="module")
@@ -65,16 +67,65 @@ def test_bytes_examples_and_training_input_agree(
     np.testing.assert_allclose(from_training[:, 0], from_bytes["bee_probability"], atol=1e-5)
 
 
+def _logit(probability: tf.Tensor) -> np.ndarray:
+    exactly = probability.numpy().astype(np.float64)
+    return np.log(exactly / (1 - exactly))
+
+
+def test_the_map_s_mean_and_the_bias_are_the_logit_of_the_answer(
+    exported: tf.Module, encoded: list[bytes]
+) -> None:
+    answered = exported.signatures["serving_default"](image_bytes=tf.constant(encoded))["bee_probability"]
+    located = exported.signatures[signatures.CLASS_ACTIVATION_SIGNATURE](image_bytes=tf.constant(encoded))
+
+    assert set(located) == {"activation"}
+    assert located["activation"].dtype == tf.float32
+    assert located["activation"].shape == (4, 2, 2)
+    assert np.std(located["activation"], axis=(1, 2)).min() > 0.01
+    np.testing.assert_allclose(np.mean(located["activation"], axis=(1, 2)) + 0.3, _logit(answered), atol=1e-4)
+
+
+def test_the_map_of_another_backbone_sums_up_to_its_answer_too(encoded: list[bytes]) -> None:
+    recipe = TrainingSettings(image_size=64, backbone="VGG16", weights="random")
+    keras.utils.set_random_seed(0)
+    built = model.build(weights.pretrained(recipe.backbone, 64, recipe.weights), recipe)
+    built.layers[-1].bias.assign([-0.2])
+    pixels = tf.cast(decode_and_resize(tf.constant(encoded), 64), tf.float32)
+
+    activation = model.class_activation(built)(pixels)
+
+    assert activation.shape == (4, 2, 2)
+    assert np.std(activation, axis=(1, 2)).min() > 0.01
+    np.testing.assert_allclose(np.mean(activation, axis=(1, 2)) - 0.2, _logit(built(pixels)[:, 0]), atol=1e-4)
+
+
+def test_the_map_is_positive_where_the_second_class_is_seen() -> None:
+    """A network that sees red as the second class and blue as the first, on a picture half red, half blue."""
+    pixels = keras.Input((4, 4, 3))
+    pooled = keras.layers.GlobalAveragePooling2D()(pixels)
+    head = keras.layers.Dense(1, activation="sigmoid")
+    network = keras.Model(pixels, head(pooled))
+    head.set_weights([np.array([[1.0], [0.0], [-1.0]]), np.array([5.0])])
+    half_red = np.zeros([1, 4, 4, 3], np.float32)
+    half_red[0, :, :2, 0] = half_red[0, :, 2:, 2] = 200
+
+    activation = model.class_activation(network)(tf.constant(half_red))
+
+    np.testing.assert_allclose(activation[0], [[200, 200, -200, -200]] * 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "output"),
+    [("serving_default", "bee_probability"), (signatures.CLASS_ACTIVATION_SIGNATURE, "activation")],
+)
 def test_a_session_as_tensorflow_serving_runs_it_answers_the_same(
-    folder: str, exported: tf.Module, encoded: list[bytes]
+    name: str, output: str, folder: str, exported: tf.Module, encoded: list[bytes]
 ) -> None:
     with tf.compat.v1.Session(graph=tf.Graph()) as session:
-        signature = tf.compat.v1.saved_model.load(session, ["serve"], folder).signature_def["serving_default"]
-        answer = session.run(
-            signature.outputs["bee_probability"].name, {signature.inputs["image_bytes"].name: encoded}
-        )
+        signature = tf.compat.v1.saved_model.load(session, ["serve"], folder).signature_def[name]
+        answer = session.run(signature.outputs[output].name, {signature.inputs["image_bytes"].name: encoded})
 
-    expected = exported.signatures["serving_default"](image_bytes=tf.constant(encoded))["bee_probability"]
+    expected = exported.signatures[name](image_bytes=tf.constant(encoded))[output]
     np.testing.assert_allclose(answer, expected, atol=1e-5)
 
 
