@@ -1,0 +1,79 @@
+"""The PredictionTable component: what the models say of every picture of `test`, asked once each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from tfx import types
+from tfx.dsl.components.base import base_component, executor_spec
+from tfx.types import component_spec, standard_artifacts
+
+from components import fingerprint
+from components.prediction_table.executor import Executor
+
+
+class PredictionTableSpec(component_spec.ComponentSpec):
+    """Parameters and channels of `PredictionTable`."""
+
+    PARAMETERS: ClassVar[dict[str, Any]] = {
+        "class_names": component_spec.ExecutionParameter(type=str),
+        "behaviour_pictures": component_spec.ExecutionParameter(type=int),
+        "code_fingerprint": component_spec.ExecutionParameter(type=str),
+    }
+    INPUTS: ClassVar[dict[str, Any]] = {
+        "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
+        "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
+        "newest": component_spec.ChannelParameter(type=standard_artifacts.Model, optional=True),
+        "best": component_spec.ChannelParameter(type=standard_artifacts.Model, optional=True),
+    }
+    OUTPUTS: ClassVar[dict[str, Any]] = {
+        "predictions": component_spec.ChannelParameter(type=standard_artifacts.Examples)
+    }
+
+
+class PredictionTable(base_component.BaseComponent):
+    """Asks the candidate and earlier models about every picture of `test`, as stored and without a server.
+
+    Outputs `predictions`: Examples with the split `test`, a row for each picture, without the pictures, and
+    `about.json` (see `components.prediction_table.table`). All that is said of the candidate derives from it.
+
+    Args:
+        examples: Channel of the Examples; `test` is asked about, and searched for pictures that are also in
+            the other splits.
+        model: Channel of the candidate.
+        newest: Channel of the model that was blessed last; may be empty.
+        best: Channel of the best model that was ever blessed; may be empty, and may be the newest.
+        class_names: The two classes; the models' output is named after the second one.
+        behaviour_pictures: For how many pictures the candidate is also asked about changes that must not
+            matter: those with the smallest digests, which are the same ones every time.
+    """
+
+    SPEC_CLASS = PredictionTableSpec
+    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
+
+    def __init__(
+        self,
+        examples: types.BaseChannel,
+        model: types.BaseChannel,
+        *,
+        newest: types.BaseChannel | None = None,
+        best: types.BaseChannel | None = None,
+        class_names: Sequence[str],
+        behaviour_pictures: int,
+    ) -> None:
+        super().__init__(
+            PredictionTableSpec(
+                examples=examples,
+                model=model,
+                newest=newest,
+                best=best,
+                class_names=json.dumps(class_names),
+                behaviour_pictures=behaviour_pictures,
+                code_fingerprint=fingerprint.of_code(
+                    "components.prediction_table", "trainer.features", "trainer.signatures"
+                ),
+                predictions=types.Channel(type=standard_artifacts.Examples),
+            )
+        )

@@ -1,0 +1,105 @@
+"""The pass over `test`: every picture is read once, and every model is asked about it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import posixpath
+from typing import Any
+
+import apache_beam as beam
+import tensorflow as tf
+from apache_beam.utils.shared import Shared
+from tfx import types
+from tfx.components.util import examples_utils
+from tfx.dsl.components.base import base_beam_executor
+from tfx.proto import example_gen_pb2
+from tfx.types import artifact_utils
+
+from components.errors import PipelineError
+from components.prediction_table import baselines, columns
+from components.prediction_table.models import Model, Unreadable
+from components.prediction_table.rows import Ask, Models, read_digests, with_seen
+from components.prediction_table.table import SHARD, SPLIT, About, write_about
+from trainer.signatures import probability_name
+
+_progress = logging.getLogger("catsdogs.progress")
+
+
+class Executor(base_beam_executor.BaseBeamExecutor):
+    """Writes the table; see `PredictionTable` for the artifacts and parameters."""
+
+    def Do(  # noqa: N802
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Asks the models and writes what they say.
+
+        Raises:
+            PipelineError: The candidate cannot be asked.
+        """
+        candidate = artifact_utils.get_single_instance(input_dict["model"])
+        predictions = artifact_utils.get_single_instance(output_dict["predictions"])
+        first, second = json.loads(exec_properties["class_names"])
+        output = probability_name((first, second))
+
+        _progress.info("loading the models")
+        states, earlier = baselines.look(input_dict, output)
+        models = Models({columns.PROBABILITY: _load(candidate, output)})
+        models.update({columns.BASELINES[name]: model for name, model in earlier.items()})
+
+        examples = artifact_utils.get_single_instance(input_dict["examples"])
+        self._write_rows(examples, predictions.uri, models, exec_properties["behaviour_pictures"])
+        grey = models[columns.PROBABILITY].grey
+        write_about(predictions.uri, About((first, second), candidate.id, candidate.uri, states, grey))
+        predictions.split_names = artifact_utils.encode_split_names([SPLIT])
+        examples_utils.set_payload_format(predictions, example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE)
+        examples_utils.set_file_format(predictions, "tfrecords_gzip")
+
+    def _write_rows(self, examples: types.Artifact, folder: str, models: Models, sample: int) -> None:
+        shared = Shared()
+        shared.acquire(lambda: models)  # workers in this process need not load them again
+        shards = [
+            (split, file)
+            for split in artifact_utils.decode_split_names(examples.split_names)
+            for file in sorted(tf.io.gfile.glob(f"{artifact_utils.get_split_uri([examples], split)}/*"))
+        ]
+        prefix, _, suffix = posixpath.join(folder, SHARD).rpartition("-00000-of-00001")
+        with self._make_beam_pipeline() as pipeline:
+            digests = (
+                pipeline
+                | "Shards" >> beam.Create(shards)
+                | "SpreadShards" >> beam.Reshuffle()
+                | "Digests" >> beam.FlatMapTuple(read_digests)
+            )
+            of_test = digests | "OfTest" >> beam.Filter(lambda found: found[1] == SPLIT) | beam.Keys()
+            others = digests | "OfTraining" >> beam.Filter(lambda found: found[1] != SPLIT)
+            sampled = of_test | beam.Distinct() | "Sample" >> beam.combiners.Top.Smallest(sample)
+            total = of_test | "Count" >> beam.combiners.Count.Globally()
+            rows = (
+                pipeline
+                | "TestShards" >> beam.Create([file for split, file in shards if split == SPLIT])
+                | "SpreadTestShards" >> beam.Reshuffle()
+                | "Ask"
+                >> beam.ParDo(
+                    Ask(models, shared), beam.pvalue.AsSingleton(sampled), beam.pvalue.AsSingleton(total)
+                )
+            )
+            _ = (
+                {"rows": rows, "seen": others}
+                | "ByDigest" >> beam.CoGroupByKey()
+                | "WithSeen" >> beam.FlatMapTuple(with_seen)
+                | "Write" >> beam.io.WriteToTFRecord(prefix, file_name_suffix=suffix, num_shards=1)
+            )
+
+
+def _load(candidate: types.Artifact, output: str) -> Model:
+    try:
+        return Model(candidate.uri, output)
+    except Unreadable as error:
+        raise PipelineError(
+            f"The trained model in {candidate.uri} cannot be asked about pictures: {error}. Remove that "
+            "folder and run again, so that it is trained anew."
+        ) from error

@@ -1,0 +1,104 @@
+"""What Beam's workers do: ask the models about the pictures of a file, and find who was seen in training."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any
+
+import apache_beam as beam
+import tensorflow as tf
+from apache_beam.utils.shared import Shared
+
+from components.image_example_gen.progress import Progress
+from components.prediction_table import behaviours, columns
+from components.prediction_table.models import Model
+from components.prediction_table.table import encode
+from trainer import features
+
+_BATCH_SIZE = 32
+
+Row = dict[str, Any]
+
+
+class Models(dict[str, Model]):
+    """Models by the column that their answers go to."""
+
+
+class Ask(beam.DoFn):
+    """Turns a file of examples into rows, each with its digest before it and without what was seen.
+
+    Args:
+        models: Those to ask; a worker in another process loads them anew.
+        shared: Holds the models for all threads of a process.
+    """
+
+    def __init__(self, models: Models, shared: Shared) -> None:
+        self._sources = {column: (model.uri, model.output) for column, model in models.items()}
+        self._shared = shared
+        self._shared_progress = Shared()
+
+    def setup(self) -> None:
+        """Gets the models, which are loaded once a process."""
+        self._models: Models = self._shared.acquire(
+            lambda: Models({column: Model(*source) for column, source in self._sources.items()})
+        )
+
+    def process(self, file: str, sampled: Collection[str], total: int) -> Iterator[tuple[str, Row]]:
+        """Asks about every picture, and about the sampled ones after each change too.
+
+        Args:
+            file: TFRecords.
+            sampled: Digests.
+            total: Number of pictures in all files.
+        """
+        progress: Progress = self._shared_progress.acquire(lambda: Progress(total))
+        for batch in _records(file).batch(_BATCH_SIZE).prefetch(1).as_numpy_iterator():
+            answers = {column: model.probabilities(batch) for column, model in self._models.items()}
+            for index, record in enumerate(batch):
+                picture = _features(record)
+                row = {name: picture[name] for name in columns.ABOUT_PICTURE}
+                row |= {column: float(values[index]) for column, values in answers.items()}
+                digest = picture[features.DIGEST].decode()
+                if digest in sampled:
+                    row |= self._behaviour(picture[features.ENCODED])
+                yield digest, row
+                progress.step()
+
+    def _behaviour(self, encoded: bytes) -> Row:
+        changed = behaviours.changed(encoded)
+        records = [behaviours.record(picture) for picture in changed.values()]
+        answers = self._models[columns.PROBABILITY].probabilities(records)
+        return {columns.changed(name): float(value) for name, value in zip(changed, answers, strict=True)}
+
+
+def read_digests(split: str, file: str) -> Iterator[tuple[str, str]]:
+    """Yields the digest of every picture in a file, each with the split."""
+    spec = {features.DIGEST: tf.io.FixedLenFeature([], tf.string)}
+    parsed = _records(file).batch(_BATCH_SIZE).map(lambda batch: tf.io.parse_example(batch, spec))
+    for batch in parsed.as_numpy_iterator():
+        for digest in batch[features.DIGEST]:
+            yield digest.decode(), split
+
+
+def with_seen(digest: str, found: dict[str, Iterable[Any]]) -> Iterator[bytes]:
+    """Yields the rows of a picture (several, where `test` has it twice), complete and serialized.
+
+    Args:
+        digest: The picture's.
+        found: `rows`, and under `seen` the splits of training that have it.
+    """
+    seen = int(any(True for _ in found["seen"]))
+    for row in found["rows"]:
+        yield encode({**row, columns.SEEN: seen})
+
+
+def _records(file: str) -> tf.data.TFRecordDataset:
+    return tf.data.TFRecordDataset(file, compression_type="GZIP" if file.endswith(".gz") else "")
+
+
+def _features(record: bytes) -> Row:
+    example = tf.train.Example.FromString(record)
+    return {
+        name: getattr(feature, feature.WhichOneof("kind")).value[0]
+        for name, feature in example.features.feature.items()
+    }
