@@ -26,8 +26,7 @@ class NewestApproved(resolver.ResolverStrategy):
 
     An approval is an artifact with two custom properties: `blessed` is 1, and one holds the id of the
     artifact that it approves. "Last" is when the approval was last given, be it anew or from the cache, so
-    that going back to earlier settings makes those the last ones. Subjects whose files are gone are passed
-    over.
+    that going back to earlier settings makes those the last ones.
 
     Use it in a `Resolver` with the inputs `candidate` (a channel of this run), `subject` and `approval`
     (channels of the pipeline's whole past); its outputs have the same names.
@@ -36,11 +35,20 @@ class NewestApproved(resolver.ResolverStrategy):
         subject_id_property: Custom property of the approval that holds the subject's id: `current_model_id`
             of a ModelBlessing, `statistics_id` of a DataVerdict.
         where: Custom properties, with their values, that an approval must have to count.
+        hand_on_missing: Whether the last approved subject is handed on also where its files are gone, so that
+            what compares with it can say that it is. Else it is passed over for the one approved before.
+            Defaults to False.
     """
 
-    def __init__(self, subject_id_property: str, where: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        subject_id_property: str,
+        where: Mapping[str, str] | None = None,
+        hand_on_missing: bool = False,
+    ) -> None:
         self._subject_id_property = subject_id_property
         self._where = where or {}
+        self._hand_on_missing = hand_on_missing
 
     def resolve_artifacts(self, store: mlmd.MetadataStore, input_dict: ArtifactLists) -> ArtifactLists:
         """Returns at most one subject with its approval, and the candidate as it came."""
@@ -53,7 +61,7 @@ class NewestApproved(resolver.ResolverStrategy):
             subject = subjects.get(approval.get_int_custom_property(self._subject_id_property))
             if subject is None:
                 continue
-            if fileio.exists(subject.uri):
+            if self._hand_on_missing or fileio.exists(subject.uri):
                 return {"candidate": candidate, "subject": [subject], "approval": [approval]}
             logging.warning(
                 "The approved %s %d cannot be compared with, because its files are gone: %s",

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import ml_metadata as mlmd
 import pytest
@@ -52,8 +53,8 @@ class Past:
         [execution_id] = self.store.put_executions([execution])
         self.store.put_events([Event(artifact_id=artifact.id, execution_id=execution_id, type=kind)])
 
-    def resolve(self, candidate: Artifact) -> list[int]:
-        resolved = NewestApproved(MODEL_ID).resolve_artifacts(
+    def resolve(self, candidate: Artifact, **options: Any) -> list[int]:
+        resolved = NewestApproved(MODEL_ID, **options).resolve_artifacts(
             self.store, {"candidate": [candidate], "subject": self.models, "approval": self.blessings}
         )
         assert resolved["candidate"] == [candidate]
@@ -134,6 +135,15 @@ def test_deleted_files_are_passed_over_and_logged(past: Past, caplog: pytest.Log
     assert second.uri in caplog.text
     Path(first.uri).rmdir()
     assert past.resolve(candidate) == []
+
+
+def test_deleted_files_are_handed_on_where_that_is_wanted(past: Past) -> None:
+    first, second, candidate = past.train(), past.train(), past.train()
+    past.judge(first)
+    past.judge(second)
+    Path(second.uri).rmdir()
+    assert past.resolve(candidate, hand_on_missing=True) == [second.id]
+    assert past.resolve(second, hand_on_missing=True) == [first.id]
 
 
 def test_only_approvals_with_the_wanted_properties_count(past: Past) -> None:
