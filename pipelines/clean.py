@@ -17,10 +17,11 @@ from pipelines.settings import Settings
 from serving.publication.place import Terms, open_place
 
 # Artifact types, what says that they approve, and what sets those apart of which each has a last one.
-_APPROVALS = (
-    ("ModelBlessing", "blessed", None),
-    ("PushedModel", "pushed", None),
-    ("catsdogs.DataVerdict", "blessed", "source"),
+_APPROVALS: tuple[tuple[str, dict[str, int | str], str | None], ...] = (
+    ("ModelBlessing", {"blessed": 1}, None),
+    ("ModelBlessing", {"blessed": 1, "best": "yes"}, None),
+    ("PushedModel", {"pushed": 1}, None),
+    ("catsdogs.DataVerdict", {"blessed": 1}, "source"),
 )
 
 _SCRAP = (".system", "_wheels")
@@ -47,8 +48,9 @@ def plan(store: ml_metadata.MetadataStore | None, settings: Settings, keep: int)
     """Finds what may go, while no run is under way: every checkpoint is taken for abandoned.
 
     Kept are, of each pipeline, the newest runs and whatever their age those that gave what the next run is
-    compared with (the last blessing, the last acceptance of data from each source) or what is served, each
-    with all that it read and wrote. What is served has a folder of its own, which is not looked at.
+    compared with (the last blessing, the best model's, the last acceptance of data from each source) or what
+    is served, each with all that it read and wrote, and with its report. What is served has a folder of its
+    own, which is not looked at.
 
     Args:
         store: The store, or None where there is none.
@@ -132,7 +134,7 @@ def _approving(
 def _approving_executions(store: ml_metadata.MetadataStore, served: int | None) -> Iterator[int]:
     known = {kind.name for kind in store.get_artifact_types()}
     pipelines = store.get_contexts_by_type("pipeline") if known else []
-    for type_name, flag, apart in _APPROVALS:
+    for type_name, properties, apart in _APPROVALS:
         if type_name not in known:
             continue
         for pipeline in pipelines:
@@ -141,7 +143,7 @@ def _approving_executions(store: ml_metadata.MetadataStore, served: int | None) 
                 for artifact in store.get_artifacts_by_context(pipeline.id)
                 if artifact.type == type_name
                 and _is_live(artifact)
-                and artifact.custom_properties[flag].int_value == 1
+                and properties.items() <= runs.properties(artifact).items()
             }
             given_in = ordering.last_given(store, approved)
             last: dict[str, int] = {}

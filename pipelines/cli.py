@@ -17,12 +17,13 @@ from pipelines.kubeflow.commands import submit
 from pipelines.local.asked import DEFAULT_CONFIG, Asked
 from pipelines.options import Config, Overrides
 from pipelines.predict_command import predict
+from pipelines.report_command import report
+from pipelines.runs_command import runs
 from pipelines.serve_command import serve
 from pipelines.served_commands import models, rollback
 from serving.errors import ServingError
 
 if TYPE_CHECKING:
-    from pipelines.runs import Run
     from pipelines.settings import Settings
 
 app = typer.Typer(
@@ -121,25 +122,8 @@ app.command()(serve)
 app.command()(models)
 app.command()(rollback)
 app.command()(predict)
-
-
-@app.command()
-def runs(
-    config: Config = DEFAULT_CONFIG,
-    overrides: Overrides = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """List past runs, the newest first: when, how they ended, accuracy, blessed or not, pushed version."""
-    from pipelines.runs import past
-
-    settings = _settings(config, overrides)
-    found = past(settings.output_root, settings.metadata_path)
-    if as_json:
-        typer.echo(json.dumps([_as_json(run) for run in found], indent=2))
-    elif found:
-        _print_runs(found)
-    else:
-        typer.echo(f"No runs in {settings.output_root} yet: catsdogs run makes the first.")
+app.command()(runs)
+app.command()(report)
 
 
 @app.command()
@@ -189,35 +173,6 @@ def _settings(config: str, overrides: list[str] | None) -> Settings:
     from pipelines.settings import load
 
     return load(config, overrides or [])
-
-
-def _print_runs(found: list[Run]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    from pipelines.local.wording import duration
-
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    for heading in ("run", "took", "state", "cached", "accuracy", "blessed", "pushed"):
-        table.add_column(heading, no_wrap=True)
-    colours = {"done": "green", "refused": "yellow", "running": "bold yellow"}
-    for run in found:
-        table.add_row(
-            run.run_id,
-            "" if run.seconds is None else duration(run.seconds),
-            f"[{colours.get(run.state, 'red')}]{run.state}[/]",
-            f"{run.cached}/{run.steps}",
-            "" if run.accuracy is None else f"{run.accuracy:.2%}",
-            {True: "yes", False: "no", None: ""}[run.blessed],
-            run.pushed or "",
-        )
-    Console().print(table)
-
-
-def _as_json(run: Run) -> dict[str, object]:
-    from dataclasses import asdict
-
-    return {**asdict(run), "started": run.started.isoformat(timespec="seconds")}
 
 
 def _end(message: str, status: int) -> NoReturn:

@@ -18,8 +18,9 @@ from pipelines.local.summary import Outcome
 
 RUNNING, DONE, REFUSED, FAILED, INTERRUPTED = "running", "done", "refused", "failed", "interrupted"
 
-_RUN_TYPE = "pipeline_run"
+_RUN_TYPE, _STEP_TYPE = "pipeline_run", "node"
 _STATE, _STARTED, _FINISHED, _CLEANED = "state", "started", "finished", "cleaned"
+_METRICS, _LOW, _HIGH = ("accuracy", "auc", "loss"), "accuracy_low", "accuracy_high"
 _COMPLETE, _CACHED = metadata_store_pb2.Execution.COMPLETE, metadata_store_pb2.Execution.CACHED
 
 
@@ -34,8 +35,12 @@ class Run:
         state: `running`, `done`, `refused`, `failed` or `interrupted`.
         steps: How many steps it got through, and of these
         cached: how many took an earlier run's outputs.
-        accuracy: On `test`; None where nothing was evaluated.
+        accuracy: On `test`; None where nothing was measured.
+        accuracy_interval: What it may be in truth: both ends of the 95 % interval.
+        auc: Area under the ROC curve, likewise.
+        loss: Log loss, likewise.
         blessed: The gate's verdict; None where no gate was asked.
+        overridden: Whether a person lifted the gate's refusal.
         pushed: The version that was pushed; None where none was.
     """
 
@@ -46,8 +51,19 @@ class Run:
     steps: int
     cached: int
     accuracy: float | None
+    accuracy_interval: tuple[float, float] | None
+    auc: float | None
+    loss: float | None
     blessed: bool | None
+    overridden: bool
     pushed: str | None
+
+    @property
+    def verdict(self) -> str:
+        """`blessed`, `overridden`, `refused`, or nothing where no gate was asked."""
+        if self.blessed is None:
+            return ""
+        return ("overridden" if self.overridden else "blessed") if self.blessed else "refused"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +80,7 @@ class Output:
 
     def custom(self, name: str) -> int | float | str | None:
         """Returns a custom property, or None where it is not set."""
-        return _properties(self.artifact).get(name)
+        return properties(self.artifact).get(name)
 
 
 def open_store(metadata_path: Path, writable: bool = False) -> ml_metadata.MetadataStore | None:
@@ -91,10 +107,11 @@ def note_end(store: ml_metadata.MetadataStore, run_id: str, state: str) -> None:
 def note_outcome(store: ml_metadata.MetadataStore, run_id: str, outcome: Outcome) -> None:
     """Writes how a run that reached its end came out."""
     facts: dict[str, int | float | str] = {_STATE: outcome.state, _FINISHED: time.time()}
-    if "accuracy" in outcome.metrics:
-        facts["accuracy"] = outcome.metrics["accuracy"]
+    facts |= {name: outcome.metrics[name] for name in _METRICS if name in outcome.metrics}
+    if "accuracy" in outcome.intervals:
+        facts[_LOW], facts[_HIGH] = outcome.intervals["accuracy"]
     if outcome.blessed is not None:
-        facts["blessed"] = int(outcome.blessed)
+        facts["blessed"], facts["overridden"] = int(outcome.blessed), int(outcome.overridden)
     if outcome.push:
         facts["pushed"] = outcome.push.version
     _note(store, run_id, facts)
@@ -128,7 +145,7 @@ def contexts(store: ml_metadata.MetadataStore) -> list[metadata_store_pb2.Contex
 
 
 def outputs(store: ml_metadata.MetadataStore, run_id: str) -> dict[str, Output]:
-    """Returns what the steps of a run put out, by artifact type; what resolvers looked up is left out."""
+    """Returns what the steps of a run put out, by `Step.output`; what resolvers looked up is left out."""
     context = store.get_context_by_type_and_name(_RUN_TYPE, run_id)
     resolvers = resolver_types(store)
     executions = {
@@ -136,18 +153,32 @@ def outputs(store: ml_metadata.MetadataStore, run_id: str) -> dict[str, Output]:
         for execution in store.get_executions_by_context(context.id)
         if has_succeeded(execution) and execution.type_id not in resolvers
     }
-    cached = {
-        event.artifact_id: executions[event.execution_id].last_known_state == _CACHED
+    events = [
+        event
         for event in store.get_events_by_execution_ids(list(executions))
         if event.type == metadata_store_pb2.Event.OUTPUT
+    ]
+    artifacts = {
+        artifact.id: artifact
+        for artifact in store.get_artifacts_by_id([event.artifact_id for event in events])
     }
-    artifacts = store.get_artifacts_by_id(list(cached))
-    return {artifact.type: Output(artifact, cached[artifact.id]) for artifact in artifacts}
+    steps = {number: _step(store, number) for number in executions}
+    return {
+        f"{steps[event.execution_id]}.{event.path.steps[0].key}": Output(
+            artifacts[event.artifact_id], executions[event.execution_id].last_known_state == _CACHED
+        )
+        for event in events
+    }
 
 
 def has_succeeded(execution: metadata_store_pb2.Execution) -> bool:
     """Whether an execution's outputs can be used."""
     return execution.last_known_state in {_COMPLETE, _CACHED}
+
+
+def properties(of: metadata_store_pb2.Context | metadata_store_pb2.Artifact) -> Mapping[str, Any]:
+    """Returns the custom properties of a run or an artifact."""
+    return {name: getattr(value, value.WhichOneof("value")) for name, value in of.custom_properties.items()}
 
 
 def is_resolver(type_name: str) -> bool:
@@ -165,6 +196,13 @@ def is_cleaned(context: metadata_store_pb2.Context) -> bool:
     return _CLEANED in context.custom_properties
 
 
+def _step(store: ml_metadata.MetadataStore, execution: int) -> str:
+    """Returns the id of the step that an execution is one of."""
+    contexts = store.get_contexts_by_execution(execution)
+    [name] = [context.name for context in contexts if context.type == _STEP_TYPE]
+    return str(name.partition(".")[2])  # what comes before is the pipeline's name
+
+
 def _run(
     store: ml_metadata.MetadataStore,
     context: metadata_store_pb2.Context,
@@ -172,7 +210,7 @@ def _run(
     at_work: str | None,
     resolvers: set[int],
 ) -> Run:
-    facts = _properties(context)
+    facts = properties(context)
     started = facts.get(_STARTED, context.create_time_since_epoch / 1000)
     state = str(facts.get(_STATE, INTERRUPTED))
     seconds = facts[_FINISHED] - started if _FINISHED in facts else None
@@ -190,8 +228,10 @@ def _run(
         state=state,
         steps=len(steps),
         cached=sum(step.last_known_state == _CACHED for step in steps),
-        accuracy=facts.get("accuracy"),
+        **{name: facts.get(name) for name in _METRICS},
+        accuracy_interval=(facts[_LOW], facts[_HIGH]) if _LOW in facts else None,
         blessed=bool(facts["blessed"]) if "blessed" in facts else None,
+        overridden=bool(facts.get("overridden")),
         pushed=facts.get("pushed"),
     )
 
@@ -211,7 +251,3 @@ def _note(store: ml_metadata.MetadataStore, run_id: str, facts: Mapping[str, int
         field = {int: "int_value", float: "double_value", str: "string_value"}[type(value)]
         setattr(context.custom_properties[name], field, value)
     store.put_contexts([context])
-
-
-def _properties(of: metadata_store_pb2.Context | metadata_store_pb2.Artifact) -> Mapping[str, Any]:
-    return {name: getattr(value, value.WhichOneof("value")) for name, value in of.custom_properties.items()}

@@ -48,10 +48,11 @@ class Asked:
         words += ["--from", from_step] if from_step else []
         return shlex.join(["catsdogs", "run", *words])
 
-    def runs(self, output_root: Path) -> str:
-        """Returns the command that lists the runs in an output root, named where the user chose it."""
+    def on(self, command: str, output_root: Path, *words: str) -> str:
+        """Returns another command on the runs in an output root, which is named where the user chose it."""
         chosen = self.config != DEFAULT_CONFIG or "output_root" in map(_key, self.overrides)
-        return shlex.join(["catsdogs", "runs", *(["--set", f"output_root={output_root}"] if chosen else [])])
+        root = ["--set", f"output_root={output_root}"] if chosen else []
+        return shlex.join(["catsdogs", command, *words, *root])
 
 
 def _key(override: str) -> str:

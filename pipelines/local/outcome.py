@@ -1,17 +1,17 @@
-"""Reads from ML Metadata and TFMA what came out of a run, and says in words why."""
+"""Reads from ML Metadata what came out of a run: figures, verdict, check, push, report."""
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+import math
 from pathlib import Path
-from typing import Any
 
 import ml_metadata
-import tensorflow_model_analysis as tfma
 
-from components import evaluation_metrics
+from components.figures import measure
+from components.prediction_table import table
+from components.quality_gate import verdict
 from components.serving_check.report import REPORT
 from pipelines import runs
 from pipelines.local.summary import Check, Outcome, Push
@@ -23,29 +23,45 @@ _log = logging.getLogger(__name__)
 
 
 def read(store: ml_metadata.MetadataStore, run_id: str) -> Outcome:
-    """Collects the metrics, the verdict with its reasons, and the push.
+    """Collects the figures, the verdict with its reasons, the report, and the push.
 
     Args:
         store: An open store.
         run_id: The run; its steps have ended.
     """
     outputs = runs.outputs(store, run_id)
-    metrics: dict[str, float] = {}
-    reasons: list[str] = []
-    if evaluation := outputs.get("ModelEvaluation"):
-        metrics, reasons = read_evaluation(Path(evaluation.artifact.uri))
-    blessing = outputs.get("ModelBlessing")
-    check = outputs.get("InfraBlessing")
-    pushed = outputs.get("PushedModel")
+    predictions = outputs.get("PredictionTable.predictions")
+    metrics, intervals = _measured(predictions.artifact.uri) if predictions else ({}, {})
+    blessing = outputs.get("QualityGate.blessing")
+    judged = verdict.read(blessing.artifact.uri) if blessing else None
+    check = outputs.get("ServingCheck.blessing")
+    report = outputs.get("EvaluationReport.report")
+    pushed = outputs.get("Pusher.pushed_model")
     return Outcome(
         metrics=metrics,
-        blessed=None if blessing is None else blessing.custom("blessed") == 1,
-        reasons=reasons,
+        intervals=intervals,
+        blessed=judged.blessed if judged else None,
+        sentence=judged.sentence if judged else "",
+        reasons=[rule.words for rule in judged.failed] if judged else [],
+        overridden=bool(judged and judged.override and judged.override.applied),
+        report=report.artifact.uri if report else None,
         push=_push(pushed) if pushed and pushed.custom("pushed") == 1 else None,
         reached_pusher=pushed is not None,
         not_pushed=str(pushed.custom("reason") or "") or None if pushed else None,
         check=_check(check) if check else None,
     )
+
+
+def _measured(predictions: str) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
+    """Returns accuracy, auc and loss, as far as they exist, and the number of examples; with intervals."""
+    rows = table.read(predictions)
+    found = measure(rows.labels, rows.probabilities, rows.class_names)
+    figures = {name: found[name] for name in ("accuracy", "auc", "loss") if found[name].exists}
+    metrics = {name: figure.value for name, figure in figures.items()}
+    intervals = {
+        name: (figure.low, figure.high) for name, figure in figures.items() if not math.isnan(figure.low)
+    }
+    return {**metrics, "examples": float(len(rows.labels))}, intervals
 
 
 def _check(check: runs.Output) -> Check:
@@ -82,70 +98,3 @@ def _served(place: Place, pushed: int, model: Path) -> int | None:
     if stock.served in (None, pushed):
         return stock.served
     return stock.served if stock.served in holding(place, stock, files_in(model)).live else None
-
-
-def read_evaluation(folder: Path) -> tuple[dict[str, float], list[str]]:
-    """Returns the metrics, and a phrase for each bound that the model was held to, from TFMA's output."""
-    config = tfma.load_eval_result(str(folder)).config
-    values, baseline = evaluation_metrics.read(folder)
-    reasons = [
-        reason
-        for spec in config.metrics_specs
-        for metric in spec.metrics
-        for threshold in _thresholds(metric)
-        for reason in _judge(metric.class_name, threshold, values, baseline or {})
-    ]
-    if baseline is None:
-        reasons.append("compared with no other model: none has been blessed before")
-    return evaluation_metrics.short(values), reasons + _failures_in_slices(folder)
-
-
-def _thresholds(metric: Any) -> Iterator[Any]:
-    """Yields the thresholds that hold for all examples together."""
-    if metric.HasField("threshold"):
-        yield metric.threshold
-    for per_slice in metric.per_slice_thresholds:
-        if any(not spec.feature_keys and not spec.feature_values for spec in per_slice.slicing_specs):
-            yield per_slice.threshold
-
-
-def _judge(
-    class_name: str, threshold: Any, values: dict[str, float], baseline: dict[str, float]
-) -> Iterator[str]:
-    name = evaluation_metrics.plain(class_name)
-    label = evaluation_metrics.label(class_name)
-    value = values.get(name)
-    if value is None:
-        yield f"{label} was not measured"
-        return
-    floor = threshold.value_threshold
-    if floor.HasField("lower_bound"):
-        bound = floor.lower_bound.value
-        yield f"{label} {value:.4f} {'≥' if value >= bound else 'is below'} {bound:.4f}, the floor"
-    if floor.HasField("upper_bound"):
-        bound = floor.upper_bound.value
-        yield f"{label} {value:.4f} {'≤' if value <= bound else 'is above'} {bound:.4f}, the ceiling"
-    change = threshold.change_threshold
-    if not change.HasField("absolute") or name not in baseline:
-        return
-    difference = value - baseline[name]
-    higher_is_better = change.direction == tfma.MetricDirection.HIGHER_IS_BETTER
-    kept = difference >= change.absolute.value if higher_is_better else difference <= change.absolute.value
-    yield (
-        f"{label} {difference:+.4f} against the blessed model's {baseline[name]:.4f}, "
-        f"{'within' if kept else 'beyond'} the {change.absolute.value:+.4f} allowed"
-    )
-
-
-def _failures_in_slices(folder: Path) -> list[str]:
-    """Says in which parts of the examples a bound was missed; the whole is `_judge`'s."""
-    result = tfma.load_validation_result(str(folder))
-    missed: dict[str, list[str]] = {}
-    for per_slice in result.metric_validations_per_slice:
-        keys = per_slice.slice_key.single_slice_keys
-        for failure in per_slice.failures if keys else ():
-            label = evaluation_metrics.label(failure.metric_key.name)
-            where = " and ".join(f"{key.column} {getattr(key, key.WhichOneof('kind'))}" for key in keys)
-            if where not in missed.setdefault(label, []):
-                missed[label].append(where)
-    return [f"{label} misses its bound on {', '.join(places)}" for label, places in missed.items()]

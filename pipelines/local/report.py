@@ -12,38 +12,61 @@ from pipelines.local.asked import Asked
 from pipelines.local.board import Board
 from pipelines.local.events import State
 from pipelines.local.summary import Check, Outcome
-from pipelines.local.wording import duration, path
+from pipelines.local.wording import duration, path, share
 from pipelines.settings import Settings
 
 
 def print_outcome(
-    console: Console, board: Board, outcome: Outcome, seconds: float, run_dir: Path, advice: str
+    console: Console,
+    board: Board,
+    outcome: Outcome,
+    seconds: float,
+    run_dir: Path,
+    report: Path | None,
+    advice: Sequence[str],
 ) -> None:
-    """Prints what came of a run that reached its end: verdict, metrics, reasons, places, what is next."""
-    rows = [("test", _metrics(outcome.metrics))] if outcome.metrics else []
-    rows += _listed("why", outcome.reasons)
+    """Prints what came of a run that reached its end: verdict, figures, reasons, places, what is next."""
+    rows = [("test", text) for text in [_figures(outcome)] if text]
+    rows += _listed("why", [text for text in [outcome.sentence, *outcome.reasons] if text])
     rows += _listed("check", _checked(outcome.check)) if outcome.check else []
+    rows += [("report", path(report))] if report else []
     rows += [("model", path(outcome.push.path))] if outcome.push else []
-    rows += [("time", _time(board, seconds)), ("logs", path(run_dir / "logs")), ("next", advice)]
+    rows += [("time", _time(board, seconds)), ("logs", path(run_dir / "logs")), *_listed("next", advice)]
     colour = "green" if outcome.exit_status == 0 else "yellow"
     console.print()
     console.print(Text(_headline(outcome, board), f"bold {colour}"), soft_wrap=True)
     for label, text in rows:  # Text, as a path may look like markup; soft_wrap, to copy it in one piece
-        console.print(Text.assemble("  ", (f"{label:<5}", "bold"), "  ", text), soft_wrap=True)
+        console.print(Text.assemble("  ", (f"{label:<6}", "bold"), "  ", text), soft_wrap=True)
 
 
-def advise(outcome: Outcome, asked: Asked, settings: Settings) -> str:
-    """Returns the command to type next, with what the user asked for, and what it does."""
+def advise(outcome: Outcome, asked: Asked, settings: Settings, run_id: str) -> list[str]:
+    """Returns the commands to type next, with what the user asked for, and what they do.
+
+    Args:
+        outcome: What came of the run.
+        asked: The user's options.
+        settings: What they led to.
+        run_id: The run.
+    """
     if outcome.push and outcome.push.missing:
-        return f"{asked.run(from_step='Pusher')}    pushes it again"
+        return [f"{asked.run(from_step='Pusher')}    pushes it again"]
+    checked = outcome.check is None or outcome.check.passed
     if outcome.blessed is False:
+        report = f"{asked.on('report', settings.output_root)}    shows why"
+        if not checked:
+            return [report, f"{asked.run(from_step='ServingCheck')}    checks it again"]
         epochs = max(5, 2 * settings.training.fine_tuning.epochs)
-        return f"{asked.run(f'training.fine_tuning.epochs={epochs}')}    trains longer"
-    if outcome.check and not outcome.check.passed:
-        return f"{asked.run(from_step='ServingCheck')}    checks it again"
+        bless = asked.on("bless", settings.output_root, run_id, "--reason", "TEXT")
+        return [
+            report,
+            f"{asked.run(f'training.fine_tuning.epochs={epochs}')}    trains longer",
+            f"{bless}    pushes it against the rules, if you know better",
+        ]
+    if not checked:
+        return [f"{asked.run(from_step='ServingCheck')}    checks it again"]
     if outcome.push or outcome.not_pushed:
-        return f"{asked.runs(settings.output_root)}    lists this run beside earlier ones"
-    return f"{asked.run()}    takes what is finished and goes on"
+        return [f"{asked.on('runs', settings.output_root)}    lists this run beside earlier ones"]
+    return [f"{asked.run()}    takes what is finished and goes on"]
 
 
 def print_failure(console: Console, message: str, log: Path | None, going_on: str) -> None:
@@ -66,14 +89,15 @@ def how_to_go_on(board: Board, asked: Asked) -> str:
 def _headline(outcome: Outcome, board: Board) -> str:
     if outcome.push and outcome.push.missing:
         return f"The model was pushed earlier as version {outcome.push.version}, and is served no longer."
-    if outcome.blessed is False:
-        return "Not blessed, and so not pushed: the model does not reach what is asked of it."
     if outcome.check and not outcome.check.passed:
         return "Not pushed: a server does not serve the model as it was judged."
+    if outcome.blessed is False:
+        return "Not blessed, and so not pushed."
     if outcome.push and outcome.push.earlier:
         return f"Nothing has changed: the model was pushed earlier as version {outcome.push.version}."
     if outcome.push:
-        return f"{'Blessed and pushed' if outcome.blessed else 'Pushed'} as version {outcome.push.version}."
+        how = "Blessed against the rules" if outcome.overridden else "Blessed"
+        return f"{f'{how} and pushed' if outcome.blessed else 'Pushed'} as version {outcome.push.version}."
     if outcome.not_pushed:
         return outcome.not_pushed
     if outcome.reached_pusher:
@@ -82,8 +106,10 @@ def _headline(outcome: Outcome, board: Board) -> str:
     return f"Done up to {last[0]}, as asked." if last else "There was nothing to do."
 
 
-def _metrics(metrics: dict[str, float]) -> str:
-    parts = [f"accuracy {metrics['accuracy']:.2%}"] if "accuracy" in metrics else []
+def _figures(outcome: Outcome) -> str:
+    metrics, parts = outcome.metrics, []
+    if "accuracy" in metrics:
+        parts.append(f"accuracy {share(metrics['accuracy'], outcome.intervals.get('accuracy'))}")
     parts += [f"{name} {metrics[name]:.4f}" for name in ("auc", "loss") if name in metrics]
     if "examples" in metrics:
         parts.append(f"on {metrics['examples']:,.0f} pictures")

@@ -20,6 +20,7 @@ from typing import NoReturn
 from rich.console import Console
 
 from components.errors import PipelineError
+from pipelines import reports
 from pipelines import settings as settings_module
 from pipelines.local import lock, worker
 from pipelines.local.asked import Asked
@@ -49,13 +50,15 @@ def run(
     settings: Settings,
     asked: Asked,
     pipeline: str = worker.PIPELINE,
+    override: str = "",
 ) -> int:
     """Runs the pipeline on this machine and shows how it goes.
 
     Args:
         settings: The resolved settings.
         asked: The user's options, which led to these settings.
-        pipeline: `module:function` that builds the pipeline from the settings.
+        pipeline: `module:function` that builds the pipeline from the settings and an override.
+        override: A person's decision on the model, as the gate takes it; nothing leaves it to the rules.
 
     Returns:
         The exit status: 0 blessed and pushed (or stopped at `to_step`), 3 refused, 130 interrupted, else what
@@ -72,7 +75,7 @@ def run(
     run_dir = settings.runs_dir / run_id
     board = Board()
     with lock.hold(settings.output_root, f"run {run_id}") as lock_fd, _signals_interrupt():
-        _make_run_dir(run_dir, settings)
+        _make_run_dir(run_dir, settings, override)
         out.print(f"Run {run_id}: {asked.title}", highlight=False, markup=False, soft_wrap=True)
         arguments = [str(run_dir), "--pipeline", pipeline]
         arguments += ["--from", asked.from_step] if asked.from_step else []
@@ -86,8 +89,9 @@ def run(
         with contextlib.suppress(OSError):  # a full disk, which is what the message is about
             summary.write(run_dir)
     if summary.outcome:
-        advice = advise(summary.outcome, asked, settings)
-        print_outcome(out, board, summary.outcome, summary.seconds, run_dir, advice)
+        report = reports.copy(summary.outcome.report, run_dir) if summary.outcome.report else None
+        advice = advise(summary.outcome, asked, settings, run_id)
+        print_outcome(out, board, summary.outcome, summary.seconds, run_dir, report, advice)
     else:
         _print_failure(err, board, summary, run_dir, how_to_go_on(board, asked))
     return summary.exit_status
@@ -115,10 +119,12 @@ def check_disk(output_root: Path) -> None:
         )
 
 
-def _make_run_dir(run_dir: Path, settings: Settings) -> None:
+def _make_run_dir(run_dir: Path, settings: Settings, override: str) -> None:
     try:
         (run_dir / "logs").mkdir(parents=True)
-        (run_dir / "settings.yaml").write_text(settings_module.dump(settings), encoding="utf-8")
+        (run_dir / worker.SETTINGS).write_text(settings_module.dump(settings), encoding="utf-8")
+        if override:
+            (run_dir / worker.OVERRIDE).write_text(override, encoding="utf-8")
     except OSError as error:
         raise disk_error(error, settings.output_root) from error
 

@@ -54,9 +54,13 @@ class Outcome:
     """What came out of a run that reached its end.
 
     Attributes:
-        metrics: accuracy, auc, loss on `test`, and the number of examples; empty where nothing was evaluated.
+        metrics: accuracy, auc, loss on `test`, and the number of examples; empty where nothing was measured.
+        intervals: What the first three may be in truth: both ends of the 95 % interval.
         blessed: The gate's verdict; None where no gate was asked.
-        reasons: Why, one phrase for each bound: the value, the bound, what it means.
+        sentence: Why, in one sentence.
+        reasons: The rules that the model fails, one phrase each.
+        overridden: Whether a person lifted the gate's refusal.
+        report: Folder of the report; None where none was made.
         push: The pushed model; None where none was.
         reached_pusher: Whether the step that pushes had its turn; `--to` may end a run before.
         not_pushed: Why that step left a model where it was, a sentence; None where it gave no reason.
@@ -64,8 +68,12 @@ class Outcome:
     """
 
     metrics: dict[str, float] = dataclasses.field(default_factory=dict)
+    intervals: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
     blessed: bool | None = None
+    sentence: str = ""
     reasons: list[str] = dataclasses.field(default_factory=list)
+    overridden: bool = False
+    report: str | None = None
     push: Push | None = None
     reached_pusher: bool = False
     not_pushed: str | None = None
@@ -75,7 +83,11 @@ class Outcome:
     def from_dict(cls, fields: dict[str, Any]) -> Outcome:
         """Reads `dataclasses.asdict` back."""
         check, push = fields.get("check"), fields.get("push")
-        read = {"check": Check(**check) if check else None, "push": Push(**push) if push else None}
+        read = {
+            "check": Check(**check) if check else None,
+            "push": Push(**push) if push else None,
+            "intervals": {name: tuple(ends) for name, ends in fields.get("intervals", {}).items()},
+        }
         return cls(**{**fields, **read})
 
     @property

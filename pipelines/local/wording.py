@@ -1,4 +1,4 @@
-"""Durations, sizes and paths as people read them."""
+"""Durations, sizes, shares and paths as people read them."""
 
 from __future__ import annotations
 
@@ -18,6 +18,12 @@ def duration(seconds: float) -> str:
 def size(count: int) -> str:
     """Returns a number of bytes in MB or GB, as disks are sold."""
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+
+
+def share(value: float, interval: tuple[float, float] | None, decimals: int = 2) -> str:
+    """Returns `97.89% (92.6–99.4)`: a share, with the ends of its interval where it has one."""
+    ends = f" ({interval[0] * 100:.1f}–{interval[1] * 100:.1f})" if interval else ""
+    return f"{value:.{decimals}%}{ends}"
 
 
 def path(full: Path | str) -> str:

@@ -25,6 +25,7 @@ from pipelines.local.failure import explain, is_expected
 from pipelines.local.summary import INTERRUPTED
 
 PIPELINE = "pipelines.pipeline:build"
+SETTINGS, OVERRIDE = "settings.yaml", "override.json"  # in the run's folder
 PROGRESS_LOGGER = "catsdogs.progress"
 
 
@@ -39,7 +40,7 @@ def main() -> NoReturn:
     logging.captureWarnings(True)
     events = EventWriter(options.events)
     logging.getLogger(PROGRESS_LOGGER).addHandler(_ProgressHandler(events))
-    settings = settings_module.load(str(options.run_dir / "settings.yaml"))
+    settings = settings_module.load(str(options.run_dir / SETTINGS))
     try:
         _run(options, settings, started, events, interrupt)
         status = 0
@@ -105,7 +106,9 @@ def _run(
     from pipelines.local.runner import ReportingRunner  # imports TFX, which takes 10 s and more
 
     module, _, function = options.pipeline.partition(":")
-    pipeline = getattr(importlib.import_module(module), function)(settings)
+    override = options.run_dir / OVERRIDE
+    decision = override.read_text(encoding="utf-8") if override.exists() else ""
+    pipeline = getattr(importlib.import_module(module), function)(settings, override=decision)
     runner = ReportingRunner(
         run_id=options.run_dir.name,
         started=started,

@@ -64,7 +64,12 @@ def test_old_runs_go_and_the_last_ones_stay(tiny: Any) -> None:
     # what the kept runs rest on is all there, and what went is not taken for there
     assert set(tiny("training.seed=2").states.values()) == {CACHED}
     assert set(tiny("training.seed=1").states.values()) == {CACHED}
-    assert tiny("training.seed=0").states == {"Ingest": CACHED, "Train": DONE, "Judge": DONE, "Push": DONE}
+    assert tiny("training.seed=0").states == {
+        "Ingest": CACHED,
+        "Train": DONE,
+        "QualityGate": DONE,
+        "Pusher": DONE,
+    }
 
 
 @pytest.mark.slow
@@ -78,9 +83,9 @@ def test_what_was_blessed_last_stays_whatever_its_age(tiny: Any) -> None:
     assert before > after
     store = runs.open_store(blessed.settings.metadata_path)
     assert store is not None
-    model = runs.outputs(store, blessed.run_id)["Model"].artifact
+    model = runs.outputs(store, blessed.run_id)["Train.model"].artifact
     assert (Path(model.uri) / "model").is_file()
-    assert tiny(to_step="Judge").states["Judge"] is CACHED
+    assert tiny(to_step="QualityGate").states["QualityGate"] is CACHED
 
 
 @pytest.mark.slow

@@ -23,8 +23,10 @@ def test_a_change_takes_the_place_of_what_was_asked() -> None:
     assert asked.run("training.seed=2") == "catsdogs run --set output_root=/out --set training.seed=2"
 
 
-def test_the_list_of_runs_is_asked_for_in_the_folder_that_was_chosen() -> None:
-    assert Asked(images=Path("/pets"), overrides=("training.seed=1",)).runs(Path("/out")) == "catsdogs runs"
-    named = "catsdogs runs --set output_root=/out"
-    assert Asked(overrides=("output_root=/out",)).runs(Path("/out")) == named
-    assert Asked("my.yaml").runs(Path("/out")) == named
+def test_other_commands_look_into_the_folder_that_was_chosen() -> None:
+    asked = Asked(images=Path("/pets"), overrides=("training.seed=1",))
+    assert asked.on("runs", Path("/out")) == "catsdogs runs"
+    named = "catsdogs bless 7 --reason TEXT --set output_root=/out"
+    asked = Asked(overrides=("output_root=/out",))
+    assert asked.on("bless", Path("/out"), "7", "--reason", "TEXT") == named
+    assert Asked("my.yaml").on("runs", Path("/out")) == "catsdogs runs --set output_root=/out"

@@ -26,7 +26,9 @@ from pipelines.local.summary import Outcome, Push
         Started("A"),
         Progress("1,200 of 3,000 pictures\nand more"),
         Ended("A", State.CACHED, 1.5),
-        Finished(Outcome({"accuracy": 0.9}, True, ["≥"], Push("7", "/m/7", earlier=True))),
+        Finished(
+            Outcome({"accuracy": 0.9}, {"accuracy": (0.8, 0.95)}, True, push=Push("7", "/m/7", earlier=True))
+        ),
         Finished(Outcome()),
         Failed("No.", 4, expected=True),
     ],

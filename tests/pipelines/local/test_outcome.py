@@ -1,178 +1,90 @@
+"""What the summary tells of figures, verdict and report, read from a real metadata store."""
+
+from __future__ import annotations
+
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import pytest
+
+from components.quality_gate.verdict import Override, Rule, Verdict
+from pipelines.local.summary import Outcome
 
 pytestmark = pytest.mark.slow
 
-
-@pytest.fixture(scope="module")
-def evaluation(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """`evaluation(floor, candidate, baseline)`: TFMA's own output on 200 examples, for two models or one.
-
-    A model is sure to 0.9 of every answer, and is wrong in the given share of them.
-    """
-    import apache_beam as beam
-    import tensorflow as tf
-    import tensorflow_model_analysis as tfma
-    from tfx import v1 as _  # noqa: F401  (tfma has its EvalConfig only after it)
-    from tfx_bsl.public.tfxio import TFExampleRecord
-
-    root = tmp_path_factory.mktemp("tfma")
-    with tf.io.TFRecordWriter(str(root / "examples")) as writer:
-        for index in range(200):
-            feature = {
-                "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[index % 2])),
-                "place": tf.train.Feature(float_list=tf.train.FloatList(value=[index / 200])),
-            }
-            writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
-
-    examples = TFExampleRecord(
-        str(root / "examples"), raw_record_column_name=tfma.constants.ARROW_INPUT_COLUMN
-    )
-
-    class Model(tf.Module):
-        def __init__(self, wrong: float) -> None:
-            super().__init__()
-            self.wrong = tf.Variable(wrong)
-
-        @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
-        def answer(self, examples: Any) -> dict[str, Any]:
-            parsed = tf.io.parse_example(
-                examples,
-                {
-                    "label": tf.io.FixedLenFeature([], tf.int64),
-                    "place": tf.io.FixedLenFeature([], tf.float32),
-                },
-            )
-            right = 0.1 + 0.8 * tf.cast(parsed["label"], tf.float32)
-            return {"probability": tf.where(parsed["place"] < self.wrong, 1 - right, right)}
-
-    def make(floor: float, candidate: float, baseline: float | None = None, in_slices: bool = False) -> Path:
-        models = {"candidate": candidate} | ({} if baseline is None else {"baseline": baseline})
-        threshold = tfma.MetricThreshold(
-            value_threshold=tfma.GenericValueThreshold(lower_bound={"value": floor}),
-            change_threshold=tfma.GenericChangeThreshold(
-                direction=tfma.MetricDirection.HIGHER_IS_BETTER, absolute={"value": -0.01}
-            ),
-        )
-        whole = {"slicing_specs": [tfma.SlicingSpec()], "threshold": threshold}
-        gate = {"threshold": threshold} if in_slices else {"per_slice_thresholds": [whole]}
-        config = tfma.EvalConfig(
-            model_specs=[
-                tfma.ModelSpec(
-                    name=name if baseline is not None else "",
-                    is_baseline=name == "baseline",
-                    signature_name="serving_default",
-                    label_key="label",
-                    prediction_key="probability",
-                )
-                for name in models
-            ],
-            slicing_specs=[tfma.SlicingSpec(), tfma.SlicingSpec(feature_keys=["label"])],
-            metrics_specs=[
-                tfma.MetricsSpec(
-                    metrics=[
-                        tfma.MetricConfig(class_name="BinaryAccuracy", **gate),
-                        tfma.MetricConfig(class_name="AUC"),
-                        tfma.MetricConfig(class_name="BinaryCrossentropy"),
-                        tfma.MetricConfig(class_name="ExampleCount"),
-                    ]
-                )
-            ],
-        )
-        config = tfma.utils.update_eval_config_with_defaults(
-            config, has_baseline=baseline is not None, rubber_stamp=True
-        )
-        name = "-".join(map(str, (floor, *models.values(), in_slices)))
-        shared = []
-        for spec, (role, wrong) in zip(config.model_specs, models.items(), strict=True):
-            folder = str(root / f"{name}-{role}")
-            model = Model(wrong)
-            tf.saved_model.save(model, folder, signatures=model.answer)
-            shared.append(tfma.default_eval_shared_model(folder, model_name=spec.name, eval_config=config))
-        output = root / name
-        with beam.Pipeline(argv=["--runner=FnApiRunner"]) as pipeline:
-            _ = (
-                pipeline
-                | examples.BeamSource()
-                | tfma.ExtractEvaluateAndWriteResults(
-                    eval_shared_model=shared if len(shared) > 1 else shared[0],
-                    eval_config=config,
-                    output_path=str(output),
-                )
-            )
-        return output
-
-    return make
+Read = Callable[..., Outcome]  # the fixture of conftest.py
+PREDICTIONS, BLESSING = "PredictionTable.predictions", "QualityGate.blessing"
+ENOUGH = Rule("accuracy", "passed", 0.97, 0.9, "accuracy 0.9700 reaches 0.9000, the floor")
+WORSE = Rule("newest model", "failed", -0.04, 0.0, "4.0 points are lost against the last blessed model")
+NOTED = Rule("grey picture", "noted", 0.4, None, "a grey picture gets 0.4")
 
 
-def test_metrics_are_tfma_s_over_all_examples(evaluation: Callable[..., Path]) -> None:
-    from pipelines.local.outcome import read_evaluation
+def judged(folder: Path, verdict: Verdict) -> None:
+    """Writes a verdict where the fixture's artifacts are."""
+    from components.quality_gate import verdict as stored
 
-    metrics, _ = read_evaluation(evaluation(floor=0.9, candidate=0.05))
-    assert metrics["accuracy"] == pytest.approx(0.95)
-    assert metrics["loss"] == pytest.approx(-(0.95 * -0.105361 + 0.05 * -2.302585), abs=1e-4)
-    assert 0.9 < metrics["auc"] < 1
-    assert metrics["examples"] == 200
+    stored.write(str(folder / "artifact"), verdict)
 
 
-@pytest.mark.parametrize(
-    ("floor", "candidate", "baseline", "reasons"),
-    [
-        (
-            0.9,
-            0.05,
-            None,
-            [
-                "accuracy 0.9500 ≥ 0.9000, the floor",
-                "compared with no other model: none has been blessed before",
-            ],
-        ),
-        (
-            0.9,
-            0.05,
-            0.10,
-            [
-                "accuracy 0.9500 ≥ 0.9000, the floor",
-                "accuracy +0.0500 against the blessed model's 0.9000, within the -0.0100 allowed",
-            ],
-        ),
-        (
-            0.96,
-            0.05,
-            0.02,
-            [
-                "accuracy 0.9500 is below 0.9600, the floor",
-                "accuracy -0.0300 against the blessed model's 0.9800, beyond the -0.0100 allowed",
-            ],
-        ),
-    ],
-)
-def test_reasons_name_the_value_the_bound_and_the_verdict(
-    evaluation: Callable[..., Path],
-    floor: float,
-    candidate: float,
-    baseline: float | None,
-    reasons: list[str],
-) -> None:
-    import tensorflow_model_analysis as tfma
+def test_figures_are_those_of_the_prediction_table_with_their_intervals(read: Read, tmp_path: Path) -> None:
+    from components.figures import measure
+    from components.prediction_table import table
+    from tests.components.prediction_tables import drawn
+    from tests.components.prediction_tables import table as make
 
-    from pipelines.local.outcome import read_evaluation
-
-    folder = evaluation(floor, candidate, baseline)
-    assert read_evaluation(folder)[1] == reasons
-    failed = any(word in reason for reason in reasons for word in ("below", "beyond"))
-    assert tfma.load_validation_result(str(folder)).validation_ok is not failed
+    labels, probabilities = drawn(200, 0.9)
+    table.write(str(tmp_path / "artifact"), make(labels, probabilities))
+    found = read({PREDICTIONS: {}})
+    assert found.metrics["accuracy"] == np.mean((probabilities >= 0.5) == labels)
+    assert found.metrics["examples"] == 200
+    assert found.blessed is None
+    figures = measure(labels, probabilities.astype(np.float32).astype(float), ("cat", "dog"))
+    for name in ("accuracy", "auc", "loss"):
+        assert found.metrics[name] == figures[name].value
+        assert found.intervals[name] == (figures[name].low, figures[name].high)
 
 
-def test_a_bound_that_is_missed_in_slices_names_them(evaluation: Callable[..., Path]) -> None:
-    from pipelines.local.outcome import read_evaluation
+def test_what_cannot_be_measured_is_left_out(read: Read, tmp_path: Path) -> None:
+    from components.prediction_table import table
+    from tests.components.prediction_tables import table as make
 
-    _, reasons = read_evaluation(evaluation(floor=0.96, candidate=0.05, in_slices=True))
-    assert reasons == [
-        "accuracy 0.9500 is below 0.9600, the floor",
-        "compared with no other model: none has been blessed before",
-        "accuracy misses its bound on label 0, label 1",
-    ]
+    table.write(str(tmp_path / "artifact"), make([1, 1, 1], [0.9, 0.8, 0.2]))
+    found = read({PREDICTIONS: {}})
+    assert "auc" not in found.metrics
+    assert found.metrics["accuracy"] == pytest.approx(2 / 3)
+    table.write(str(tmp_path / "artifact"), make([], []))
+    found = read({PREDICTIONS: {}})
+    assert (found.metrics, found.intervals) == ({"examples": 0}, {})
+
+
+def test_a_blessing_with_its_sentence(read: Read, tmp_path: Path) -> None:
+    judged(tmp_path, Verdict(True, True, "Blessed: why.", [ENOUGH, NOTED], None, 200))
+    found = read({BLESSING: {"blessed": 1}})
+    assert (found.blessed, found.sentence, found.reasons) == (True, "Blessed: why.", [])
+    assert not found.overridden
+    assert found.exit_status == 0
+
+
+def test_a_refusal_with_the_rules_that_failed(read: Read, tmp_path: Path) -> None:
+    judged(tmp_path, Verdict(False, False, "Refused: why.", [ENOUGH, WORSE, NOTED], None, 200))
+    found = read({BLESSING: {"blessed": 0}})
+    assert (found.blessed, found.sentence, found.reasons) == (False, "Refused: why.", [WORSE.words])
+    assert found.exit_status == 3
+
+
+@pytest.mark.parametrize("applied", [True, False])
+def test_an_override_counts_where_it_was_applied(read: Read, tmp_path: Path, applied: bool) -> None:
+    override = Override("New camera.", "ada", "2026-11-22T05:10:01+00:00", applied=applied)
+    judged(tmp_path, Verdict(applied, False, "So.", [WORSE], override, 200))
+    found = read({BLESSING: {"blessed": int(applied)}})
+    assert (found.blessed, found.overridden, found.reasons) == (applied, applied, [WORSE.words])
+
+
+def test_the_evaluator_s_own_blessing_is_no_verdict(read: Read) -> None:
+    assert read({"Evaluator.blessing": {}}).blessed is None
+
+
+def test_the_report_is_where_its_step_made_it(read: Read, tmp_path: Path) -> None:
+    assert read({"EvaluationReport.report": {}}).report == str(tmp_path / "artifact")
+    assert read({"EvaluationReport.report": {}}, cached=True).report == str(tmp_path / "artifact")

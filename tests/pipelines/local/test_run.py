@@ -110,7 +110,7 @@ def test_a_failure_is_one_sentence_and_the_rest_is_in_the_log(start: Start, tmp_
     assert (summary["state"], summary["exit_status"]) == ("failed", 1)
     assert summary["message"] == sentence
     assert summary["steps"]["Train"]["state"] == "failed"
-    assert summary["steps"]["Judge"] == {"state": "waiting", "seconds": None}
+    assert summary["steps"]["QualityGate"] == {"state": "waiting", "seconds": None}
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ Tiny = Any  # the fixture: tiny(*overrides, from_step=…, to_step=…, events=�
 
 def test_an_unchanged_run_is_cached_and_a_change_runs_what_depends_on_it(tiny: Tiny) -> None:
     first = tiny()
-    assert first.states == {"Ingest": DONE, "Train": DONE, "Judge": DONE, "Push": DONE}
+    assert first.states == {"Ingest": DONE, "Train": DONE, "QualityGate": DONE, "Pusher": DONE}
     assert first.outcome.exit_status == 0
     assert first.outcome.push is not None
     assert not first.outcome.push.earlier
@@ -31,10 +31,10 @@ def test_an_unchanged_run_is_cached_and_a_change_runs_what_depends_on_it(tiny: T
     assert again.outcome.push.version == first.outcome.push.version
 
     changed = tiny("training.seed=1")
-    assert changed.states == {"Ingest": CACHED, "Train": DONE, "Judge": DONE, "Push": DONE}
+    assert changed.states == {"Ingest": CACHED, "Train": DONE, "QualityGate": DONE, "Pusher": DONE}
 
     refused = tiny("evaluation.min_accuracy=0.95")
-    assert refused.states == {"Ingest": CACHED, "Train": CACHED, "Judge": DONE, "Push": DONE}
+    assert refused.states == {"Ingest": CACHED, "Train": CACHED, "QualityGate": DONE, "Pusher": DONE}
     assert refused.outcome.blessed is False
     assert refused.outcome.push is None
     assert refused.outcome.exit_status == 3
@@ -47,19 +47,19 @@ def test_a_pushed_version_that_has_been_removed_is_noticed(tiny: Tiny) -> None:
     assert again.outcome.push is not None
     assert again.outcome.push.missing
     assert again.outcome.exit_status == 3
-    assert tiny(from_step="Push").outcome.exit_status == 0
+    assert tiny(from_step="Pusher").outcome.exit_status == 0
 
 
 def test_a_failure_keeps_what_is_finished(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TINY_FAULT", "Judge:raise")
+    monkeypatch.setenv("TINY_FAULT", "QualityGate:raise")
     told: list[Event] = []
     with pytest.raises(ValueError, match="the cat sat"):
         tiny(events=told)
     ended = {event.step: event.state for event in told if isinstance(event, Ended)}
-    assert ended == {"Baseline": DONE, "Ingest": DONE, "Train": DONE, "Judge": State.FAILED}
-    assert Started("Push") not in told
+    assert ended == {"Baseline": DONE, "Ingest": DONE, "Train": DONE, "QualityGate": State.FAILED}
+    assert Started("Pusher") not in told
     monkeypatch.delenv("TINY_FAULT")
-    assert tiny().states == {"Ingest": CACHED, "Train": CACHED, "Judge": DONE, "Push": DONE}
+    assert tiny().states == {"Ingest": CACHED, "Train": CACHED, "QualityGate": DONE, "Pusher": DONE}
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_a_killed_run_s_half_written_folders_are_removed_by_the_next(tiny: Tiny)
 def test_from_runs_anew_what_it_names_and_takes_the_rest_from_earlier(tiny: Tiny) -> None:
     tiny()
     ran = tiny(from_step="train")
-    assert ran.states == {"Ingest": State.REUSED, "Train": DONE, "Judge": DONE, "Push": DONE}
+    assert ran.states == {"Ingest": State.REUSED, "Train": DONE, "QualityGate": DONE, "Pusher": DONE}
     assert ran.outcome.push is not None
     assert not ran.outcome.push.earlier
     # the lookup of the baseline is not taken from the earlier run, whose answer is out of date
@@ -133,22 +133,22 @@ def test_from_goes_back_to_a_run_that_got_so_far(tiny: Tiny, monkeypatch: pytest
     with pytest.raises(ValueError, match="the cat sat"):
         tiny("data.sample.count=7")
     monkeypatch.delenv("TINY_FAULT")
-    assert tiny(from_step="Judge").states == {
+    assert tiny(from_step="QualityGate").states == {
         "Ingest": State.REUSED,
         "Train": State.REUSED,
-        "Judge": DONE,
-        "Push": DONE,
+        "QualityGate": DONE,
+        "Pusher": DONE,
     }
 
 
 def test_to_stops_after_what_it_names(tiny: Tiny) -> None:
     first = tiny(to_step="TRAIN")
-    skipped = {"Judge": State.SKIPPED, "Push": State.SKIPPED}
+    skipped = {"QualityGate": State.SKIPPED, "Pusher": State.SKIPPED}
     assert first.states == {"Ingest": DONE, "Train": DONE, **skipped}
     assert first.outcome.exit_status == 0
     assert tiny(to_step="Train").states == {"Ingest": CACHED, "Train": CACHED, **skipped}
-    assert tiny(to_step="Judge", from_step="Judge").states["Judge"] is DONE
-    refused = tiny("evaluation.min_accuracy=0.95", to_step="Judge")
+    assert tiny(to_step="QualityGate", from_step="QualityGate").states["QualityGate"] is DONE
+    refused = tiny("evaluation.min_accuracy=0.95", to_step="QualityGate")
     assert refused.outcome.exit_status == 3
 
 
@@ -157,9 +157,9 @@ def test_to_stops_after_what_it_names(tiny: Tiny) -> None:
     [
         ("trian", None, "There is no step 'trian' in the pipeline. Did you mean 'Train'?"),
         (None, "zzz", "There is no step 'zzz' in the pipeline. Valid are: "),
-        ("Push", "Train", "--from Push --to Train: nothing to run, because Push is not before Train."),
+        ("Pusher", "Train", "--from Pusher --to Train: nothing to run, because Pusher is not before Train."),
         ("Train", None, "--from Train needs what Ingest gave in an earlier run, and no run has got so far: "),
-        ("Push", None, "--from Push needs what Ingest, Train and Judge gave in an earlier run"),
+        ("Pusher", None, "--from Pusher needs what Ingest, Train and QualityGate gave in an earlier run"),
     ],
 )
 def test_a_part_that_cannot_run_leaves_no_trace(
@@ -182,8 +182,10 @@ def test_a_step_whose_artifacts_are_gone_from_the_disk_runs_again(tiny: Tiny) ->
 def test_a_step_that_the_launcher_skips_in_silence_is_a_failure(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TINY_FAULT", "Judge:starve")
+    monkeypatch.setenv("TINY_FAULT", "QualityGate:starve")
     told: list[Event] = []
-    with pytest.raises(PipelineError, match="Judge did not run .FAILED.: its inputs could not be found"):
+    with pytest.raises(
+        PipelineError, match="QualityGate did not run .FAILED.: its inputs could not be found"
+    ):
         tiny(events=told)
     assert [event.state for event in told if isinstance(event, Ended)][-1] is State.FAILED

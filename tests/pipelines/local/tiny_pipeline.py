@@ -6,6 +6,7 @@
 # ruff: noqa: N802  (components are named like classes)
 
 import errno
+import json
 import logging
 import os
 import signal
@@ -19,6 +20,8 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import Examples, Model, ModelBlessing, PushedModel
 
 from components.errors import DataRejected, InputError
+from components.quality_gate import verdict
+from components.quality_gate.verdict import Override, Rule, Verdict
 from pipelines.settings import Settings
 
 _progress = logging.getLogger("catsdogs.progress")
@@ -78,22 +81,32 @@ def Train(examples: InputArtifact[Examples], model: OutputArtifact[Model], seed:
 
 
 @component
-def Judge(
-    model: InputArtifact[Model], blessing: OutputArtifact[ModelBlessing], floor: Parameter[float]
+def QualityGate(
+    model: InputArtifact[Model],
+    blessing: OutputArtifact[ModelBlessing],
+    floor: Parameter[float],
+    override: Parameter[str],
 ) -> None:
-    _misbehave("Judge")
+    _misbehave("QualityGate")
+    enough = floor <= 0.9
+    words = f"accuracy 0.9000 {'reaches' if enough else 'is below'} {floor:.4f}, the floor"
+    rule = Rule("accuracy", "passed" if enough else "failed", 0.9, floor, words)
+    given = Override(**json.loads(override), applied=not enough) if override else None
+    blessed = enough or given is not None
+    sentence = "Blessed: it keeps to every rule." if blessed else "Refused: it is below the floor."
+    verdict.write(blessing.uri, Verdict(blessed, False, sentence, [rule], given, 100, model.uri))
     blessing.set_string_custom_property("current_model", model.uri)
-    blessing.set_int_custom_property("blessed", int(floor <= 0.9))
+    blessing.set_int_custom_property("blessed", int(blessed))
 
 
 @component
-def Push(
+def Pusher(
     model: InputArtifact[Model],
     blessing: InputArtifact[ModelBlessing],
     pushed_model: OutputArtifact[PushedModel],
     serving_dir: Parameter[str],
 ) -> None:
-    _misbehave("Push")
+    _misbehave("Pusher")
     pushed_model.set_int_custom_property("pushed", 0)
     if blessing.get_int_custom_property("blessed"):
         version = str(time.time_ns() // 1000)
@@ -105,8 +118,8 @@ def Push(
         pushed_model.set_string_custom_property("pushed_version", version)
 
 
-def build(settings: Settings) -> tfx.dsl.Pipeline:
-    """Ingest → Train → (Baseline) → Judge → Push."""
+def build(settings: Settings, override: str = "") -> tfx.dsl.Pipeline:
+    """Ingest → Train → (Baseline) → QualityGate → Pusher."""
     ingest = Ingest(count=settings.data.sample.count)
     train = Train(examples=ingest.outputs["examples"], seed=settings.training.seed)
     baseline = tfx.dsl.Resolver(
@@ -114,10 +127,12 @@ def build(settings: Settings) -> tfx.dsl.Pipeline:
         model=tfx.dsl.Channel(type=Model),
         model_blessing=tfx.dsl.Channel(type=ModelBlessing),
     ).with_id("Baseline")
-    judged = baseline if os.environ.get("TINY_FAULT") == "Judge:starve" else train
-    judge = Judge(model=judged.outputs["model"], floor=settings.evaluation.min_accuracy)
+    judged = baseline if os.environ.get("TINY_FAULT") == "QualityGate:starve" else train
+    judge = QualityGate(
+        model=judged.outputs["model"], floor=settings.evaluation.min_accuracy, override=override
+    )
     judge.add_upstream_node(baseline)
-    push = Push(
+    push = Pusher(
         model=train.outputs["model"],
         blessing=judge.outputs["blessing"],
         serving_dir=settings.serving_destination,

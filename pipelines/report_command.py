@@ -1,0 +1,41 @@
+"""`catsdogs report`. What it needs is imported when it runs, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pipelines.local.asked import DEFAULT_CONFIG
+from pipelines.options import Config, Overrides
+
+
+def report(
+    run: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[RUN]", help="The run. Else the newest one that has a report.", show_default=False
+        ),
+    ] = None,
+    open_: Annotated[bool, typer.Option("--open", help="Open it in the browser, too.")] = False,
+    config: Config = DEFAULT_CONFIG,
+    overrides: Overrides = None,
+) -> None:
+    """Print where the report of a run is: why its model was blessed or refused, figures, pictures, data.
+
+    Exit status: 0 it is there; 1 no browser could be opened; 2 there is no such run, or no report of it.
+    """
+    import webbrowser
+
+    from components.errors import PipelineError
+    from pipelines import reports
+    from pipelines.settings import load
+
+    settings = load(config, overrides or [])
+    found = reports.of_run(settings, run)
+    newest = reports.run_ids(settings)[0]
+    if run is None and found.parent.name != newest:
+        typer.echo(f"The newest run, {newest}, has no report; this one is of {found.parent.name}:", err=True)
+    typer.echo(str(found))
+    if open_ and not webbrowser.open(found.as_uri()):
+        raise PipelineError(f"No browser could be opened here: open {found} where there is one.")

@@ -1,0 +1,80 @@
+"""The reports of runs: copied into the runs' folders, and found there again."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import shutil
+from pathlib import Path
+
+from components.errors import InputError
+from pipelines.settings import Settings
+
+REPORT, CARD, FIGURES = "report.html", "model_card.md", "report.json"
+
+
+def copy(made: str, run_dir: Path) -> Path:
+    """Copies a run's report and model card into its folder, each whole or not at all.
+
+    Args:
+        made: Folder of the step that made them.
+        run_dir: The run's folder.
+
+    Returns:
+        Where the report is: where it was made, if there is no room for a copy.
+    """
+    with contextlib.suppress(OSError):
+        for name in (CARD, REPORT):
+            beside = run_dir / f"{name}.part"
+            shutil.copyfile(Path(made, name), beside)
+            beside.rename(run_dir / name)
+        return run_dir / REPORT
+    return Path(made, REPORT)
+
+
+def run_ids(settings: Settings) -> list[str]:
+    """Returns the names of the runs that have a folder, the newest first."""
+    if not settings.runs_dir.is_dir():
+        return []
+    return sorted((folder.name for folder in settings.runs_dir.iterdir() if folder.is_dir()), reverse=True)
+
+
+def run_folder(settings: Settings, run_id: str) -> Path:
+    """Returns the folder of a run.
+
+    Raises:
+        InputError: There is none of this name.
+    """
+    known = run_ids(settings)
+    if run_id in known:
+        return settings.runs_dir / run_id
+    if not known:
+        raise InputError(f"There are no runs in {settings.output_root} yet: catsdogs run makes the first.")
+    close = difflib.get_close_matches(run_id, known, n=1, cutoff=0)
+    raise InputError(
+        f"There is no run {run_id!r} in {settings.output_root}. Did you mean {close[0]!r}? "
+        "catsdogs runs lists all of them."
+    )
+
+
+def of_run(settings: Settings, run_id: str | None) -> Path:
+    """Returns the report of a run, of the newest one that has got one where none is named.
+
+    Raises:
+        InputError: There is no such run, or no report of it.
+    """
+    if run_id is None:
+        for newest in run_ids(settings):
+            if (settings.runs_dir / newest / REPORT).is_file():
+                return settings.runs_dir / newest / REPORT
+        raise InputError(
+            f"No run in {settings.output_root} has a report yet: catsdogs run makes one, once it gets as far "
+            "as EvaluationReport."
+        )
+    report = run_folder(settings, run_id) / REPORT
+    if not report.is_file():
+        raise InputError(
+            f"The run {run_id} has no report: it did not get as far as EvaluationReport, and "
+            f"{settings.runs_dir / run_id / 'summary.json'} says how it ended."
+        )
+    return report

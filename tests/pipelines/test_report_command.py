@@ -1,0 +1,114 @@
+"""`catsdogs report`, and the copies of reports that it finds."""
+
+from __future__ import annotations
+
+import sys
+import webbrowser
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipelines import cli, reports
+
+Report = Callable[..., tuple[int, str, str]]
+OLD, NEW, NEWEST = "2026-11-20T05-10-01", "2026-11-21T05-10-02", "2026-11-22T05-10-03"
+
+
+@pytest.fixture
+def report(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Report:
+    """`report(*arguments)`: exit status, stdout and stderr of the command on the runs in `tmp_path`."""
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        root = ("--set", f"output_root={tmp_path}")
+        monkeypatch.setattr(sys, "argv", ["catsdogs", "report", *arguments, *root])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return (int(ended.value.code or 0), *capsys.readouterr())
+
+    return call
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    """Three runs, of which the newest has no report."""
+    for run_id in (OLD, NEW, NEWEST):
+        (tmp_path / "runs" / run_id).mkdir(parents=True)
+        if run_id != NEWEST:
+            (tmp_path / "runs" / run_id / "report.html").write_text(run_id)
+    return tmp_path / "runs"
+
+
+def test_the_newest_report_is_found_and_a_newer_run_without_one_is_told(report: Report, runs: Path) -> None:
+    status, out, err = report()
+    assert (status, out) == (0, f"{runs / NEW / 'report.html'}\n")
+    assert err == f"The newest run, {NEWEST}, has no report; this one is of {NEW}:\n"
+    (runs / NEWEST / "report.html").touch()
+    assert report() == (0, f"{runs / NEWEST / 'report.html'}\n", "")
+
+
+def test_a_run_s_own_report(report: Report, runs: Path) -> None:
+    assert report(OLD) == (0, f"{runs / OLD / 'report.html'}\n", "")
+
+
+def test_a_run_without_a_report(report: Report, runs: Path) -> None:
+    status, out, err = report(NEWEST)
+    assert (status, out) == (2, "")
+    assert err == (
+        f"The run {NEWEST} has no report: it did not get as far as EvaluationReport, and "
+        f"{runs / NEWEST / 'summary.json'} says how it ended.\n"
+    )
+
+
+def test_a_run_that_is_not_there(report: Report, runs: Path) -> None:
+    status, out, err = report("2026-11-21T05-10-20")
+    assert (status, out) == (2, "")
+    assert err == (
+        f"There is no run '2026-11-21T05-10-20' in {runs.parent}. Did you mean {NEW!r}? "
+        "catsdogs runs lists all of them.\n"
+    )
+
+
+def test_no_runs_and_no_reports(report: Report, tmp_path: Path) -> None:
+    status, _, err = report(OLD)
+    assert (status, err) == (2, f"There are no runs in {tmp_path} yet: catsdogs run makes the first.\n")
+    for runs in ("none", OLD):
+        if runs != "none":
+            (tmp_path / "runs" / OLD).mkdir(parents=True)
+        status, _, err = report()
+        assert status == 2
+        assert err.startswith(f"No run in {tmp_path} has a report yet: catsdogs run makes one")
+
+
+@pytest.mark.parametrize(("opened", "expected"), [(True, 0), (False, 1)])
+def test_it_opens_in_the_browser(
+    report: Report, runs: Path, monkeypatch: pytest.MonkeyPatch, opened: bool, expected: int
+) -> None:
+    asked: list[str] = []
+
+    def open_(url: str) -> bool:
+        asked.append(url)
+        return opened
+
+    monkeypatch.setattr(webbrowser, "open", open_)
+    status, out, err = report(OLD, "--open")
+    assert (status, asked) == (expected, [f"file://{runs / OLD / 'report.html'}"])
+    assert out == f"{runs / OLD / 'report.html'}\n"
+    assert err.startswith("" if opened else "No browser could be opened here: open ")
+
+
+def test_a_copy_appears_whole(tmp_path: Path) -> None:
+    made, run_dir = tmp_path / "made", tmp_path / "run"
+    for folder in (made, run_dir):
+        folder.mkdir()
+    for name in ("report.html", "model_card.md", "report.json"):
+        (made / name).write_text(name)
+    assert reports.copy(str(made), run_dir) == run_dir / "report.html"
+    assert {file.name: file.read_text() for file in run_dir.iterdir()} == {
+        "report.html": "report.html",
+        "model_card.md": "model_card.md",
+    }
+
+
+def test_without_room_for_a_copy_the_report_is_where_it_was_made(tmp_path: Path) -> None:
+    assert reports.copy(str(tmp_path), tmp_path / "no such folder") == tmp_path / "report.html"
