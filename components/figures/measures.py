@@ -40,6 +40,16 @@ def buckets(probabilities: np.ndarray) -> np.ndarray:
     return np.clip((probabilities * BUCKETS).astype(np.int64), 0, BUCKETS - 1)
 
 
+def bucket_error(gaps: np.ndarray, numbers: np.ndarray) -> float:
+    """Returns the expected calibration error: by how much shares and mean probabilities differ, 0 to 1.
+
+    Args:
+        gaps: Probability minus label, [N].
+        numbers: The bucket of each probability, [N].
+    """
+    return float(np.abs(np.bincount(numbers, weights=gaps)).sum() / len(gaps))
+
+
 def area(labels: np.ndarray, probabilities: np.ndarray) -> Figure:
     """Returns the area under the ROC curve; absent where there is only one class."""
     positives = int(labels.sum())

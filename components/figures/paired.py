@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import optimize, special
 
 from components.figures import measures
 from components.figures.intervals import ABSENT, CONFIDENCE, Figure
@@ -82,14 +82,14 @@ def statistic(gained: int, lost: int, total: int, difference: float) -> float:
 
 def p_value(gained: int, lost: int, total: int, tolerated_loss: float = 0.0) -> float:
     """Returns how probable so bad a result or a worse one is if just the tolerated loss were true."""
-    return float(stats.norm.cdf(statistic(gained, lost, total, -tolerated_loss)))
+    return float(special.ndtr(statistic(gained, lost, total, -tolerated_loss)))
 
 
 def _interval(gained: int, lost: int, total: int) -> Figure:
     """Returns the difference with Tango's interval: what his test does not contradict."""
     if total == 0:
         return ABSENT
-    z = float(stats.norm.ppf((1 + CONFIDENCE) / 2))
+    z = float(special.ndtri((1 + CONFIDENCE) / 2))
     value = (gained - lost) / total
 
     def end(sign: int) -> float:

@@ -23,7 +23,8 @@ class Rule:
         state: `failed` keeps a model from being blessed; `noted` is said for those who read it.
         figure: What was measured; None where that is no number.
         bound: What it had to keep to; None where there is none.
-        words: All of it in a sentence.
+        words: All of it in a sentence or two.
+        reason: Why it failed, as part of a sentence; empty where it did not.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Rule:
     figure: float | None
     bound: float | None
     words: str
+    reason: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,150 @@
+"""Whether a model is worse than the approved ones, or better than the best of them, on the same pictures."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from scipy import optimize, special
+
+from components.figures import Comparison, compare
+from components.prediction_table.table import BaselineState, PredictionTable
+from components.quality_gate.limits import Limits
+from components.quality_gate.verdict import Rule
+from components.quality_gate.wording import between, bound, pictures, points
+
+NEWEST, BEST = "newest", "best"
+SMALLEST_LOSS = "smallest visible loss"
+
+_CALLED = {NEWEST: "the last blessed model", BEST: "the best model so far"}
+_CURE = "bless this model with a reason (`catsdogs bless`), or set evaluation.missing_baseline to ignore"
+
+
+def comparisons(table: PredictionTable, limits: Limits) -> dict[str, Comparison]:
+    """Compares the candidate with the approved models that could be asked.
+
+    One model is compared with at the whole level. Two share it by Hochberg's (1988) rule: each may refuse at
+    half of it, and both together at all of it. It holds because both comparisons share the candidate, which
+    makes them depend on each other positively (Sarkar 1998).
+    """
+    whole = {
+        name: compare(
+            table.labels,
+            table.probabilities,
+            table.baseline_probabilities[name],
+            limits.max_accuracy_loss,
+            limits.comparisons_level,
+        )
+        for name in (NEWEST, BEST)
+        if table.baselines[name].state == "compared"
+    }
+    if len(whole) < 2 or all(each.worse for each in whole.values()):
+        return whole
+    return {name: replace(each, level=limits.comparisons_level / 2) for name, each in whole.items()}
+
+
+def rules(table: PredictionTable, found: dict[str, Comparison], limits: Limits) -> list[Rule]:
+    """Returns what is said of the newest and of the best model."""
+    return [
+        _compared(name, found[name], limits)
+        if name in found
+        else _absent(name, table.baselines[name], limits)
+        for name in (NEWEST, BEST)
+    ]
+
+
+def is_best(table: PredictionTable, limits: Limits) -> bool:
+    """Returns whether the candidate would be the best model so far: the first, or better beyond chance."""
+    before = table.baseline_probabilities.get(BEST)
+    if before is None:
+        return True
+    return compare(table.labels, before, table.probabilities, level=limits.champion_level).worse
+
+
+def smallest_loss(table: PredictionTable, found: dict[str, Comparison], limits: Limits) -> list[Rule]:
+    """Notes which loss the comparison would find with the wanted probability; nothing without a comparison.
+
+    It counts on as many pictures that only the candidate gets right as the two models differ in now
+    (Connett, Smith and McHugh 1987, for a tolerated loss as well).
+    """
+    if not found:
+        return []
+    comparison = max(found.values(), key=lambda each: each.only_candidate_right + each.only_baseline_right)
+    gained = (comparison.only_candidate_right + comparison.only_baseline_right) / 2 / comparison.pictures
+    level = limits.comparisons_level / len(found)
+    loss = visible_loss(comparison.pictures, gained, limits.max_accuracy_loss, level, limits.missed_loss_rate)
+    would = f"{pictures(comparison.pictures)} would show a loss"
+    if loss is None:
+        words = f"These {would} of no size with a probability of {bound(1 - limits.missed_loss_rate)}."
+    else:
+        words = f"These {would} of {points(loss)} or more with a probability of "
+        words += f"{bound(1 - limits.missed_loss_rate)}."
+    return [Rule(SMALLEST_LOSS, "noted", loss, None, words)]
+
+
+def visible_loss(total: int, gained: float, tolerated: float, level: float, missed: float) -> float | None:
+    """Returns the smallest loss of accuracy that the comparison finds; None where it would find none.
+
+    Args:
+        total: Number of pictures.
+        gained: Share of pictures that only the candidate gets right.
+        tolerated: Loss that is tolerated.
+        level: Of the comparison.
+        missed: How often the loss may be missed.
+    """
+    for_level, for_power = -float(special.ndtri(level)), -float(special.ndtri(missed))
+
+    def excess(loss: float) -> float:
+        differing = 2 * gained + loss
+        needed = for_level * math.sqrt(max(0.0, differing - tolerated**2))
+        needed += for_power * math.sqrt(max(0.0, differing - loss**2))
+        return (loss - tolerated) * math.sqrt(total) - needed
+
+    most = 1 - gained
+    if excess(most) <= 0:
+        return None
+    return float(optimize.brentq(excess, tolerated, most))
+
+
+def _compared(name: str, found: Comparison, limits: Limits) -> Rule:
+    value, tolerated = found.difference.value, limits.max_accuracy_loss
+    gained, lost = found.only_candidate_right, found.only_baseline_right
+    counts = (
+        f"of {pictures(found.pictures)} it gets {lost:,} wrong that {_CALLED[name]} gets right and "
+        f"{gained:,} the other way round"
+    )
+    if value > 0:
+        size = f"a gain of {points(value)} ({between(found.difference)})"
+    elif value < 0:
+        size = f"a loss of {points(value)} ({between(found.difference, -1)})"
+    else:
+        size = f"no difference ({between(found.difference)} points)"
+    allowed = f", where {points(tolerated)} are tolerated" if tolerated else ""
+    chance = (
+        f"Chance alone would show so much with a probability of {_probability(found.p_value)}; below "
+        f"{_probability(found.level)} it is no explanation."
+    )
+    label = f"{name} model"
+    if found.worse:
+        reason = f"{counts}, {size} that chance does not explain{allowed}"
+        return Rule(label, "failed", value, -tolerated, f"O{reason[1:]}. {chance}", reason)
+    explained = " that chance explains" if value < -tolerated else ""
+    return Rule(label, "passed", value, -tolerated, f"O{counts[1:]}, {size}{explained}{allowed}. {chance}")
+
+
+def _probability(value: float) -> str:
+    return f"{100 * value:.2g} %" if value >= 1e-6 else "less than 0.0001 %"
+
+
+def _absent(name: str, baseline: BaselineState, limits: Limits) -> Rule:
+    label, called = f"{name} model", _CALLED[name]
+    if baseline.state == "none":
+        none = {NEWEST: "No other model has been blessed before", BEST: "There is no best model yet"}
+        return Rule(label, "not judged", None, None, f"{none[name]}: there is nothing to compare with.")
+    if baseline.state == "same":
+        return Rule(label, "noted", None, None, "The best model so far is the last blessed one.")
+    why = f"{called} ({baseline.uri}) cannot be compared with, because {baseline.reason}"
+    if limits.missing_baseline == "ignore":
+        words = f"T{why[1:]}; it is done without, as evaluation.missing_baseline is ignore."
+        return Rule(label, "not judged", None, None, words)
+    return Rule(label, "failed", None, None, f"T{why[1:]}: {_CURE}.", why)

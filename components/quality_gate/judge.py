@@ -1,0 +1,145 @@
+"""The whole verdict on a model, from the prediction table and what the serving check found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from components.figures import Comparison, measures
+from components.prediction_table.table import PredictionTable
+from components.quality_gate import baselines, data, floors, serving
+from components.quality_gate.limits import Limits
+from components.quality_gate.verdict import Override, Rule, Verdict
+from components.quality_gate.wording import listed, percent, pictures, points
+
+SIZE, OVERRIDE = "model size", "override"
+
+# What no person may set aside: where these fail, nothing is known about the model, or it cannot be served.
+_FINAL = (data.TEST_PICTURES, data.ANSWERS, serving.SERVING)
+
+# Which failure is told first: the plainest one.
+_ORDER = (
+    *(data.TEST_PICTURES, data.BOTH_CLASSES, data.UNSEEN, data.ANSWERS),
+    *(floors.ACCURACY, "newest model", "best model"),
+)
+
+
+def judge(
+    table: PredictionTable,
+    limits: Limits,
+    served: Mapping[str, Any] | None = None,
+    model_bytes: int | None = None,
+    override: Override | None = None,
+) -> Verdict:
+    """Decides whether a model is blessed, and says why.
+
+    Args:
+        table: What the models said of the test pictures.
+        limits: What is asked of the model.
+        served: The serving check's `report.json`; None leaves that rule out.
+        model_bytes: Size of the model's files; None leaves that rule out.
+        override: A person's decision to bless it all the same.
+    """
+    about_data = data.rules(table)
+    judged = data.usable(table)
+    compared = baselines.comparisons(table, limits) if judged else {}
+    rules = [
+        *about_data,
+        *(_about_model(table, compared, limits) if judged else []),
+        *([] if model_bytes is None else [_size(model_bytes, limits)]),
+        *([] if served is None else [serving.rule(served)]),
+    ]
+    failed = sorted((rule for rule in rules if rule.state == "failed"), key=_place)
+    if override is not None:
+        override, note = _decide(override, failed, table.model_uri)
+        rules.append(note)
+    lifted = override is not None and override.applied
+    blessed = not failed or lifted
+    return Verdict(
+        blessed=blessed,
+        best=blessed and not failed and baselines.is_best(table, limits),
+        sentence=_sentence(table, failed, override, compared),
+        rules=rules,
+        override=override,
+        pictures=len(table.labels),
+        model_uri=table.model_uri,
+        comparisons=compared,
+        baselines={name: baseline.state for name, baseline in table.baselines.items()},
+    )
+
+
+def _about_model(table: PredictionTable, compared: dict[str, Comparison], limits: Limits) -> list[Rule]:
+    return [
+        floors.accuracy(table, limits),
+        *baselines.rules(table, compared, limits),
+        *baselines.smallest_loss(table, compared, limits),
+        floors.calibration(table, limits),
+        *floors.slices(table, limits),
+        *floors.kept_labels(table, limits),
+    ]
+
+
+def _place(rule: Rule) -> int:
+    return _ORDER.index(rule.name) if rule.name in _ORDER else len(_ORDER)
+
+
+def _size(model_bytes: int, limits: Limits) -> Rule:
+    size, most = model_bytes / 1e6, limits.max_model_mb
+    if most is None:
+        return Rule(SIZE, "noted", size, None, f"The model's files take {size:.1f} MB; no limit is set.")
+    if size <= most:
+        words = f"The model's files take {size:.1f} MB, and {most:g} MB are allowed."
+        return Rule(SIZE, "passed", size, most, words)
+    reason = f"the model's files take {size:.1f} MB where {most:g} MB are allowed"
+    return Rule(SIZE, "failed", size, most, f"T{reason[1:]}.", reason)
+
+
+def _decide(override: Override, failed: list[Rule], model_uri: str) -> tuple[Override, Rule]:
+    """Returns the override with what it lifts, and what is said of it."""
+    told = f"{override.by} overrode the verdict at {override.at} (“{override.reason}”)"
+    names = tuple(rule.name for rule in failed)
+    final = [name for name in names if name in _FINAL]
+    if override.model is not None and override.model != model_uri:
+        words = f"{told} for another model ({override.model}): that does not count for this one."
+    elif final:
+        words = f"{told}, and that cannot be: {listed(final)} failed, which nobody may set aside."
+    elif not names:
+        words = f"{told}, and there was nothing to set aside."
+    else:
+        words = f"{told}, which sets aside: {', '.join(names)}."
+        override = replace(override, applied=True, lifted=names)
+    return override, Rule(OVERRIDE, "noted", None, None, words)
+
+
+def _sentence(
+    table: PredictionTable,
+    failed: list[Rule],
+    override: Override | None,
+    compared: dict[str, Comparison],
+) -> str:
+    if not failed:
+        return f"Blessed: {_praise(table, compared)}."
+    why = failed[0].reason
+    if len(failed) > 1:
+        why += f"; {listed([rule.name for rule in failed[1:]])} failed, too"
+    if override is not None and override.applied:
+        return f"Blessed by {override.by} (“{override.reason}”) against the rules: {why}."
+    return f"Refused: {why}."
+
+
+def _praise(table: PredictionTable, compared: dict[str, Comparison]) -> str:
+    share = measures.accuracy(table.labels, table.probabilities).value
+    gets = f"it gets {percent(share)} of {pictures(len(table.labels))} right"
+    if baselines.NEWEST not in compared:
+        unreadable = table.baselines[baselines.NEWEST].state == "unreadable"
+        why = "the last blessed model cannot be read" if unreadable else "no other was blessed before"
+        return f"{gets}, and {why}, so that there was nothing to compare it with"
+    difference = compared[baselines.NEWEST].difference.value
+    if difference > 0:
+        return f"{gets}, {points(difference)} more than the last blessed model"
+    if difference < 0:
+        return (
+            f"{gets}, and chance explains that it is {points(difference)} fewer than the last blessed model"
+        )
+    return f"{gets}, as many as the last blessed model"
