@@ -9,7 +9,8 @@ import keras
 import tensorflow as tf
 
 from trainer import backbones
-from trainer.checkpoints import EpochCheckpoints
+from trainer.checkpoints import Epoch, EpochCheckpoints
+from trainer.history import History
 from trainer.model import compile_for_training
 from trainer.recipe import PhaseSettings, TrainingSettings
 
@@ -24,7 +25,7 @@ def train(
     recipe: TrainingSettings,
     checkpoints: Path,
     logs: Path,
-) -> None:
+) -> History:
     """Trains in place; the model ends with the weights of the best epoch of both phases on `eval_data`.
 
     Every finished epoch is kept in `checkpoints`: called again with the same folder, a killed training goes
@@ -38,8 +39,12 @@ def train(
         recipe: Epochs, learning rates, the blocks to unfreeze, patience.
         checkpoints: Folder for the state of a training that is under way.
         logs: Folder for TensorBoard.
+
+    Returns:
+        What every epoch came to, and which one's weights the model has.
     """
-    best: EpochCheckpoints | None = None
+    trained: dict[str, EpochCheckpoints] = {}
+    best = ""
     for name, phase, unfrozen_blocks in (
         ("frozen", recipe.frozen, 0),
         ("fine-tuning", recipe.fine_tuning, recipe.unfrozen_blocks),
@@ -48,18 +53,20 @@ def train(
             continue
         backbones.unfreeze(backbone, unfrozen_blocks)
         compile_for_training(model, phase.learning_rate)
-        kept = EpochCheckpoints(checkpoints / name)
+        kept = trained[name] = EpochCheckpoints(checkpoints / name)
         _fit(model, name, phase, recipe.patience, train_data, eval_data, kept, logs / name)
-        if best is not None and _loss(best) <= _loss(kept):
+        if best and _best(trained[best]).loss <= _best(kept).loss:
             _progress.info("%s did not lower the loss on eval: the earlier weights are kept", name)
         else:
-            best = kept
-        best.load_best(model)
+            best = name
+        trained[best].load_best(model)
+    histories = {name: kept.history for name, kept in trained.items()}
+    return History(histories, kept_phase=best, kept_epoch=_best(trained[best]).number)
 
 
-def _loss(kept: EpochCheckpoints) -> float:
+def _best(kept: EpochCheckpoints) -> Epoch:
     assert kept.best is not None
-    return kept.best.loss
+    return kept.best
 
 
 def _fit(
@@ -96,8 +103,7 @@ def _fit(
 def _is_stale(kept: EpochCheckpoints, patience: int) -> bool:
     """Whether the loss on eval has not fallen for `patience` epochs."""
     assert kept.last is not None
-    assert kept.best is not None
-    return kept.last.number - kept.best.number >= patience
+    return kept.last.number - _best(kept).number >= patience
 
 
 class _KeepEpochs(keras.callbacks.Callback):
@@ -111,7 +117,7 @@ class _KeepEpochs(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         assert logs is not None
-        self._kept.save(self.model, epoch + 1, logs["val_loss"])
+        self._kept.save(self.model, epoch + 1, logs)
         if _is_stale(self._kept, self._patience):
             _progress.info("%s: stopped early, eval loss no longer falls", self._phase)
             self.model.stop_training = True

@@ -24,12 +24,13 @@ _log = logging.getLogger(__name__)
 
 
 def run_fn(fn_args: FnArgs) -> None:
-    """Trains both phases and exports the model; called by TFX's Trainer.
+    """Trains both phases, keeps their history and exports the model; called by TFX's Trainer.
 
     Args:
-        fn_args: The transformed `train` and `eval` files, the folders for the model and for logs, and
-            `custom_config`: `recipe` (fields of TrainingSettings), `class_names`, and `checkpoint_root`, a
-            folder that outlives this execution, for resuming a killed one.
+        fn_args: The transformed `train` and `eval` files, the folders for the model and for logs (with the
+            history, see `trainer.history`), and `custom_config`: `recipe` (fields of TrainingSettings),
+            `class_names`, and `checkpoint_root`, a folder that outlives this execution, for resuming a killed
+            one.
     """
     _log_devices()
     recipe = TrainingSettings.model_validate(fn_args.custom_config["recipe"])
@@ -37,7 +38,7 @@ def run_fn(fn_args: FnArgs) -> None:
     backbone = weights.pretrained(recipe.backbone, recipe.image_size, recipe.weights)
     network = model.build(backbone, recipe)
     checkpoints = Path(fn_args.custom_config["checkpoint_root"]) / _fingerprint(fn_args)
-    phases.train(
+    history = phases.train(
         model.with_augmentation(network, recipe),
         backbone,
         _batches(fn_args.train_files, recipe, shuffled=True),
@@ -46,6 +47,7 @@ def run_fn(fn_args: FnArgs) -> None:
         checkpoints,
         Path(fn_args.model_run_dir) / "logs",
     )
+    history.write(Path(fn_args.model_run_dir))
     class_names = tuple(fn_args.custom_config["class_names"])
     signatures.export(network, recipe.image_size, class_names, fn_args.serving_model_dir)
     shutil.rmtree(checkpoints, ignore_errors=True)

@@ -1,3 +1,4 @@
+import json
 import logging
 import shutil
 from pathlib import Path
@@ -21,6 +22,9 @@ RECIPE = TrainingSettings(
     fine_tuning=PhaseSettings(epochs=1, learning_rate=1e-4),
     unfrozen_blocks=1,
 )
+
+
+METRICS = ("accuracy", "loss", "auc")
 
 
 class Killed(Exception):
@@ -52,10 +56,17 @@ def _train(
     tmp_path: Path, data: tf.data.Dataset | None = None, recipe: TrainingSettings = RECIPE
 ) -> keras.Model:
     training, backbone = _networks()
-    phases.train(
+    history = phases.train(
         training, backbone, data or _data(), _data(), recipe, tmp_path / "checkpoints", tmp_path / "logs"
     )
+    history.write(tmp_path)
     return training
+
+
+def _history(tmp_path: Path) -> dict[str, Any]:
+    """What the training wrote of its epochs."""
+    history: dict[str, Any] = json.loads((tmp_path / "history.json").read_text())
+    return history
 
 
 def _eval_losses(caplog: pytest.LogCaptureFixture) -> list[float]:
@@ -88,8 +99,11 @@ def test_both_phases_run_and_leave_logs(tmp_path: Path, caplog: pytest.LogCaptur
     training, backbone = _networks()
     before = {w.path: w.numpy() for w in backbone.weights}
 
-    phases.train(training, backbone, _data(), _data(), RECIPE, tmp_path / "checkpoints", tmp_path / "logs")
+    history = phases.train(
+        training, backbone, _data(), _data(), RECIPE, tmp_path / "checkpoints", tmp_path / "logs"
+    )
 
+    assert {name: len(epochs) for name, epochs in history.phases.items()} == {"frozen": 2, "fine-tuning": 1}
     changed = {
         w.path.split("/")[0] for w in backbone.weights if not np.array_equal(before[w.path], w.numpy())
     }
@@ -114,6 +128,15 @@ def test_a_killed_phase_goes_on_after_its_last_finished_epoch(
     for expected, got in zip(whole.get_weights(), resumed.get_weights(), strict=True):
         np.testing.assert_allclose(got, expected, atol=1e-5)
 
+    expected, got = _history(tmp_path / "whole"), _history(tmp_path / "killed")
+    assert got["kept"] == expected["kept"]
+    assert [phase["name"] for phase in got["phases"]] == ["frozen", "fine-tuning"]
+    assert [[epoch["epoch"] for epoch in phase["epochs"]] for phase in got["phases"]] == [[1, 2], [1]]
+    for phase, of_whole in zip(got["phases"], expected["phases"], strict=True):
+        for epoch, told in zip(phase["epochs"], of_whole["epochs"], strict=True):
+            assert epoch.keys() == {"epoch", *METRICS, *(f"val_{name}" for name in METRICS)}
+            assert epoch == pytest.approx(told, abs=1e-4)
+
 
 def test_the_best_epoch_is_kept_though_it_was_before_the_kill(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -133,6 +156,10 @@ def test_the_best_epoch_is_kept_though_it_was_before_the_kill(
     assert len(losses) == 4
     assert min(losses) < losses[3], "this recipe must have its best epoch before the kill"
     assert _loss(resumed) == pytest.approx(min(losses), abs=1e-3)
+    history = _history(tmp_path)
+    assert history["kept"] == {"phase": "frozen", "epoch": losses.index(min(losses)) + 1}
+    [phase] = history["phases"]
+    assert [epoch["val_loss"] for epoch in phase["epochs"]] == pytest.approx(losses, abs=1e-4)
 
 
 def test_fine_tuning_that_makes_it_worse_is_not_taken(
@@ -145,6 +172,7 @@ def test_fine_tuning_that_makes_it_worse_is_not_taken(
     losses = _eval_losses(caplog)
     assert losses[2] > losses[1]
     assert "fine-tuning did not lower the loss on eval: the earlier weights are kept" in caplog.text
+    assert _history(tmp_path)["kept"]["phase"] == "frozen"
     assert _loss(trained) == pytest.approx(min(losses), abs=1e-3)
 
 
@@ -152,11 +180,12 @@ def test_only_the_best_and_the_last_epoch_stay_on_disk(tmp_path: Path) -> None:
     training, _ = _networks()
     kept = EpochCheckpoints(tmp_path)
     for number, loss in enumerate([0.5, 0.3, float("nan"), 0.4], start=1):
-        kept.save(training, number, loss)
+        kept.save(training, number, {"val_loss": loss})
 
     assert (kept.best, kept.last) == (kept._epochs()[0], kept._epochs()[1])
     assert [(epoch.number, epoch.loss) for epoch in kept._epochs()] == [(2, 0.3), (4, 0.4)]
-    assert len(list(tmp_path.iterdir())) == 2
+    assert len(list(tmp_path.glob("*.h5"))) == 2
+    assert [epoch["val_loss"] for epoch in EpochCheckpoints(tmp_path).history] == [0.5, 0.3, None, 0.4]
 
 
 @pytest.mark.parametrize("removed_before", ["save", "load_best"])
@@ -203,12 +232,16 @@ def test_a_folder_removed_while_an_epoch_is_written_costs_that_epoch_s_file_only
 
     with monkeypatch.context() as patch:
         patch.setattr(keras.Model, "save_weights", remove_afterwards)
-        kept.save(training, 1, 0.3)
+        kept.save(training, 1, {"val_loss": 0.3})
     assert kept.best is not None
     assert kept.best.loss == 0.3
 
-    kept.save(training, 2, 0.4)
-    assert [path.name for path in (tmp_path / "frozen").iterdir()] == ["epoch-0002-loss-0.4.weights.h5"]
+    kept.save(training, 2, {"val_loss": 0.4})
+    assert {path.name for path in (tmp_path / "frozen").iterdir()} == {
+        "epoch-0002.json",
+        "epoch-0002-loss-0.4.weights.h5",
+    }
+    assert kept.history == [{"epoch": 1, "val_loss": 0.3}, {"epoch": 2, "val_loss": 0.4}]
 
 
 def test_two_trainings_in_one_folder_drop_each_other_s_epochs_and_both_go_on(
@@ -223,26 +256,27 @@ def test_two_trainings_in_one_folder_drop_each_other_s_epochs_and_both_go_on(
         save_weights(saved, path)
         wrote.append(path)
         if len(wrote) == 1:
-            other.save(training, 3, 0.3)
+            other.save(training, 3, {"val_loss": 0.3})
 
     monkeypatch.setattr(keras.Model, "save_weights", save_other_meanwhile)
-    one.save(training, 2, 0.5)
+    one.save(training, 2, {"val_loss": 0.5})
     assert len(set(wrote)) == 2
     assert one.best == other.best
-    assert [path.name for path in tmp_path.iterdir()] == ["epoch-0003-loss-0.3.weights.h5"]
+    assert [path.name for path in tmp_path.glob("*.h5")] == ["epoch-0003-loss-0.3.weights.h5"]
+    assert [epoch["epoch"] for epoch in one.history] == [2, 3]
 
 
 def test_an_epoch_that_vanishes_before_it_is_loaded_is_looked_for_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     training, _ = _networks()
-    EpochCheckpoints(tmp_path).save(training, 1, 0.5)
+    EpochCheckpoints(tmp_path).save(training, 1, {"val_loss": 0.5})
     load_weights = keras.Model.load_weights
 
     def save_next_first(loaded: keras.Model, path: Path) -> None:
         with monkeypatch.context() as patch:
             patch.setattr(keras.Model, "load_weights", load_weights)
-            EpochCheckpoints(tmp_path).save(training, 2, 0.4)
+            EpochCheckpoints(tmp_path).save(training, 2, {"val_loss": 0.4})
         load_weights(loaded, path)
 
     monkeypatch.setattr(keras.Model, "load_weights", save_next_first)
@@ -251,11 +285,13 @@ def test_an_epoch_that_vanishes_before_it_is_loaded_is_looked_for_again(
 
 def test_a_finished_phase_is_not_trained_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     first = _train(tmp_path)
+    history = _history(tmp_path)
     caplog.set_level(logging.INFO, "catsdogs.progress")
     second = _train(tmp_path)
 
     assert "done" not in caplog.text
     assert "frozen: goes on after epoch 2 of 2" in caplog.text
+    assert _history(tmp_path) == history
     for expected, got in zip(first.get_weights(), second.get_weights(), strict=True):
         np.testing.assert_array_equal(got, expected)
 
