@@ -1,10 +1,14 @@
 """A week on Kubeflow: the compiled pipeline, run as KFP's driver and launcher run it, each step a process.
 
+The processes are forks of one that has imported TFX and TensorFlow, which is most of what a new one would do
+here. tests/pipelines/kubeflow/container and `make kubeflow-check` start new ones.
+
 Each run builds on the ones before it, so the fixtures form a chain; the tests look at what they left behind.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +22,7 @@ from serving.versions import versions
 from tests.e2e.driver import BEFORE_TRANSFORM, JUDGEMENT, STEPS, Run, Workshop
 from tests.e2e.served import answer, feature, records
 from tests.kubeflow_backend import backend as kfp
-from tests.kubeflow_backend.containers import Subprocesses
+from tests.kubeflow_backend.prepared import Prepared
 from tests.processes import mark, marked
 from trainer import features
 
@@ -26,6 +30,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 LOOKS = {"DataFingerprint", "AcceptedDataLookup", "BlessedModelLookup"}
 BASELINES = {"AcceptedData", "BlessedModel"}
+IMPORTED = ("tfx.v1", "tfx.orchestration.kubeflow.v2.container.kubeflow_v2_run_executor")
 PICTURES = 200
 TOLERANCE = 1e-3
 TAKEN_OVER = "Nothing that this step depends on has changed: its outputs are taken from"
@@ -65,11 +70,13 @@ class Cluster:
         workshop: The code that the images hold.
         folder: Of the cluster.
         backend: Kubeflow Pipelines in it.
+        containers: In which its steps run.
     """
 
     workshop: Workshop
     folder: Path
     backend: kfp.Backend
+    containers: Prepared
 
     @classmethod
     def new(cls, workshop: Workshop, folder: Path) -> Cluster:
@@ -78,8 +85,8 @@ class Cluster:
         claims = {"catsdogs-state": folder / "state", "catsdogs-pictures": folder / "pictures"}
         for volume in claims.values():
             volume.mkdir(parents=True)
-        containers = Subprocesses(images, claims, mark(folder))
-        return cls(workshop, folder, kfp.Backend(folder / "kfp", containers))
+        containers = Prepared(folder / "python", IMPORTED, images, claims, mark(folder))
+        return cls(workshop, folder, kfp.Backend(folder / "kfp", containers), containers)
 
     @property
     def pictures(self) -> Path:
@@ -115,11 +122,12 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
 
 
 @pytest.fixture(scope="module")
-def cluster(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Cluster:
+def cluster(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     cluster = Cluster.new(workshop, tmp_path_factory.mktemp("cluster"))
     for index in range(PICTURES):
         draw(cluster.pictures, index)
-    return cluster
+    with cluster.containers:
+        yield cluster
 
 
 @pytest.fixture(scope="module")
@@ -299,6 +307,7 @@ class TestChangedCode:
 
 
 def test_nothing_is_left_behind(cluster: Cluster, settled: kfp.Run) -> None:
+    cluster.containers.close()
     assert marked(cluster.folder) == []
     assert list((cluster.folder / "state" / "catsdogs" / "checkpoints").iterdir()) == []
     assert not list(cluster.backend.folder.glob("runs/*/pods/*"))

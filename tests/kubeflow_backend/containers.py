@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 LAUNCHER_ROOT = "CATSDOGS_LAUNCHER_ROOT"
+PYTHON = ("python", "python3")
 
 # All that a process takes over from this machine's environment; what this interpreter needs is in the first.
 _TAKEN_OVER = ("PATH", "LANG", "LC_ALL")
@@ -83,12 +84,9 @@ class Subprocesses:
 
     def run(self, container: Container) -> int:
         """Runs a command; `python` is this interpreter, and the image's packages come first on its path."""
-        command = [self._on_claims(part, container.mounts) for part in container.command]
-        if command[0] in ("python", "python3"):
+        command = self._command(container)
+        if command[0] in PYTHON:
             command = [sys.executable, *command[1:]]
-        home, temporary = container.pod / "home", container.pod / "tmp"
-        for folder in (home, temporary):
-            folder.mkdir(exist_ok=True)
         with container.log.open("ab") as log:
             process = subprocess.Popen(
                 command,
@@ -96,21 +94,32 @@ class Subprocesses:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=container.pod,
-                env={name: os.environ[name] for name in _TAKEN_OVER if name in os.environ}
-                | self.environment
-                | dict(container.environment)
-                | {
-                    "PYTHONPATH": str(self.images[container.image]),
-                    "HOME": str(home),
-                    "TMPDIR": str(temporary),
-                    LAUNCHER_ROOT: str(container.pod),
-                },
+                env=self._environment(container),
             )
         try:
             return process.wait(container.deadline)
         except subprocess.TimeoutExpired:
             process.kill()
             return process.wait()
+
+    def _command(self, container: Container) -> list[str]:
+        return [self._on_claims(part, container.mounts) for part in container.command]
+
+    def _environment(self, container: Container) -> dict[str, str]:
+        home, temporary = container.pod / "home", container.pod / "tmp"
+        for folder in (home, temporary):
+            folder.mkdir(exist_ok=True)
+        return {
+            **self._around(),
+            **container.environment,
+            "PYTHONPATH": str(self.images[container.image]),
+            "HOME": str(home),
+            "TMPDIR": str(temporary),
+            LAUNCHER_ROOT: str(container.pod),
+        }
+
+    def _around(self) -> dict[str, str]:
+        return {name: os.environ[name] for name in _TAKEN_OVER if name in os.environ} | self.environment
 
     def _on_claims(self, text: str, mounts: Mapping[str, str]) -> str:
         if not mounts:
