@@ -16,7 +16,7 @@ from tfx.utils import io_utils
 from components.approved_baseline.ledger import Approval
 from components.errors import PipelineError
 
-ABSENT = "absent"
+ABSENT, UNREADABLE = "absent", "unreadable"
 
 
 class Executor(base_executor.BaseExecutor):
@@ -28,10 +28,10 @@ class Executor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Writes `subject`: files and properties of what was approved, or the custom property `absent`.
+        """Writes `subject`: files and properties of what was approved, or what became of them.
 
         Raises:
-            PipelineError: The approved files are gone.
+            PipelineError: The approved files went after they were looked up.
         """
         subject = artifact_utils.get_single_instance(output_dict["subject"])
         if not exec_properties["approved"]:
@@ -39,6 +39,13 @@ class Executor(base_executor.BaseExecutor):
             subject.set_int_custom_property(ABSENT, 1)
             return
         approval = Approval.parse(exec_properties["approved"])
+        subject.set_string_custom_property("approved_in", approval.id)
+        subject.set_string_custom_property("approved_uri", approval.uri)
+        if not approval.files:
+            reason = f"the copy of its files that was kept as {approval.id} is gone from the volume"
+            subject.set_string_custom_property(UNREADABLE, reason)
+            logging.warning("%s was approved, and cannot be compared with: %s.", approval.uri, reason)
+            return
         if not fileio.exists(approval.files):
             raise PipelineError(
                 f"What was approved is not in {approval.files} any more: submit the run again, and it is "
@@ -46,8 +53,6 @@ class Executor(base_executor.BaseExecutor):
             )
         io_utils.copy_dir(approval.files, subject.uri)
         _set_properties(subject, approval.metadata)
-        subject.set_string_custom_property("approved_in", approval.id)
-        subject.set_string_custom_property("approved_uri", approval.uri)
         logging.info("This run is compared with %s, approved in %s.", approval.uri, approval.id)
 
 
@@ -55,8 +60,9 @@ class Baseline(base_component.BaseComponent):
     """Hands on what was approved last, looked up before this step.
 
     Outputs `subject`, of the candidate's type. Its custom property `approved_in` is the id of the approval,
-    so that what was approved anew is compared with anew; where nothing was approved, `absent` is 1 and there
-    are no files.
+    so that what was approved anew is compared with anew, and `approved_uri` where it then was; where nothing
+    was approved, `absent` is 1 and there are no files; where its files were found to be gone, there are none
+    either, and `unreadable` says why, in a phrase.
 
     Args:
         candidate: Channel of what is going to be compared; an approval of it does not count.

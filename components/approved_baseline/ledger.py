@@ -18,7 +18,10 @@ from typing import Any
 from components import fingerprint, leftovers
 from components.errors import PipelineError
 
-SOURCE = "source"  # the property of an approval that says what the data came from
+# Properties of an approval: what the data came from, and whether the model became the best one.
+SOURCE, BEST = "source", "best"
+YES = "yes"
+LOOKED_FOR = (SOURCE, BEST)
 
 _KEPT = 5  # newest approvals of the same properties
 _ENTRY, _FILES = "approval.json", "files"
@@ -35,7 +38,7 @@ class Approval:
         contents: Fingerprint of the subject's files, which tells whether two subjects are the same.
         metadata: Properties of the subject.
         properties: Properties of the approval.
-        files: Folder with a copy of the subject's files.
+        files: Folder with a copy of the subject's files; empty where it is known to be gone.
     """
 
     id: str
@@ -79,7 +82,7 @@ class Ledger:
         metadata: Mapping[str, Any] | None = None,
         properties: Mapping[str, str] | None = None,
     ) -> Approval:
-        """Adds an approval, unless the newest one of the same properties is that of the same subject.
+        """Adds an approval, unless the newest one of the same source says the same of the same subject.
 
         Args:
             subject: Folder of the files.
@@ -95,8 +98,8 @@ class Ledger:
         """
         properties = dict(properties or {})
         contents = fingerprint.of_folder(subject)
-        newest = self.newest(where=properties)
-        if newest is not None and newest.contents == contents:
+        newest = self.newest(where={SOURCE: properties[SOURCE]} if SOURCE in properties else None)
+        if newest is not None and (newest.contents, newest.properties) == (contents, properties):
             return newest
         name = self._next_id()
         folder = self._folder / name

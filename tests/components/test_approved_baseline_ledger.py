@@ -107,6 +107,21 @@ def test_lookups_may_ask_for_properties(ledger: Ledger, subject: Callable[[str],
     assert newest(ledger) == "B"
 
 
+def test_the_best_one_is_another_question_than_the_newest(
+    ledger: Ledger, subject: Callable[[str], Path]
+) -> None:
+    record(ledger, subject("A"), best="yes")
+    record(ledger, subject("B"), best="no")
+    assert (newest(ledger), newest(ledger, best="yes")) == ("B", "A")
+    # A is approved again: it is the best one still, and now the newest, too.
+    record(ledger, subject("A"), best="yes")
+    assert (newest(ledger), newest(ledger, best="yes")) == ("A", "A")
+    assert newest(ledger, subject("A")) == "B"
+    # And once more, no longer as the best one: that it was stays on record.
+    record(ledger, subject("A"), best="no")
+    assert (newest(ledger), newest(ledger, best="yes")) == ("A", "A")
+
+
 def test_only_the_newest_of_a_source_are_kept(
     ledger: Ledger, subject: Callable[[str], Path], tmp_path: Path
 ) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from components import fingerprint
-from components.approved_baseline.ledger import SOURCE, Ledger
+from components.approved_baseline.ledger import LOOKED_FOR, Ledger
 from components.errors import InputError, told_in
 from pipelines.kubeflow.container import executor_input, failure, finished, in_store, step_key
 from pipelines.kubeflow.container.arguments import pair
@@ -136,7 +136,7 @@ def _record_approval(
         paths.downloaded(subject["uri"]),
         subject["uri"],
         executor_input.properties(subject),
-        {SOURCE: approving[SOURCE]} if SOURCE in approving else {},
+        {name: approving[name] for name in LOOKED_FOR if name in approving},
     )
     _log.info("Approved, and recorded in %s as %s.", ledger, approval.id)
 

@@ -1,7 +1,8 @@
 """The steps that look at the outside world, in every run anew; they are light, and their answers are texts.
 
 `… look data-fingerprint --source JSON --class_names JSON --output FILE [--source_name_output FILE]`
-`… look approved --approvals DIR --ledger NAME --candidate URI [--where NAME=VALUE] --output FILE`
+`… look approved --approvals DIR --ledger NAME --candidate URI [--where NAME=VALUE]
+    [--hand_on_missing] --output FILE`
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import logging
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +64,9 @@ def data_fingerprint(options: argparse.Namespace) -> None:
 def approved(options: argparse.Namespace) -> None:
     """Writes the newest approval of another subject than the candidate as a text, or nothing.
 
+    Asked to hand on what is missing, it tells of an approval whose files are gone, without them. That is told
+    here and not where it is copied, because a cache keeps what is put out there.
+
     Raises:
         PipelineError: The candidate is not there any more, or an approval cannot be read.
     """
@@ -77,6 +82,9 @@ def approved(options: argparse.Namespace) -> None:
     ledger = Ledger(options.approvals / options.ledger)
     approval = ledger.newest(fingerprint.of_folder(candidate), dict(options.where))
     _log.info("The last one is %s.", f"{approval.uri}, of {approval.id}" if approval else "none")
+    if approval and options.hand_on_missing and not Path(approval.files).exists():
+        _log.warning("Its files are gone from %s.", approval.files)
+        approval = replace(approval, files="")
     write(options.output, approval.text() if approval else "")
 
 
@@ -99,6 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     baseline.add_argument(
         "--where", type=pair("NAME=VALUE", "="), action="append", default=[], metavar="NAME=VALUE"
     )
+    baseline.add_argument("--hand_on_missing", action="store_true")
     baseline.add_argument("--output", type=Path, required=True)
     return parser
 

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -134,6 +135,19 @@ def test_it_finds_only_what_has_the_property(cluster: Cluster) -> None:
     candidate = cluster.put("statistics", {"counts": b"2"}).uri
     assert approved(cluster, candidate, "--where", "source=folder /a=b") == entry
     assert approved(cluster, candidate, "--where", "source=sample") == ""
+
+
+def test_an_approval_whose_files_are_gone_is_told_where_that_is_wanted(cluster: Cluster) -> None:
+    ledger = Ledger(cluster.state / "blessed-model")
+    kept = []
+    for name in ("A", "B"):
+        artifact = cluster.put("model", {"weights": name.encode()})
+        kept.append(ledger.record(cluster.local(artifact.uri), artifact.uri))
+    candidate = cluster.put("model", {"weights": b"C"}).uri
+    assert approved(cluster, candidate, "--hand_on_missing") == approved(cluster, candidate) == kept[1].text()
+    shutil.rmtree(kept[1].files)
+    assert approved(cluster, candidate, "--hand_on_missing") == replace(kept[1], files="").text()
+    assert approved(cluster, candidate) == kept[1].text()
 
 
 def test_a_damaged_approval(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:

@@ -153,7 +153,22 @@ def test_the_gate_remembers_what_it_accepted(cluster: Cluster) -> None:
     assert Ledger(cluster.state / "accepted-data").newest() == approval
 
 
-def test_an_approval_whose_files_are_gone(cluster: Cluster) -> None:
+def test_an_approval_whose_files_are_known_to_be_gone(cluster: Cluster) -> None:
+    approval = Approval("2026", "minio://b/s", "0", {"quality": "good"}, {"best": "yes"}, "")
+    step = Step(cluster, Baseline(channel_of(standard_artifacts.Model), approval.text()).with_id("BestModel"))
+    candidate = cluster.put("model", {"saved_model.pb": b"model"})
+    status, log, outputs = step.run({"candidate": candidate})
+    assert status == 0, log
+    subject = outputs["subject"]
+    assert subject.metadata["unreadable"] == (
+        "the copy of its files that was kept as 2026 is gone from the volume"
+    )
+    assert (subject.metadata["approved_in"], subject.metadata["approved_uri"]) == ("2026", "minio://b/s")
+    assert "absent" not in subject.metadata
+    assert not list(cluster.local(subject.uri).rglob("*"))
+
+
+def test_an_approval_whose_files_went_since(cluster: Cluster) -> None:
     approval = Approval("2026", "minio://b/s", "0", {}, {}, str(cluster.state / "gone" / "files"))
     channel = channel_of(standard_artifacts.Model)
     step = Step(cluster, Baseline(channel, approval.text()).with_id("BlessedModel"))
