@@ -1,0 +1,109 @@
+"""The EvaluationReport component: what came of a run, as a page that a person wants to look at."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from tfx import types
+from tfx.dsl.components.base import base_component, executor_spec
+from tfx.types import component_spec, standard_artifacts
+
+from components import fingerprint
+from components.artifacts import DataVerdict, EvaluationReportFiles, RejectedImages
+from components.evaluation_report.executor import Executor
+
+_CODE = (
+    *("components.evaluation_report", "components.figures", "components.evaluation_metrics"),
+    *("components.prediction_table", "components.quality_gate.verdict", "components.data_gate.statistics"),
+    *("trainer.features", "trainer.signatures"),
+)
+_TEMPLATES = Path(__file__).with_name("templates")
+
+
+class EvaluationReportSpec(component_spec.ComponentSpec):
+    """Parameters and channels of `EvaluationReport`."""
+
+    PARAMETERS: ClassVar[dict[str, Any]] = {
+        "settings": component_spec.ExecutionParameter(type=str),
+        "pipeline_name": component_spec.ExecutionParameter(type=str),
+        "class_names": component_spec.ExecutionParameter(type=str),
+        "code_fingerprint": component_spec.ExecutionParameter(type=str),
+    }
+    INPUTS: ClassVar[dict[str, Any]] = {
+        "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
+        "model_run": component_spec.ChannelParameter(type=standard_artifacts.ModelRun),
+        "predictions": component_spec.ChannelParameter(type=standard_artifacts.Examples),
+        "evaluation": component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation),
+        "blessing": component_spec.ChannelParameter(type=standard_artifacts.ModelBlessing),
+        "serving_check": component_spec.ChannelParameter(type=standard_artifacts.InfraBlessing),
+        "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
+        "rejected": component_spec.ChannelParameter(type=RejectedImages),
+        "statistics": component_spec.ChannelParameter(type=standard_artifacts.ExampleStatistics),
+        "data_verdict": component_spec.ChannelParameter(type=DataVerdict),
+    }
+    OUTPUTS: ClassVar[dict[str, Any]] = {"report": component_spec.ChannelParameter(type=EvaluationReportFiles)}
+
+
+class EvaluationReport(base_component.BaseComponent):
+    """Writes the report of a run; a refused model gets one too.
+
+    Outputs `report`: an EvaluationReport artifact with `report.html`, one file that needs nothing beside it;
+    `model_card.md` with the same facts; and `report.json`, every figure of both.
+
+    Args:
+        model: Channel of the Model that was judged.
+        model_run: Channel of the ModelRun with the `history.json` of its training.
+        predictions: Channel of the Examples that PredictionTable wrote.
+        evaluation: Channel of the ModelEvaluation of TFMA.
+        blessing: Channel of QualityGate's ModelBlessing, with its verdict.
+        serving_check: Channel of ServingCheck's InfraBlessing, with its report.
+        examples: Channel of the Examples, with the pictures of `test`.
+        rejected: Channel of the RejectedImages.
+        statistics: Channel of the ExampleStatistics of every split.
+        data_verdict: Channel of DataGate's verdict, with the drift.
+        settings: The resolved settings as YAML.
+        pipeline_name: What the pipeline and its model are called.
+        class_names: The two classes, as the labels 0 and 1 name them.
+    """
+
+    SPEC_CLASS = EvaluationReportSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
+
+    def __init__(
+        self,
+        model: types.BaseChannel,
+        model_run: types.BaseChannel,
+        predictions: types.BaseChannel,
+        evaluation: types.BaseChannel,
+        blessing: types.BaseChannel,
+        serving_check: types.BaseChannel,
+        examples: types.BaseChannel,
+        rejected: types.BaseChannel,
+        statistics: types.BaseChannel,
+        data_verdict: types.BaseChannel,
+        settings: str,
+        pipeline_name: str,
+        class_names: Sequence[str],
+    ) -> None:
+        super().__init__(
+            EvaluationReportSpec(
+                model=model,
+                model_run=model_run,
+                predictions=predictions,
+                evaluation=evaluation,
+                blessing=blessing,
+                serving_check=serving_check,
+                examples=examples,
+                rejected=rejected,
+                statistics=statistics,
+                data_verdict=data_verdict,
+                settings=settings,
+                pipeline_name=pipeline_name,
+                class_names=json.dumps(list(class_names)),
+                code_fingerprint=fingerprint.of_code(*_CODE) + fingerprint.of_folder(_TEMPLATES),
+                report=types.Channel(type=EvaluationReportFiles),
+            )
+        )

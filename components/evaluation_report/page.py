@@ -1,0 +1,180 @@
+"""The page of a run, rendered from its facts: one HTML file that needs nothing beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from components.evaluation_report import charts, wording
+from components.evaluation_report.charts import Model
+from components.evaluation_report.gallery import Illustration
+from components.evaluation_report.json_values import Facts
+
+TEMPLATES = Path(__file__).with_name("templates")
+
+_NOTED = {
+    "data": ("source", "folder", "class_names"),
+    "training": ("backbone", "weights", "image_size", "batch_size", "frozen", "fine_tuning", "unfrozen_blocks", "seed"),
+    "evaluation": ("min_accuracy", "min_slice_accuracy", "max_accuracy_loss", "false_block_rate", "missing_baseline"),
+}  # fmt: skip
+_POINTS = 12
+
+
+def render(facts: Facts, illustrations: Mapping[str, Illustration]) -> str:
+    """Returns the page.
+
+    Args:
+        facts: As `collect` returned them.
+        illustrations: Thumbnails by digest.
+    """
+    floor = facts["limits"].get("min_slice_accuracy")
+    overall = next((row["candidate"] for row in facts["headline"] if row["name"] == "accuracy"), None)
+    return (
+        environment()
+        .get_template("report.html")
+        .render(
+            facts=facts,
+            illustrations=illustrations,
+            looked=any(one.looked for one in illustrations.values()),
+            charts=_charts(facts),
+            models=wording.MODELS,
+            shown_models=shown_models(facts),
+            rule_states=wording.RULE_STATES,
+            slice_names=wording.SLICES,
+            inputs=wording.INPUTS,
+            floor=floor,
+            overall=overall and overall["value"],
+            slice_scale=_scale(facts["slices"], floor),
+        )
+    )
+
+
+@cache
+def environment() -> jinja2.Environment:
+    """Returns what renders the HTML: file names and the like are escaped, for anybody may have chosen them."""
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=jinja2.select_autoescape(["html"]),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= wording.FILTERS
+    made.filters |= {
+        "at": _at,
+        "failed_first": failed_first,
+        "groupby_in_order": _grouped,
+        "of_quiet_slice": _of_quiet_slice,
+        "of_note": _of_note,
+        "of_tfma": of_tfma,
+        "some_points": _some_points,
+    }
+    made.tests["of_quiet_slice"] = _of_quiet_slice
+    return made
+
+
+def failed_first(rules: Iterable[Facts]) -> list[Facts]:
+    """Returns the rules of a verdict, those first that decided against the model."""
+    return sorted(rules, key=lambda rule: bool(rule["state"] != "failed"))
+
+
+def _of_quiet_slice(rule: Facts) -> bool:
+    """Whether a rule is one of the many about slices, and there is nothing to say against the model."""
+    return str(rule["name"]).startswith("slice ") and rule["state"] != "failed"
+
+
+def of_tfma(tfma: Mapping[str, float | None], name: str) -> float | None:
+    """Returns TFMA's own value of a figure; None where it has none."""
+    return tfma.get(name)
+
+
+def shown_models(facts: Facts) -> list[str]:
+    """Returns the candidate and what it was compared with; the best one only where it is another model."""
+    compared = [one["baseline"] for one in facts["comparisons"] if one["state"] == "compared"]
+    return ["candidate", *(name for name in compared if name in facts["curves"])]
+
+
+def _charts(facts: Facts) -> Facts:
+    _, second = facts["class_names"]
+    models = [Model("this model", facts["curves"]["candidate"])]
+    if "newest" in facts["curves"]:
+        models.append(charts.second("last blessed", facts["curves"]["newest"]))
+    history = facts["history"]
+    return {
+        "learning": learning([("", history)]) if history and any(p["epochs"] for p in history["phases"]) else [],
+        "curves": curves(models, second) if facts["pictures"] else [],
+        "distributions": [
+            (one["label"].split(",")[0], charts.distribution(f"distribution{place}", one))
+            for place, one in enumerate(facts["data"]["distributions"])
+            if any(split["edges"] for split in one["splits"])
+        ],
+    }
+
+
+def learning(histories: Sequence[tuple[str, Facts]]) -> list[tuple[str, Markup]]:
+    """Returns the titles and charts of the training of one run, or of two."""
+    return [
+        (title, charts.learning(f"learning-{metric}", histories, metric, title.lower()))
+        for metric, title in (("loss", "Loss"), ("accuracy", "Accuracy"))
+    ]
+
+
+def curves(models: Sequence[Model], second: str) -> list[tuple[str, Markup, str]]:
+    """Returns titles, charts and captions of ROC, precision-recall and calibration."""
+    found = []
+    if all(charts.drawable(model.curves["roc"]) for model in models):
+        found += [
+            ("ROC", charts.roc("roc", models, second), "The closer to the upper left corner, the better."),
+            (
+                "Precision and recall",
+                charts.precision_recall("precision-recall", models, second),
+                "The closer to the upper right corner, the better.",
+            ),
+        ]
+    caption = "Probabilities are right where the points lie on the dotted line. Below: pictures of this model in each bin."
+    return [*found, ("Calibration", charts.calibration("calibration", models, second), caption)]
+
+
+def _scale(slices: Sequence[Facts], floor: float | None) -> tuple[float, float]:
+    """Returns where the axis of the slices starts and ends: with room for every one that is judged."""
+    lows = [one["candidate"]["low"] for one in slices if one["judged"] and one["candidate"]]
+    lowest = min([*lows, 0.9 if floor is None else floor])
+    return (max(0.0, int(20 * lowest - 0.2) / 20), 1.0)
+
+
+def _at(value: float, scale: tuple[float, float]) -> float:
+    """Returns the place of a value on a scale in percent; what lies beyond an end is at that end."""
+    start, end = scale
+    return round(min(100.0, max(0.0, 100 * (value - start) / ((end - start) or 1))), 2)
+
+
+def _grouped(rows: Iterable[Facts], key: str) -> list[tuple[Any, list[Facts]]]:
+    groups: dict[Any, list[Facts]] = {}
+    for row in rows:
+        groups.setdefault(row[key], []).append(row)
+    return list(groups.items())
+
+
+def _of_note(settings: Facts) -> Iterator[tuple[str, str]]:
+    for section, names in _NOTED.items():
+        for name in names:
+            chosen = (settings.get(section) or {}).get(name)
+            if chosen is None:
+                continue
+            if isinstance(chosen, dict):
+                chosen = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in chosen.items())
+            elif isinstance(chosen, list):
+                chosen = ", ".join(map(str, chosen))
+            yield f"{section}.{name}", str(chosen)
+
+
+def _some_points(curve: Facts) -> list[tuple[float, float, float]]:
+    rows = list(zip(curve["thresholds"], curve["x"], curve["y"], strict=True))
+    rows = [row for row in rows if row[0] is not None]
+    step = max(1, -(-len(rows) // _POINTS))
+    return rows[::step]
