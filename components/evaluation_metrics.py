@@ -1,57 +1,174 @@
-"""Reads the metrics over all examples from what TFMA's Evaluator wrote."""
+"""Reads what TFMA's Evaluator measured of the prediction table, set up by `pipelines.evaluation`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import tensorflow_model_analysis as tfma
 
-# What Keras' and TFMA's names for them come down to, without case and underscores.
-_SHORT = {"binaryaccuracy": "accuracy", "accuracy": "accuracy", "auc": "auc", "binarycrossentropy": "loss"}
-
-_COUNT = "examplecount"
-_BASELINE = "baseline"
+_Values = Mapping[str, Any]  # as TFMA's protocol buffers look in JSON, where zeros may be left out
 
 
-def read(folder: Path) -> tuple[dict[str, float], dict[str, float] | None]:
-    """Returns the candidate's metrics under their plain names, and the baseline's; None without a baseline.
+@dataclass(frozen=True)
+class Bucket:
+    """Pictures of similar probability.
 
-    Args:
-        folder: Of the ModelEvaluation.
+    Attributes:
+        probability: Their mean probability of the second class.
+        share: How many of them are of the second class, 0 to 1.
+        count: How many there are.
     """
-    names = [spec.name for spec in tfma.load_eval_result(str(folder)).config.model_specs]
-    if len(names) < 2:
-        return _whole(folder, None), None
-    candidate = next((name for name in names if name != _BASELINE), "")
-    return _whole(folder, candidate), _whole(folder, _BASELINE)
+
+    probability: float
+    share: float
+    count: int
 
 
-def short(values: Mapping[str, float]) -> dict[str, float]:
-    """Returns accuracy, auc, loss and the number of examples, as far as they were measured."""
-    found = {name: values[plain_name] for plain_name, name in _SHORT.items() if plain_name in values}
-    return {**found, **({"examples": values[_COUNT]} if _COUNT in values else {})}
+@dataclass(frozen=True, eq=False)
+class Metrics:
+    """What was measured of some pictures; NaN where a figure does not exist, as the AUC of one class.
+
+    Attributes:
+        examples: How many pictures.
+        accuracy: Share of right answers; the second class is answered from a probability of 0.5 on.
+        auc: Area under the ROC curve.
+        loss: Log loss, in nats.
+        precision: Of either label.
+        recall: Of either label.
+        f1: Of either label.
+        confusion: Pictures by truth and answer, int64 [2, 2].
+        calibration: The buckets that hold pictures, the lowest probability first.
+    """
+
+    examples: int
+    accuracy: float
+    auc: float
+    loss: float
+    precision: tuple[float, float]
+    recall: tuple[float, float]
+    f1: tuple[float, float]
+    confusion: np.ndarray
+    calibration: Sequence[Bucket]
+
+    @property
+    def calibration_error(self) -> float:
+        """Expected calibration error over the buckets (Naeini et al. 2015), 0 to 1."""
+        gaps = [bucket.count * abs(bucket.probability - bucket.share) for bucket in self.calibration]
+        return sum(gaps) / self.examples if self.examples else math.nan
+
+    def figures(self, class_names: tuple[str, str]) -> dict[str, float]:
+        """Returns the figures by the names that `components.figures.measure` gives them."""
+        by_class = {"precision": self.precision, "recall": self.recall, "f1": self.f1}
+        return {
+            "accuracy": self.accuracy,
+            "auc": self.auc,
+            "loss": self.loss,
+            "calibration_error": self.calibration_error,
+        } | {
+            f"{name}/{class_name}": value
+            for name, values in by_class.items()
+            for class_name, value in zip(class_names, values, strict=True)
+        }
+
+    def short(self) -> dict[str, float]:
+        """Returns accuracy, auc, loss and the number of examples, as far as they exist."""
+        figures = {"accuracy": self.accuracy, "auc": self.auc, "loss": self.loss}
+        return {name: value for name, value in figures.items() if not math.isnan(value)} | {
+            "examples": self.examples
+        }
 
 
-def label(name: str) -> str:
-    """Returns what a metric is called where people read it."""
-    return _SHORT.get(plain(name), name)
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """All that was measured.
+
+    Attributes:
+        whole: Of all pictures.
+        slices: Of those with a value of a feature, by feature and value.
+    """
+
+    whole: Metrics
+    slices: Mapping[str, Mapping[str, Metrics]]
 
 
-def plain(name: str) -> str:
-    """Returns the name of a metric without case and underscores."""
-    return name.replace("_", "").lower()
+def read(folder: str | Path) -> Evaluation:
+    """Reads a ModelEvaluation; where there were no pictures, TFMA measured nothing, and nothing exists."""
+    result = tfma.load_eval_result(str(folder))
+    plots = {slice_key: _values(outputs) for slice_key, outputs in result.plots}
+    whole = _metrics({}, {})
+    slices: dict[str, dict[str, Metrics]] = {}
+    for slice_key, outputs in result.slicing_metrics:
+        metrics = _metrics(_values(outputs), plots.get(slice_key, {}))
+        if slice_key == ():
+            whole = metrics
+        else:
+            [(feature, value)] = slice_key
+            slices.setdefault(feature, {})[value] = metrics
+    return Evaluation(whole, slices)
 
 
-def _whole(folder: Path, model_name: str | None) -> dict[str, float]:
-    """Returns the metrics over all examples, under their plain names."""
-    result = tfma.load_eval_result(str(folder), model_name=model_name)
-    return {
-        plain(name): value["doubleValue"]
-        for slice_key, outputs in result.slicing_metrics
-        if slice_key == ()
-        for sub_keys in outputs.values()
-        for metrics in sub_keys.values()
-        for name, value in metrics.items()
-        if "doubleValue" in value
-    }
+def _values(outputs: Mapping[str, Mapping[str, _Values]]) -> _Values:
+    """Returns what is told of the one output of the one model."""
+    [by_sub_key] = outputs.values()
+    [values] = by_sub_key.values()
+    return values
+
+
+def _metrics(values: _Values, plots: _Values) -> Metrics:
+    matrices = values.get("confusion_matrix_at_thresholds", {}).get("confusionMatrixAtThresholds", {})
+    [matrix] = matrices.get("matrices", [{}])
+    confusion = np.array(
+        [
+            [matrix.get("trueNegatives", 0), matrix.get("falsePositives", 0)],
+            [matrix.get("falseNegatives", 0), matrix.get("truePositives", 0)],
+        ]
+    ).astype(np.int64)
+    there, answered = confusion.sum(axis=1), confusion.sum(axis=0)
+    wrong = confusion[0, 1] + confusion[1, 0]
+
+    def figure(name: str, exists: Any = True) -> float:
+        return float(values[name]["doubleValue"]) if exists and name in values else math.nan
+
+    return Metrics(
+        examples=int(confusion.sum()),
+        accuracy=figure("binary_accuracy"),
+        auc=figure("auc", there.all()),
+        loss=figure("binary_crossentropy"),
+        precision=(figure("npv", answered[0]), figure("precision", answered[1])),
+        recall=(figure("specificity", there[0]), figure("recall", there[1])),
+        f1=(
+            2 * confusion[0, 0] / (2 * confusion[0, 0] + wrong) if there[0] or answered[0] else math.nan,
+            figure("f1_score", there[1] or answered[1]),
+        ),
+        confusion=confusion,
+        calibration=_buckets(plots),
+    )
+
+
+def _buckets(plots: _Values) -> list[Bucket]:
+    """Returns the buckets; of a probability of just 1 TFMA makes one of its own, which goes to the last."""
+    found = plots.get("calibrationHistogramBuckets", {}).get("buckets", [])
+    if not found:
+        return []
+    sums = np.array(
+        [
+            [
+                bucket["totalWeightedRefinedPrediction"],
+                bucket["totalWeightedLabel"],
+                bucket["numWeightedExamples"],
+            ]
+            for bucket in found
+        ],
+        np.float64,
+    )
+    sums[-2] += sums[-1]
+    return [
+        Bucket(float(probabilities / count), float(labels / count), int(count))
+        for probabilities, labels, count in sums[:-1]
+        if count
+    ]

@@ -1,61 +1,48 @@
-"""What the Evaluator measures on `test`, and what a model must reach to be blessed."""
+"""What TFMA's Evaluator measures, on the prediction table and without a model."""
 
 from __future__ import annotations
+
+import json
+from typing import Any
 
 import tensorflow_model_analysis as tfma
 from tfx import v1 as tfx  # noqa: F401  (only after it has tfma its EvalConfig)
 
-from pipelines.settings import Settings
+from components.prediction_table import columns
 from trainer import features
-from trainer.signatures import EXAMPLES_SIGNATURE, probability_name
 
-GATED_METRIC = "BinaryAccuracy"
-_ROUNDING = 1e-6  # 0.97 - 0.98 is a little below -0.01, and a loss of just the limit is within it
+# The model answers the second class from 0.5 on, and TFMA counts what is above: the 32-bit float before it.
+_THRESHOLD = 0.49999997
+_BUCKETS = 10
 
 
-def eval_config(settings: Settings) -> tfma.EvalConfig:
-    """Builds TFMA's configuration.
+def eval_config() -> tfma.EvalConfig:
+    """Builds TFMA's configuration: what is measured of the candidate, over all of `test` and over slices.
 
-    Accuracy must reach `evaluation.min_accuracy`, and must not lie more than `evaluation.max_accuracy_loss`
-    below the baseline's; without a baseline TFMA leaves the comparison out. Metrics are computed over all of
-    `test` and over slices; only the whole is judged.
+    There are no thresholds: the QualityGate judges, as chance matters there.
     """
-    limits = settings.evaluation
-    accuracy = tfma.MetricThreshold(
-        value_threshold=tfma.GenericValueThreshold(lower_bound={"value": limits.min_accuracy}),
-        change_threshold=tfma.GenericChangeThreshold(
-            direction=tfma.MetricDirection.HIGHER_IS_BETTER,
-            absolute={"value": -limits.max_accuracy_loss - _ROUNDING},
-        ),
-    )
     whole = tfma.SlicingSpec()
     return tfma.EvalConfig(
-        model_specs=[
-            tfma.ModelSpec(
-                signature_name=EXAMPLES_SIGNATURE,
-                label_key=features.LABEL,
-                prediction_key=probability_name(settings.data.class_names),
-            )
-        ],
-        slicing_specs=[
-            whole,
-            *(tfma.SlicingSpec(feature_keys=[name]) for name in (features.CLASS_NAME, *features.RANGES)),
-        ],
+        model_specs=[tfma.ModelSpec(label_key=features.LABEL, prediction_key=columns.PROBABILITY)],
+        slicing_specs=[whole, *(tfma.SlicingSpec(feature_keys=[name]) for name in columns.SLICES)],
         metrics_specs=[
             tfma.MetricsSpec(
                 metrics=[
-                    tfma.MetricConfig(
-                        class_name=GATED_METRIC,
-                        per_slice_thresholds=[  # a plain `threshold` would judge every slice
-                            {"slicing_specs": [whole], "threshold": accuracy}
-                        ],
+                    _metric("BinaryAccuracy", threshold=_THRESHOLD),
+                    *(
+                        _metric(name, thresholds=_THRESHOLD)
+                        for name in ("Precision", "Recall", "F1Score", "NPV", "Specificity")
                     ),
-                    tfma.MetricConfig(class_name="AUC"),
-                    tfma.MetricConfig(class_name="BinaryCrossentropy"),
-                    tfma.MetricConfig(class_name="Precision"),
-                    tfma.MetricConfig(class_name="Recall"),
-                    tfma.MetricConfig(class_name="ExampleCount"),
+                    _metric("ConfusionMatrixAtThresholds", thresholds=[_THRESHOLD]),
+                    _metric("AUC"),
+                    _metric("BinaryCrossentropy"),
+                    _metric("CalibrationPlot", num_buckets=_BUCKETS),
+                    _metric("ExampleCount"),
                 ]
             )
         ],
     )
+
+
+def _metric(class_name: str, **options: Any) -> tfma.MetricConfig:
+    return tfma.MetricConfig(class_name=class_name, config=json.dumps(options)[1:-1])

@@ -40,8 +40,7 @@ def describe(
     evaluation, examples = input_dict.get("evaluation"), input_dict.get("examples")
     metrics = {}
     if evaluation:
-        values, _ = evaluation_metrics.read(Path(artifact_utils.get_single_uri(evaluation)))
-        metrics = evaluation_metrics.short(values)
+        metrics = evaluation_metrics.read(artifact_utils.get_single_uri(evaluation)).whole.short()
     return Manifest(
         files=files_in(version),
         model_name=properties["model_name"],

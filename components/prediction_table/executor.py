@@ -100,6 +100,6 @@ def _load(candidate: types.Artifact, output: str) -> Model:
         return Model(candidate.uri, output)
     except Unreadable as error:
         raise PipelineError(
-            f"The trained model in {candidate.uri} cannot be asked about pictures: {error}. Remove that "
-            "folder and run again, so that it is trained anew."
+            f"The trained model in {candidate.uri} cannot be asked about pictures: {error}. Change how it is "
+            "trained, or remove that folder, and run again."
         ) from error

@@ -250,6 +250,16 @@ def other_input(model: Path) -> None:
     tf.saved_model.save(tf.Module(), str(model / "Format-Serving"), signatures={"serving_examples": serve})
 
 
+def diverged(model: Path) -> None:
+    shutil.rmtree(model)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
+    def serve(examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {OUTPUT: tf.fill(tf.shape(examples), math.nan)}
+
+    tf.saved_model.save(tf.Module(), str(model / "Format-Serving"), signatures={"serving_examples": serve})
+
+
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
@@ -260,6 +270,7 @@ def other_input(model: Path) -> None:
         (other_signature, "it has no signature serving_examples"),
         (other_classes, "its signature serving_examples has no output dog_probability"),
         (other_input, "it does not answer for a picture ("),
+        (diverged, "it answers nan for a grey picture, which is no probability"),
     ],
 )
 def test_a_model_that_cannot_be_asked_is_told_with_the_reason(
