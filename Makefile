@@ -8,7 +8,7 @@ LOCK := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashe
 PYTEST := $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format bench-serving lock image kubeflow-check clean-env
+.PHONY: help setup run test check format bench-serving bench-gate lock image kubeflow-check clean-env
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ format: setup ## Put the code into the house style
 
 bench-serving: setup ## Measure the local server; ARGS="--model-dir DIR" for another model than the one pushed here
 	@$(BIN)/python -m benchmarks.serving $(ARGS)
+
+bench-gate: setup ## Simulate the gate's verdict: equal models refused, worse ones found; ARGS=--write for docs/gate.md
+	@$(BIN)/python -m benchmarks.gate $(ARGS)
 
 lock: setup ## Pin anew what pyproject.toml allows; newest versions with ARGS=--upgrade
 	$(LOCK) pyproject.toml --extra weights --extra dev --group setup --output-file requirements/project.txt $(ARGS)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from components.prediction_table.table import PredictionTable
-from components.quality_gate.verdict import Rule
+from components.quality_gate.verdict import ANSWERS, TEST_PICTURES, Rule
 from components.quality_gate.wording import listed, pictures
 
-TEST_PICTURES, BOTH_CLASSES = "test pictures", "both classes"
-UNSEEN, ANSWERS = "unseen pictures", "answers"
+BOTH_CLASSES, UNSEEN = "both classes", "unseen pictures"
 
 
 def usable(table: PredictionTable) -> bool:

@@ -49,11 +49,14 @@ def accuracy(table: PredictionTable, limits: Limits) -> Rule:
 
 def slices(table: PredictionTable, limits: Limits) -> list[Rule]:
     """Judges each slice that is large enough: whether chance explains that it lies below the floor."""
-    right = measures.correct(table.labels, table.probabilities)
+    wrong = ~measures.correct(table.labels, table.probabilities)
     found = []
     for feature, values in table.slices.items():
-        totals, hits = Counter(values), Counter(compress(values, right))
-        found += [(f"{slice_name(feature)} {value}", hits[value], totals[value]) for value in sorted(totals)]
+        totals, misses = Counter(values), Counter(compress(values, wrong))
+        name = slice_name(feature)
+        found += [
+            (f"{name} {value}", totals[value] - misses[value], totals[value]) for value in sorted(totals)
+        ]
     tests = {
         name: by_chance(hits, total, limits.min_slice_accuracy)
         for name, hits, total in found

@@ -10,17 +10,14 @@ from components.figures import Comparison, measures
 from components.prediction_table.table import PredictionTable
 from components.quality_gate import baselines, data, floors, serving
 from components.quality_gate.limits import Limits
-from components.quality_gate.verdict import Override, Rule, Verdict
+from components.quality_gate.verdict import ANSWERS, NEVER_LIFTED, TEST_PICTURES, Override, Rule, Verdict
 from components.quality_gate.wording import listed, percent, pictures, points
 
 SIZE, OVERRIDE = "model size", "override"
 
-# What no person may set aside: where these fail, nothing is known about the model, or it cannot be served.
-_FINAL = (data.TEST_PICTURES, data.ANSWERS, serving.SERVING)
-
 # Which failure is told first: the plainest one.
 _ORDER = (
-    *(data.TEST_PICTURES, data.BOTH_CLASSES, data.UNSEEN, data.ANSWERS),
+    *(TEST_PICTURES, data.BOTH_CLASSES, data.UNSEEN, ANSWERS),
     *(floors.ACCURACY, "newest model", "best model"),
 )
 
@@ -99,7 +96,7 @@ def _decide(override: Override, failed: list[Rule], model_uri: str) -> tuple[Ove
     """Returns the override with what it lifts, and what is said of it."""
     told = f"{override.by} overrode the verdict at {override.at} (“{override.reason}”)"
     names = tuple(rule.name for rule in failed)
-    final = [name for name in names if name in _FINAL]
+    final = [name for name in names if name in NEVER_LIFTED]
     if override.model is not None and override.model != model_uri:
         words = f"{told} for another model ({override.model}): that does not count for this one."
     elif final:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from components.quality_gate.verdict import Rule
-
-SERVING = "serving check"
+from components.quality_gate.verdict import SERVING_CHECK, Rule
 
 
 def rule(served: Mapping[str, Any]) -> Rule:
@@ -25,8 +23,8 @@ def rule(served: Mapping[str, Any]) -> Rule:
             f"{served['server']} answers as the model was judged, 95 of 100 pictures within {told}; "
             f"{allowed:g} ms are allowed."
         )
-        return Rule(SERVING, "passed", slowest, allowed, words[:1].upper() + words[1:])
+        return Rule(SERVING_CHECK, "passed", slowest, allowed, words[:1].upper() + words[1:])
     problems = served.get("problems") or ["the serving check left no report"]
     reason = f"it must not be served: {problems[0]}"
     words = f"It must not be served: {'; '.join(problems)}."
-    return Rule(SERVING, "failed", slowest, allowed, words, reason)
+    return Rule(SERVING_CHECK, "failed", slowest, allowed, words, reason)

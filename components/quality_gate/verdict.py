@@ -11,6 +11,11 @@ from components.figures import Comparison, Figure
 
 VERDICT_FILE = "verdict.json"
 
+TEST_PICTURES, ANSWERS, SERVING_CHECK = "test pictures", "answers", "serving check"
+
+# What no person may set aside: where one fails, nothing is known about the model, or it cannot be served.
+NEVER_LIFTED = frozenset({TEST_PICTURES, ANSWERS, SERVING_CHECK})
+
 State = Literal["passed", "failed", "not judged", "noted"]
 
 

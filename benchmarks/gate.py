@@ -1,0 +1,153 @@
+"""How often the gate refuses equal models, and how often it finds worse ones: the table in docs/gate.md.
+
+    python -m benchmarks.gate [--pictures 100 1000] [--repetitions 1000] [--write]
+
+Models are drawn by chance, and judged by the very function that judges real ones, with all its rules and the
+default settings. A rate is told with its own 95 % interval. The same seed draws the same models.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.gate_models import Case, Past, refused
+from components.figures import Figure, proportion
+from components.quality_gate.limits import Limits
+
+PAGE = Path("docs/gate.md")
+BEGIN, END = "<!-- benchmarks.gate: begin -->", "<!-- benchmarks.gate: end -->"
+
+_SEED = 5
+_CHUNK = 50  # verdicts drawn from one random generator, whatever the number of processes
+
+_PASTS: dict[Past, str] = {
+    "the same": "one model, newest and best",
+    "two": "two models",
+    "only the newest": "two models, only the newest better",
+    "only the best": "two models, only the best better",
+    "ten": "ten models, judged in turn",
+}
+# Share of hard pictures, and how often a model is wrong about one.
+_EQUAL = ((0.004, 0.5), (0.04, 0.5), (0.10, 0.3))
+# Number of pictures: share of hard ones, how often the candidate is wrong about one, and the earlier models.
+_WORSE = {1000: (0.08, 0.5, 0.25), 5000: (0.06, 0.5, 1 / 3)}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table: a case, at a number of pictures."""
+
+    case: Case
+    pictures: int
+
+    @property
+    def key(self) -> list[int]:
+        """Numbers that make the line's random draws its own."""
+        shares = (self.case.hard, self.case.wrong, self.case.wrong_before)
+        return [self.pictures, list(_PASTS).index(self.case.past), *(round(1e6 * share) for share in shares)]
+
+
+def equal_models(sizes: Sequence[int]) -> list[Row]:
+    """Returns the cases of a candidate that is as good as the models before it."""
+    return [
+        Row(Case(hard, wrong, wrong, past), pictures)
+        for past in ("the same", "two", "ten")
+        for hard, wrong in (_EQUAL[1:] if past == "ten" else _EQUAL)  # ten models take ten times as long
+        for pictures in sizes
+    ]
+
+
+def worse_models(sizes: Sequence[int]) -> list[Row]:
+    """Returns the cases of a candidate that is worse; 1 % of the pictures only it gets right."""
+    return [
+        Row(Case(*_WORSE[pictures], past), pictures)
+        for past in _PASTS
+        for pictures in sizes
+        if pictures in _WORSE
+    ]
+
+
+def refusals(row: Row, repetitions: int, chunk: int = 0) -> int:
+    """Returns how many of so many verdicts refuse the candidate."""
+    random = np.random.default_rng([_SEED, chunk, *row.key])
+    return sum(refused(row.case, row.pictures, random, Limits()) for _ in range(repetitions))
+
+
+def measure(rows: Sequence[Row], repetitions: int, workers: int) -> list[Figure]:
+    """Returns the share of refusals of each row, and tells on stderr how far it is."""
+    counts = [0] * len(rows)
+    chunks = -(-repetitions // _CHUNK)
+    started, done = time.monotonic(), 0
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        jobs = {
+            pool.submit(refusals, row, _CHUNK, chunk): index
+            for index, row in enumerate(rows)
+            for chunk in range(chunks)
+        }
+        for job in as_completed(jobs):
+            counts[jobs[job]] += job.result()
+            done += 1
+            seconds = time.monotonic() - started
+            print(f"\r{100 * done / len(jobs):5.1f} % after {seconds:.0f} s", end="", file=sys.stderr)
+    print(file=sys.stderr)
+    return [proportion(count, chunks * _CHUNK) for count in counts]
+
+
+def table(rows: Sequence[Row], rates: Sequence[Figure]) -> Iterator[str]:
+    """Yields the lines of two Markdown tables: equal models, and worse ones."""
+    equal = [(row, rate) for row, rate in zip(rows, rates, strict=True) if not row.case.loss]
+    worse = [(row, rate) for row, rate in zip(rows, rates, strict=True) if row.case.loss]
+    yield "| compared with | pictures | each right alone about | equal model refused |"
+    yield "|---|---:|---:|---:|"
+    for row, rate in equal:
+        alone = f"{100 * row.case.only_candidate_right:.2g} %"
+        yield f"| {_PASTS[row.case.past]} | {row.pictures:,} | {alone} | {_told(rate)} |"
+    yield ""
+    yield "| compared with | pictures | true loss | only the worse right | worse model refused |"
+    yield "|---|---:|---:|---:|---:|"
+    for row, rate in worse:
+        loss, alone = f"{100 * row.case.loss:.2g} points", f"{100 * row.case.only_candidate_right:.2g} %"
+        yield f"| {_PASTS[row.case.past]} | {row.pictures:,} | {loss} | {alone} | {_told(rate)} |"
+
+
+def _told(rate: Figure) -> str:
+    return f"{100 * rate.value:.1f} % ({100 * rate.low:.1f} to {100 * rate.high:.1f})"
+
+
+def main() -> None:
+    """Prints the table, and writes it into the page where asked."""
+    options = _options()
+    rows = [*equal_models(options.pictures), *worse_models(options.pictures)]
+    rates = measure(rows, options.repetitions, options.workers)
+    lines = "\n".join(table(rows, rates))
+    print(lines)
+    if options.write:
+        page = PAGE.read_text(encoding="utf-8")
+        before, after = page.split(BEGIN)[0], page.split(END)[1]
+        PAGE.write_text(f"{before}{BEGIN}\n{lines}\n{END}{after}", encoding="utf-8")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    sizes = [100, 300, 1000, 5000]
+    parser.add_argument("--pictures", type=int, nargs="+", default=sizes, help="test pictures (default all)")
+    parser.add_argument("--repetitions", type=int, default=300, help="verdicts a line (default 300)")
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes (default all cores)")
+    parser.add_argument("--write", action="store_true", help=f"put the table into {PAGE}")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
