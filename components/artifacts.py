@@ -1,6 +1,7 @@
 """The artifact types that TFX does not have.
 
-Their names have a dot because Kubeflow Pipelines takes no others from outside TFX.
+Their names have a dot because Kubeflow Pipelines takes no others from outside TFX; after it stands that of the
+class, by which a step on Kubeflow imports it.
 """
 
 from tfx.types.artifact import Artifact
@@ -21,4 +22,4 @@ class DataVerdict(Artifact):
 class EvaluationReportFiles(Artifact):
     """What a run says of itself: `report.html`, `model_card.md` and, with every figure of both, `report.json`."""
 
-    TYPE_NAME = "catsdogs.EvaluationReport"
+    TYPE_NAME = "catsdogs.EvaluationReportFiles"

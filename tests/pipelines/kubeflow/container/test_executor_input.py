@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from components import artifacts
 from pipelines.kubeflow.container.executor_input import for_executor, for_store, prepare
 from pipelines.kubeflow.container.paths import Paths
 from tests.pipelines.kubeflow.container.pod import Artifact, Cluster
@@ -55,6 +56,15 @@ def test_our_types_are_called_as_python_imports_them(tmp_path: Path) -> None:
     prepared = prepare(message(tmp_path, verdict=Artifact("minio://b/v")), SPEC)
     assert types(prepared, "inputs") == {"verdict": "title: components.artifacts.DataVerdict"}
     assert types(prepared, "outputs") == {"verdict": "title: components.artifacts.DataVerdict"}
+
+
+def test_every_type_of_ours_can_be_imported_so() -> None:
+    own = [
+        found for found in vars(artifacts).values() if getattr(found, "__module__", "") == artifacts.__name__
+    ]
+    assert len(own) >= 3
+    for found in own:
+        assert found.TYPE_NAME == f"catsdogs.{found.__name__}"
 
 
 def test_an_absent_baseline_is_no_input(tmp_path: Path) -> None:
