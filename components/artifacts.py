@@ -1,7 +1,7 @@
 """The artifact types that TFX does not have.
 
-Their names have a dot because Kubeflow Pipelines takes no others from outside TFX; after it stands that of the
-class, by which a step on Kubeflow imports it.
+Their names have a dot because Kubeflow Pipelines takes no others from outside TFX; after it stands that of
+the class, by which a step on Kubeflow imports it.
 """
 
 from tfx.types.artifact import Artifact
@@ -20,6 +20,6 @@ class DataVerdict(Artifact):
 
 
 class EvaluationReportFiles(Artifact):
-    """What a run says of itself: `report.html`, `model_card.md` and, with every figure of both, `report.json`."""
+    """What a run says of itself: `report.html`, `model_card.md`, and every figure of both in `report.json`."""
 
     TYPE_NAME = "catsdogs.EvaluationReportFiles"
