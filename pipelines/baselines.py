@@ -12,9 +12,12 @@ from dataclasses import dataclass, field
 from tfx import types
 from tfx import v1 as tfx
 from tfx.dsl.components.base.base_node import BaseNode
+from tfx.types.standard_artifacts import ModelBlessing
 
 from components.approved_baseline.component import Baseline
 from components.approved_baseline.strategy import NewestApproved
+from components.artifacts import DataVerdict
+from components.data_gate.component import SOURCE, STATISTICS_ID
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class Wanted:
         approval: Type of the artifacts that approve others.
         subject_id_property: Their custom property with the id of what they approve.
         where: Custom properties that they must have to count.
+        hand_on_missing: Whether what was approved counts also where its files are gone.
     """
 
     node_id: str
@@ -34,6 +38,23 @@ class Wanted:
     approval: type[types.Artifact]
     subject_id_property: str
     where: Mapping[str, str] = field(default_factory=dict)
+    hand_on_missing: bool = False
+
+
+def accepted_data(statistics: types.BaseChannel, source: str) -> Wanted:
+    """Returns how the data that were accepted last are found, from a source of this name."""
+    return Wanted("AcceptedData", statistics, DataVerdict, STATISTICS_ID, {SOURCE: source})
+
+
+def blessed_model(model: types.BaseChannel) -> Wanted:
+    """Returns how the model that was blessed last is found."""
+    return Wanted("BlessedModel", model, ModelBlessing, "current_model_id", hand_on_missing=True)
+
+
+def best_model(model: types.BaseChannel) -> Wanted:
+    """Returns how the model is found that was better than all before it when it was blessed."""
+    where = {"best": "yes"}
+    return Wanted("BestModel", model, ModelBlessing, "current_model_id", where, hand_on_missing=True)
 
 
 BaselineMaker = Callable[[Wanted], BaseNode]
@@ -44,7 +65,11 @@ def resolver(wanted: Wanted) -> BaseNode:
     """Makes a resolver, which asks the metadata store while the run goes on."""
     return tfx.dsl.Resolver(
         strategy_class=NewestApproved,
-        config={"subject_id_property": wanted.subject_id_property, "where": dict(wanted.where)},
+        config={
+            "subject_id_property": wanted.subject_id_property,
+            "where": dict(wanted.where),
+            "hand_on_missing": wanted.hand_on_missing,
+        },
         candidate=wanted.candidate,
         subject=tfx.dsl.Channel(type=wanted.candidate.type),
         approval=tfx.dsl.Channel(type=wanted.approval),

@@ -3,43 +3,47 @@
 from __future__ import annotations
 
 from tfx import v1 as tfx
-from tfx.components import ExampleValidator, StatisticsGen, Trainer
+from tfx.components import Evaluator, ExampleValidator, StatisticsGen, Trainer
 from tfx.orchestration.metadata import sqlite_metadata_connection_config
 
-from components.artifacts import DataVerdict
 from components.curated_schema.component import CuratedSchema
-from components.data_gate.component import SOURCE, STATISTICS_ID, DataGate
+from components.data_gate.component import DataGate
 from components.data_gate.statistics_options import counted_features
+from components.evaluation_report.component import EvaluationReport
 from components.image_example_gen.component import ImageExampleGen
 from components.image_transform.component import ImageTransform
 from components.model_pusher.component import ModelPusher
+from components.prediction_table.component import PredictionTable
+from components.quality_gate.component import QualityGate
 from components.serving_check.component import ServingCheck
 from pipelines import baselines, step_configs
 from pipelines.evaluation import eval_config
-from pipelines.settings import Settings
-
-ModelBlessing = tfx.types.standard_artifacts.ModelBlessing
+from pipelines.settings import Settings, dump
 
 
 def build(
-    settings: Settings, newest_approved: baselines.BaselineMaker = baselines.resolver
+    settings: Settings, newest_approved: baselines.BaselineMaker = baselines.resolver, override: str = ""
 ) -> tfx.dsl.Pipeline:
-    """Wires the components; what each of them does is told in its own module."""
-    data = settings.data
+    """Wires the components; what each of them does is told in its own module.
+
+    Args:
+        settings: What the run depends on.
+        newest_approved: Makes the nodes that look up what a run is compared with.
+        override: A person's decision on the model, as the gate takes it; nothing leaves it to the rules.
+    """
+    data, names = settings.data, settings.data.class_names
 
     ingest = ImageExampleGen(
-        data.source_spec, data.class_names, data.split.model_dump(), data.max_bad_fraction, data.max_pixels
+        data.source_spec, names, data.split.model_dump(), data.max_bad_fraction, data.max_pixels
     )
     examples = ingest.outputs["examples"]
 
     statistics_gen = StatisticsGen(examples, stats_options=counted_features())
     statistics = statistics_gen.outputs["statistics"]
-    curated_schema = CuratedSchema(data.class_names)
+    curated_schema = CuratedSchema(names)
     schema = curated_schema.outputs["schema"]
     validator = ExampleValidator(statistics, schema)
-    accepted_data = newest_approved(
-        baselines.Wanted("AcceptedData", statistics, DataVerdict, STATISTICS_ID, {SOURCE: data.source_name})
-    )
+    accepted_data = newest_approved(baselines.accepted_data(statistics, data.source_name))
     data_gate = DataGate(
         statistics,
         schema,
@@ -49,71 +53,83 @@ def build(
         baseline_statistics=accepted_data.outputs["subject"],
     )
 
-    transform = ImageTransform(
-        examples,
-        schema,
-        preprocessing_fn="trainer.preprocessing.preprocessing_fn",
-        splits_config=tfx.proto.SplitsConfig(analyze=["train"], transform=["train", "eval"]),
-        custom_config=step_configs.transform(settings),
-        disable_statistics=True,
-    ).with_id("Transform")
+    transform = ImageTransform(examples, schema, **step_configs.transform(settings)).with_id("Transform")
     transform.add_upstream_node(data_gate)
-
     trainer = Trainer(
         examples=transform.outputs["transformed_examples"],
         transform_graph=transform.outputs["transform_graph"],
-        run_fn="trainer.run.run_fn",
-        train_args=tfx.proto.TrainArgs(splits=["train"]),
-        eval_args=tfx.proto.EvalArgs(splits=["eval"]),
-        custom_config=step_configs.trainer(settings),
+        **step_configs.trainer(settings),
     )
     model = trainer.outputs["model"]
 
-    blessed_model = newest_approved(
-        baselines.Wanted("BlessedModel", model, ModelBlessing, "current_model_id")
+    blessed_model = newest_approved(baselines.blessed_model(model))
+    best_model = newest_approved(baselines.best_model(model))
+    prediction_table = PredictionTable(
+        examples,
+        model,
+        newest=blessed_model.outputs["subject"],
+        best=best_model.outputs["subject"],
+        class_names=names,
+        behaviour_pictures=settings.evaluation.behaviour_pictures,
     )
-    evaluator = tfx.components.Evaluator(
-        examples=examples,
-        model=model,
-        baseline_model=blessed_model.outputs["subject"],
-        eval_config=eval_config(settings),
-        example_splits=["test"],
-    )
+    predictions = prediction_table.outputs["predictions"]
+    evaluator = Evaluator(examples=predictions, eval_config=eval_config(), example_splits=["test"])
+    evaluation = evaluator.outputs["evaluation"]
 
     serving_check = ServingCheck(
-        model, examples, settings.pipeline_name, data.class_names, **settings.serving.check.model_dump()
+        model, examples, settings.pipeline_name, names, **settings.serving.check.model_dump()
     )
     serving_check.add_upstream_node(evaluator)
+    served = serving_check.outputs["blessing"]
+
+    quality_gate = QualityGate(
+        model=model,
+        predictions=predictions,
+        evaluation=evaluation,
+        serving_check=served,
+        limits=settings.evaluation.model_dump(),
+        override=override,
+    )
+    blessing = quality_gate.outputs["blessing"]
+
+    report = EvaluationReport(
+        model=model,
+        model_run=trainer.outputs["model_run"],
+        predictions=predictions,
+        evaluation=evaluation,
+        blessing=blessing,
+        serving_check=served,
+        examples=examples,
+        rejected=ingest.outputs["rejected"],
+        statistics=statistics,
+        data_verdict=data_gate.outputs["verdict"],
+        settings=dump(settings),
+        pipeline_name=settings.pipeline_name,
+        class_names=names,
+    )
 
     pusher = ModelPusher(
         model,
-        evaluator.outputs["blessing"],
-        serving_check=serving_check.outputs["blessing"],
-        evaluation=evaluator.outputs["evaluation"],
+        blessing,
+        serving_check=served,
+        evaluation=evaluation,
         examples=examples,
         destination=settings.serving_destination,
         base_path=settings.serving_base_path,
         keep_versions=settings.serving.keep_versions,
         model_name=settings.pipeline_name,
     ).with_id("Pusher")
+    pusher.add_upstream_node(report)
 
     return tfx.dsl.Pipeline(
         pipeline_name=settings.pipeline_name,
         pipeline_root=str(settings.artifacts_dir),
         metadata_connection_config=sqlite_metadata_connection_config(str(settings.metadata_path)),
         components=[
-            ingest,
-            statistics_gen,
-            curated_schema,
-            validator,
-            accepted_data,
-            data_gate,
-            transform,
-            trainer,
-            blessed_model,
-            evaluator,
-            serving_check,
-            pusher,
+            *(ingest, statistics_gen, curated_schema, validator, accepted_data, data_gate),
+            *(transform, trainer),
+            *(blessed_model, best_model, prediction_table, evaluator, serving_check, quality_gate),
+            *(report, pusher),
         ],
         beam_pipeline_args=step_configs.beam(settings),
         enable_cache=True,

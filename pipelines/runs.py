@@ -150,7 +150,7 @@ def outputs(store: ml_metadata.MetadataStore, run_id: str) -> dict[str, Output]:
     resolvers = resolver_types(store)
     executions = {
         execution.id: execution
-        for execution in store.get_executions_by_context(context.id)
+        for execution in (store.get_executions_by_context(context.id) if context else ())
         if has_succeeded(execution) and execution.type_id not in resolvers
     }
     events = [

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from tfx import v1 as tfx
+
 from components import fingerprint
 from components.errors import InputError
 from pipelines.settings import Settings
@@ -12,17 +14,18 @@ from trainer import backbones, weights
 
 
 def transform(settings: Settings) -> dict[str, Any]:
-    """What `preprocessing_fn` needs to know, and what its cache must see."""
+    """What is done to `train` and `eval`, what that needs to know, and what the cache must see."""
+    code = fingerprint.of_code("components.image_transform", "trainer.preprocessing", "trainer.features")
     return {
-        "image_size": settings.training.image_size,
-        "code_fingerprint": fingerprint.of_code(
-            "components.image_transform", "trainer.preprocessing", "trainer.features"
-        ),
+        "preprocessing_fn": "trainer.preprocessing.preprocessing_fn",
+        "splits_config": tfx.proto.SplitsConfig(analyze=["train"], transform=["train", "eval"]),
+        "custom_config": {"image_size": settings.training.image_size, "code_fingerprint": code},
+        "disable_statistics": True,
     }
 
 
 def trainer(settings: Settings) -> dict[str, Any]:
-    """What `run_fn` needs to know, and what its cache must see.
+    """What trains on `train` and looks at `eval`, what that needs to know, and what the cache must see.
 
     Raises:
         InputError: There is no such backbone, it cannot be trained so, or there are no such weights for it.
@@ -36,11 +39,16 @@ def trainer(settings: Settings) -> dict[str, Any]:
         raise InputError(str(error)) from None
     weights_file = weights.file(recipe.weights)
     return {
-        "recipe": recipe.model_dump(mode="json"),
-        "weights_fingerprint": fingerprint.of_file(weights_file) if weights_file else None,
-        "class_names": settings.data.class_names,
-        "checkpoint_root": str(settings.checkpoints_dir),
-        "code_fingerprint": fingerprint.of_code("trainer"),
+        "run_fn": "trainer.run.run_fn",
+        "train_args": tfx.proto.TrainArgs(splits=["train"]),
+        "eval_args": tfx.proto.EvalArgs(splits=["eval"]),
+        "custom_config": {
+            "recipe": recipe.model_dump(mode="json"),
+            "weights_fingerprint": fingerprint.of_file(weights_file) if weights_file else None,
+            "class_names": settings.data.class_names,
+            "checkpoint_root": str(settings.checkpoints_dir),
+            "code_fingerprint": fingerprint.of_code("trainer"),
+        },
     }
 
 

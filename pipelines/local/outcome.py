@@ -12,6 +12,8 @@ import ml_metadata
 from components.figures import measure
 from components.prediction_table import table
 from components.quality_gate import verdict
+from components.quality_gate.judge import OVERRIDE
+from components.quality_gate.verdict import Verdict
 from components.serving_check.report import REPORT
 from pipelines import runs
 from pipelines.local.summary import Check, Outcome, Push
@@ -42,7 +44,7 @@ def read(store: ml_metadata.MetadataStore, run_id: str) -> Outcome:
         intervals=intervals,
         blessed=judged.blessed if judged else None,
         sentence=judged.sentence if judged else "",
-        reasons=[rule.words for rule in judged.failed] if judged else [],
+        reasons=_reasons(judged) if judged else [],
         overridden=bool(judged and judged.override and judged.override.applied),
         report=report.artifact.uri if report else None,
         push=_push(pushed) if pushed and pushed.custom("pushed") == 1 else None,
@@ -50,6 +52,11 @@ def read(store: ml_metadata.MetadataStore, run_id: str) -> Outcome:
         not_pushed=str(pushed.custom("reason") or "") or None if pushed else None,
         check=_check(check) if check else None,
     )
+
+
+def _reasons(judged: Verdict) -> list[str]:
+    """Returns what is said of the rules that failed, and of an override."""
+    return [rule.words for rule in judged.rules if rule.state == "failed" or rule.name == OVERRIDE]
 
 
 def _measured(predictions: str) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:

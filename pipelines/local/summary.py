@@ -58,7 +58,7 @@ class Outcome:
         intervals: What the first three may be in truth: both ends of the 95 % interval.
         blessed: The gate's verdict; None where no gate was asked.
         sentence: Why, in one sentence.
-        reasons: The rules that the model fails, one phrase each.
+        reasons: What is said of each rule that the model fails, and of an override.
         overridden: Whether a person lifted the gate's refusal.
         report: Folder of the report; None where none was made.
         push: The pushed model; None where none was.

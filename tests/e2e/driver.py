@@ -19,10 +19,14 @@ from pipelines.runs import open_store
 from serving.versions import versions
 from tests.processes import mark, marked
 
-LOOKUPS = {"AcceptedData", "BlessedModel"}  # they look anew in every run, and so are never cached
+LOOKUPS = {
+    "AcceptedData",
+    "BlessedModel",
+    "BestModel",
+}  # they look anew each time: never cached
 BEFORE_TRANSFORM = {"CuratedSchema", "ImageExampleGen", "StatisticsGen", "ExampleValidator", "DataGate"}
 TRAINING = {"Transform", "Trainer"}
-JUDGEMENT = {"Evaluator", "ServingCheck", "Pusher"}
+JUDGEMENT = {"PredictionTable", "Evaluator", "ServingCheck", "QualityGate", "EvaluationReport", "Pusher"}
 STEPS = LOOKUPS | BEFORE_TRANSFORM | TRAINING | JUDGEMENT
 
 _PROJECT = Path(__file__).resolve().parents[2]
@@ -56,9 +60,15 @@ class Run:
 
     @property
     def accuracy(self) -> float:
-        """On `test`, as TFMA measured it."""
+        """On `test`, as the summary tells it."""
         accuracy: float = self.summary["outcome"]["metrics"]["accuracy"]
         return accuracy
+
+    @property
+    def report(self) -> Path:
+        """The copy of the report in the run's folder."""
+        assert self.folder is not None, self.output
+        return self.folder / "report.html"
 
     def steps(self, state: str) -> set[str]:
         """The steps that ended in this state."""
@@ -94,31 +104,34 @@ class Workshop:
             where = self._python(f"import {package}; print({package}.__file__)")
             assert where.strip() == str(self.code / package / "__init__.py")
 
-    def compile(self, file: Path, *arguments: str) -> None:
-        """Runs `catsdogs compile`, which must succeed."""
-        done = subprocess.run(
-            [_COMMAND, "compile", "--output", str(file), *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            cwd=self.output.parent,
-            env=self._environment,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout
-
     def run(self, *arguments: str) -> Run:
         """Runs `catsdogs run` to its end."""
         return self.run_until(lambda _: False, *arguments)
 
-    def run_until(self, is_enough: Callable[[Run], bool], *arguments: str) -> Run:
+    def bless(self, run: Run, *arguments: str) -> Run:
+        """Runs `catsdogs bless` for a run, and returns the run that this makes."""
+        assert run.folder is not None
+        return self.run_until(lambda _: False, run.folder.name, *arguments, command="bless")
+
+    def tell(self, *arguments: str) -> str:
+        """Runs another command on the runs, which must succeed, and returns what it prints."""
+        return subprocess.run(
+            [_COMMAND, *arguments, "--set", f"output_root={self.output}"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=self.output.parent,
+            env=self._environment | {"COLUMNS": "200"},
+            check=True,
+        ).stdout
+
+    def run_until(self, is_enough: Callable[[Run], bool], *arguments: str, command: str = "run") -> Run:
         """Runs `catsdogs run` to its end, or until something has happened: then it is killed (-9)."""
         earlier = self._run_folders()
         log = self.output.with_suffix(".txt")
         with log.open("wb") as file:
-            command = subprocess.Popen(
-                [_COMMAND, "run", "--set", f"output_root={self.output}", *arguments],
+            process = subprocess.Popen(
+                [_COMMAND, command, "--set", f"output_root={self.output}", *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
@@ -127,15 +140,15 @@ class Workshop:
             )
         deadline = time.monotonic() + _TIMEOUT
         try:
-            while command.poll() is None:
+            while process.poll() is None:
                 assert time.monotonic() < deadline, f"not done after {_TIMEOUT:.0f} s: {log.read_text()}"
                 folder = next(iter(self._run_folders() - earlier), None)
                 if folder and is_enough(Run(0, "", folder, [])):
                     break
                 time.sleep(0.1)
         finally:
-            command.kill()
-            status = command.wait()
+            process.kill()
+            status = process.wait()
         folder = next(iter(self._run_folders() - earlier), None)
         served = self.output / "serving_model" / "catsdogs"
         return Run(status, log.read_text(), folder, [served / str(version) for version in versions(served)])

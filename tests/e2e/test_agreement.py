@@ -1,8 +1,7 @@
-"""One picture, four ways to the model: REST, gRPC, the signature for `tf.Example`s, and TFMA. One answer."""
+"""One picture, four ways to the model: REST, gRPC, the signature for `tf.Example`s, the table. One answer."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -56,57 +55,13 @@ def of_signature(model: Path, records: Sequence[bytes]) -> np.ndarray:
     return np.concatenate([signature(examples=batch)[OUTPUT].numpy() for batch in batches])
 
 
-def of_tfma(model: Path, records: Sequence[bytes], folder: Path) -> np.ndarray:
-    """Returns what TFMA extracts as predictions, with the pipeline's own configuration."""
-    import apache_beam as beam
-    import tensorflow as tf
-    import tensorflow_model_analysis as tfma
-    from tfx_bsl.public.tfxio import TFExampleRecord
+def of_table(model: Path, records: Sequence[bytes], artifact: Path) -> np.ndarray:
+    """Returns what the prediction table, from which all figures derive, is given for the pictures."""
+    from components.prediction_table.models import Model
 
-    from pipelines.evaluation import eval_config
-    from pipelines.settings import load
-
-    with tf.io.TFRecordWriter(str(folder / "examples")) as writer:
-        for record in records:
-            writer.write(record)
-    config = tfma.utils.update_eval_config_with_defaults(
-        eval_config(load()), has_baseline=False, rubber_stamp=True
-    )
-    shared = tfma.default_eval_shared_model(str(model), eval_config=config)
-    source = TFExampleRecord(str(folder / "examples"), raw_record_column_name=tfma.ARROW_INPUT_COLUMN)
-    with beam.Pipeline(argv=["--runner=FnApiRunner"]) as pipeline:
-        extracts = pipeline | source.BeamSource() | tfma.BatchedInputsToExtracts()
-        for extractor in (
-            tfma.extractors.FeaturesExtractor(config),
-            tfma.extractors.PredictionsExtractor(eval_shared_model=shared, eval_config=config),
-        ):
-            extracts |= extractor.stage_name >> extractor.ptransform
-        _ = (
-            extracts
-            | beam.FlatMap(_rows)
-            | beam.Map(json.dumps)
-            | beam.io.WriteToText(str(folder / "predictions"))
-        )
-    rows = [json.loads(line) for file in folder.glob("predictions-*") for line in file.open()]
-    told = {bytes.fromhex(digest): probability for digest, probability in rows}
-    return np.array([told[_digest(record)] for record in records])
-
-
-def _rows(extracts: dict) -> list[tuple[str, float]]:
-    import tensorflow_model_analysis as tfma
-
-    records, predictions = extracts[tfma.INPUT_KEY], extracts[tfma.PREDICTIONS_KEY]
-    probabilities = np.ravel(predictions[OUTPUT] if isinstance(predictions, dict) else predictions)
-    return [
-        (_digest(record).hex(), float(probability))
-        for record, probability in zip(records, probabilities, strict=True)
-    ]
-
-
-def _digest(record: bytes) -> bytes:
-    import hashlib
-
-    return hashlib.sha256(record).digest()
+    artifact.mkdir()
+    (artifact / "Format-Serving").symlink_to(model)
+    return Model(str(artifact), OUTPUT).probabilities(records)
 
 
 def all_answers(model_dir: Path, pictures: Sequence[bytes], folder: Path) -> dict[str, np.ndarray]:
@@ -122,7 +77,7 @@ def all_answers(model_dir: Path, pictures: Sequence[bytes], folder: Path) -> dic
                 answers[way] = np.array([said.probability for said in client.predict(pictures)])
     records = [example(picture) for picture in pictures]
     answers["tf.Example signature"] = of_signature(model_dir / "1", records)
-    answers["TFMA"] = of_tfma(model_dir / "1", records, folder)
+    answers["prediction table"] = of_table(model_dir / "1", records, folder / "artifact")
     return answers
 
 

@@ -139,6 +139,6 @@ def test_a_class_without_a_usable_picture_stops_at_the_gate(tmp_path: Path) -> N
     assert "split 'test' has no picture of class 'bee'" in run.output
     assert "Traceback" not in run.output
     assert run.steps("failed") == {"DataGate"}
-    assert run.steps("waiting") == TRAINING | JUDGEMENT | {"BlessedModel"}
+    assert run.steps("waiting") == TRAINING | JUDGEMENT | {"BlessedModel", "BestModel"}
     assert "Finished steps are kept" in run.output
     assert run.pushed == []

@@ -66,7 +66,7 @@ def test_old_runs_go_and_the_last_ones_stay(tiny: Any) -> None:
     assert set(tiny("training.seed=1").states.values()) == {CACHED}
     assert tiny("training.seed=0").states == {
         "Ingest": CACHED,
-        "Train": DONE,
+        "Trainer": DONE,
         "QualityGate": DONE,
         "Pusher": DONE,
     }
@@ -77,13 +77,13 @@ def test_what_was_blessed_last_stays_whatever_its_age(tiny: Any) -> None:
     blessed = tiny()
     for seed in (1, 2):
         tiny(f"training.seed={seed}", "evaluation.min_accuracy=0.95")
-    before = _files(blessed.settings.artifacts_dir / "Train")
+    before = _files(blessed.settings.artifacts_dir / "Trainer")
     _clean(blessed.settings, keep=1)
-    after = _files(blessed.settings.artifacts_dir / "Train")
+    after = _files(blessed.settings.artifacts_dir / "Trainer")
     assert before > after
     store = runs.open_store(blessed.settings.metadata_path)
     assert store is not None
-    model = runs.outputs(store, blessed.run_id)["Train.model"].artifact
+    model = runs.outputs(store, blessed.run_id)["Trainer.model"].artifact
     assert (Path(model.uri) / "model").is_file()
     assert tiny(to_step="QualityGate").states["QualityGate"] is CACHED
 
@@ -91,7 +91,7 @@ def test_what_was_blessed_last_stays_whatever_its_age(tiny: Any) -> None:
 @pytest.mark.slow
 def test_leftovers_go_and_a_second_clean_finds_nothing(tiny: Any) -> None:
     settings = tiny().settings
-    half = settings.artifacts_dir / "Train" / "model" / "999"
+    half = settings.artifacts_dir / "Trainer" / "model" / "999"
     half.mkdir()
     (half / "saved_model.pb").write_bytes(b"x")
     wheels = settings.artifacts_dir / "_wheels"

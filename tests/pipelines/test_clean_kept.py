@@ -85,6 +85,20 @@ def test_the_last_blessing_is_the_one_last_given_be_it_from_the_cache(past: Past
     assert {folder.name for folder in past.settings.runs_dir.iterdir()} == {"3", "4"}
 
 
+def test_the_best_model_stays_beside_the_one_that_was_blessed_last(past: Past) -> None:
+    past.run("1", "ModelBlessing", blessed=1, best="yes")
+    best = past.run("2", "ModelBlessing", blessed=1, best="yes")
+    past.run("3", "ModelBlessing", blessed=1, best="no")
+    last = past.run("4", "ModelBlessing", blessed=1, best="no")
+    past.run("5", "ModelBlessing", blessed=0, best="no")
+    (past.settings.runs_dir / "2" / "report.html").touch()
+    plan = past.plan()
+    assert plan.runs == ["3", "1"]
+    clean.carry_out(plan, past.store)
+    assert all(Path(kept.uri, "file").is_file() for kept in (best, last))
+    assert (past.settings.runs_dir / "2" / "report.html").is_file()
+
+
 def test_what_a_resolver_hands_on_is_not_given_anew(past: Past) -> None:
     first = past.run("1", "ModelBlessing", blessed=1)
     past.run("2", "ModelBlessing", blessed=1)

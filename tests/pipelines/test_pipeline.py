@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ from tfx import v1 as tfx
 from tfx.dsl.compiler.compiler import Compiler
 from tfx.proto.orchestration import pipeline_pb2
 
+from pipelines import baselines
 from pipelines.pipeline import build
-from pipelines.settings import Settings, load
+from pipelines.settings import Settings, dump, load
 
+OVERRIDE = '{"reason": "The old one is of another camera.", "by": "ada"}'
 STEPS = [
     "CuratedSchema",
     "ImageExampleGen",
@@ -23,9 +26,13 @@ STEPS = [
     "DataGate",
     "Transform",
     "Trainer",
+    "BestModel",
     "BlessedModel",
+    "PredictionTable",
     "Evaluator",
     "ServingCheck",
+    "QualityGate",
+    "EvaluationReport",
     "Pusher",
 ]
 
@@ -44,6 +51,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
             "training.frozen.learning_rate=0.004",
             "evaluation.min_accuracy=0.7",
             "evaluation.max_accuracy_loss=0.05",
+            "evaluation.behaviour_pictures=11",
             "serving.check.pictures=9",
             "serving.check.max_difference=0.001",
             "serving.check.max_latency_ms=150",
@@ -55,7 +63,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 @pytest.fixture(scope="module")
 def pipeline(settings: Settings) -> tfx.dsl.Pipeline:
-    return build(settings)
+    return build(settings, override=OVERRIDE)
 
 
 @pytest.fixture(scope="module")
@@ -103,16 +111,55 @@ def test_only_what_judges_sees_the_test_split(
     assert splits == {"analyze": ["train"], "transform": ["train", "eval"]}
     assert producers(nodes["Trainer"], "examples") == [("Transform", "transformed_examples")]
     assert json.loads(properties(pipeline, "Evaluator")["example_splits"]) == ["test"]
-    assert producers(nodes["Evaluator"], "examples") == [("ImageExampleGen", "examples")]
     readers = {name for name, node in nodes.items() if "ImageExampleGen" in node.upstream_nodes}
-    assert readers == {"StatisticsGen", "Transform", "Evaluator", "ServingCheck", "Pusher"}
-    assert producers(nodes["ServingCheck"], "examples") == [("ImageExampleGen", "examples")]
+    judges = {"PredictionTable", "ServingCheck", "EvaluationReport"}
+    assert readers == {"StatisticsGen", "Transform", *judges, "Pusher"}
+    for judge in judges:
+        assert producers(nodes[judge], "examples") == [("ImageExampleGen", "examples")]
 
 
-def test_the_model_is_judged_beside_the_blessed_one(nodes: dict[str, pipeline_pb2.PipelineNode]) -> None:
-    assert producers(nodes["Evaluator"], "model") == [("Trainer", "model")]
-    assert producers(nodes["Evaluator"], "baseline_model") == [("BlessedModel", "subject")]
-    assert list(nodes["BlessedModel"].upstream_nodes) == ["Trainer"]  # to leave the candidate itself out
+def test_the_model_is_asked_beside_the_last_blessed_one_and_the_best(
+    nodes: dict[str, pipeline_pb2.PipelineNode],
+) -> None:
+    assert producers(nodes["PredictionTable"], "model") == [("Trainer", "model")]
+    assert producers(nodes["PredictionTable"], "newest") == [("BlessedModel", "subject")]
+    assert producers(nodes["PredictionTable"], "best") == [("BestModel", "subject")]
+    for lookup in ("BlessedModel", "BestModel"):
+        assert list(nodes[lookup].upstream_nodes) == ["Trainer"]  # to leave the candidate itself out
+
+
+def test_the_best_model_is_one_of_the_blessed_and_both_count_also_where_they_are_gone() -> None:
+    model = tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model)
+    best, blessed = baselines.best_model(model), baselines.blessed_model(model)
+    assert (best.where, blessed.where) == ({"best": "yes"}, {})
+    assert best.hand_on_missing
+    assert blessed.hand_on_missing
+    statistics = tfx.dsl.Channel(type=tfx.types.standard_artifacts.ExampleStatistics)
+    assert not baselines.accepted_data(statistics, "sample").hand_on_missing
+
+
+def test_all_that_is_said_of_the_model_derives_from_one_table(
+    nodes: dict[str, pipeline_pb2.PipelineNode],
+) -> None:
+    table = [("PredictionTable", "predictions")]
+    assert producers(nodes["Evaluator"], "examples") == table
+    for step in ("QualityGate", "EvaluationReport"):
+        assert producers(nodes[step], "predictions") == table
+        assert producers(nodes[step], "evaluation") == [("Evaluator", "evaluation")]
+        assert producers(nodes[step], "serving_check") == [("ServingCheck", "blessing")]
+        assert producers(nodes[step], "model") == [("Trainer", "model")]
+
+
+def test_the_report_tells_of_the_whole_run(
+    nodes: dict[str, pipeline_pb2.PipelineNode], pipeline: tfx.dsl.Pipeline, settings: Settings
+) -> None:
+    report = nodes["EvaluationReport"]
+    assert producers(report, "model_run") == [("Trainer", "model_run")]
+    assert producers(report, "blessing") == [("QualityGate", "blessing")]
+    assert producers(report, "rejected") == [("ImageExampleGen", "rejected")]
+    assert producers(report, "statistics") == [("StatisticsGen", "statistics")]
+    assert producers(report, "data_verdict") == [("DataGate", "verdict")]
+    assert properties(pipeline, "EvaluationReport")["settings"] == dump(settings)
 
 
 def test_a_server_is_asked_after_the_evaluator(nodes: dict[str, pipeline_pb2.PipelineNode]) -> None:
@@ -124,7 +171,8 @@ def test_only_a_blessed_model_that_a_server_serves_is_pushed(
     nodes: dict[str, pipeline_pb2.PipelineNode], pipeline: tfx.dsl.Pipeline, settings: Settings
 ) -> None:
     assert producers(nodes["Pusher"], "model") == [("Trainer", "model")]
-    assert producers(nodes["Pusher"], "model_blessing") == [("Evaluator", "blessing")]
+    assert producers(nodes["Pusher"], "model_blessing") == [("QualityGate", "blessing")]
+    assert "EvaluationReport" in nodes["Pusher"].upstream_nodes
     assert producers(nodes["Pusher"], "infra_blessing") == [("ServingCheck", "blessing")]
     pusher = properties(pipeline, "Pusher")
     assert pusher["destination"] == settings.serving_destination
@@ -145,10 +193,10 @@ def test_settings_reach_the_steps(pipeline: tfx.dsl.Pipeline, settings: Settings
     assert training["recipe"] == settings.training.model_dump(mode="json")
     assert training["recipe"]["frozen"]["learning_rate"] == 0.004
     assert training["class_names"] == ["dog", "cat"]
-    evaluation = properties(pipeline, "Evaluator")["eval_config"]
-    assert "cat_probability" in evaluation
-    assert "0.7" in evaluation
-    assert "-0.05" in evaluation
+    assert properties(pipeline, "PredictionTable")["behaviour_pictures"] == 11
+    gate = properties(pipeline, "QualityGate")
+    assert json.loads(gate["limits"]) == settings.evaluation.model_dump()
+    assert gate["override"] == OVERRIDE
     check = properties(pipeline, "ServingCheck")
     assert (check["pictures"], check["max_difference"], check["max_latency_ms"]) == (9, 0.001, 150.0)
     assert (check["model_name"], json.loads(check["class_names"])) == ("catsdogs", ["dog", "cat"])
@@ -158,24 +206,40 @@ def test_a_tolerated_shift_of_the_classes_makes_only_the_gate_judge_again(
     pipeline: tfx.dsl.Pipeline, settings: Settings
 ) -> None:
     data = settings.data.model_copy(update={"max_class_shift": 0.4})
-    other = build(settings.model_copy(update={"data": data}))
+    other = build(settings.model_copy(update={"data": data}), override=OVERRIDE)
     changed = {
         component.id
         for component in pipeline.components
         if component.exec_properties != properties(other, component.id)
     }
-    assert changed == {"DataGate"}
+    assert changed == {"DataGate", "EvaluationReport"}
+
+
+def test_other_limits_make_nothing_run_again_that_asks_a_model(
+    pipeline: tfx.dsl.Pipeline, settings: Settings
+) -> None:
+    limits = settings.evaluation.model_copy(update={"min_accuracy": 0.8})
+    other = build(settings.model_copy(update={"evaluation": limits}), override=OVERRIDE)
+    changed = {
+        component.id
+        for component in pipeline.components
+        if component.exec_properties != properties(other, component.id)
+    }
+    assert changed == {"QualityGate", "EvaluationReport"}
 
 
 def test_every_step_of_ours_notices_changed_code(pipeline: tfx.dsl.Pipeline) -> None:
     fingerprints = {
         step: properties(pipeline, step)["code_fingerprint"]
-        for step in ("ImageExampleGen", "CuratedSchema", "DataGate", "ServingCheck")
+        for step in (
+            *("ImageExampleGen", "CuratedSchema", "DataGate", "PredictionTable", "ServingCheck"),
+            *("QualityGate", "EvaluationReport"),
+        )
     } | {
         step: json.loads(properties(pipeline, step)["custom_config"])["code_fingerprint"]
         for step in ("Transform", "Trainer")
     }
-    assert all(len(fingerprint) == 64 for fingerprint in fingerprints.values())
+    assert all(re.fullmatch("[0-9a-f]{64,}", fingerprint) for fingerprint in fingerprints.values())
     assert len(set(fingerprints.values())) == len(fingerprints)
 
 

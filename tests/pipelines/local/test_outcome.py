@@ -76,9 +76,11 @@ def test_a_refusal_with_the_rules_that_failed(read: Read, tmp_path: Path) -> Non
 @pytest.mark.parametrize("applied", [True, False])
 def test_an_override_counts_where_it_was_applied(read: Read, tmp_path: Path, applied: bool) -> None:
     override = Override("New camera.", "ada", "2026-11-22T05:10:01+00:00", applied=applied)
-    judged(tmp_path, Verdict(applied, False, "So.", [WORSE], override, 200))
+    told = Rule("override", "noted", None, None, "Ada overrode the verdict.")
+    judged(tmp_path, Verdict(applied, False, "So.", [WORSE, told], override, 200))
     found = read({BLESSING: {"blessed": int(applied)}})
-    assert (found.blessed, found.overridden, found.reasons) == (applied, applied, [WORSE.words])
+    assert (found.blessed, found.overridden) == (applied, applied)
+    assert found.reasons == [WORSE.words, told.words]
 
 
 def test_the_evaluator_s_own_blessing_is_no_verdict(read: Read) -> None:

@@ -90,11 +90,11 @@ def _has_grandchild(tmp_path: Path) -> bool:
 
 @pytest.mark.slow
 def test_a_failure_is_one_sentence_and_the_rest_is_in_the_log(start: Start, tmp_path: Path) -> None:
-    failed = start("Train:raise")
+    failed = start("Trainer:raise")
     out, err = failed.communicate(timeout=WAIT)
     assert failed.returncode == 1
     sentence, details, kept = err.splitlines()
-    assert sentence == "Train failed: ValueError: the cat sat"
+    assert sentence == "Trainer failed: ValueError: the cat sat"
     assert kept == "Finished steps are kept: the same command goes on where this one stopped."
     log = Path(details.removeprefix("The details are in "))
     assert "on the mat" in log.read_text()
@@ -109,15 +109,15 @@ def test_a_failure_is_one_sentence_and_the_rest_is_in_the_log(start: Start, tmp_
     summary = json.loads((run_dir / "summary.json").read_text())
     assert (summary["state"], summary["exit_status"]) == ("failed", 1)
     assert summary["message"] == sentence
-    assert summary["steps"]["Train"]["state"] == "failed"
+    assert summary["steps"]["Trainer"]["state"] == "failed"
     assert summary["steps"]["QualityGate"] == {"state": "waiting", "seconds": None}
 
 
 @pytest.mark.slow
 def test_ctrl_c_stops_all_of_it_and_a_second_run_has_to_wait(start: Start, tmp_path: Path) -> None:
     root = tmp_path / "output"
-    hanging = start("Train:hang and wrap")
-    _until(hanging, "Train: running")
+    hanging = start("Trainer:hang and wrap")
+    _until(hanging, "Trainer: running")
     assert _becomes(lambda: _has_grandchild(tmp_path))
 
     second = start()
@@ -130,7 +130,7 @@ def test_ctrl_c_stops_all_of_it_and_a_second_run_has_to_wait(start: Start, tmp_p
     hanging.send_signal(signal.SIGINT)
     out, err = hanging.communicate(timeout=WAIT)
     assert hanging.returncode == 130
-    assert "Train: stopped" in out
+    assert "Trainer: stopped" in out
     assert err == ("Interrupted. Finished steps are kept: the same command goes on where this one stopped.\n")
     assert _becomes(lambda: not marked(tmp_path))
     assert [run.state for run in past(root, root / "metadata.sqlite")] == ["interrupted"]
@@ -142,8 +142,8 @@ def test_kill_9_of_the_parent_takes_the_child_along_and_the_next_run_goes_on(
     start: Start, tmp_path: Path
 ) -> None:
     root = tmp_path / "output"
-    killed = start("Train:hang")
-    _until(killed, "Train: running")
+    killed = start("Trainer:hang")
+    _until(killed, "Trainer: running")
     assert _becomes(lambda: _has_grandchild(tmp_path))
     killed.kill()
     killed.wait()
@@ -155,19 +155,19 @@ def test_kill_9_of_the_parent_takes_the_child_along_and_the_next_run_goes_on(
     out, err = resumed.communicate(timeout=WAIT)
     assert (resumed.returncode, err) == (0, "")
     assert "Ingest: cached" in out
-    assert "Train: done" in out
+    assert "Trainer: done" in out
     assert "Blessed and pushed as version " in out
     assert [run.state for run in past(root, root / "metadata.sqlite")] == ["done", "interrupted"]
 
 
 @pytest.mark.slow
 def test_kill_9_of_the_child_is_told(start: Start, tmp_path: Path) -> None:
-    run = start("Train:kill")
+    run = start("Trainer:kill")
     out, err = run.communicate(timeout=WAIT)
     assert run.returncode == 1
-    assert "Train: running" in out
-    assert err.startswith("The process that runs the steps was killed by SIGKILL during Train. If memory")
-    assert "03-Train.log" in err
+    assert "Trainer: running" in out
+    assert err.startswith("The process that runs the steps was killed by SIGKILL during Trainer. If memory")
+    assert "03-Trainer.log" in err
     assert "Finished steps are kept" in err
     [listed] = past(tmp_path / "output", tmp_path / "output/metadata.sqlite")
     assert listed.state == "failed"
@@ -182,7 +182,7 @@ def test_a_name_that_is_no_step_leaves_nothing_behind(
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
     settings = load(overrides=[f"output_root={tmp_path / 'output'}"])
     assert local_run.run(settings, Asked(from_step="Trian"), pipeline="tiny_pipeline:build") == 2
-    assert capsys.readouterr().err == "There is no step 'Trian' in the pipeline. Did you mean 'Train'?\n"
+    assert capsys.readouterr().err == "There is no step 'Trian' in the pipeline. Did you mean 'Trainer'?\n"
     assert list(settings.runs_dir.iterdir()) == []
 
 

@@ -18,7 +18,7 @@ Tiny = Any  # the fixture: tiny(*overrides, from_step=…, to_step=…, events=�
 
 def test_an_unchanged_run_is_cached_and_a_change_runs_what_depends_on_it(tiny: Tiny) -> None:
     first = tiny()
-    assert first.states == {"Ingest": DONE, "Train": DONE, "QualityGate": DONE, "Pusher": DONE}
+    assert first.states == {"Ingest": DONE, "Trainer": DONE, "QualityGate": DONE, "Pusher": DONE}
     assert first.outcome.exit_status == 0
     assert first.outcome.push is not None
     assert not first.outcome.push.earlier
@@ -31,10 +31,10 @@ def test_an_unchanged_run_is_cached_and_a_change_runs_what_depends_on_it(tiny: T
     assert again.outcome.push.version == first.outcome.push.version
 
     changed = tiny("training.seed=1")
-    assert changed.states == {"Ingest": CACHED, "Train": DONE, "QualityGate": DONE, "Pusher": DONE}
+    assert changed.states == {"Ingest": CACHED, "Trainer": DONE, "QualityGate": DONE, "Pusher": DONE}
 
     refused = tiny("evaluation.min_accuracy=0.95")
-    assert refused.states == {"Ingest": CACHED, "Train": CACHED, "QualityGate": DONE, "Pusher": DONE}
+    assert refused.states == {"Ingest": CACHED, "Trainer": CACHED, "QualityGate": DONE, "Pusher": DONE}
     assert refused.outcome.blessed is False
     assert refused.outcome.push is None
     assert refused.outcome.exit_status == 3
@@ -56,10 +56,10 @@ def test_a_failure_keeps_what_is_finished(tiny: Tiny, monkeypatch: pytest.Monkey
     with pytest.raises(ValueError, match="the cat sat"):
         tiny(events=told)
     ended = {event.step: event.state for event in told if isinstance(event, Ended)}
-    assert ended == {"Baseline": DONE, "Ingest": DONE, "Train": DONE, "QualityGate": State.FAILED}
+    assert ended == {"Baseline": DONE, "Ingest": DONE, "Trainer": DONE, "QualityGate": State.FAILED}
     assert Started("Pusher") not in told
     monkeypatch.delenv("TINY_FAULT")
-    assert tiny().states == {"Ingest": CACHED, "Train": CACHED, "QualityGate": DONE, "Pusher": DONE}
+    assert tiny().states == {"Ingest": CACHED, "Trainer": CACHED, "QualityGate": DONE, "Pusher": DONE}
 
 
 @pytest.mark.parametrize(
@@ -81,20 +81,20 @@ def test_an_error_for_the_user_comes_through_tfx_and_beam(
 def test_ctrl_c_closes_the_run_and_removes_what_was_half_written(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TINY_FAULT", "Train:interrupt")
+    monkeypatch.setenv("TINY_FAULT", "Trainer:interrupt")
     told: list[Event] = []
     with pytest.raises(KeyboardInterrupt):
         tiny(events=told)
     assert [event.state for event in told if isinstance(event, Ended)][-1] is State.STOPPED
     artifacts = tiny.root / "artifacts"
-    assert not list(artifacts.glob("Train/model/*"))
+    assert not list(artifacts.glob("Trainer/model/*"))
     assert list(artifacts.glob("Ingest/examples/*/examples"))
     monkeypatch.delenv("TINY_FAULT")
     assert tiny().states["Ingest"] is CACHED
 
 
 def test_a_killed_run_s_half_written_folders_are_removed_by_the_next(tiny: Tiny) -> None:
-    first = tiny(to_step="Train")
+    first = tiny(to_step="Trainer")
     from ml_metadata.proto import metadata_store_pb2 as mlmd
 
     from pipelines.runs import open_store
@@ -105,13 +105,13 @@ def test_a_killed_run_s_half_written_folders_are_removed_by_the_next(tiny: Tiny)
         execution
         for execution in store.get_executions()
         for kind in store.get_execution_types()
-        if kind.id == execution.type_id and kind.name.endswith("Train")
+        if kind.id == execution.type_id and kind.name.endswith("Trainer")
     ]
     train.last_known_state = mlmd.Execution.RUNNING  # what kill -9 leaves
     store.put_executions([train])
-    half = first.settings.artifacts_dir / "Train" / "model" / str(train.id)
+    half = first.settings.artifacts_dir / "Trainer" / "model" / str(train.id)
     assert half.is_dir()
-    assert tiny("training.seed=1").states["Train"] is DONE
+    assert tiny("training.seed=1").states["Trainer"] is DONE
     assert not half.exists()
     [train] = store.get_executions_by_id([train.id])
     assert train.last_known_state == mlmd.Execution.CANCELED
@@ -120,7 +120,7 @@ def test_a_killed_run_s_half_written_folders_are_removed_by_the_next(tiny: Tiny)
 def test_from_runs_anew_what_it_names_and_takes_the_rest_from_earlier(tiny: Tiny) -> None:
     tiny()
     ran = tiny(from_step="train")
-    assert ran.states == {"Ingest": State.REUSED, "Train": DONE, "QualityGate": DONE, "Pusher": DONE}
+    assert ran.states == {"Ingest": State.REUSED, "Trainer": DONE, "QualityGate": DONE, "Pusher": DONE}
     assert ran.outcome.push is not None
     assert not ran.outcome.push.earlier
     # the lookup of the baseline is not taken from the earlier run, whose answer is out of date
@@ -135,7 +135,7 @@ def test_from_goes_back_to_a_run_that_got_so_far(tiny: Tiny, monkeypatch: pytest
     monkeypatch.delenv("TINY_FAULT")
     assert tiny(from_step="QualityGate").states == {
         "Ingest": State.REUSED,
-        "Train": State.REUSED,
+        "Trainer": State.REUSED,
         "QualityGate": DONE,
         "Pusher": DONE,
     }
@@ -144,9 +144,9 @@ def test_from_goes_back_to_a_run_that_got_so_far(tiny: Tiny, monkeypatch: pytest
 def test_to_stops_after_what_it_names(tiny: Tiny) -> None:
     first = tiny(to_step="TRAIN")
     skipped = {"QualityGate": State.SKIPPED, "Pusher": State.SKIPPED}
-    assert first.states == {"Ingest": DONE, "Train": DONE, **skipped}
+    assert first.states == {"Ingest": DONE, "Trainer": DONE, **skipped}
     assert first.outcome.exit_status == 0
-    assert tiny(to_step="Train").states == {"Ingest": CACHED, "Train": CACHED, **skipped}
+    assert tiny(to_step="Trainer").states == {"Ingest": CACHED, "Trainer": CACHED, **skipped}
     assert tiny(to_step="QualityGate", from_step="QualityGate").states["QualityGate"] is DONE
     refused = tiny("evaluation.min_accuracy=0.95", to_step="QualityGate")
     assert refused.outcome.exit_status == 3
@@ -155,11 +155,11 @@ def test_to_stops_after_what_it_names(tiny: Tiny) -> None:
 @pytest.mark.parametrize(
     ("from_step", "to_step", "sentence"),
     [
-        ("trian", None, "There is no step 'trian' in the pipeline. Did you mean 'Train'?"),
+        ("trian", None, "There is no step 'trian' in the pipeline. Did you mean 'Trainer'?"),
         (None, "zzz", "There is no step 'zzz' in the pipeline. Valid are: "),
-        ("Pusher", "Train", "--from Pusher --to Train: nothing to run, because Pusher is not before Train."),
-        ("Train", None, "--from Train needs what Ingest gave in an earlier run, and no run has got so far: "),
-        ("Pusher", None, "--from Pusher needs what Ingest, Train and QualityGate gave in an earlier run"),
+        ("Pusher", "Trainer", "--from Pusher --to Trainer: nothing to run, because Pusher is not before Trainer."),
+        ("Trainer", None, "--from Trainer needs what Ingest gave in an earlier run, and no run has got so far: "),
+        ("Pusher", None, "--from Pusher needs what Ingest, Trainer and QualityGate gave in an earlier run"),
     ],
 )
 def test_a_part_that_cannot_run_leaves_no_trace(

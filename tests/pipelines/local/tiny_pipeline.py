@@ -75,9 +75,9 @@ def Ingest(examples: OutputArtifact[Examples], count: Parameter[int]) -> None:
 
 
 @component
-def Train(examples: InputArtifact[Examples], model: OutputArtifact[Model], seed: Parameter[int]) -> None:
+def Trainer(examples: InputArtifact[Examples], model: OutputArtifact[Model], seed: Parameter[int]) -> None:
     Path(model.uri, "model").write_text(Path(examples.uri, "examples").read_text() + f" seed {seed}")
-    _misbehave("Train")
+    _misbehave("Trainer")
 
 
 @component
@@ -119,9 +119,9 @@ def Pusher(
 
 
 def build(settings: Settings, override: str = "") -> tfx.dsl.Pipeline:
-    """Ingest → Train → (Baseline) → QualityGate → Pusher."""
+    """Ingest → Trainer → (Baseline) → QualityGate → Pusher."""
     ingest = Ingest(count=settings.data.sample.count)
-    train = Train(examples=ingest.outputs["examples"], seed=settings.training.seed)
+    train = Trainer(examples=ingest.outputs["examples"], seed=settings.training.seed)
     baseline = tfx.dsl.Resolver(
         strategy_class=tfx.dsl.experimental.LatestBlessedModelStrategy,
         model=tfx.dsl.Channel(type=Model),
