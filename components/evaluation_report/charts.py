@@ -8,10 +8,11 @@ from typing import Any
 
 from markupsafe import Markup
 from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from components.evaluation_report.json_values import Facts
-from components.evaluation_report.svg import FIRST, INK, LINE, PAPER, SECOND, SOFT, THIRD, charted
+from components.evaluation_report.svg import FIRST, INK, PAPER, SECOND, SOFT, THIRD, charted
 
 _SPANS = (0.02, 0.05, 0.1, 0.2, 0.5)  # parts of the unit square that are worth a zoom
 _ROOM = 3  # how many times the largest error is shown
@@ -140,7 +141,9 @@ def calibration(name: str, models: Sequence[Model], class_name: str) -> Markup:
             )  # fmt: skip
         axes.set(xlim=(-0.04, 1.04), ylim=(-0.13, 1.04), yticks=[0, 0.2, 0.4, 0.6, 0.8, 1])
         for bucket in models[0].curves["calibration"]:
-            axes.text(bucket["probability"], -0.1, _brief(bucket["pictures"]), ha="center", fontsize=8, color=SOFT)
+            axes.text(
+                bucket["probability"], -0.1, _brief(bucket["pictures"]), ha="center", fontsize=8, color=SOFT
+            )
         axes.set_ylabel(f"really {class_name}, %")
         axes.set_xlabel(f"probability of {class_name}, %")
         axes.xaxis.set_major_formatter(_SHARES)
@@ -181,7 +184,7 @@ def drawable(curve: Facts) -> bool:
 def _with_inset(
     axes: Axes, span: float, across: tuple[float, float], place: tuple[float, float, float, float]
 ) -> list[Axes]:
-    """Sets the axes to the corner; returns them, and the whole square in small where they are a part of it."""
+    """Sets the axes to the corner; returns them, and the whole square in small where that is more."""
     pad = 0.02 * span
     axes.set(xlim=(across[0] - pad, across[1] + pad), ylim=(1 - span - pad, 1 + pad))
     axes.xaxis.set_major_formatter(_SHARES)
@@ -200,9 +203,7 @@ def _with_inset(
     return [axes, inset]
 
 
-def _frame(x: float, y: float, span: float) -> Any:
-    from matplotlib.patches import Rectangle
-
+def _frame(x: float, y: float, span: float) -> Rectangle:
     return Rectangle((x, y), span, span, fill=False, edgecolor=SOFT, linewidth=0.8)
 
 

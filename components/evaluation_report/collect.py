@@ -9,7 +9,6 @@ import platform
 import posixpath
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, TypeVar
 
 import tensorflow as tf
@@ -55,7 +54,7 @@ def collect(
         **prediction_facts.collect(table, rules.get("min_slice_pictures", _MIN_SLICE_PICTURES)),
         "class_names": list(class_names),
         "limits": {name: value for name, value in rules.items() if isinstance(value, int | float | str)},
-        "tfma": _tried("TFMA's metrics", lambda: _tfma(inputs["evaluation"])),
+        "tfma": _tried("TFMA's metrics", lambda: _tfma(inputs["evaluation"], class_names)),
         "history": _tried("history of the training", lambda: _json(inputs["model_run"], "history.json")),
         "serving": _tried("report of the serving check", lambda: _serving(inputs["serving_check"])),
         "model": {
@@ -96,10 +95,9 @@ def _take_over(verdict: Facts | None, comparisons: list[Facts]) -> None:
             comparison.update({name: found[name] for name in ("difference", "p_value", "worse")})
 
 
-def _tfma(evaluation: types.Artifact) -> dict[str, float | None]:
-    whole = evaluation_metrics.read(Path(evaluation.uri))
-    metrics = whole[0] if isinstance(whole, tuple) else whole
-    return {name: number(value) for name, value in metrics.items()}
+def _tfma(evaluation: types.Artifact, class_names: tuple[str, str]) -> dict[str, float | None]:
+    whole = evaluation_metrics.read(evaluation.uri).whole
+    return {name: number(value) for name, value in whole.figures(class_names).items()}
 
 
 def _serving(blessing: types.Artifact) -> Facts:

@@ -44,7 +44,9 @@ class EvaluationReportSpec(component_spec.ComponentSpec):
         "statistics": component_spec.ChannelParameter(type=standard_artifacts.ExampleStatistics),
         "data_verdict": component_spec.ChannelParameter(type=DataVerdict),
     }
-    OUTPUTS: ClassVar[dict[str, Any]] = {"report": component_spec.ChannelParameter(type=EvaluationReportFiles)}
+    OUTPUTS: ClassVar[dict[str, Any]] = {
+        "report": component_spec.ChannelParameter(type=EvaluationReportFiles)
+    }
 
 
 class EvaluationReport(base_component.BaseComponent):

@@ -33,7 +33,9 @@ class Executor(base_executor.BaseExecutor):
         exec_properties: dict[str, Any],
     ) -> None:
         """Writes the files; see `EvaluationReport` for the artifacts and properties."""
-        inputs = {name: artifact_utils.get_single_instance(found) for name, found in input_dict.items() if found}
+        inputs = {
+            name: artifact_utils.get_single_instance(found) for name, found in input_dict.items() if found
+        }
         first, second = json.loads(exec_properties["class_names"])
         facts = collect(
             inputs,

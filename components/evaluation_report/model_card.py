@@ -42,14 +42,16 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     made.filters |= wording.FILTERS
-    made.filters |= {"code_block": _code_block, "of_tfma": page.of_tfma, "failed_first": page.failed_first}
+    made.filters |= {"code_block": _code_block, "failed_first": page.failed_first}
     return made
 
 
 def _escaped(found: Any) -> Any:
     """Takes its meaning from every character that Markdown would read; our own figures have none."""
     if isinstance(found, str) and not isinstance(found, Markup):
-        return _SPECIAL.sub(r"\\\1", _CONTROL.sub(" ", found)).replace("://", "\\://").replace("www.", "www\\.")
+        return (
+            _SPECIAL.sub(r"\\\1", _CONTROL.sub(" ", found)).replace("://", "\\://").replace("www.", "www\\.")
+        )
     return found.unescape() if isinstance(found, Markup) else found
 
 

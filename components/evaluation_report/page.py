@@ -19,9 +19,9 @@ TEMPLATES = Path(__file__).with_name("templates")
 
 _NOTED = {
     "data": ("source", "folder", "class_names"),
-    "training": ("backbone", "weights", "image_size", "batch_size", "frozen", "fine_tuning", "unfrozen_blocks", "seed"),
-    "evaluation": ("min_accuracy", "min_slice_accuracy", "max_accuracy_loss", "false_block_rate", "missing_baseline"),
-}  # fmt: skip
+    "training": ("backbone", "weights", "image_size", "frozen", "fine_tuning", "unfrozen_blocks", "seed"),
+    "evaluation": ("min_accuracy", "min_slice_accuracy", "max_accuracy_loss", "missing_baseline"),
+}
 _POINTS = 12
 
 
@@ -56,7 +56,7 @@ def render(facts: Facts, illustrations: Mapping[str, Illustration]) -> str:
 
 @cache
 def environment() -> jinja2.Environment:
-    """Returns what renders the HTML: file names and the like are escaped, for anybody may have chosen them."""
+    """Returns what renders the HTML: file names are escaped, for anybody may have chosen them."""
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=jinja2.select_autoescape(["html"]),
@@ -71,7 +71,6 @@ def environment() -> jinja2.Environment:
         "groupby_in_order": _grouped,
         "of_quiet_slice": _of_quiet_slice,
         "of_note": _of_note,
-        "of_tfma": of_tfma,
         "some_points": _some_points,
     }
     made.tests["of_quiet_slice"] = _of_quiet_slice
@@ -88,11 +87,6 @@ def _of_quiet_slice(rule: Facts) -> bool:
     return str(rule["name"]).startswith("slice ") and rule["state"] != "failed"
 
 
-def of_tfma(tfma: Mapping[str, float | None], name: str) -> float | None:
-    """Returns TFMA's own value of a figure; None where it has none."""
-    return tfma.get(name)
-
-
 def shown_models(facts: Facts) -> list[str]:
     """Returns the candidate and what it was compared with; the best one only where it is another model."""
     compared = [one["baseline"] for one in facts["comparisons"] if one["state"] == "compared"]
@@ -106,7 +100,9 @@ def _charts(facts: Facts) -> Facts:
         models.append(charts.second("last blessed", facts["curves"]["newest"]))
     history = facts["history"]
     return {
-        "learning": learning([("", history)]) if history and any(p["epochs"] for p in history["phases"]) else [],
+        "learning": learning([("", history)])
+        if history and any(p["epochs"] for p in history["phases"])
+        else [],
         "curves": curves(models, second) if facts["pictures"] else [],
         "distributions": [
             (one["label"].split(",")[0], charts.distribution(f"distribution{place}", one))
@@ -136,7 +132,9 @@ def curves(models: Sequence[Model], second: str) -> list[tuple[str, Markup, str]
                 "The closer to the upper right corner, the better.",
             ),
         ]
-    caption = "Probabilities are right where the points lie on the dotted line. Below: pictures of this model in each bin."
+    caption = (
+        "Probabilities are right where points lie on the dotted line. Below: how many pictures each is of."
+    )
     return [*found, ("Calibration", charts.calibration("calibration", models, second), caption)]
 
 
@@ -147,9 +145,11 @@ def _scale(slices: Sequence[Facts], floor: float | None) -> tuple[float, float]:
     return (max(0.0, int(20 * lowest - 0.2) / 20), 1.0)
 
 
-def _at(value: float, scale: tuple[float, float]) -> float:
+def _at(value: float | None, scale: tuple[float, float]) -> float:
     """Returns the place of a value on a scale in percent; what lies beyond an end is at that end."""
     start, end = scale
+    if value is None:
+        return 0.0
     return round(min(100.0, max(0.0, 100 * (value - start) / ((end - start) or 1))), 2)
 
 

@@ -28,10 +28,7 @@ def collect(table: PredictionTable, min_slice_pictures: int) -> Facts:
         min_slice_pictures: With fewer than this a slice is too small to judge.
     """
     models = {"candidate": table.probabilities, **table.baseline_probabilities}
-    measured = {
-        name: figures.measure(table.labels, probabilities, table.class_names)
-        for name, probabilities in models.items()
-    }
+    measured = {name: _measured(table, probabilities) for name, probabilities in models.items()}
     return {
         "pictures": len(table.labels),
         "class_names": list(table.class_names),
@@ -49,13 +46,32 @@ def collect(table: PredictionTable, min_slice_pictures: int) -> Facts:
     }
 
 
+def _measured(table: PredictionTable, probabilities: np.ndarray) -> dict[str, Figure]:
+    """Returns the figures of one model; of answers that are no probabilities, the accuracy only."""
+    if _are_probabilities(probabilities):
+        return figures.measure(table.labels, probabilities, table.class_names)
+    right = figures.correct(table.labels, probabilities)
+    absent = dict.fromkeys(figures.measure(np.empty(0, int), np.empty(0), table.class_names), figures.ABSENT)
+    return {**absent, "accuracy": figures.proportion(int(right.sum()), len(right))}
+
+
+def _are_probabilities(values: np.ndarray) -> bool:
+    return bool(((values >= 0) & (values <= 1)).all())
+
+
 def curves(labels: np.ndarray, probabilities: np.ndarray) -> Facts:
-    """Returns the points of ROC, precision-recall and calibration of one model."""
+    """Returns the points of ROC, precision-recall and calibration of one model, as far as it has them."""
+    if not _are_probabilities(probabilities):
+        labels, probabilities = labels[:0], probabilities[:0]
     return {
         "roc": _thinned(figures.roc(labels, probabilities), ideal_x=0.0),
         "precision_recall": _thinned(figures.precision_recall(labels, probabilities), ideal_x=1.0),
         "calibration": [
-            {"probability": number(bucket.probability), "share": figure(bucket.share), "pictures": bucket.count}
+            {
+                "probability": number(bucket.probability),
+                "share": figure(bucket.share),
+                "pictures": bucket.count,
+            }
             for bucket in figures.calibration(labels, probabilities)
         ],
     }
@@ -85,7 +101,7 @@ def _comparison(table: PredictionTable, name: str) -> Facts:
         "uri": baseline.uri,
         "reason": baseline.reason,
     }
-    if name in table.baseline_probabilities:
+    if name in table.baseline_probabilities and len(table.labels):
         facts |= paired(table.labels, table.probabilities, table.baseline_probabilities[name])
     return facts
 
@@ -175,6 +191,8 @@ def _behaviour(table: PredictionTable) -> Facts:
         return int(np.count_nonzero(~np.isnan(table.changed.get(name, np.empty(0)))))
 
     return {
-        "changes": [{"change": name, "pictures": asked(name), "kept": figure(kept(name))} for name in CHANGES],
+        "changes": [
+            {"change": name, "pictures": asked(name), "kept": figure(kept(name))} for name in CHANGES
+        ],
         "grey": None if math.isnan(table.grey) else float(table.grey),
     }
