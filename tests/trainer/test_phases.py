@@ -1,6 +1,7 @@
 import json
 import logging
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,14 @@ METRICS = ("accuracy", "loss", "auc")
 
 class Killed(Exception):
     """Stands for kill -9 at a chosen place."""
+
+
+@pytest.fixture(autouse=True)
+def _without_graphs() -> Iterator[None]:
+    """To trace the graphs of a training takes longer than these trainings of a few steps."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
 
 
 def _data(recipe: TrainingSettings = RECIPE) -> tf.data.Dataset:
@@ -95,6 +104,7 @@ def _train_until(
 
 
 def test_both_phases_run_and_leave_logs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    tf.config.run_functions_eagerly(False)  # as outside tests
     caplog.set_level(logging.INFO, "catsdogs.progress")
     training, backbone = _networks()
     before = {w.path: w.numpy() for w in backbone.weights}
