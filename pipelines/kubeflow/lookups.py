@@ -6,9 +6,10 @@ KFP's cache is asked for none of them, nor for the push. All others are keyed by
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from components.approved_baseline.ledger import BEST, YES
 from pipelines.kubeflow.spec import Spec, add_input
 from pipelines.settings import Settings
 
@@ -27,15 +28,20 @@ def add(spec: Spec, settings: Settings) -> None:
         where={"source": "{{$.inputs.parameters['source_name']}}"},
         parameters={"source_name": _from_task("DataFingerprint", "source_name")},
     )
-    _add_approved(
-        spec,
-        settings,
-        look="BlessedModelLookup",
-        baseline="BlessedModel",
-        ledger="blessed-model",
-        where={},
-        parameters={},
-    )
+    for look, baseline, where in (
+        ("BlessedModelLookup", "BlessedModel", {}),
+        ("BestModelLookup", "BestModel", {BEST: YES}),
+    ):
+        _add_approved(
+            spec,
+            settings,
+            look=look,
+            baseline=baseline,
+            ledger="blessed-model",
+            where=where,
+            parameters={},
+            options=["--hand_on_missing"],  # a gate that passed over it would compare with nothing
+        )
 
 
 def _add_data_fingerprint(spec: Spec, settings: Settings) -> None:
@@ -74,6 +80,7 @@ def _add_approved(
     ledger: str,
     where: Mapping[str, str],
     parameters: Mapping[str, Mapping[str, Any]],
+    options: Sequence[str] = (),
 ) -> None:
     """Adds the look for what was approved last, whose candidate is the one of the baseline's component."""
     candidate = spec["root"]["dag"]["tasks"][baseline]["inputs"]["artifacts"]["candidate"]
@@ -88,6 +95,7 @@ def _add_approved(
             *("--ledger", ledger),
             *("--candidate", "{{$.inputs.artifacts['candidate'].uri}}"),
             *conditions,
+            *options,
             *("--output", _output("approved")),
         ],
         parameters=parameters,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import math
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -14,6 +16,8 @@ from components.errors import InputError
 from pipelines.data_settings import DataSettings, SampleSettings, TfdsSettings
 from pipelines.kubeflow.package import Package
 from pipelines.settings_errors import nearest, sentence
+
+OVERRIDE = "override"
 
 _TYPES = {
     "STRING": "a text",
@@ -56,6 +60,8 @@ def read(texts: Sequence[str], package: Package) -> dict[str, Any]:
         _check(name, value, values[name])
         if name == "source":
             values[name] = _checked_source(value, package)
+        if name == OVERRIDE:
+            values[name] = _signed(value)
     return values
 
 
@@ -122,6 +128,20 @@ def _checked_source(text: str, package: Package) -> str:
     if kind == "tfds":
         _check_on_volume(text, "data_dir", data.tfds.data_dir, package)
     return json.dumps(data.source_spec, sort_keys=True)
+
+
+def _signed(reason: str) -> str:
+    """Returns an override as the gate records it: with who gives it, and when."""
+    if not reason.strip():
+        raise InputError(
+            f"--param {OVERRIDE}={reason}: it must say why the model is to be blessed all the same."
+        )
+    try:
+        person = getpass.getuser()
+    except (ImportError, KeyError, OSError):  # a user without a name, as in some containers
+        person = "unknown"
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    return json.dumps({"at": at, "by": person, "reason": reason.strip()}, ensure_ascii=False)
 
 
 def _check_on_volume(text: str, key: str, path: Path | None, package: Package) -> None:

@@ -25,10 +25,11 @@ from pipelines.kubeflow.quantities import Cores, Memory, parse
 from pipelines.settings_errors import nearest
 from trainer.recipe import Count, Section
 
-LOOKS = ("DataFingerprint", "AcceptedDataLookup", "BlessedModelLookup")
+LOOKS = ("DataFingerprint", "AcceptedDataLookup", "BlessedModelLookup", "BestModelLookup")
 STEPS = (
     *("ImageExampleGen", "StatisticsGen", "CuratedSchema", "ExampleValidator", "AcceptedData", "DataGate"),
-    *("Transform", "Trainer", "BlessedModel", "Evaluator", "ServingCheck", "Pusher"),
+    *("Transform", "Trainer", "BlessedModel", "BestModel", "PredictionTable", "Evaluator", "ServingCheck"),
+    *("QualityGate", "EvaluationReport", "Pusher"),
 )
 
 _LONGEST_TRY = 30 * 24 * 3600

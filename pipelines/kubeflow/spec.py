@@ -35,10 +35,10 @@ _TRY_WITHOUT_TIMEOUT = 7 * 24 * 3600
 PUSH_STEP = "Pusher"
 
 # Baselines are cheaper to copy than to look up, and a push has an effect beyond its output.
-_NEVER_TAKEN_OVER = {"AcceptedData", "BlessedModel", PUSH_STEP}
+_NEVER_TAKEN_OVER = {"AcceptedData", "BlessedModel", "BestModel", PUSH_STEP}
 
 # The input that a step approves, when its output says `blessed`, and the ledger it is written into.
-_APPROVES = {"DataGate": "statistics:accepted-data", "Evaluator": "model:blessed-model"}
+_APPROVES = {"DataGate": "statistics:accepted-data", "QualityGate": "model:blessed-model"}
 
 
 def of_tfx(pipeline: tfx_pipeline.Pipeline, settings: Settings) -> Spec:
@@ -78,6 +78,7 @@ def open_parameters(spec: Spec, settings: Settings) -> None:
         "source": _parameter("STRING", json.dumps(data.source_spec, sort_keys=True)),
         "max_bad_fraction": _parameter("NUMBER_DOUBLE", data.max_bad_fraction),
         "max_class_shift": _parameter("NUMBER_DOUBLE", data.max_class_shift),
+        "override": _parameter("STRING", ""),
         "reuse": _parameter("STRING", "true"),
     }
     spec["root"]["inputDefinitions"] = {"parameters": parameters}
@@ -87,6 +88,7 @@ def open_parameters(spec: Spec, settings: Settings) -> None:
         ("ImageExampleGen", "source"),
         ("ImageExampleGen", "max_bad_fraction"),
         ("DataGate", "max_class_shift"),
+        ("QualityGate", "override"),
     ):
         spec["root"]["dag"]["tasks"][step]["inputs"]["parameters"][name] = {"componentInputParameter": name}
 

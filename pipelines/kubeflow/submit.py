@@ -93,6 +93,12 @@ def submit(asked: Asked, console: Console) -> int:
         raise InputError(
             "--no-cache takes nothing from earlier runs, and --param reuse=true would: leave one of them out."
         )
+    for option, is_given in (("--schedule", asked.cron is not None), ("--no-cache", asked.no_cache)):
+        if is_given and parameters.OVERRIDE in how["params"]:
+            raise InputError(
+                f"--param override is for the model of a run that somebody has looked at, and {option} makes "
+                "others: leave one of them out."
+            )
     schedule = schedules.parse(asked.cron) if asked.cron is not None else None
     login = asked.login.resolved()
 

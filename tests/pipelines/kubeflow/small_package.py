@@ -1,4 +1,4 @@
-"""A small compiled pipeline, in the form of the real one: three steps, six parameters, two volumes."""
+"""A small compiled pipeline, in the form of the real one: three steps, seven parameters, two volumes."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ SPEC: dict[str, Any] = {
                 "epochs": {"parameterType": "NUMBER_INTEGER", "defaultValue": 2},
                 "augment": {"parameterType": "BOOLEAN", "defaultValue": True},
                 "layers": {"parameterType": "LIST", "defaultValue": [1]},
+                "override": {"parameterType": "STRING", "defaultValue": ""},
                 "reuse": {"parameterType": "STRING", "defaultValue": "true"},
             }
         },

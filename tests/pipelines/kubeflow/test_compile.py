@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import re
@@ -35,7 +36,8 @@ OVERRIDES = [
     "kubeflow.secrets=[{name: store, env: {AWS_SECRET_ACCESS_KEY: secretkey, AWS_ACCESS_KEY_ID: accesskey}}]",
     "kubeflow.steps.Pusher={retries: 0, timeout_seconds: 60}",
 ]
-BEAM_STEPS = {"ImageExampleGen", "StatisticsGen", "Transform", "Evaluator"}
+BEAM_STEPS = {"ImageExampleGen", "StatisticsGen", "Transform", "PredictionTable", "Evaluator"}
+BASELINES = {"AcceptedData", "BlessedModel", "BestModel"}
 VALUES = {"source": '{"kind": "sample"}', "class_names": '["cat", "dog"]', "source_name": "sample"}
 PLACES = {"nodeSelector", "tolerations", "emptyDirMounts"}
 
@@ -303,6 +305,7 @@ def test_a_run_s_parameters_reach_the_steps(spec: dict[str, Any]) -> None:
         "source": ("STRING", '{"folder": "/data", "kind": "folder"}'),
         "max_bad_fraction": ("NUMBER_DOUBLE", 0.01),
         "max_class_shift": ("NUMBER_DOUBLE", 0.25),
+        "override": ("STRING", ""),
         "reuse": ("STRING", "true"),
     }
     taken = {
@@ -316,6 +319,7 @@ def test_a_run_s_parameters_reach_the_steps(spec: dict[str, Any]) -> None:
         ("ImageExampleGen", "source"): "source",
         ("ImageExampleGen", "max_bad_fraction"): "max_bad_fraction",
         ("DataGate", "max_class_shift"): "max_class_shift",
+        ("QualityGate", "override"): "override",
         **{(step, "reuse"): "reuse" for step in STEPS},
     }
 
@@ -333,14 +337,16 @@ def test_what_the_looks_find_reaches_the_steps(spec: dict[str, Any]) -> None:
         ("AcceptedDataLookup", "source_name"): ("source_name", "DataFingerprint"),
         ("AcceptedData", "approved"): ("approved", "AcceptedDataLookup"),
         ("BlessedModel", "approved"): ("approved", "BlessedModelLookup"),
+        ("BestModel", "approved"): ("approved", "BestModelLookup"),
     }
     candidates = {
         name: tasks(spec)[name]["inputs"]["artifacts"]["candidate"]["taskOutputArtifact"]
-        for name in ("AcceptedDataLookup", "BlessedModelLookup")
+        for name in ("AcceptedDataLookup", "BlessedModelLookup", "BestModelLookup")
     }
     assert candidates == {
         "AcceptedDataLookup": {"producerTask": "StatisticsGen", "outputArtifactKey": "statistics"},
         "BlessedModelLookup": {"producerTask": "Trainer", "outputArtifactKey": "model"},
+        "BestModelLookup": {"producerTask": "Trainer", "outputArtifactKey": "model"},
     }
 
 
@@ -358,14 +364,17 @@ def test_the_looks_command_lines_are_what_the_image_takes(spec: dict[str, Any]) 
         assert parsed.output
     looked = look._parser().parse_args(containers(spec)["AcceptedDataLookup"]["args"])
     assert (looked.ledger, str(looked.approvals)) == ("accepted-data", "/state/catsdogs/approvals/catsdogs")
+    assert not looked.hand_on_missing
     looked = look._parser().parse_args(containers(spec)["BlessedModelLookup"]["args"])
-    assert (looked.ledger, looked.where) == ("blessed-model", [])
+    assert (looked.ledger, looked.where, looked.hand_on_missing) == ("blessed-model", [], True)
+    looked = look._parser().parse_args(containers(spec)["BestModelLookup"]["args"])
+    assert (looked.ledger, looked.where, looked.hand_on_missing) == ("blessed-model", [("best", "yes")], True)
 
 
 def test_the_steps_command_lines_are_what_the_image_takes(spec: dict[str, Any]) -> None:
     from pipelines.kubeflow.container import entrypoint
 
-    approves = {"DataGate": "statistics:accepted-data", "Evaluator": "model:blessed-model"}
+    approves = {"DataGate": "statistics:accepted-data", "QualityGate": "model:blessed-model"}
     for name in STEPS:
         container = containers(spec)[name]
         assert container["command"] == ["python", "-m", entrypoint.__name__]
@@ -377,7 +386,7 @@ def test_the_steps_command_lines_are_what_the_image_takes(spec: dict[str, Any]) 
         else:
             assert "--approves" not in container["args"]
         memoised = "--finished_steps" in container["args"]
-        assert memoised is (name not in {"AcceptedData", "BlessedModel", "Pusher"})
+        assert memoised is (name not in BASELINES | {"Pusher"})
         assert "--keep_remote" not in container["args"]
 
 
@@ -416,12 +425,13 @@ def test_the_steps_are_the_local_pipeline_s(spec: dict[str, Any], settings: Sett
             for key, source in tasks(spec)[component.id]["inputs"]["parameters"].items()
             if "runtimeValue" in source
         }
-        if component.id not in {"AcceptedData", "BlessedModel"}:
+        if component.id not in BASELINES:
             own = component.exec_properties
             assert (
                 constants.items() <= {key: value for key, value in own.items() if value is not None}.items()
             )
-            dynamic = {"reuse", "source", "max_bad_fraction", "max_class_shift", "data_fingerprint"}
+            dynamic = {"reuse", "source", "max_bad_fraction", "max_class_shift", "override"}
+            dynamic.add("data_fingerprint")
             given = {key for key, value in own.items() if value is not None}
             assert given - constants.keys() <= dynamic
 
@@ -431,7 +441,13 @@ def test_only_the_parameter_changes_with_what_a_run_may_set(spec: dict[str, Any]
         yaml.safe_load_all(compiled([*OVERRIDES, "data.max_bad_fraction=0.5", "data.folder=/data/new"]))
     )
     assert other["deploymentSpec"] == spec["deploymentSpec"]  # and so KFP's keys, the parameters aside
-    assert tasks(other) == tasks(spec)
+    ours, others = copy.deepcopy(tasks(spec)), tasks(other)
+    for found in (ours, others):  # the report alone tells the settings, all but those of pods
+        told = found["EvaluationReport"]["inputs"]["parameters"].pop("settings")
+        settings = yaml.safe_load(told["runtimeValue"]["constant"])
+        assert "data" in settings
+        assert "kubeflow" not in settings
+    assert others == ours
     assert other["root"]["inputDefinitions"] != spec["root"]["inputDefinitions"]
 
 

@@ -1,18 +1,22 @@
 from __future__ import annotations
 
+import getpass
 import hashlib
 import json
 import re
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from components.errors import InputError, PipelineError
 from pipelines.kubeflow import submit as submitting
+from pipelines.kubeflow.settings import LOOKS, STEPS
 from tests.pipelines.kubeflow import small_package
 from tests.pipelines.kubeflow.kfp_server import Answer, KfpServer
 
@@ -123,6 +127,7 @@ def test_parameters_arrive_with_the_types_that_the_pipeline_gives_them(
         ("augment=maybe", "--param augment=maybe: it must be true or false."),
         ("layers={}", "--param layers={}: it must be a JSON list."),
         ("layers=[", "--param layers=[: it must be a JSON list."),
+        ("override= ", "--param override= : it must say why the model is to be blessed all the same."),
         ("reuse=no", "--param reuse=no: it must be true or false."),
         ("source=/data", "--param source=/data: it must be JSON such as"),
         ('source={"folder": "/data"}', "it must be JSON such as"),
@@ -346,6 +351,30 @@ def test_without_cache_and_with_reuse_is_a_contradiction(submit: Submit, server:
     submit(parameters=["reuse=true"])
     sent = [run.body["runtime_config"]["parameters"] for run in server.made(RUNS)]
     assert sent == [{"reuse": "false"}, {"reuse": "true"}]
+
+
+def test_an_override_is_sent_with_who_gives_it_and_when(submit: Submit, server: KfpServer) -> None:
+    before = datetime.now(UTC).replace(microsecond=0)
+    submit(parameters=["override= Grün, und der alte = kaputt "])
+    sent = json.loads(server.runs[0]["runtime_config"]["parameters"]["override"])
+    at = datetime.fromisoformat(sent.pop("at"))
+    assert before <= at <= datetime.now(UTC)
+    assert sent == {"reason": "Grün, und der alte = kaputt", "by": getpass.getuser()}
+
+
+@pytest.mark.parametrize(
+    ("how", "option"), [({"cron": "0 0 3 * * *"}, "--schedule"), ({"no_cache": True}, "--no-cache")]
+)
+def test_an_override_is_for_a_model_that_is_there(
+    submit: Submit, server: KfpServer, how: dict[str, Any], option: str
+) -> None:
+    with pytest.raises(InputError) as refused:
+        submit(parameters=["override=good enough"], **how)
+    assert str(refused.value) == (
+        f"--param override is for the model of a run that somebody has looked at, and {option} makes others: "
+        "leave one of them out."
+    )
+    assert server.requests == []
 
 
 def test_caching_is_never_switched_on_for_steps_that_must_look(submit: Submit, server: KfpServer) -> None:
@@ -588,6 +617,7 @@ def test_the_real_pipeline_is_taken_with_its_parameters(
             'source={"kind": "sample", "seed": 3, "count": 200}',
             "max_bad_fraction=0.5",
             "max_class_shift=0.25",
+            "override=it is late",
             "reuse=false",
         ],
         wait=True,
@@ -596,6 +626,7 @@ def test_the_real_pipeline_is_taken_with_its_parameters(
     assert (
         sent["pipeline_root"] == yaml.safe_load(file.read_text().split("\n---\n")[0])["defaultPipelineRoot"]
     )
+    assert json.loads(sent["parameters"].pop("override"))["reason"] == "it is late"
     assert sent["parameters"] == {
         "source": '{"count": 200, "kind": "sample", "seed": 3}',
         "max_bad_fraction": 0.5,
@@ -604,16 +635,21 @@ def test_the_real_pipeline_is_taken_with_its_parameters(
     }
     # Each step after those that it waits for.
     order = [match[1] for match in re.finditer(r"\] (\w+): ", shown)]
-    assert len(order) == 15
+    assert len(order) == len(STEPS + LOOKS)
     for earlier, later in (
         ("DataFingerprint", "ImageExampleGen"),
         ("DataGate", "Transform"),
         ("Trainer", "BlessedModelLookup"),
-        ("Evaluator", "Pusher"),
+        ("Trainer", "BestModelLookup"),
+        ("BestModel", "PredictionTable"),
+        ("PredictionTable", "Evaluator"),
+        ("ServingCheck", "QualityGate"),
+        ("QualityGate", "EvaluationReport"),
+        ("QualityGate", "Pusher"),
     ):
         assert order.index(earlier) < order.index(later)
     submit(file=file, no_cache=True)
     spec = server.made(RUNS)[1].body["pipeline_spec"]["pipeline_spec"]
     caching = [task.get("cachingOptions", {}) for task in spec["root"]["dag"]["tasks"].values()]
-    assert len(caching) == 15
+    assert len(caching) == len(STEPS + LOOKS)
     assert not any(options.get("enableCache") for options in caching)

@@ -59,12 +59,10 @@ def test_our_types_are_called_as_python_imports_them(tmp_path: Path) -> None:
 
 
 def test_every_type_of_ours_can_be_imported_so() -> None:
-    own = [
-        found for found in vars(artifacts).values() if getattr(found, "__module__", "") == artifacts.__name__
-    ]
+    of_module = vars(artifacts).values()
+    own = [kind for kind in of_module if getattr(kind, "__module__", "") == artifacts.__name__]
     assert len(own) >= 3
-    for found in own:
-        assert found.TYPE_NAME == f"catsdogs.{found.__name__}"
+    assert [kind.TYPE_NAME for kind in own] == [f"catsdogs.{kind.__name__}" for kind in own]
 
 
 def test_an_absent_baseline_is_no_input(tmp_path: Path) -> None:
