@@ -20,6 +20,6 @@ class DataVerdict(Artifact):
 
 
 class EvaluationReportFiles(Artifact):
-    """What a run says of itself: `report.html`, `model_card.md`, and every figure of both in `report.json`."""
+    """What a run says of itself: `report.html`, `model_card.md`, and all figures of both in `report.json`."""
 
     TYPE_NAME = "catsdogs.EvaluationReportFiles"

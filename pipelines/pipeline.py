@@ -103,7 +103,7 @@ def build(
         rejected=ingest.outputs["rejected"],
         statistics=statistics,
         data_verdict=data_gate.outputs["verdict"],
-        settings=dump(settings),
+        settings=dump(settings, without=["kubeflow"]),  # what pods get has no part in the result
         pipeline_name=settings.pipeline_name,
         class_names=names,
     )

@@ -122,9 +122,9 @@ def load(config: str = DEFAULT_CONFIG, overrides: Iterable[str] = ()) -> Setting
     return _absolute(settings)
 
 
-def dump(settings: Settings) -> str:
-    """Returns the settings as YAML that `load` reads back."""
-    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
+def dump(settings: Settings, without: Iterable[str] = ()) -> str:
+    """Returns the settings as YAML that `load` reads back, some sections left out."""
+    return yaml.safe_dump(settings.model_dump(mode="json", exclude=set(without)), sort_keys=False)
 
 
 def config_names() -> list[str]:
