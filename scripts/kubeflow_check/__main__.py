@@ -82,11 +82,14 @@ def check(targets: Sequence[str], pictures: int, overrides: Sequence[str]) -> bo
     if "gpu" not in names:
         _line("The Trainer runs in the cpu image, as asked.")
     podman = Podman(flags, claims, frozenset({afterwards.PICTURES}), _line)
-    run = Backend(folder / "cluster", podman).run(pipeline)
+    cluster = Backend(folder / "cluster", podman)
+    run = cluster.run(pipeline)
     _show(run)
     if not run.succeeded:
         return False
 
+    _step("Reading the verdict and the report")
+    _line(afterwards.read_verdict(cluster, run))
     _step("Asking the pushed model")
     served, drawn = settings.serving_destination, claims[afterwards.PICTURES]
     _line(afterwards.ask(podman, names["cpu"], folder, served, drawn))

@@ -1,4 +1,7 @@
-"""What is checked once the pipeline has run: the pushed model answers, and the image can be Beam's worker."""
+"""What is checked once the pipeline has run.
+
+The verdict and the report are there, the pushed model answers, and the image can be Beam's worker.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from components.errors import InputError
+from components.quality_gate.verdict import VERDICT_FILE
 from scripts.kubeflow_check.containers import Podman
+from tests.kubeflow_backend.backend import Backend, Run
 from tests.kubeflow_backend.containers import Container
 
 STATE, PICTURES = "catsdogs-state", "catsdogs-pictures"  # the claims of configs/kubeflow.yaml
@@ -19,6 +24,35 @@ _RIGHT = 0.8  # share of right answers that will do
 _PORT = 50000
 _POOL_SECONDS = 1800
 _PROGRAMS = Path(__file__).parent / "in_image"
+
+
+def read_verdict(cluster: Backend, run: Run) -> str:
+    """Reads what the gate has decided, and looks for the report.
+
+    Args:
+        cluster: Where the pipeline has run.
+        run: Of the pipeline, with all steps done.
+
+    Returns:
+        The verdict's sentence, and where the report lies.
+
+    Raises:
+        InputError: The model was refused, so that there is none to ask, or there is no report.
+    """
+    blessing, report = (
+        cluster.store.folder / cluster.artifact(run.tasks[step], output).uri.replace("://", "/")
+        for step, output in (("QualityGate", "blessing"), ("EvaluationReport", "report"))
+    )
+    verdict = json.loads((blessing / VERDICT_FILE).read_text())
+    page = report / "report.html"
+    if not page.is_file():
+        raise InputError(f"EvaluationReport has written no {page}.")
+    if not verdict["blessed"]:
+        raise InputError(
+            f"{verdict['sentence']} Draw more pictures (--pictures), or let more pass (--set evaluation.…); the "
+            f"report is {page}."
+        )
+    return f"{verdict['sentence']} The report: {page}"
 
 
 def ask(podman: Podman, image: str, folder: Path, served: str, pictures: Path) -> str:
