@@ -49,8 +49,8 @@ def read_verdict(cluster: Backend, run: Run) -> str:
         raise InputError(f"EvaluationReport has written no {page}.")
     if not verdict["blessed"]:
         raise InputError(
-            f"{verdict['sentence']} Draw more pictures (--pictures), or let more pass (--set evaluation.…); the "
-            f"report is {page}."
+            f"{verdict['sentence']} Draw more pictures (--pictures), or ask for less (--set evaluation.…); "
+            f"the report is {page}."
         )
     return f"{verdict['sentence']} The report: {page}"
 
