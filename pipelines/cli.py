@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from components.errors import PipelineError
+from pipelines.bless_command import bless
+from pipelines.compare_command import compare
 from pipelines.kubeflow.commands import submit
 from pipelines.local.asked import DEFAULT_CONFIG, Asked
 from pipelines.options import Config, Overrides
@@ -124,6 +126,8 @@ app.command()(rollback)
 app.command()(predict)
 app.command()(runs)
 app.command()(report)
+app.command()(compare)
+app.command()(bless)
 
 
 @app.command()

@@ -42,8 +42,8 @@ finally:
     print("heavy:", sorted(heavy))
 """
     shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
-    commands = {"run", "runs", "report", "clean", "compile", "submit", "serve"}
-    commands |= {"predict", "models", "rollback"}
+    commands = {"run", "runs", "report", "compare", "bless", "clean", "compile", "submit"}
+    commands |= {"serve", "predict", "models", "rollback"}
     assert commands <= set(re.findall(r"\w+", shown))
     assert "heavy: []" in shown
 

@@ -1,0 +1,113 @@
+"""`catsdogs compare` on real tables; tests/e2e compares two real runs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from pipelines import cli
+
+pytestmark = pytest.mark.slow
+
+OLD, NEW = "2026-11-20T05-10-01", "2026-11-21T05-10-02"
+SETTINGS = "training:\n  seed: {seed}\n  batch_size: 32\n"
+
+
+def side(run: str, labels: np.ndarray, answers: np.ndarray, seed: int, **verdict: Any) -> Any:
+    """Returns a side of the comparison with the facts that it reads."""
+    from components.evaluation_report import prediction_facts
+    from components.evaluation_report.comparison import Side
+    from tests.components.prediction_tables import table as make
+
+    table = make(labels, answers)
+    facts = {
+        **prediction_facts.collect(table, 30),
+        "verdict": {"blessed": True, "sentence": "Blessed: why.", "override": None, **verdict},
+        "settings": SETTINGS.format(seed=seed),
+    }
+    return Side(run, facts, table)
+
+
+def printed(first: Any, second: Any) -> str:
+    from pipelines import comparing
+
+    console = Console(width=200, highlight=False)
+    with console.capture() as said:
+        console.print(comparing.table(first, second))
+    return said.get()
+
+
+def test_figures_verdicts_and_settings_are_side_by_side() -> None:
+    from components.figures import measure
+    from tests.components.prediction_tables import drawn
+
+    labels, answers = drawn(400, 0.9)
+    worse = np.where(np.arange(400) < 60, 1 - answers, answers)
+    first = side(OLD, labels, answers, seed=1)
+    second = side(NEW, labels, worse, seed=2, blessed=False, sentence="Refused: why.")
+    said = printed(first, second)
+    assert said.splitlines()[0].split() == [OLD, NEW]
+    assert said.splitlines()[1].split() == ["verdict", "blessed", "refused"]
+    for name, answered in (("accuracy", answers), ("area under roc", answers), ("accuracy", worse)):
+        figure = measure(labels, answered, ("cat", "dog"))[{"area under roc": "auc"}.get(name, name)]
+        told = f"{figure.value:.4f}" if name == "area under roc" else f"{100 * figure.value:.1f}"
+        assert told in next(line for line in said.splitlines() if line.startswith(name))
+    assert next(line for line in said.splitlines() if line.startswith("training.seed")).split()[1:] == [
+        "1",
+        "2",
+    ]
+    assert "batch_size" not in said
+
+
+def test_what_only_one_of_them_gets_right_is_counted() -> None:
+    from pipelines import comparing
+    from tests.components.prediction_tables import drawn
+
+    labels, answers = drawn(400, 1.0)
+    worse = np.where(np.arange(400) < 60, 1 - answers, answers)
+    paired, *verdicts = comparing.sentences(
+        side(OLD, labels, answers, 1), side(NEW, labels, worse, 2, sentence="Refused: why.")
+    )
+    assert paired.startswith(
+        f"On the 400 pictures that both judged, {NEW} gets 0 right that {OLD} gets wrong, and 60 the other "
+        "way round: −15.0 points of accuracy ("
+    )
+    assert paired.endswith(f"Chance does not explain that: {OLD} is better.")
+    assert verdicts == [f"{OLD}: Blessed: why.", f"{NEW}: Refused: why."]
+    same = comparing.sentences(side(OLD, labels, answers, 1), side(NEW, labels, answers, 2))[0]
+    assert same.endswith("Chance explains that.")
+
+
+def test_without_a_common_picture_there_is_no_pair() -> None:
+    from dataclasses import replace
+
+    from pipelines import comparing
+    from tests.components.prediction_tables import drawn
+
+    labels, answers = drawn(40, 0.9)
+    first, second = side(OLD, labels, answers, 1), side(NEW, labels, answers, 2)
+    assert comparing.sentences(first, replace(second, table=None))[0].startswith("They cannot be compared")
+
+
+def test_a_run_without_a_report_or_without_its_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for run_id in (OLD, NEW):
+        (tmp_path / "runs" / run_id).mkdir(parents=True)
+    monkeypatch.setattr(sys, "argv", ["catsdogs", "compare", OLD, NEW, "--set", f"output_root={tmp_path}"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith(f"The run {OLD} has no report: it did not get as far as ")
+    (tmp_path / "runs" / OLD / "report.html").touch()
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith(
+        f"The figures of the run {OLD} are gone: run its settings again"
+    )
