@@ -282,6 +282,7 @@ class TestRefusedModel:
         assert refused.status == 3, refused.output
         assert "Not blessed, and so not pushed" in refused.output
         assert refused.summary["state"] == "refused"
+        assert refused.folder is not None
         told = refused.output.splitlines()
         report = next(number for number, line in enumerate(told) if "catsdogs report" in line)
         assert f"catsdogs bless {refused.folder.name} --reason TEXT" in told[report + 2]
