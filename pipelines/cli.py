@@ -140,7 +140,8 @@ def clean(
 ) -> None:
     """Remove old runs, what only they use, and unfinished trainings; never what was blessed or accepted last.
 
-    Served versions are never removed, however many there are.
+    The best model stays too, and so do the reports of all runs that stay. Served versions are never removed,
+    however many there are.
     """
     from pipelines import clean as cleaning
     from pipelines.local import lock

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -44,7 +45,7 @@ def runs(
     if as_json:
         typer.echo(json.dumps([_as_json(run) for run in found], indent=2))
     elif found:
-        Console().print(_table(found))
+        Console(width=None if sys.stdout.isatty() else 1000).print(_table(found))
     else:
         typer.echo(f"No runs in {settings.output_root} yet: catsdogs run makes the first.")
 
@@ -55,7 +56,8 @@ def _table(found: list[Run]) -> Table:
     from pipelines.local.wording import duration, share
 
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    for heading in ("run", "took", "state", "accuracy", "auc", "loss", "verdict", "pushed"):
+    table.add_column("run", no_wrap=True, min_width=len("2026-11-22T05-10-33"))  # to be typed, never cut
+    for heading in ("took", "state", "accuracy", "auc", "loss", "verdict", "pushed"):
         table.add_column(heading, no_wrap=True)
     for run in found:
         table.add_row(
