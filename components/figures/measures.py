@@ -10,7 +10,7 @@ from components.figures.intervals import Figure
 
 THRESHOLD = 0.5  # the exported model answers the second class from here on
 BUCKETS = 10  # of equal width, as TFMA's CalibrationPlot has them where it is asked for ten
-_SMALLEST = 1e-7  # Keras' epsilon: a wrong answer with certainty would cost infinitely much
+_SMALLEST = np.float32(1e-7)  # Keras' epsilon: a wrong answer with certainty would cost infinitely much
 
 
 def answers(probabilities: np.ndarray) -> np.ndarray:
@@ -30,9 +30,10 @@ def confusion(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
 
 
 def losses(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Returns the log loss of each picture in nats, float64 [N], bounded as Keras bounds it."""
-    said = np.where(labels == 1, probabilities, 1 - probabilities)
-    return -np.log(np.clip(said, _SMALLEST, 1 - _SMALLEST))
+    """Returns the log loss of each picture in nats, float64 [N], as Keras bounds and rounds it for TFMA."""
+    said = np.clip(probabilities.astype(np.float32), _SMALLEST, 1 - _SMALLEST)
+    said = np.where(labels == 1, said, 1 - said)
+    return -np.log((said + _SMALLEST).astype(np.float64))
 
 
 def buckets(probabilities: np.ndarray) -> np.ndarray:
@@ -66,7 +67,7 @@ def accuracy(labels: np.ndarray, probabilities: np.ndarray) -> Figure:
 
 def calibration_error(labels: np.ndarray, probabilities: np.ndarray) -> Figure:
     """Returns the expected calibration error over ten buckets of the second class's probability."""
-    return intervals.calibration_error(probabilities - labels, buckets(probabilities))
+    return intervals.calibration_error(labels, probabilities, buckets(probabilities))
 
 
 def measure(labels: np.ndarray, probabilities: np.ndarray, class_names: tuple[str, str]) -> dict[str, Figure]:

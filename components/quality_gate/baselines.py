@@ -121,19 +121,21 @@ def _compared(name: str, found: Comparison, limits: Limits) -> Rule:
         size = f"no difference ({between(found.difference)} points)"
     allowed = f", where {points(tolerated)} are tolerated" if tolerated else ""
     chance = (
-        f"Chance alone would show so much with a probability of {_probability(found.p_value)}; below "
-        f"{_probability(found.level)} it is no explanation."
+        f"An equal model would come out so low with a probability of {_probability(found.p_value)}; below "
+        f"{_probability(found.level)}, that is no explanation."
     )
     label = f"{name} model"
     if found.worse:
         reason = f"{counts}, {size} that chance does not explain{allowed}"
-        return Rule(label, "failed", value, -tolerated, f"O{reason[1:]}. {chance}", reason)
+        return Rule(label, "failed", value, 0 - tolerated, f"O{reason[1:]}. {chance}", reason)
     explained = " that chance explains" if value < -tolerated else ""
-    return Rule(label, "passed", value, -tolerated, f"O{counts[1:]}, {size}{explained}{allowed}. {chance}")
+    return Rule(label, "passed", value, 0 - tolerated, f"O{counts[1:]}, {size}{explained}{allowed}. {chance}")
 
 
 def _probability(value: float) -> str:
-    return f"{100 * value:.2g} %" if value >= 1e-6 else "less than 0.0001 %"
+    if value < 1e-6:
+        return "less than 0.0001 %"
+    return f"{100 * value:.1f} %" if value >= 0.1 else f"{100 * value:.2g} %"
 
 
 def _absent(name: str, baseline: BaselineState, limits: Limits) -> Rule:
