@@ -8,6 +8,8 @@ Each run builds on the ones before it, so the fixtures form a chain; the tests l
 
 from __future__ import annotations
 
+import html
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,18 +20,21 @@ import pytest
 
 from components import fingerprint
 from components.image_example_gen.drawing import jpeg
+from components.quality_gate.verdict import VERDICT_FILE, Verdict
 from serving.versions import versions
 from tests.e2e.driver import BEFORE_TRANSFORM, JUDGEMENT, STEPS, Run, Workshop
 from tests.e2e.served import answer, feature, records
 from tests.kubeflow_backend import backend as kfp
+from tests.kubeflow_backend.containers import Container
 from tests.kubeflow_backend.prepared import Prepared
 from tests.processes import mark, marked
 from trainer import features
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
-LOOKS = {"DataFingerprint", "AcceptedDataLookup", "BlessedModelLookup"}
-BASELINES = {"AcceptedData", "BlessedModel"}
+LOOKS = {"DataFingerprint", "AcceptedDataLookup", "BlessedModelLookup", "BestModelLookup"}
+BASELINES = {"AcceptedData", "BlessedModel", "BestModel"}
+VERDICT = {"QualityGate", "EvaluationReport", "Pusher"}
 IMPORTED = ("tfx.v1", "tfx.orchestration.kubeflow.v2.container.kubeflow_v2_run_executor")
 PICTURES = 200
 TOLERANCE = 1e-3
@@ -41,6 +46,8 @@ SETTINGS = {
     "training.unfrozen_blocks": 1,
     "evaluation.min_accuracy": 0.6,
     "evaluation.max_accuracy_loss": 0.3,  # of some 20 pictures, each is 5 %
+    "evaluation.max_calibration_error": "null",
+    "evaluation.min_kept_labels": 0.5,
 }
 
 
@@ -99,12 +106,17 @@ class Cluster:
         served = self.folder / "state" / "catsdogs" / "serving_model" / "catsdogs"
         return [served / str(version) for version in versions(served)]
 
-    def compiled(self, build: int) -> Path:
+    def compiled(self, build: int, **more: object) -> Path:
         """Compiles the pipeline as the workshop's code has it, for a build of the images."""
-        file = self.folder / f"pipeline-{build}.yaml"
-        more = {f"kubeflow__images__{kind}": image(kind, build) for kind in ("cpu", "gpu")}
-        self.workshop.compile(file, *options(**more))
-        return file
+        pod = self.folder / "-".join(("pipeline", str(build), *more))
+        pod.mkdir()
+        images = {f"kubeflow__images__{kind}": image(kind, build) for kind in ("cpu", "gpu")}
+        command = ["python", "-m", "pipelines.cli", "compile", "--output", "pipeline.yaml"]
+        command += options(**images, **more)
+        log = pod / "log"
+        status = self.containers.run(Container("compile", image("cpu", build), command, {}, pod, {}, log))
+        assert status == 0, log.read_text()
+        return pod / "pipeline.yaml"
 
     def stored(self, step: kfp.Step, output: str) -> Path:
         """Returns the folder in the artifact store that holds an output."""
@@ -114,6 +126,15 @@ class Cluster:
     def metadata(self, step: kfp.Step, output: str) -> dict[str, object]:
         """Returns the metadata of an output."""
         return dict(self.backend.artifact(step, output).metadata)
+
+    def verdict(self, run: kfp.Run) -> Verdict:
+        """Returns what the gate has decided."""
+        return verdict_in(self.stored(run.tasks["QualityGate"], "blessing"))
+
+
+def verdict_in(blessing: Path) -> Verdict:
+    """Returns the verdict in the folder of a ModelBlessing."""
+    return Verdict.from_dict(json.loads((blessing / VERDICT_FILE).read_text()))
 
 
 @pytest.fixture(scope="module")
@@ -189,16 +210,39 @@ def tolerated(cluster: Cluster, pipeline: Path, rejected: kfp.Run) -> kfp.Run:
 
 
 @pytest.fixture(scope="module")
-def recoded(cluster: Cluster, workshop: Workshop, tolerated: kfp.Run) -> kfp.Run:
+def rebuilt(cluster: Cluster, workshop: Workshop, tolerated: kfp.Run) -> Path:
     """The Trainer's code is edited, the images are built and the pipeline is compiled anew."""
     file = workshop.code / "trainer" / "run.py"
     file.write_text(file.read_text() + "\n_EDITED = True\n")
-    return cluster.backend.run(cluster.compiled(build=2), {"max_class_shift": 0.5})
+    return cluster.compiled(build=2)
 
 
 @pytest.fixture(scope="module")
-def settled(cluster: Cluster, recoded: kfp.Run) -> kfp.Run:
-    return cluster.backend.run(cluster.folder / "pipeline-2.yaml", {"max_class_shift": 0.5})
+def recoded(cluster: Cluster, rebuilt: Path) -> kfp.Run:
+    return cluster.backend.run(rebuilt, {"max_class_shift": 0.5})
+
+
+@pytest.fixture(scope="module")
+def settled(cluster: Cluster, rebuilt: Path, recoded: kfp.Run) -> kfp.Run:
+    return cluster.backend.run(rebuilt, {"max_class_shift": 0.5})
+
+
+@pytest.fixture(scope="module")
+def strict(cluster: Cluster, settled: kfp.Run) -> Path:
+    """The pipeline with a limit that no model can keep to."""
+    return cluster.compiled(build=2, evaluation__max_model_mb=0.001)
+
+
+@pytest.fixture(scope="module")
+def refused(cluster: Cluster, strict: Path) -> kfp.Run:
+    return cluster.backend.run(strict, {"max_class_shift": 0.5})
+
+
+@pytest.fixture(scope="module")
+def overridden(cluster: Cluster, strict: Path, refused: kfp.Run) -> kfp.Run:
+    """The same again, with a person's decision as `catsdogs submit --param override=…` sends it."""
+    decision = {"reason": "small enough", "by": "somebody", "at": "2026-11-22T12:00:00+00:00"}
+    return cluster.backend.run(strict, {"max_class_shift": 0.5, "override": json.dumps(decision)})
 
 
 class TestFirstRun:
@@ -225,6 +269,29 @@ class TestFirstRun:
     def test_there_is_nothing_to_compare_with_yet(self, cluster: Cluster, first: kfp.Run) -> None:
         for baseline in BASELINES:
             assert cluster.metadata(first.tasks[baseline], "subject")["absent"] == 1
+        assert cluster.verdict(first).baselines == {"newest": "none", "best": "none"}
+        assert cluster.metadata(first.tasks["QualityGate"], "blessing")["best"] == "yes"
+
+    def test_the_verdict_is_the_local_runner_s_to_the_figure(
+        self, cluster: Cluster, workshop: Workshop, local: Run, first: kfp.Run
+    ) -> None:
+        here = verdict_in(Path(workshop.artifacts(local, "QualityGate")["blessing"].uri))
+        there = cluster.verdict(first)
+        assert there.blessed
+        assert (there.sentence, there.pictures) == (here.sentence, here.pictures)
+        assert [(rule.name, rule.state) for rule in there.rules] == [
+            (rule.name, rule.state) for rule in here.rules
+        ]
+        for ours, theirs in zip(here.rules, there.rules, strict=True):
+            if ours.figure is not None and ours.name not in {"serving check", "model size"}:
+                assert theirs.figure == pytest.approx(ours.figure, abs=TOLERANCE), ours.name
+
+    def test_the_report_tells_the_verdict(self, cluster: Cluster, first: kfp.Run) -> None:
+        report = cluster.stored(first.tasks["EvaluationReport"], "report")
+        page, card = ((report / name).read_text() for name in ("report.html", "model_card.md"))
+        sentence = cluster.verdict(first).sentence
+        assert sentence in html.unescape(page)
+        assert sentence in card
 
 
 class TestUnchangedRun:
@@ -253,9 +320,8 @@ class TestChangedPictures:
         assert "the last accepted" in rejected.tasks["DataGate"].output.splitlines()[-1]
 
     def test_nothing_runs_after_that(self, rejected: kfp.Run) -> None:
-        assert rejected.steps("omitted") == {"Transform", "Trainer", "BlessedModel", "BlessedModelLookup"} | (
-            JUDGEMENT
-        )
+        looked_for = {"BlessedModel", "BlessedModelLookup", "BestModel", "BestModelLookup"}
+        assert rejected.steps("omitted") == {"Transform", "Trainer"} | looked_for | JUDGEMENT
 
 
 class TestTakenUp:
@@ -270,9 +336,14 @@ class TestTakenUp:
         assert fingerprint.of_folder(baseline) == fingerprint.of_folder(
             cluster.stored(first.tasks["Trainer"], "model")
         )
-        judged = cluster.metadata(tolerated.tasks["Evaluator"], "blessing")
+        best = cluster.stored(tolerated.tasks["BestModel"], "subject")
+        assert fingerprint.of_folder(best) == fingerprint.of_folder(baseline)
+        judged = cluster.metadata(tolerated.tasks["QualityGate"], "blessing")
         assert judged["blessed"] == 1
         assert "baseline_model_id" in judged
+        verdict = cluster.verdict(tolerated)
+        assert verdict.baselines == {"newest": "compared", "best": "same"}
+        assert "newest" in verdict.comparisons
 
 
 class TestChangedCode:
@@ -306,7 +377,31 @@ class TestChangedCode:
         assert settled.steps("executed") == LOOKS | {"Pusher"}, settled
 
 
-def test_nothing_is_left_behind(cluster: Cluster, settled: kfp.Run) -> None:
+class TestOverride:
+    def test_a_model_that_breaks_a_rule_is_refused_and_not_pushed(
+        self, cluster: Cluster, refused: kfp.Run
+    ) -> None:
+        assert refused.steps("executed") == LOOKS | VERDICT, refused
+        verdict = cluster.verdict(refused)
+        assert not verdict.blessed
+        assert [rule.name for rule in verdict.failed] == ["model size"]
+        assert cluster.metadata(refused.tasks["QualityGate"], "blessing")["blessed"] == 0
+        assert cluster.metadata(refused.tasks["Pusher"], "pushed_model")["pushed"] == 0
+
+    def test_a_person_may_bless_it_all_the_same(self, cluster: Cluster, overridden: kfp.Run) -> None:
+        assert overridden.steps("executed") == LOOKS | VERDICT, overridden
+        verdict = cluster.verdict(overridden)
+        assert verdict.blessed
+        assert verdict.override is not None
+        assert (verdict.override.reason, verdict.override.lifted) == ("small enough", ("model size",))
+        judged = cluster.metadata(overridden.tasks["QualityGate"], "blessing")
+        assert (judged["blessed"], judged["best"]) == (1, "no")
+        assert cluster.metadata(overridden.tasks["Pusher"], "pushed_model")["pushed"] == 1
+        page = cluster.stored(overridden.tasks["EvaluationReport"], "report") / "report.html"
+        assert "small enough" in html.unescape(page.read_text())
+
+
+def test_nothing_is_left_behind(cluster: Cluster, overridden: kfp.Run) -> None:
     cluster.containers.close()
     assert marked(cluster.folder) == []
     assert list((cluster.folder / "state" / "catsdogs" / "checkpoints").iterdir()) == []
