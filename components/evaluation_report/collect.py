@@ -76,7 +76,7 @@ def _tried(what: str, read: Callable[[], _Read]) -> _Read | None:
     """Returns what is read; None where it is missing or broken, for which no report is held back."""
     try:
         return read()
-    except (OSError, LookupError, TypeError, ValueError, tf.errors.OpError) as error:
+    except (OSError, AttributeError, LookupError, TypeError, ValueError, tf.errors.OpError) as error:
         _log.warning("The report goes without the %s, which cannot be read: %s", what, error)
         return None
 

@@ -54,7 +54,7 @@ def illustrate(gallery: Facts, files: list[str], model: str, second_class: str) 
     """
     answers = {one["digest"]: one["answer"] for kind in ("mistakes", "uncertain") for one in gallery[kind]}
     encoded = read(files, set(answers))
-    maps = _maps(model, encoded)
+    maps = _maps(model, encoded) if encoded else {}
     drawn = {}
     for digest, data in encoded.items():
         try:

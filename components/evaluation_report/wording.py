@@ -113,7 +113,7 @@ def number(found: Any) -> Markup:
     """Returns any number with four digits at most; what is no number is nothing."""
     if isinstance(found, bool) or not isinstance(found, int | float):
         return NOTHING
-    return Markup(f"{found:,}") if isinstance(found, int) or found == round(found) else Markup(f"{found:.4g}")
+    return Markup(f"{round(found):,}" if found == round(found) else f"{found:.4g}")
 
 
 def p_value(found: float | None) -> Markup:
