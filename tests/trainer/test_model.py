@@ -31,6 +31,7 @@ def test_batch_normalisation_keeps_its_statistics_in_training(network: keras.Mod
     statistics = [w.numpy() for w in backbone.weights if "moving" in w.path]
     training = model.with_augmentation(network, RECIPE)
     model.compile_for_training(training, 0.01)
+    training.run_eagerly = True  # to compile the graph takes far longer than one step
 
     training.fit(_pixels(), np.array([0.0, 1, 0, 1]), verbose=0)
 
