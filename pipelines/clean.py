@@ -24,6 +24,7 @@ _APPROVALS: tuple[tuple[str, dict[str, int | str], str | None], ...] = (
     ("catsdogs.DataVerdict", {"blessed": 1}, "source"),
 )
 
+_MODEL = "current_model_id"  # custom property of a ModelBlessing
 _SCRAP = (".system", "_wheels")
 
 
@@ -48,9 +49,9 @@ def plan(store: ml_metadata.MetadataStore | None, settings: Settings, keep: int)
     """Finds what may go, while no run is under way: every checkpoint is taken for abandoned.
 
     Kept are, of each pipeline, the newest runs and whatever their age those that gave what the next run is
-    compared with (the last blessing, the best model's, the last acceptance of data from each source) or what
-    is served, each with all that it read and wrote, and with its report. What is served has a folder of its
-    own, which is not looked at.
+    compared with (the last blessing, that of the model before, the best model's, the last acceptance of data
+    from each source) or what is served, each with all that it read and wrote, and with its report. What is
+    served has a folder of its own, which is not looked at.
 
     Args:
         store: The store, or None where there is none.
@@ -150,6 +151,7 @@ def _approving_executions(store: ml_metadata.MetadataStore, served: int | None) 
             for given in given_in:
                 last.setdefault(_text(approved[given], apart) if apart else "", given)
             yield from (given_in[given] for given in last.values())
+            yield from (given_in[given] for given in _before(given_in, approved))
             if type_name == "PushedModel" and approved:  # not the last push, if it was from the cache
                 versions = {given: _version(approved[given]) for given in given_in}
                 yield given_in[max(given_in, key=lambda given: (versions[given] == served, versions[given]))]
@@ -159,6 +161,13 @@ def _served(settings: Settings) -> int | None:
     """Returns the served version, which after a rollback is not the highest that was pushed."""
     terms = Terms(settings.pipeline_name, settings.serving_base_path, settings.serving.keep_versions)
     return open_place(settings.serving_destination, terms).stock().served
+
+
+def _before(given_in: Iterable[int], approved: dict[int, metadata_store_pb2.Artifact]) -> list[int]:
+    """Returns the last approval of another model than the last one's, which that is judged beside again."""
+    models = {given: runs.properties(approved[given]).get(_MODEL) for given in given_in}
+    last = next(iter(models.values()), None)
+    return [given for given, model in models.items() if model != last][:1]
 
 
 def _artifacts(

@@ -85,6 +85,15 @@ def test_the_last_blessing_is_the_one_last_given_be_it_from_the_cache(past: Past
     assert {folder.name for folder in past.settings.runs_dir.iterdir()} == {"3", "4"}
 
 
+def test_the_model_that_the_last_one_is_judged_beside_stays_too(past: Past) -> None:
+    past.run("1", "ModelBlessing", blessed=1, current_model_id=5)
+    past.run("2", "ModelBlessing", blessed=1, current_model_id=6)
+    past.run("3", "ModelBlessing", blessed=1, current_model_id=7)
+    past.run("4", "ModelBlessing", blessed=1, current_model_id=7)
+    past.run("5", "Model")
+    assert past.plan().runs == ["3", "1"]
+
+
 def test_the_best_model_stays_beside_the_one_that_was_blessed_last(past: Past) -> None:
     past.run("1", "ModelBlessing", blessed=1, best="yes")
     best = past.run("2", "ModelBlessing", blessed=1, best="yes")
