@@ -15,6 +15,7 @@ from components.evaluation_report.json_values import Facts
 from components.evaluation_report.svg import FIRST, INK, PAPER, SECOND, SOFT, THIRD, charted
 
 _SPANS = (0.02, 0.05, 0.1, 0.2, 0.5)  # parts of the unit square that are worth a zoom
+_STEPS = (1, 2, 5, 10)  # between ticks
 _ROOM = 3  # how many times the largest error is shown
 _SHARES = FuncFormatter(lambda value, _: f"{100 * value:g}")
 _SPLIT_COLOURS = {"train": FIRST, "eval": SECOND, "test": THIRD}
@@ -76,16 +77,22 @@ def _phases(axes: Axes, history: Facts, metric: str, colour: str, run: str) -> N
         if before and epochs and colour == FIRST:
             axes.axvline(before + 0.5, color=SOFT, linewidth=0.8, linestyle=":")
         before += len(epochs)
-    prefix = f"{run}, " if run else ""
     single = "o" if before == 1 else ""
     for points, style, where in ((train, ":", "train"), (evaluated, "-", "eval")):
         shown = [point for point in points if point[1] is not None]
-        axes.plot(*_columns(shown), style, marker=single, color=colour, label=f"{prefix}{where}")
+        axes.plot(*_columns(shown), style, marker=single, color=colour, label=_labelled(run, where))
     if marked and marked[1] is not None:
         axes.plot(
             *_columns([marked]), "o", color=colour, markersize=8, markeredgecolor=PAPER,
-            label=f"{prefix}kept epoch",
+            label=_labelled(run, "kept epoch"),
         )  # fmt: skip
+
+
+def _labelled(run: str, what: str) -> str:
+    """Returns what the legend says: of two runs only which is which, else it would not fit."""
+    if not run:
+        return what
+    return run if what == "eval" else "_"  # Matplotlib leaves out what starts with an underscore
 
 
 def roc(name: str, models: Sequence[Model], class_name: str) -> Markup:
@@ -171,7 +178,7 @@ def distribution(name: str, facts: Facts) -> Markup:
             axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / 1000:,.0f}"))
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)
-        axes.xaxis.set_major_locator(MaxNLocator(6))
+        axes.xaxis.set_major_locator(MaxNLocator(6, steps=_STEPS))
         _legend(chart.figure, axes)
     return chart.svg
 
@@ -189,8 +196,8 @@ def _with_inset(
     axes.set(xlim=(across[0] - pad, across[1] + pad), ylim=(1 - span - pad, 1 + pad))
     axes.xaxis.set_major_formatter(_SHARES)
     axes.yaxis.set_major_formatter(_SHARES)
-    axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=_STEPS))
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=_STEPS))
     if span >= 1:
         return [axes]
     inset = axes.inset_axes(place)

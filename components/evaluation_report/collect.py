@@ -95,9 +95,11 @@ def _take_over(verdict: Facts | None, comparisons: list[Facts]) -> None:
             comparison.update({name: found[name] for name in ("difference", "p_value", "worse")})
 
 
-def _tfma(evaluation: types.Artifact, class_names: tuple[str, str]) -> dict[str, float | None]:
+def _tfma(evaluation: types.Artifact, class_names: tuple[str, str]) -> dict[str, float | None] | None:
+    """Returns what TFMA measured; None where it measured nothing."""
     whole = evaluation_metrics.read(evaluation.uri).whole
-    return {name: number(value) for name, value in whole.figures(class_names).items()}
+    measured = {name: number(value) for name, value in whole.figures(class_names).items()}
+    return measured if whole.examples else None
 
 
 def _serving(blessing: types.Artifact) -> Facts:

@@ -140,6 +140,11 @@ def moment(time: str | None) -> Markup | str:
     return Markup(f"{parsed.day} {parsed:%B %Y, %H:%M} {zone}".rstrip())
 
 
+def sentence(text: str) -> str:
+    """Returns a text that starts a sentence: with a capital, and nothing else changed."""
+    return text[:1].upper() + text[1:]
+
+
 def shares(classes: Mapping[str, int]) -> dict[str, float]:
     """Returns the share of each class."""
     total = sum(classes.values()) or 1
@@ -160,5 +165,6 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "p_value": p_value,
     "size": size,
     "moment": moment,
+    "sentence": sentence,
     "shares": shares,
 }

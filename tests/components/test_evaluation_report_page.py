@@ -1,0 +1,118 @@
+"""The page in a real browser: the figures that it shows are the stored ones, and these are TFMA's."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from components.evaluation_report import wording
+from tests.components import report_inputs
+from tests.components.test_evaluation_metrics import evaluate
+
+WIDTHS = (1280, 360)
+OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("needs a browser, and there is no chromium: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory, picture: Callable[..., bytes]) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    encoded = [picture(index) for index in range(60)]
+    table = report_inputs.predictions(encoded)
+    inputs = report_inputs.write(folder, encoded, table)
+    evaluate(folder / "tfma", table)
+    shutil.copytree(folder / "tfma" / "evaluation", folder / "evaluation", dirs_exist_ok=True)
+    return report_inputs.report(folder, inputs)
+
+
+@pytest.fixture(scope="module")
+def facts(report: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((report / "report.json").read_text())
+    return content
+
+
+@pytest.fixture(params=WIDTHS)
+def opened(browser: Browser, report: Path, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """The page of the report at one width, without a network; whatever fails in it fails the test."""
+    context = browser.new_context(viewport={"width": request.param, "height": 800}, offline=True)
+    failures: list[str] = []
+    page = context.new_page()
+    page.on("console", lambda message: failures.append(message.text))
+    page.on("requestfailed", lambda failed: failures.append(failed.url))
+    page.goto((report / "report.html").as_uri())
+    yield page
+    context.close()
+    assert failures == []
+
+
+@pytest.mark.slow
+def test_stored_figures_are_those_of_tfma(facts: dict[str, Any]) -> None:
+    assert len(facts["tfma"]) == len(facts["headline"]) == 10
+    for row in facts["headline"]:
+        tolerance = 1e-3 if row["name"] == "auc" else 1e-4
+        assert row["candidate"]["value"] == pytest.approx(facts["tfma"][row["name"]], abs=tolerance)
+
+
+@pytest.mark.slow
+def test_shown_figures_are_the_stored_ones(opened: Page, facts: dict[str, Any]) -> None:
+    def shown(figure: str) -> str:
+        return opened.locator(f'[data-figure="{figure}"]').text_content() or ""
+
+    for row in facts["headline"]:
+        for model in ("candidate", "newest"):
+            written = shown(f"{row['name']}/{model}")
+            assert str(wording.figure(row[model], row["name"])) in written
+            assert str(wording.interval(row[model], row["name"])) in written
+    accuracy = facts["headline"][0]["candidate"]
+    assert shown("accuracy") == f"{100 * accuracy['value']:.1f}\u202f%"
+    for truth in (0, 1):
+        for answer in (0, 1):
+            cell = opened.locator(f'[data-confusion="{truth}{answer}"]')
+            assert cell.text_content() == str(facts["confusion"][truth][answer])
+    assert opened.locator("h1").text_content() == facts["verdict"]["sentence"]
+
+
+@pytest.mark.slow
+def test_nothing_is_wider_than_the_screen(opened: Page) -> None:
+    assert opened.evaluate(OVERFLOW) <= 0
+    opened.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    assert opened.evaluate(OVERFLOW) <= 0
+
+
+@pytest.mark.slow
+def test_pictures_and_charts_are_there(opened: Page, facts: dict[str, Any]) -> None:
+    pictures = len(facts["gallery"]["mistakes"]) + len(facts["gallery"]["uncertain"])
+    loaded = opened.evaluate("[...document.images].filter((one) => one.naturalWidth > 0 && one.alt).length")
+    assert loaded == 2 * pictures
+    assert opened.locator("svg[role=img][aria-label]").count() == 9
+
+
+@pytest.mark.slow
+def test_dark_and_light_differ_in_text_and_charts(browser: Browser, report: Path) -> None:
+    seen = {}
+    for scheme in ("light", "dark"):
+        context = browser.new_context(color_scheme=scheme)
+        page = context.new_page()
+        page.goto((report / "report.html").as_uri())
+        seen[scheme] = page.evaluate(
+            "[getComputedStyle(document.body).color,"
+            " getComputedStyle(document.querySelector('svg text')).fill]"
+        )
+        context.close()
+    assert all(light != dark for light, dark in zip(seen["light"], seen["dark"], strict=True))
