@@ -103,10 +103,12 @@ def measure(rows: Sequence[Row], repetitions: int, workers: int) -> list[Figure]
     return [proportion(count, chunks * _CHUNK) for count in counts]
 
 
-def table(rows: Sequence[Row], rates: Sequence[Figure]) -> Iterator[str]:
+def table(rows: Sequence[Row], rates: Sequence[Figure], repetitions: int) -> Iterator[str]:
     """Yields the lines of two Markdown tables: equal models, and worse ones."""
     equal = [(row, rate) for row, rate in zip(rows, rates, strict=True) if not row.case.loss]
     worse = [(row, rate) for row, rate in zip(rows, rates, strict=True) if row.case.loss]
+    yield f"{repetitions:,} verdicts a line; in brackets the 95 % interval."
+    yield ""
     yield "| compared with | pictures | each right alone about | equal model refused |"
     yield "|---|---:|---:|---:|"
     for row, rate in equal:
@@ -129,7 +131,7 @@ def main() -> None:
     options = _options()
     rows = [*equal_models(options.pictures), *worse_models(options.pictures)]
     rates = measure(rows, options.repetitions, options.workers)
-    lines = "\n".join(table(rows, rates))
+    lines = "\n".join(table(rows, rates, options.repetitions))
     print(lines)
     if options.write:
         page = PAGE.read_text(encoding="utf-8")
@@ -143,7 +145,7 @@ def _options() -> argparse.Namespace:
     )
     sizes = [100, 300, 1000, 5000]
     parser.add_argument("--pictures", type=int, nargs="+", default=sizes, help="test pictures (default all)")
-    parser.add_argument("--repetitions", type=int, default=300, help="verdicts a line (default 300)")
+    parser.add_argument("--repetitions", type=int, default=1000, help="verdicts a line (default 1000)")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes (default all cores)")
     parser.add_argument("--write", action="store_true", help=f"put the table into {PAGE}")
     return parser.parse_args()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from scipy import optimize, special
@@ -85,6 +86,7 @@ def p_value(gained: int, lost: int, total: int, tolerated_loss: float = 0.0) -> 
     return float(special.ndtr(statistic(gained, lost, total, -tolerated_loss)))
 
 
+@cache
 def _interval(gained: int, lost: int, total: int) -> Figure:
     """Returns the difference with Tango's interval: what his test does not contradict."""
     if total == 0:

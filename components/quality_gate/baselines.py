@@ -119,7 +119,7 @@ def _compared(name: str, found: Comparison, limits: Limits) -> Rule:
         size = f"a loss of {points(value)} ({between(found.difference, -1)})"
     else:
         size = f"no difference ({between(found.difference)} points)"
-    allowed = f", where {points(tolerated)} are tolerated" if tolerated else ""
+    allowed = f", where a loss of {points(tolerated)} is tolerated" if tolerated else ""
     chance = (
         f"An equal model would come out so low with a probability of {_probability(found.p_value)}; below "
         f"{_probability(found.level)}, that is no explanation."
