@@ -11,6 +11,7 @@ from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import component_spec, standard_artifacts
 
 from components import fingerprint
+from components.prediction_table.driver import Driver
 from components.prediction_table.executor import Executor
 
 
@@ -51,6 +52,7 @@ class PredictionTable(base_component.BaseComponent):
     """
 
     SPEC_CLASS = PredictionTableSpec
+    DRIVER_CLASS = Driver
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
 
     def __init__(

@@ -17,6 +17,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 from tfx import types
+from tfx.orchestration import metadata
+from tfx.orchestration.portable import data_types
 from tfx.types import artifact_utils, standard_artifacts
 
 from components.errors import PipelineError
@@ -24,6 +26,7 @@ from components.image_example_gen.examples import serialize
 from components.image_example_gen.inspection import inspect
 from components.image_example_gen.sources.base import Picture
 from components.prediction_table import baselines, behaviours, columns
+from components.prediction_table.driver import Driver
 from components.prediction_table.executor import Executor
 from components.prediction_table.models import Model
 from components.prediction_table.table import BaselineState, PredictionTable, read
@@ -297,6 +300,29 @@ def test_what_kubeflow_found_gone_is_unreadable_with_its_reason(tmp_path: Path) 
     states, _ = baselines.look({"newest": [marked]}, OUTPUT)
     assert states["newest"].reason == "its files are gone from the volume"
     assert states["newest"].uri == "gs://bucket/model"
+
+
+def test_the_cache_is_told_when_an_earlier_model_goes_or_comes_back(tmp_path: Path) -> None:
+    artifact = standard_artifacts.Model()
+    artifact.uri = str(tmp_path / "model")
+    info = data_types.ExecutionInfo(input_dict={"model": [], "newest": [artifact], "best": []})
+    driver = Driver(metadata.Metadata(metadata.sqlite_metadata_connection_config(str(tmp_path / "mlmd"))))
+
+    def look() -> str:
+        seen: str = driver.run(info).exec_properties["baseline_files"].string_value
+        return seen
+
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "saved_model.pb").write_bytes(b"graph")
+    whole = look()
+    assert look() == whole
+    (tmp_path / "model").rename(tmp_path / "lost")
+    gone = look()
+    assert gone != whole
+    (tmp_path / "lost").rename(tmp_path / "model")
+    assert look() == whole
+    (tmp_path / "model" / "saved_model.pb").write_bytes(b"torn")
+    assert look() not in (whole, gone)
 
 
 def pixels_of(encoded: bytes) -> np.ndarray:
