@@ -27,7 +27,6 @@ from components.quality_gate import verdict as quality_gate
 
 _LIBRARIES = ("tfx", "tensorflow", "tensorflow-model-analysis", "keras", "catsdogs")
 _MIN_SLICE_PICTURES = 30
-_SECTIONS_OF_INTEREST = ("data", "training", "evaluation")
 
 _Read = TypeVar("_Read")
 _log = logging.getLogger(__name__)
@@ -64,7 +63,6 @@ def collect(
         },
         "data": _data(inputs),
         "settings": settings,
-        "main_settings": {name: chosen[name] for name in _SECTIONS_OF_INTEREST if name in chosen},
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in _LIBRARIES}},
         "lineage": [_lineage(name, artifact) for name, artifact in inputs.items()],
     }

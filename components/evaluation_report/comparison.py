@@ -15,7 +15,7 @@ from components.evaluation_report.json_values import Facts
 from components.figures import correct
 from components.prediction_table.table import PredictionTable
 
-_LISTED = 50  # pictures that only one of the two gets right
+_LISTED = 20  # pictures that only one of the two gets right
 _ABSENT = "–"
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import yaml
 from markupsafe import Markup
 
 from components.evaluation_report import charts, wording
@@ -160,7 +161,8 @@ def _grouped(rows: Iterable[Facts], key: str) -> list[tuple[Any, list[Facts]]]:
     return list(groups.items())
 
 
-def _of_note(settings: Facts) -> Iterator[tuple[str, str]]:
+def _of_note(text: str) -> Iterator[tuple[str, str]]:
+    settings: Facts = yaml.safe_load(text) or {}
     for section, names in _NOTED.items():
         for name in names:
             chosen = (settings.get(section) or {}).get(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from components.prediction_table.columns import CHANGES, SLICES
 from components.prediction_table.table import PredictionTable
 
 GALLERY_PICTURES = 12  # of each kind: what a person looks through, whatever the size of the split
+SLICES_SHOWN = 40  # of each feature, the largest ones: a source may have any number of folders
 _CURVE_POINTS = 400
 _CORNER = 1e-3  # how close to the ideal corner of a curve its points are told apart
 _ANSWER = 0.5
@@ -40,6 +42,7 @@ def collect(table: PredictionTable, min_slice_pictures: int) -> Facts:
         "curves": {name: curves(table.labels, probabilities) for name, probabilities in models.items()},
         "confusion": figures.confusion(table.labels, table.probabilities).tolist(),
         "slices": _slices(table, min_slice_pictures),
+        "slices_left_out": sum(max(0, len(set(table.slices[name])) - SLICES_SHOWN) for name in SLICES),
         "gallery": _gallery(table),
         "behaviour": _behaviour(table),
         "seen_in_training": int(table.seen.sum()),
@@ -123,7 +126,8 @@ def _slices(table: PredictionTable, min_pictures: int) -> list[Facts]:
     found = []
     for feature in SLICES:
         values = np.array(table.slices[feature], dtype=object)
-        for value in sorted(set(table.slices[feature]), key=_by_size):
+        largest = Counter(table.slices[feature]).most_common(SLICES_SHOWN)
+        for value in sorted((value for value, _ in largest), key=_by_size):
             inside = values == value
             pictures = int(inside.sum())
             found.append(

@@ -20,6 +20,7 @@ from components.evaluation_report.comparison import Side
 from components.prediction_table import table as prediction_table
 from components.prediction_table.table import BaselineState, PredictionTable
 from tests.components import prediction_tables, report_inputs
+from trainer import features
 
 HOSTILE = '"><script>alert(1)</script> | `*_[x](http://evil.example)_*` www.evil.example\n# {{ 7 * 7 }}.jpg'
 
@@ -160,6 +161,16 @@ def test_slices_that_are_too_small_say_so(table: PredictionTable) -> None:
     assert all(one["judged"] == (one["pictures"] >= 20) for one in found)
     sizes = [one["value"] for one in found if one["feature"].endswith("byte_size_range")]
     assert sizes == ["under 16 kB", "16 to 64 kB"]
+
+
+def test_of_very_many_slices_the_largest_are_shown() -> None:
+    labels, answers = prediction_tables.drawn(101)
+    slices = prediction_tables.table(labels, answers).slices
+    slices[features.SOURCE_FOLDER] = ["large", "large", *(f"folder {index}" for index in range(99))]
+    many = prediction_facts.collect(prediction_tables.table(labels, answers, slices=slices), 1)
+    shown = [one["value"] for one in many["slices"] if one["feature"] == features.SOURCE_FOLDER]
+    assert "large" in shown
+    assert (len(shown), many["slices_left_out"]) == (40, 60)
 
 
 def test_the_gallery_has_the_most_confident_mistakes_and_the_least_certain_others() -> None:
