@@ -9,6 +9,7 @@ import typer
 
 from pipelines.local.asked import DEFAULT_CONFIG
 from pipelines.options import Config, Overrides
+from pipelines.quiet import quiet
 
 
 def compare(
@@ -24,19 +25,21 @@ def compare(
 
     Exit status: 0 it is shown; 2 there is no such run, or no report of it.
     """
+    from rich.console import Console
+
+    from pipelines.reports import of_run
     from pipelines.settings import load
 
     settings = load(config, overrides or [])
-
-    from pipelines import comparing  # imports TensorFlow, which takes its time
-
-    sides = [comparing.side(settings, run_id) for run_id in (first, second)]
-    page = comparing.write(settings, *sides)
-
-    from rich.console import Console
-
+    for run in (first, second):
+        of_run(settings, run)  # before anything heavy is imported
     console = Console(width=None if sys.stdout.isatty() else 1000, highlight=False)
-    console.print(comparing.table(*sides))
-    for sentence in comparing.sentences(*sides):
+    with console.status("Reading the runs …"), quiet():
+        from pipelines import comparing
+
+        one, other = (comparing.side(settings, run) for run in (first, second))
+        page = comparing.write(settings, one, other)
+    console.print(comparing.table(one, other))
+    for sentence in comparing.sentences(one, other):
         console.print(sentence, markup=False, soft_wrap=True)
     console.print(f"page  {page}", markup=False, soft_wrap=True)

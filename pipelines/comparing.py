@@ -13,7 +13,7 @@ from components.evaluation_report import comparison, wording
 from components.evaluation_report.comparison import Side
 from components.prediction_table import table as prediction_table
 from pipelines import runs
-from pipelines.reports import FIGURES, of_run
+from pipelines.reports import FIGURES
 from pipelines.settings import Settings
 
 _NOTHING = "–"
@@ -24,12 +24,11 @@ def side(settings: Settings, run_id: str) -> Side:
 
     Args:
         settings: Where it is.
-        run_id: The run.
+        run_id: The run, which has a report.
 
     Raises:
-        InputError: There is no such run, or no report of it.
+        InputError: Its figures are gone.
     """
-    of_run(settings, run_id)
     store = runs.open_store(settings.metadata_path)
     outputs = runs.outputs(store, run_id) if store else {}
     report = outputs.get("EvaluationReport.report")

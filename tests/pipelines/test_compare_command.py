@@ -104,7 +104,8 @@ def test_a_run_without_a_report_or_without_its_figures(
         cli.main()
     assert ended.value.code == 2
     assert capsys.readouterr().err.startswith(f"The run {OLD} has no report: it did not get as far as ")
-    (tmp_path / "runs" / OLD / "report.html").touch()
+    for run_id in (OLD, NEW):
+        (tmp_path / "runs" / run_id / "report.html").touch()
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 2
