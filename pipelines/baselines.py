@@ -78,4 +78,4 @@ def resolver(wanted: Wanted) -> BaseNode:
 
 def component(wanted: Wanted) -> BaseNode:
     """Makes a component, whose parameter `approved` pipelines.kubeflow.lookups fills in during the run."""
-    return Baseline(wanted.candidate).with_id(wanted.node_id)
+    return Baseline(wanted.candidate, name=wanted.node_id).with_id(wanted.node_id)

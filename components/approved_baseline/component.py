@@ -67,15 +67,17 @@ class Baseline(base_component.BaseComponent):
     Args:
         candidate: Channel of what is going to be compared; an approval of it does not count.
         approved: The Approval as text, or nothing.
+        name: Tells it from another one with the same candidate. Kubeflow Pipelines' cache does not ask what a
+            task is called, and would hand on the output of one, whichever came last, for both.
     """
 
     SPEC_CLASS = component_spec.ComponentSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
 
-    def __init__(self, candidate: types.BaseChannel, approved: str = "") -> None:
+    def __init__(self, candidate: types.BaseChannel, approved: str = "", name: str = "") -> None:
         super().__init__(
             _spec_for(candidate.type)(
-                candidate=candidate, approved=approved, subject=types.Channel(type=candidate.type)
+                candidate=candidate, approved=approved, name=name, subject=types.Channel(type=candidate.type)
             )
         )
 
@@ -84,7 +86,10 @@ def _spec_for(artifact_type: type[types.Artifact]) -> type[component_spec.Compon
     """Returns a specification, as TFX wants the types of channels written down in a class."""
 
     class BaselineSpec(component_spec.ComponentSpec):
-        PARAMETERS: ClassVar[dict[str, Any]] = {"approved": component_spec.ExecutionParameter(type=str)}
+        PARAMETERS: ClassVar[dict[str, Any]] = {
+            "approved": component_spec.ExecutionParameter(type=str),
+            "name": component_spec.ExecutionParameter(type=str),
+        }
         INPUTS: ClassVar[dict[str, Any]] = {"candidate": component_spec.ChannelParameter(type=artifact_type)}
         OUTPUTS: ClassVar[dict[str, Any]] = {"subject": component_spec.ChannelParameter(type=artifact_type)}
 

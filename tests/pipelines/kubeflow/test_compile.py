@@ -294,6 +294,18 @@ def test_every_input_comes_from_a_step_that_is_waited_for(spec: dict[str, Any]) 
                 assert producer in task["dependentTasks"], (name, key)
 
 
+def test_no_two_tasks_are_one_to_the_cache(spec: dict[str, Any]) -> None:
+    """KFP's key is made of these, and holds no task's name."""
+    keys = [
+        json.dumps([tasks(spec)[name]["inputs"].get(kind, {}) for kind in ("artifacts", "parameters")])
+        + json.dumps(containers(spec)[name]["args"])
+        for name in STEPS
+    ]
+    for look in LOOKS:  # where both have found the same
+        keys = [key.replace(f'"{look}"', '"look"') for key in keys]
+    assert len(set(keys)) == len(STEPS)
+
+
 def test_the_looks_and_the_push_are_never_cached(spec: dict[str, Any]) -> None:
     cached = {name for name, task in tasks(spec).items() if task.get("cachingOptions", {}).get("enableCache")}
     assert cached == set(STEPS) - {"Pusher"}
