@@ -64,16 +64,16 @@ def is_best(table: PredictionTable, limits: Limits) -> bool:
 def smallest_loss(table: PredictionTable, found: dict[str, Comparison], limits: Limits) -> list[Rule]:
     """Notes which loss the comparison would find with the wanted probability; nothing without a comparison.
 
-    It counts on as many pictures that only the candidate gets right as the two models differ in now
+    It counts on as many pictures that only the candidate gets right as the worse of the two does now
     (Connett, Smith and McHugh 1987, for a tolerated loss as well).
     """
     if not found:
         return []
-    comparison = max(found.values(), key=lambda each: each.only_candidate_right + each.only_baseline_right)
-    gained = (comparison.only_candidate_right + comparison.only_baseline_right) / 2 / comparison.pictures
+    total = next(iter(found.values())).pictures
+    gained = max(min(each.only_candidate_right, each.only_baseline_right) for each in found.values()) / total
     level = limits.comparisons_level / len(found)
-    loss = visible_loss(comparison.pictures, gained, limits.max_accuracy_loss, level, limits.missed_loss_rate)
-    would = f"{pictures(comparison.pictures)} would show a loss"
+    loss = visible_loss(total, gained, limits.max_accuracy_loss, level, limits.missed_loss_rate)
+    would = f"{pictures(total)} would show a loss"
     if loss is None:
         words = f"These {would} of no size with a probability of {bound(1 - limits.missed_loss_rate)}."
     else:

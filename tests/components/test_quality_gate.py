@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def judged(
     folder: Path, monkeypatch: pytest.MonkeyPatch, accuracy: float = 0.97, override: str = "", **about: Any
 ) -> tuple[Artifact, verdict.Verdict]:
     """Runs the executor on stored files; only TFMA's own files, which others test, are told instead."""
-    made = table(*drawn(300, accuracy, seed=1), **about)
+    made = replace(table(*drawn(300, accuracy, seed=1)), **about)
     artifacts = {
         "model": standard_artifacts.Model(),
         "predictions": standard_artifacts.Examples(),

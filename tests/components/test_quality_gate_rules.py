@@ -112,7 +112,7 @@ def test_a_model_that_is_worse_than_the_newest_is_refused() -> None:
     )
     assert rule(found, "newest model").figure == pytest.approx(-0.04)
     assert rule(found, "best model").state == "noted"
-    assert found.comparisons["newest"].level == pytest.approx(0.035)
+    assert found.comparisons["newest"].level == pytest.approx(0.0325)
 
 
 def test_what_chance_explains_is_no_reason() -> None:
@@ -146,7 +146,7 @@ def test_two_baselines_share_the_level_by_hochberg() -> None:
     assert not one.blessed
     two = verdict(slice(0, 20), slice(20, 29), slice(0, 20))
     assert two.blessed
-    assert two.comparisons["newest"].level == pytest.approx(0.0175)
+    assert two.comparisons["newest"].level == pytest.approx(0.01625)
     both = verdict(slice(0, 20), slice(20, 29), slice(30, 39))
     assert [each.name for each in both.failed] == ["newest model", "best model"]
 
@@ -302,7 +302,7 @@ def test_it_is_said_how_small_a_loss_would_show() -> None:
     found = rule(verdict(slice(0, 40), slice(30, 50)), "smallest visible loss")
     assert (
         found.words
-        == "These 1,000 pictures would show a loss of 2.5 points or more with a probability of 90 %."
+        == "These 1,000 pictures would show a loss of 2.0 points or more with a probability of 90 %."
     )
     assert all(each.name != "smallest visible loss" for each in verdict().rules)
 
@@ -310,7 +310,7 @@ def test_it_is_said_how_small_a_loss_would_show() -> None:
 def test_the_smallest_visible_loss_is_found_as_often_as_it_says() -> None:
     from components.figures.paired import p_value
 
-    total, gained, level = 1000, 0.01, 0.035
+    total, gained, level = 1000, 0.01, 0.0325
     loss = visible_loss(total, gained, 0.0, level, 0.1)
     assert loss is not None
     drawn = np.random.default_rng(0).multinomial(
