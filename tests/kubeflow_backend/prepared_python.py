@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import logging
 import os
 import random
 import runpy
@@ -22,8 +23,7 @@ from typing import Any, NoReturn
 
 def main() -> None:
     """Imports the modules, then serves until the other end is gone."""
-    for name in sys.argv[2:]:
-        importlib.import_module(name)
+    set_by_imports = _import(sys.argv[2:])
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that wait
     control = socket.socket(fileno=int(sys.argv[1]))
     while True:
@@ -33,31 +33,41 @@ def main() -> None:
         with socket.socket(fileno=sockets[0]) as connection:
             if os.fork() == 0:
                 control.close()
-                _run_and_wait(connection)
+                _run_and_wait(connection, set_by_imports)
 
 
-def _run_and_wait(connection: socket.socket) -> NoReturn:
+def _import(modules: list[str]) -> dict[str, str]:
+    """Imports modules, leaves logging as it was, and returns what they have set in the environment."""
+    around = dict(os.environ)
+    for name in modules:
+        importlib.import_module(name)
+    # Of TFX's imports one logs, which sets logging up, and a command's own `basicConfig` would do nothing.
+    logging.getLogger().handlers.clear()
+    return {name: value for name, value in os.environ.items() if around.get(name) != value}
+
+
+def _run_and_wait(connection: socket.socket, set_by_imports: dict[str, str]) -> NoReturn:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     with connection.makefile("rw", encoding="utf-8") as lines:
         command = json.loads(lines.readline())
         process = os.fork()
         if process == 0:
             os.close(connection.fileno())
-            _become(command)
+            _become(command, set_by_imports)
         print(process, file=lines, flush=True)
         _, status = os.waitpid(process, 0)
         print(os.waitstatus_to_exitcode(status), file=lines, flush=True)
     os._exit(0)
 
 
-def _become(command: dict[str, Any]) -> NoReturn:
+def _become(command: dict[str, Any], set_by_imports: dict[str, str]) -> NoReturn:
     """Runs a module as `python -m` does, in what would be its own process."""
     log = os.open(command["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.chdir(command["cwd"])
     os.environ.clear()
-    os.environ.update(command["environment"])
+    os.environ.update(set_by_imports | command["environment"])
     module, *arguments = command["module"]
     sys.argv[1:] = arguments
     sys.path[:0] = [command["cwd"], *command["environment"]["PYTHONPATH"].split(os.pathsep)]

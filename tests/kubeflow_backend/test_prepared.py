@@ -17,10 +17,19 @@ from tests.kubeflow_backend.prepared import Prepared
 from tests.processes import mark, marked
 
 IMAGE = "registry.example/small@sha256:" + "0" * 64
+LIBRARY = """
+import logging, os
+logging.basicConfig()  # as absl does on its first message, and some libraries have one for their import
+os.environ["SET_BY_LIBRARY"] = "1"  # as some do for TensorFlow
+"""
 TELLS = """
-import json, os, signal, sys, tempfile, ours, xml.dom
+import json, logging, os, signal, sys, tempfile, ours
+logging.basicConfig(level=logging.INFO, format="logged: %(message)s")
+import library
 names = {"PATH", "PYTHONPATH", "HOME", "TMPDIR", "CATSDOGS_LAUNCHER_ROOT", "ANIMAL", "CATSDOGS_TEST"}
+names.add("SET_BY_LIBRARY")
 print("to stderr", file=sys.stderr)
+logging.info("a message")
 print(json.dumps({
     "module": __name__, "arguments": sys.argv[1:], "file": __file__, "folder": os.getcwd(), "ours": ours.TEXT,
     "environment": {name: os.environ.get(name) for name in names}, "others": "SECRET" in os.environ,
@@ -36,13 +45,15 @@ def packages(tmp_path: Path) -> Path:
     folder.mkdir()
     (folder / "tells.py").write_text(TELLS)
     (folder / "ours.py").write_text("TEXT = 'of the image'")
+    (folder / "library.py").write_text(LIBRARY)
     return folder
 
 
 @pytest.fixture
 def prepared(tmp_path: Path, packages: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Prepared]:
     monkeypatch.setenv("SECRET", "of this machine")
-    with Prepared(tmp_path / "home", ("xml.dom",), {IMAGE: packages}, None, mark(tmp_path)) as containers:
+    environment = mark(tmp_path) | {"PYTHONPATH": str(packages)}
+    with Prepared(tmp_path / "home", ("library",), {IMAGE: packages}, None, environment) as containers:
         yield containers
 
 
@@ -58,11 +69,12 @@ def test_a_fork_is_as_a_process_of_its_own(tmp_path: Path, packages: Path, prepa
     told = []
     for containers in (Subprocesses({IMAGE: packages}, None, mark(tmp_path)), prepared):
         assert containers.run(command(tmp_path, "tells", "a", "b c")) == 0
-        error, answer = (tmp_path / "log").read_text().splitlines()
-        assert error == "to stderr"
+        *errors, answer = (tmp_path / "log").read_text().splitlines()
+        assert errors == ["to stderr", "logged: a message"]
         told.append(json.loads(answer))
     assert told[0] == told[1]
     assert told[0]["ours"] == "of the image"
+    assert told[0]["environment"]["SET_BY_LIBRARY"] == "1"
     assert not told[0]["others"]
 
 
