@@ -83,10 +83,21 @@ def refusals(row: Row, repetitions: int, chunk: int = 0) -> int:
     return sum(refused(row.case, row.pictures, random, Limits()) for _ in range(repetitions))
 
 
+def in_chunks(repetitions: int) -> int:
+    """Returns how many verdicts are drawn where so many are asked for: whole chunks, at least one."""
+    return max(1, -(-repetitions // _CHUNK)) * _CHUNK
+
+
 def measure(rows: Sequence[Row], repetitions: int, workers: int) -> list[Figure]:
-    """Returns the share of refusals of each row, and tells on stderr how far it is."""
+    """Returns the share of refusals of each row, and tells on stderr how far it is.
+
+    Args:
+        rows: Cases.
+        repetitions: Verdicts a row; a multiple of the chunk.
+        workers: Processes.
+    """
     counts = [0] * len(rows)
-    chunks = -(-repetitions // _CHUNK)
+    chunks = repetitions // _CHUNK
     started, done = time.monotonic(), 0
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         jobs = {
@@ -100,7 +111,7 @@ def measure(rows: Sequence[Row], repetitions: int, workers: int) -> list[Figure]
             seconds = time.monotonic() - started
             print(f"\r{100 * done / len(jobs):5.1f} % after {seconds:.0f} s", end="", file=sys.stderr)
     print(file=sys.stderr)
-    return [proportion(count, chunks * _CHUNK) for count in counts]
+    return [proportion(count, repetitions) for count in counts]
 
 
 def table(rows: Sequence[Row], rates: Sequence[Figure], repetitions: int) -> Iterator[str]:
@@ -130,8 +141,9 @@ def main() -> None:
     """Prints the table, and writes it into the page where asked."""
     options = _options()
     rows = [*equal_models(options.pictures), *worse_models(options.pictures)]
-    rates = measure(rows, options.repetitions, options.workers)
-    lines = "\n".join(table(rows, rates, options.repetitions))
+    repetitions = in_chunks(options.repetitions)
+    rates = measure(rows, repetitions, options.workers)
+    lines = "\n".join(table(rows, rates, repetitions))
     print(lines)
     if options.write:
         page = PAGE.read_text(encoding="utf-8")
@@ -145,7 +157,12 @@ def _options() -> argparse.Namespace:
     )
     sizes = [100, 300, 1000, 5000]
     parser.add_argument("--pictures", type=int, nargs="+", default=sizes, help="test pictures (default all)")
-    parser.add_argument("--repetitions", type=int, default=1000, help="verdicts a line (default 1000)")
+    parser.add_argument(
+        "--repetitions",
+        type=int,
+        default=1000,
+        help=f"verdicts a line, rounded up to a multiple of {_CHUNK} (default 1000)",
+    )
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes (default all cores)")
     parser.add_argument("--write", action="store_true", help=f"put the table into {PAGE}")
     return parser.parse_args()

@@ -103,6 +103,7 @@ def _judged(
         },
         baseline_probabilities={"newest": newest, "best": best},
         changed=changed,
+        sampled=~np.isnan(changed[columns.CHANGES[0]]),
     )
     return judge(table, limits)
 
@@ -132,6 +133,7 @@ def _pictures(count: int) -> PredictionTable:
         baselines={},
         baseline_probabilities=nothing,
         changed=nothing,
+        sampled=np.zeros(count, bool),
         grey=0.5,
         model_id=1,
         model_uri="",

@@ -80,6 +80,7 @@ class PredictionTable:
             the same model as `newest`.
         changed: The candidate's probabilities after each of `columns.CHANGES`, float64 [N]; NaN for pictures
             outside the sample.
+        sampled: Whether a picture is in the sample that was asked about after changes, bool [N].
         grey: The candidate's answer for a uniformly grey picture.
         model_id: The candidate's in ML Metadata.
         model_uri: Where the candidate is.
@@ -95,6 +96,7 @@ class PredictionTable:
     baselines: dict[str, BaselineState]
     baseline_probabilities: dict[str, np.ndarray]
     changed: dict[str, np.ndarray]
+    sampled: np.ndarray
     grey: float
     model_id: int
     model_uri: str
@@ -166,6 +168,7 @@ def read(folder: str) -> PredictionTable:
         baselines=baselines,
         baseline_probabilities=answers,
         changed={name: _floats(rows, columns.changed(name)) for name in columns.CHANGES},
+        sampled=np.array([columns.changed(columns.CHANGES[0]) in row for row in rows], bool),
         grey=math.nan if about["grey"] is None else about["grey"],
         model_id=about["model_id"],
         model_uri=about["model_uri"],
@@ -184,9 +187,8 @@ def _row(table: PredictionTable, index: int) -> dict[str, Any]:
     for name, baseline in table.baselines.items():
         if baseline.state == "compared":
             row[columns.BASELINES[name]] = float(table.baseline_probabilities[name][index])
-    for name, values in table.changed.items():
-        if not np.isnan(values[index]):
-            row[columns.changed(name)] = float(values[index])
+    if table.sampled[index]:
+        row |= {columns.changed(name): float(values[index]) for name, values in table.changed.items()}
     return row
 
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from components.prediction_table.table import PredictionTable
-from components.quality_gate.verdict import ANSWERS, TEST_PICTURES, Rule
+from components.quality_gate.verdict import ANSWERS, BOTH_CLASSES, TEST_PICTURES, UNSEEN, Rule
 from components.quality_gate.wording import listed, pictures
-
-BOTH_CLASSES, UNSEEN = "both classes", "unseen pictures"
 
 
 def usable(table: PredictionTable) -> bool:

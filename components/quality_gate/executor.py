@@ -93,7 +93,9 @@ def _override(text: str) -> Override | None:
         return None
     try:
         given = json.loads(text)
-        return Override(given["reason"], given["by"], given["at"], given.get("model"))
+        rules = given.get("rules")
+        seen = None if rules is None else tuple(map(str, rules))
+        return Override(given["reason"], given["by"], given["at"], given.get("model"), seen)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise InputError(
             f"The override {text!r} cannot be read: give nothing, or JSON with reason, by and at, as "

@@ -112,9 +112,8 @@ def kept_labels(table: PredictionTable, limits: Limits) -> list[Rule]:
     floor = limits.min_kept_labels
     kept = {}
     for change, probabilities in table.changed.items():
-        asked = ~np.isnan(probabilities)
-        same = measures.answers(probabilities)[asked] == before[asked]
-        kept[change] = int(same.sum()), int(asked.sum())
+        same = (measures.answers(probabilities) == before) & ~np.isnan(probabilities)
+        kept[change] = int(same[table.sampled].sum()), int(table.sampled.sum())
     tests = {change: by_chance(*each, floor) for change, each in kept.items() if each[1]}
     fails = dict(zip(tests, holm(list(tests.values()), limits.changes_level), strict=True))
     return [

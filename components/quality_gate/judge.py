@@ -6,18 +6,27 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from components.figures import Comparison, measures
+from components.figures import Comparison, measures, paired
 from components.prediction_table.table import PredictionTable
 from components.quality_gate import baselines, data, floors, serving
 from components.quality_gate.limits import Limits
-from components.quality_gate.verdict import ANSWERS, NEVER_LIFTED, TEST_PICTURES, Override, Rule, Verdict
+from components.quality_gate.verdict import (
+    ANSWERS,
+    BOTH_CLASSES,
+    NEVER_LIFTED,
+    TEST_PICTURES,
+    UNSEEN,
+    Override,
+    Rule,
+    Verdict,
+)
 from components.quality_gate.wording import listed, percent, pictures, points
 
 SIZE, OVERRIDE = "model size", "override"
 
 # Which failure is told first: the plainest one.
 _ORDER = (
-    *(TEST_PICTURES, data.BOTH_CLASSES, data.UNSEEN, ANSWERS),
+    *(TEST_PICTURES, BOTH_CLASSES, UNSEEN, ANSWERS),
     *(floors.ACCURACY, "newest model", "best model"),
 )
 
@@ -56,7 +65,7 @@ def judge(
     return Verdict(
         blessed=blessed,
         best=blessed and not failed and baselines.is_best(table, limits),
-        sentence=_sentence(table, failed, override, compared),
+        sentence=_sentence(table, failed, override, compared, limits.max_accuracy_loss),
         rules=rules,
         override=override,
         pictures=len(table.labels),
@@ -97,10 +106,13 @@ def _decide(override: Override, failed: list[Rule], model_uri: str) -> tuple[Ove
     told = f"{override.by} overrode the verdict at {override.at} (“{override.reason}”)"
     names = tuple(rule.name for rule in failed)
     final = [name for name in names if name in NEVER_LIFTED]
+    unseen = [name for name in names if override.rules is not None and name not in override.rules]
     if override.model is not None and override.model != model_uri:
         words = f"{told} for another model ({override.model}): that does not count for this one."
     elif final:
         words = f"{told}, and that cannot be: {listed(final)} failed, which nobody may set aside."
+    elif unseen:
+        words = f"{told}, and that does not count, as since then {listed(unseen)} failed, too."
     elif not names:
         words = f"{told}, and there was nothing to set aside."
     else:
@@ -114,9 +126,10 @@ def _sentence(
     failed: list[Rule],
     override: Override | None,
     compared: dict[str, Comparison],
+    tolerated: float,
 ) -> str:
     if not failed:
-        return f"Blessed: {_praise(table, compared)}."
+        return f"Blessed: {_praise(table, compared, tolerated)}."
     why = failed[0].reason
     if len(failed) > 1:
         why += f"; {listed([rule.name for rule in failed[1:]])} failed, too"
@@ -125,18 +138,29 @@ def _sentence(
     return f"Refused: {why}."
 
 
-def _praise(table: PredictionTable, compared: dict[str, Comparison]) -> str:
+def _praise(table: PredictionTable, compared: dict[str, Comparison], tolerated: float) -> str:
     share = measures.accuracy(table.labels, table.probabilities).value
     gets = f"it gets {percent(share)} of {pictures(len(table.labels))} right"
-    if baselines.NEWEST not in compared:
-        unreadable = table.baselines[baselines.NEWEST].state == "unreadable"
-        why = "the last blessed model cannot be read" if unreadable else "no other was blessed before"
+    newest = baselines.CALLED[baselines.NEWEST]
+    unreadable = table.baselines[baselines.NEWEST].state == "unreadable"
+    if not compared:
+        why = f"{newest} cannot be read" if unreadable else "no other was blessed before"
         return f"{gets}, and {why}, so that there was nothing to compare it with"
-    difference = compared[baselines.NEWEST].difference.value
+    name = baselines.NEWEST if baselines.NEWEST in compared else baselines.BEST
+    beside = f"{gets}, {_beside(compared[name], baselines.CALLED[name], tolerated)}"
+    return f"{beside}, and {newest} cannot be read" if unreadable else beside
+
+
+def _beside(found: Comparison, called: str, tolerated: float) -> str:
+    """Returns how a model that passed compares with an approved one."""
+    difference = found.difference.value
     if difference > 0:
-        return f"{gets}, {points(difference)} more than the last blessed model"
-    if difference < 0:
-        return (
-            f"{gets}, and chance explains that it is {points(difference)} fewer than the last blessed model"
-        )
-    return f"{gets}, as many as the last blessed model"
+        return f"{points(difference)} more than {called}"
+    if difference == 0:
+        return f"as many as {called}"
+    fewer = f"{points(difference)} fewer than {called}"
+    if paired.p_value(found.only_candidate_right, found.only_baseline_right, found.pictures) >= found.level:
+        return f"and chance explains that it is {fewer}"
+    if -difference <= tolerated:
+        return f"{fewer}, which is within the {points(tolerated)} that are tolerated"
+    return f"{fewer}, of which {points(tolerated)} are tolerated and chance explains the rest"

@@ -11,10 +11,11 @@ from components.figures import Comparison, Figure
 
 VERDICT_FILE = "verdict.json"
 
-TEST_PICTURES, ANSWERS, SERVING_CHECK = "test pictures", "answers", "serving check"
+TEST_PICTURES, BOTH_CLASSES, UNSEEN = "test pictures", "both classes", "unseen pictures"
+ANSWERS, SERVING_CHECK = "answers", "serving check"
 
-# What no person may set aside: where one fails, nothing is known about the model, or it cannot be served.
-NEVER_LIFTED = frozenset({TEST_PICTURES, ANSWERS, SERVING_CHECK})
+# What no person may set aside: where one fails, nothing that holds was measured, or it cannot be served.
+NEVER_LIFTED = frozenset({TEST_PICTURES, BOTH_CLASSES, UNSEEN, ANSWERS, SERVING_CHECK})
 
 State = Literal["passed", "failed", "not judged", "noted"]
 
@@ -49,6 +50,7 @@ class Override:
         by: Who.
         at: When, an ISO time.
         model: URI of the model it is meant for; None for the one of the run.
+        rules: Names of the failed rules that the person saw, and no others are lifted; None lifts all.
         applied: Whether it was for this model, and had something to lift that may be lifted.
         lifted: Names of the failed rules that it set aside.
     """
@@ -57,6 +59,7 @@ class Override:
     by: str
     at: str
     model: str | None = None
+    rules: tuple[str, ...] | None = None
     applied: bool = False
     lifted: tuple[str, ...] = ()
 
@@ -102,17 +105,22 @@ class Verdict:
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Verdict:
         """Returns the verdict that `to_dict` gave."""
-        override = content["override"]
         return cls(
             **{
                 **content,
                 "rules": [Rule(**rule) for rule in content["rules"]],
-                "override": Override(**{**override, "lifted": tuple(override["lifted"])})
-                if override
-                else None,
+                "override": _override(content["override"]),
                 "comparisons": {name: _comparison(values) for name, values in content["comparisons"].items()},
             }
         )
+
+
+def _override(values: Mapping[str, Any] | None) -> Override | None:
+    if values is None:
+        return None
+    rules = values.get("rules")
+    seen = None if rules is None else tuple(rules)
+    return Override(**{**values, "rules": seen, "lifted": tuple(values["lifted"])})
 
 
 def _comparison(values: Mapping[str, Any]) -> Comparison:

@@ -59,10 +59,14 @@ def table(
         baselines=states,
         baseline_probabilities=compared,
         changed={name: answers.copy() for name in columns.CHANGES},
+        sampled=np.ones(len(labels), bool),
         grey=0.5,
         model_id=9,
         model_uri="/models/9",
     )
+    if "changed" in changes and "sampled" not in changes:
+        answered = [~np.isnan(values) for values in changes["changed"].values()]
+        changes["sampled"] = np.any(answered, axis=0) if answered else np.zeros(len(labels), bool)
     return replace(made, **changes)
 
 

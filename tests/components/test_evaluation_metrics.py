@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,11 @@ from tfx.types import artifact_utils, standard_artifacts
 from tfx.utils import json_utils, proto_utils
 
 from components import evaluation_metrics, figures
+from components.errors import PipelineError
 from components.evaluation_metrics import Evaluation
 from components.prediction_table import table
 from components.prediction_table.table import PredictionTable
+from components.quality_gate import crosscheck
 from pipelines.evaluation import eval_config
 from tests.components import prediction_tables
 from trainer import features
@@ -77,6 +80,20 @@ def test_figures_are_those_of_scikit_learn(evaluation: Evaluation, predictions: 
     np.testing.assert_array_equal(measured.confusion, metrics.confusion_matrix(labels, said))
     expected = metrics.precision_recall_fscore_support(labels, said)[:3]
     np.testing.assert_allclose([measured.precision, measured.recall, measured.f1], expected, atol=1e-9)
+
+
+def test_what_tfma_says_of_very_sure_models_is_no_contradiction(tmp_path: Path) -> None:
+    """Its AUC takes answers for the same that lie between the same two of its thresholds."""
+    labels = np.arange(40) % 2
+    logits = np.random.default_rng(3).normal(np.where(labels == 1, 13, -13), 3)
+    logits[1] = -9.5  # sure, and wrong: less so than half of those that are right
+    answers = (1 / (1 + np.exp(-logits))).astype(np.float32)
+    predictions = prediction_tables.table(labels, answers)
+    measured = evaluate(tmp_path, predictions).whole
+    assert abs(measured.auc - metrics.roc_auc_score(labels, answers)) > 5e-3
+    crosscheck.compare(predictions, measured)
+    with pytest.raises(PipelineError, match="disagree on the auc"):
+        crosscheck.compare(predictions, replace(measured, auc=measured.auc - 0.05))
 
 
 def test_the_calibration_is_that_of_ten_buckets(evaluation: Evaluation, predictions: PredictionTable) -> None:

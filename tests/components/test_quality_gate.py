@@ -13,7 +13,7 @@ from tfx.components.util import model_utils
 from tfx.types import Channel, standard_artifacts
 from tfx.types.artifact import Artifact
 
-from benchmarks.gate import equal_models, refusals, worse_models
+from benchmarks.gate import equal_models, in_chunks, refusals, worse_models
 from components import evaluation_metrics
 from components.errors import InputError, PipelineError
 from components.prediction_table import table as prediction_table
@@ -122,15 +122,19 @@ def test_a_bad_model_is_a_result_and_a_person_may_bless_it(
     assert (Path(blessing.uri) / "NOT_BLESSED").exists()
     assert blessing.get_string_custom_property("best") == "no"
 
-    override = json.dumps({"reason": "a trial", "by": "Ann", "at": "2026-11-22T10:00:00Z"})
+    given = {"reason": "a trial", "by": "Ann", "at": "2026-11-22T10:00:00Z", "rules": ["accuracy"]}
+    override = json.dumps(given)
     blessing, found = judged(tmp_path / "overridden", monkeypatch, accuracy=0.8, override=override)
     assert model_utils.is_model_blessed(blessing)
     assert blessing.get_string_custom_property("best") == "no"
     assert found.override is not None
     assert found.override.reason == "a trial"
+    assert found.override.lifted == found.override.rules == ("accuracy",)
 
 
-@pytest.mark.parametrize("override", ["because", "[]", '{"reason": "x"}'])
+@pytest.mark.parametrize(
+    "override", ["because", "[]", '{"reason": "x"}', '{"reason": "x", "by": "y", "at": "z", "rules": 3}']
+)
 def test_an_override_that_cannot_be_read_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, override: str
 ) -> None:
@@ -152,6 +156,11 @@ def test_figures_that_differ_from_tfma_s_stop_the_run(changes: dict[str, Any], n
     crosscheck.compare(made, metrics_of(made))
     with pytest.raises(PipelineError, match=f"The Evaluator and the QualityGate disagree on the {name}"):
         crosscheck.compare(made, metrics_of(made, **changes))
+
+
+@pytest.mark.parametrize(("asked", "drawn"), [(1, 50), (50, 50), (75, 100), (1000, 1000)])
+def test_the_benchmark_tells_of_the_verdicts_that_it_draws(asked: int, drawn: int) -> None:
+    assert in_chunks(asked) == drawn
 
 
 def test_the_component_takes_plain_properties() -> None:

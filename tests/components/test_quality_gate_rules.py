@@ -69,14 +69,14 @@ def test_an_empty_test_split_is_refused_whoever_wants_it() -> None:
 
 
 def test_one_class_is_refused() -> None:
-    found = judge(table([1] * 50, [0.98] * 50), Limits())
+    found = judge(table([1] * 50, [0.98] * 50), Limits(), override=OVERRIDE)
     assert found.sentence == "Refused: all test pictures are of one class (0 of cat and 50 of dog)."
 
 
 def test_pictures_shared_with_training_are_refused_and_named() -> None:
     seen = np.zeros(COUNT, bool)
     seen[[3, 5, 8, 13]] = True
-    found = verdict(seen=seen)
+    found = judge(made(slice(0, 20), seen=seen), Limits(), override=OVERRIDE)
     assert found.sentence == (
         "Refused: 4 pictures of 1,000 in `test` are in training, too (0003.jpg, 0005.jpg, 0008.jpg and 1 "
         "more)."
@@ -153,14 +153,24 @@ def test_two_baselines_share_the_level_by_hochberg() -> None:
 
 def test_a_tolerated_loss_is_tolerated() -> None:
     worse = made(slice(0, 52), slice(52, 64))
-    assert judge(worse, Limits(max_accuracy_loss=0.03)).blessed
+    tolerated = judge(worse, Limits(max_accuracy_loss=0.03))
+    assert tolerated.sentence == (
+        "Blessed: it gets 94.8 % of 1,000 pictures right, 4.0 points fewer than the last blessed model, of "
+        "which 3.0 points are tolerated and chance explains the rest."
+    )
+    assert "A model that loses just that would come out so low" in rule(tolerated, "newest model").words
+    within = judge(worse, Limits(max_accuracy_loss=0.045))
+    assert within.sentence.endswith("model, which is within the 4.5 points that are tolerated.")
+    assert "An equal model would" in rule(judge(worse, Limits()), "newest model").words
+    small = judge(made(slice(0, 30), slice(20, 42)), Limits(max_accuracy_loss=0.01))
+    assert "and chance explains that it is 0.8 points fewer" in small.sentence
     refused = judge(worse, Limits(max_accuracy_loss=0.01))
     assert "chance does not explain, where a loss of 1.0 point is tolerated" in refused.sentence
 
 
 @pytest.mark.parametrize("name", ["newest", "best"])
 def test_an_unreadable_baseline_is_never_no_baseline(name: str) -> None:
-    made_with = made(slice(0, 20), slice(0, 20), slice(5, 25))
+    made_with = made(slice(0, 20), slice(5, 25), slice(5, 25))
     gone = BaselineState("unreadable", 4, "/models/4", "its files are gone")
     made_with.baselines[name] = gone
     del made_with.baseline_probabilities[name]
@@ -170,8 +180,16 @@ def test_an_unreadable_baseline_is_never_no_baseline(name: str) -> None:
     ignored = judge(made_with, Limits(missing_baseline="ignore"))
     assert ignored.blessed
     assert rule(ignored, f"{name} model").state == "not judged"
-    assert rule(ignored, f"{name} model").words.endswith("as evaluation.missing_baseline is ignore.")
-    assert ignored.best == (name == "best")
+    assert "as evaluation.missing_baseline is ignore." in rule(ignored, f"{name} model").words
+    assert not ignored.best
+    waits = (
+        "Until its files are back, no other model becomes the best one."
+        in rule(ignored, f"{name} model").words
+    )
+    assert waits == (name == "best")
+    beside = {"newest": "as many as the best model so far, and the last blessed model cannot be read"}
+    told = beside.get(name, "as many as the last blessed model")
+    assert ignored.sentence == f"Blessed: it gets 98.0 % of 1,000 pictures right, {told}."
 
 
 def test_slices_fail_beyond_chance_alone() -> None:
@@ -218,16 +236,25 @@ def test_labels_must_be_kept() -> None:
     flipped = np.full(COUNT, np.nan)
     flipped[:200] = probabilities[:200]
     flipped[:15] = 1 - flipped[:15]
-    changed = {"flipped": flipped, "resized": np.full(COUNT, np.nan)}
+    changed = {"flipped": flipped}
     found = verdict(changed=changed)
     assert found.sentence == (
         "Refused: flipped, 185 of 200 pictures keep their label (92.5 %), fewer than the 97 % that are asked "
         "and than chance explains."
     )
-    assert rule(found, "resized pictures").state == "not judged"
     flipped[5:15] = probabilities[5:15]
     assert rule(verdict(changed=changed), "flipped pictures").state == "passed"
     assert rule(found, "grey picture").state == "noted"
+    none = verdict(changed={"resized": np.full(COUNT, np.nan)})
+    assert rule(none, "resized pictures").state == "not judged"
+
+
+def test_an_answer_to_a_changed_picture_that_is_no_number_is_a_label_lost() -> None:
+    probabilities = answers(slice(0, 20))
+    flipped = np.full(COUNT, np.nan)
+    flipped[20:200] = probabilities[20:200]
+    found = verdict(changed={"flipped": flipped}, sampled=np.arange(COUNT) < 200)
+    assert found.sentence.startswith("Refused: flipped, 180 of 200 pictures keep their label (90.0 %)")
 
 
 def test_the_size_is_judged_where_a_limit_is_set() -> None:
@@ -291,6 +318,19 @@ def test_another_model_s_override_does_not_count() -> None:
     assert judge(bad, Limits(), override=replace(OVERRIDE, model=bad.model_uri)).blessed
 
 
+def test_an_override_lifts_what_the_person_saw_and_nothing_else() -> None:
+    bad = made(slice(0, 150), slice(200, 210))
+    every = tuple(each.name for each in judge(bad, Limits()).failed)
+    assert every == ("accuracy", "newest model", "calibration")
+    seen = judge(bad, Limits(), override=replace(OVERRIDE, rules=every))
+    assert seen.override is not None
+    assert seen.override.lifted == every
+    refused = judge(bad, Limits(), override=replace(OVERRIDE, rules=("accuracy",)))
+    assert not refused.blessed
+    assert rule(refused, "override").words.endswith("as since then newest model, calibration failed, too.")
+    assert Verdict.from_dict(json.loads(json.dumps(refused.to_dict()))) == refused
+
+
 def test_an_override_of_nothing_changes_nothing() -> None:
     found = judge(made(slice(0, 20)), Limits(), override=OVERRIDE)
     assert found.best
@@ -319,6 +359,30 @@ def test_the_smallest_visible_loss_is_found_as_often_as_it_says() -> None:
     found = np.mean([p_value(int(won), int(lost), total) < level for won, lost, _ in drawn])
     assert found == pytest.approx(0.9, abs=0.025)
     assert visible_loss(10, 0.1, 0.0, 0.0175, 0.001) is None
+
+
+@pytest.mark.parametrize("total", [10, 100, 1000])
+@pytest.mark.parametrize("usual", [0, 1, 2])
+def test_where_the_candidate_alone_gets_none_right_the_loss_is_still_found(total: int, usual: int) -> None:
+    """Enumerated exactly, for none and for one or two that the candidate alone usually gets right."""
+    from scipy import stats
+
+    from components.figures.paired import p_value
+
+    loss = visible_loss(total, 0.0, 0.0, 0.0325, 0.1)
+    assert loss is not None
+    assert 0 < loss < 1
+    if loss + 2 * usual / total > 1:
+        return
+    found = 0.0
+    for gained in range(min(total, 15) + 1):
+        lost = np.arange(min(total - gained, 60) + 1)
+        shares = [usual / total, usual / total + loss]
+        chance = stats.multinomial.pmf(
+            [[gained, each, total - gained - each] for each in lost], total, [*shares, 1 - sum(shares)]
+        )
+        found += float(chance @ [p_value(gained, int(each), total) < 0.0325 for each in lost])
+    assert found > 0.89
 
 
 def test_a_verdict_comes_back_from_json_as_it_was() -> None:
