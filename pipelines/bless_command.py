@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from typing import Annotated
 
 import typer
@@ -24,19 +23,19 @@ def bless(
 ) -> None:
     """Bless and push a model that the gate has refused, for a reason that is kept with the run.
 
-    The settings of that run are run again: all is taken from before, up to the gate, which sets aside the
-    rules that failed. What the check on a server found cannot be set aside, nor that there was nothing to
-    judge by; and a model that is blessed so never becomes the best one, which later models are compared with.
-    To undo it: catsdogs rollback.
+    The end of that run is run again on its model: nothing is trained, and the gate sets aside the rules that
+    failed in that run, no others. What the check on a server found cannot be set aside, nor that there was
+    nothing to judge by; and a model that is blessed so never becomes the best one, which later models are
+    compared with. To undo it: catsdogs rollback.
 
     Exit status: as of catsdogs run; 2 there is nothing to set aside.
     """
     from pipelines.bless_run import decide
     from pipelines.local.run import run as run_locally
     from pipelines.local.worker import SETTINGS
+    from pipelines.person import login_name
     from pipelines.settings import load
 
-    settings = load(config, overrides or [])
-    decision = decide(settings, run, reason, by or getpass.getuser())
-    stored = settings.runs_dir / run / SETTINGS
-    raise typer.Exit(run_locally(load(str(stored)), Asked(str(stored)), override=decision))
+    decision = decide(load(config, overrides or []), run, reason, by or login_name("--by NAME."))
+    stored = decision.settings.runs_dir / run / SETTINGS
+    raise typer.Exit(run_locally(decision.settings, Asked(str(stored)), decision=decision))

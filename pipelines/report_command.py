@@ -28,6 +28,7 @@ def report(
     import webbrowser
 
     from components.errors import PipelineError
+    from pipelines import overrides as overrides_of_runs
     from pipelines import reports
     from pipelines.settings import load
 
@@ -36,6 +37,9 @@ def report(
     newest = reports.run_ids(settings)[0]
     if run is None and found.parent.name != newest:
         typer.echo(f"The newest run, {newest}, has no report; this one is of {found.parent.name}:", err=True)
+    lifted = overrides_of_runs.lifted_in(settings.runs_dir, found.parent.name)
+    if lifted:
+        typer.echo(f"What it says was overridden in run {lifted}.", err=True)
     typer.echo(str(found))
     if open_ and not webbrowser.open(found.as_uri()):
         raise PipelineError(f"No browser could be opened here: open {found} where there is one.")

@@ -1,4 +1,4 @@
-"""The reports of runs: copied into the runs' folders, and found there again."""
+"""The reports of runs: copied into the runs' folders, and found again there or where they were made."""
 
 from __future__ import annotations
 
@@ -60,21 +60,37 @@ def run_folder(settings: Settings, run_id: str) -> Path:
 def of_run(settings: Settings, run_id: str | None) -> Path:
     """Returns the report of a run, of the newest one that has got one where none is named.
 
+    A run that failed or was killed after the report was made has not copied it: this does.
+
     Raises:
         InputError: There is no such run, or no report of it.
     """
     if run_id is None:
         for newest in run_ids(settings):
-            if (settings.runs_dir / newest / REPORT).is_file():
-                return settings.runs_dir / newest / REPORT
+            report = _find(settings, newest)
+            if report:
+                return report
         raise InputError(
             f"No run in {settings.output_root} has a report yet: catsdogs run makes one, once it gets as far "
             "as EvaluationReport."
         )
-    report = run_folder(settings, run_id) / REPORT
-    if not report.is_file():
+    report = _find(settings, run_folder(settings, run_id).name)
+    if report is None:
         raise InputError(
             f"The run {run_id} has no report: it did not get as far as EvaluationReport, and "
             f"{settings.runs_dir / run_id / 'summary.json'} says how it ended."
         )
     return report
+
+
+def _find(settings: Settings, run_id: str) -> Path | None:
+    copied = settings.runs_dir / run_id / REPORT
+    if copied.is_file():
+        return copied
+    from pipelines import runs  # not above: most reports are found without ML Metadata
+
+    store = runs.open_store(settings.metadata_path)
+    made = runs.outputs(store, run_id).get("EvaluationReport.report") if store else None
+    if made is None or not Path(made.artifact.uri, REPORT).is_file():
+        return None
+    return copy(made.artifact.uri, settings.runs_dir / run_id)

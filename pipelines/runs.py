@@ -13,6 +13,7 @@ from typing import Any
 import ml_metadata
 from ml_metadata.proto import metadata_store_pb2
 
+from pipelines import overrides
 from pipelines.local import lock
 from pipelines.local.summary import Outcome
 
@@ -41,6 +42,7 @@ class Run:
         loss: Log loss, likewise.
         blessed: The gate's verdict; None where no gate was asked.
         overridden: Whether a person lifted the gate's refusal.
+        overridden_in: The later run in which a person lifted the refusal of this one; None where none did.
         pushed: The version that was pushed; None where none was.
     """
 
@@ -56,6 +58,7 @@ class Run:
     loss: float | None
     blessed: bool | None
     overridden: bool
+    overridden_in: str | None
     pushed: str | None
 
     @property
@@ -232,6 +235,7 @@ def _run(
         accuracy_interval=(facts[_LOW], facts[_HIGH]) if _LOW in facts else None,
         blessed=bool(facts["blessed"]) if "blessed" in facts else None,
         overridden=bool(facts.get("overridden")),
+        overridden_in=overrides.lifted_in(run_dir.parent, context.name),
         pushed=facts.get("pushed"),
     )
 

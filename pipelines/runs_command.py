@@ -67,10 +67,15 @@ def _table(found: list[Run]) -> Table:
             "" if run.accuracy is None else share(run.accuracy, run.accuracy_interval, decimals=1),
             "" if run.auc is None else f"{run.auc:.4f}",
             "" if run.loss is None else f"{run.loss:.4f}",
-            f"[{_COLOURS[run.verdict]}]{run.verdict}[/]" if run.verdict else "",
+            _verdict(run),
             run.pushed or "",
         )
     return table
+
+
+def _verdict(run: Run) -> str:
+    later = f", overridden in run {run.overridden_in}" if run.overridden_in else ""
+    return f"[{_COLOURS[run.verdict]}]{run.verdict}[/]{later}" if run.verdict else ""
 
 
 def _as_json(run: Run) -> dict[str, object]:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 from pathlib import Path
 
 import ml_metadata
 
-from components.figures import measure
+from components.evaluation_report import prediction_facts
 from components.prediction_table import table
 from components.quality_gate import verdict
 from components.quality_gate.judge import OVERRIDE
@@ -61,14 +60,14 @@ def _reasons(judged: Verdict) -> list[str]:
 
 def _measured(predictions: str) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
     """Returns accuracy, auc and loss, as far as they exist, and the number of examples; with intervals."""
-    rows = table.read(predictions)
-    found = measure(rows.labels, rows.probabilities, rows.class_names)
-    figures = {name: found[name] for name in ("accuracy", "auc", "loss") if found[name].exists}
-    metrics = {name: figure.value for name, figure in figures.items()}
+    facts = prediction_facts.collect(table.read(predictions), min_slice_pictures=0)
+    headline = {row["name"]: row["candidate"] for row in facts["headline"]}
+    figures = {name: headline[name] for name in ("accuracy", "auc", "loss") if headline[name]}
+    metrics = {name: figure["value"] for name, figure in figures.items()}
     intervals = {
-        name: (figure.low, figure.high) for name, figure in figures.items() if not math.isnan(figure.low)
+        name: (figure["low"], figure["high"]) for name, figure in figures.items() if figure["low"] is not None
     }
-    return {**metrics, "examples": float(len(rows.labels))}, intervals
+    return {**metrics, "examples": float(facts["pictures"])}, intervals
 
 
 def _check(check: runs.Output) -> Check:

@@ -20,16 +20,19 @@ def mark(
     store: ml_metadata.MetadataStore,
     from_step: str | None,
     to_step: str | None,
+    again: str | None = None,
 ) -> None:
     """Marks the steps of a compiled pipeline that run, and those whose earlier outputs are taken.
 
-    `from_step` and all that depends on it run anew, cache or no cache.
+    `from_step` and all that depends on it run anew, cache or no cache; where they run again for a certain
+    run, the cache is asked.
 
     Args:
         pipeline: The compiled pipeline; changed in place.
         store: Where earlier runs are looked up.
         from_step: The first step to run, in any case; None means the pipeline's first.
         to_step: The last step to run, in any case; None means the pipeline's last.
+        again: The run whose outputs are taken; None means the newest one that has all that is needed.
 
     Raises:
         InputError: A name is unknown, nothing lies between the two, or no earlier run has all that is needed.
@@ -56,15 +59,20 @@ def mark(
     partial_run_utils.mark_pipeline(pipeline, from_nodes=[first, *sorted(lookups)], to_nodes=last)
     needed = [node.pipeline_node.node_info.id for node in pipeline.nodes if is_needed(node.pipeline_node)]
     if needed:
-        base = _newest_run_with(store, pipeline.pipeline_info.id, needed)
+        base = _newest_run_with(store, pipeline.pipeline_info.id, needed, again)
+        asked = [name for name in needed if not runs.is_resolver(nodes[name].node_info.type.name)]
+        if base is None and again:
+            raise InputError(
+                f"The run {again} does not have all that {_listed(asked)} gave, and another run may have "
+                "another model: train and judge it with catsdogs run first."
+            )
         if base is None:
-            asked = [name for name in needed if not runs.is_resolver(nodes[name].node_info.type.name)]
             raise InputError(
                 f"--from {first} needs what {_listed(asked)} gave in an earlier run, and no run has got so "
                 "far: run once without --from."
             )
         pipeline.runtime_spec.snapshot_settings.base_pipeline_run_strategy.base_run_id = base
-    for node in pipeline.nodes:
+    for node in pipeline.nodes if again is None else ():
         node.pipeline_node.execution_options.caching_options.enable_cache = False
 
 
@@ -87,9 +95,12 @@ def find(name: str, steps: Sequence[str]) -> str:
 
 
 def _newest_run_with(
-    store: ml_metadata.MetadataStore, pipeline_name: str, steps: Sequence[str]
+    store: ml_metadata.MetadataStore, pipeline_name: str, steps: Sequence[str], only: str | None
 ) -> str | None:
-    """Returns the newest run in which all these steps succeeded and whose artifacts are still there."""
+    """Returns the newest run in which all these steps succeeded and whose artifacts are still there.
+
+    `only` is the one run that may be taken; None allows any.
+    """
     succeeded = []
     for step in steps:
         name = compiler_utils.node_context_name(pipeline_name, step)
@@ -98,6 +109,8 @@ def _newest_run_with(
         succeeded.append({execution.id for execution in executions if runs.has_succeeded(execution)})
     for run in runs.contexts(store):
         of_run = {execution.id for execution in store.get_executions_by_context(run.id)}
+        if only not in (None, run.name):
+            continue
         if not runs.is_cleaned(run) and all(of_run & of_step for of_step in succeeded):
             return str(run.name)
     return None

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from rich.console import Console
 
@@ -34,6 +34,9 @@ from pipelines.local.task import check_classes
 from pipelines.local.wording import size
 from pipelines.settings import Settings
 
+if TYPE_CHECKING:
+    from pipelines.bless_run import Decision
+
 MIN_FREE_BYTES = 1_000_000_000
 GRACE = 10.0  # seconds that a child gets to stop cleanly
 
@@ -50,7 +53,7 @@ def run(
     settings: Settings,
     asked: Asked,
     pipeline: str = worker.PIPELINE,
-    override: str = "",
+    decision: Decision | None = None,
 ) -> int:
     """Runs the pipeline on this machine and shows how it goes.
 
@@ -58,7 +61,8 @@ def run(
         settings: The resolved settings.
         asked: The user's options, which led to these settings.
         pipeline: `module:function` that builds the pipeline from the settings and an override.
-        override: A person's decision on the model, as the gate takes it; nothing leaves it to the rules.
+        decision: A person's on the model of an earlier run, whose end then runs again; None leaves the model
+            to the rules.
 
     Returns:
         The exit status: 0 blessed and pushed (or stopped at `to_step`), 3 refused, 130 interrupted, else what
@@ -66,6 +70,7 @@ def run(
 
     Raises:
         PipelineError: The run cannot start.
+        InputError: The decision cannot be taken.
     """
     started = time.monotonic()
     out, err = Console(), Console(stderr=True)
@@ -75,10 +80,14 @@ def run(
     run_dir = settings.runs_dir / run_id
     board = Board()
     with lock.hold(settings.output_root, f"run {run_id}") as lock_fd, _signals_interrupt():
+        override = decision.taken() if decision else ""
         _make_run_dir(run_dir, settings, override)
+        if decision:
+            decision.record(override, run_id)
         out.print(f"Run {run_id}: {asked.title}", highlight=False, markup=False, soft_wrap=True)
         arguments = [str(run_dir), "--pipeline", pipeline]
         arguments += ["--from", asked.from_step] if asked.from_step else []
+        arguments += ["--again", decision.run_id, "--from", decision.first_step] if decision else []
         arguments += ["--to", asked.to_step] if asked.to_step else []
         with for_console(out, board) as display:
             code = _watch(arguments, run_dir, lock_fd, board, display)

@@ -34,6 +34,7 @@ class ReportingRunner(LocalDagRunner):
         open_log: Turns the output to the log of the step with this position and name.
         from_step: The first step to run anew; the ones before it give what they gave in an earlier run.
         to_step: The last step to run.
+        again: The run that gives what is not run; None means the newest one that has it.
         is_interrupted: Whether the user has interrupted the run, whatever a library has made of it.
     """
 
@@ -45,6 +46,7 @@ class ReportingRunner(LocalDagRunner):
         open_log: Callable[[int, str], None],
         from_step: str | None = None,
         to_step: str | None = None,
+        again: str | None = None,
         is_interrupted: Callable[[], bool] = lambda: False,
     ) -> None:
         super().__init__()
@@ -54,6 +56,7 @@ class ReportingRunner(LocalDagRunner):
         self._open_log = open_log
         self._from_step = from_step
         self._to_step = to_step
+        self._again = again
         self._is_interrupted = is_interrupted
 
     def run_with_ir(
@@ -79,7 +82,7 @@ class ReportingRunner(LocalDagRunner):
         )
         root = Path(pipeline.runtime_spec.pipeline_root.field_value.string_value)
         with metadata.Metadata(connection) as handle:
-            partial.mark(pipeline, handle.store, self._from_step, self._to_step)
+            partial.mark(pipeline, handle.store, self._from_step, self._to_step, self._again)
             leftovers.abandon(handle.store, root)
             nodes = [node.pipeline_node for node in pipeline.nodes]
             context_lib.prepare_contexts(handle, nodes[0].contexts)

@@ -1,6 +1,7 @@
 """The child process of `catsdogs run`: imports TFX, runs the pipeline, talks to its parent in events.
 
-`python -m pipelines.local.worker RUN_DIR --events FD [--from STEP] [--to STEP] [--pipeline MODULE:FUNCTION]`
+`python -m pipelines.local.worker RUN_DIR --events FD [--from STEP [--again RUN]] [--to STEP]
+[--pipeline MODULE:FUNCTION]`
 """
 
 from __future__ import annotations
@@ -91,6 +92,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("run_dir", type=Path)
     parser.add_argument("--events", type=int, required=True)
     parser.add_argument("--from", dest="from_step")
+    parser.add_argument("--again", metavar="RUN", help="the run that --from takes all else from")
     parser.add_argument("--to", dest="to_step")
     parser.add_argument("--pipeline", default=PIPELINE)
     return parser.parse_args()
@@ -116,6 +118,7 @@ def _run(
         open_log=lambda position, step: open_log(options.run_dir, position, step),
         from_step=options.from_step,
         to_step=options.to_step,
+        again=options.again,
         is_interrupted=lambda: interrupt.came,
     )
     runner.run(pipeline)

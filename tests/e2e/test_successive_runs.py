@@ -151,7 +151,7 @@ class TestFirstRun:
         assert f"accuracy {first.accuracy:.2%}" in first.output
         assert f"on {pictures} pictures" in first.output
         assert "no other was blessed before, so that there was nothing to compare it with" in first.output
-        assert f"report  {first.report}" in first.output
+        assert f"report  {first.report.relative_to(workshop.output.parent)}" in first.output
         assert "Blessed" in first.report.read_text()
         assert first.report.with_name("model_card.md").is_file()
 
@@ -306,9 +306,10 @@ class TestRefusedModel:
 class TestOverriddenRefusal:
     def test_all_is_taken_from_the_refused_run_up_to_the_gate(self, refused: Run, overridden: Run) -> None:
         assert overridden.status == 0, overridden.output
-        anew = LOOKUPS | {"QualityGate", "EvaluationReport", "Pusher"}
+        anew = {"BlessedModel", "BestModel", "QualityGate", "EvaluationReport", "Pusher"}
         assert overridden.steps("done") == anew
-        assert overridden.steps("cached") == STEPS - anew
+        assert overridden.steps("cached") == JUDGEMENT - anew
+        assert overridden.steps("reused") >= {"ImageExampleGen", "DataGate", "Trainer"}
         assert len(overridden.pushed) == len(refused.pushed) + 1
 
     def test_the_decision_is_kept_and_shown(self, workshop: Workshop, refused: Run, overridden: Run) -> None:
@@ -318,13 +319,18 @@ class TestOverriddenRefusal:
         assert found.override.lifted == ("newest model", "best model")
         assert not found.best
         assert refused.folder is not None
-        assert json.loads((refused.folder / "override.json").read_text())["by"] == "ada"
+        assert overridden.folder is not None
+        kept = json.loads((refused.folder / "overrides.jsonl").read_text())
+        assert (kept["by"], kept["run"]) == ("ada", overridden.folder.name)
+        assert kept["rules"] == ["newest model", "best model"]
         assert "Blessed against the rules and pushed as version" in overridden.output
         assert "A test of the lamp." in overridden.report.read_text()
 
     def test_it_is_listed_as_what_it_is(self, workshop: Workshop, overridden: Run) -> None:
         listed = json.loads(workshop.tell("runs", "--json"))
         assert [run["verdict"] for run in listed[:3]] == ["overridden", "refused", "blessed"]
+        assert overridden.folder is not None
+        assert [run["overridden_in"] for run in listed[:3]] == [None, overridden.folder.name, None]
         assert workshop.tell("report") == f"{overridden.report}\n"
 
 

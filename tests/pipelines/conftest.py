@@ -51,6 +51,7 @@ class TinyRuns:
         *overrides: str,
         from_step: str | None = None,
         to_step: str | None = None,
+        again: str | None = None,
         events: list[Event] | None = None,
     ) -> Ran:
         """Runs once; `events` still holds what was told when the run raises."""
@@ -62,7 +63,13 @@ class TinyRuns:
         (settings.runs_dir / run_id / "logs").mkdir(parents=True)
         told: list[Event] = [] if events is None else events
         runner = ReportingRunner(
-            run_id, time.time(), told.append, lambda *_: None, from_step=from_step, to_step=to_step
+            run_id,
+            time.time(),
+            told.append,
+            lambda *_: None,
+            from_step=from_step,
+            to_step=to_step,
+            again=again,
         )
         runner.run(importlib.import_module("tiny_pipeline").build(settings))
         return Ran(run_id, settings, told)

@@ -1,4 +1,4 @@
-"""`catsdogs bless` where it has nothing to bless; tests/e2e shows it at work."""
+"""`catsdogs bless` where it has nothing to bless, and on the tiny pipeline; tests/e2e shows it at work."""
 
 from __future__ import annotations
 
@@ -10,11 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
+from components.errors import InputError
 from components.quality_gate import verdict
 from components.quality_gate.verdict import NEVER_LIFTED, Rule
-from pipelines import bless_run, cli, runs
+from pipelines import bless_run, cli, overrides, report_command, runs, runs_command
 from pipelines.local import lock
+from pipelines.local import run as local_run
+from pipelines.local.asked import Asked
+from pipelines.settings import dump, load
+from tests.pipelines.conftest import Ran
 
 Bless = Callable[..., tuple[int, str]]
 WORSE = Rule("newest model", "failed", -0.04, 0.0, "4.0 points are lost.", "it is worse")
@@ -47,38 +53,85 @@ def test_a_decision_needs_a_reason(bless: Bless, reason: str) -> None:
     assert said == "--reason is empty: say in a few words why the model is to be blessed all the same.\n"
 
 
+@pytest.fixture
+def refused(tiny: Any) -> Ran:
+    """A refused run after a blessed one, with the settings in its folder."""
+    tiny()
+    ran: Ran = tiny("evaluation.min_accuracy=0.95")
+    (ran.settings.runs_dir / ran.run_id / "settings.yaml").write_text(dump(ran.settings))
+    return ran
+
+
 def test_a_run_without_a_verdict(bless: Bless, tmp_path: Path) -> None:
-    (tmp_path / "output" / "runs" / "7").mkdir(parents=True)
+    folder = tmp_path / "output" / "runs" / "7"
+    folder.mkdir(parents=True)
+    (folder / "settings.yaml").write_text(dump(load(overrides=[f"output_root={tmp_path / 'output'}"])))
     status, said = bless("7", "--reason", "so")
     assert status == 2
     assert said.startswith("The run 7 has no verdict that could be set aside: it did not get as far as ")
 
 
-@pytest.mark.slow
-def test_what_can_be_set_aside_and_what_cannot(
-    tiny: Any, bless: Bless, monkeypatch: pytest.MonkeyPatch
+def test_settings_that_cannot_be_read_are_told_before_anything_is_written(
+    bless: Bless, tmp_path: Path
 ) -> None:
-    blessed, refused = tiny(), tiny("evaluation.min_accuracy=0.95")
-    (refused.settings.runs_dir / refused.run_id / "settings.yaml").touch()
-    status, said = bless(blessed.run_id, "--reason", "so")
+    folder = tmp_path / "output" / "runs" / "7"
+    folder.mkdir(parents=True)
+    (folder / "settings.yaml").write_text("training:\n  no_such_setting: 3\n")
+    status, said = bless("7", "--reason", "so")
     assert status == 2
-    assert said.endswith(f"{blessed.run_id} is blessed already: there is nothing to set aside.\n")
+    assert "no_such_setting" in said
+    assert [file.name for file in folder.iterdir()] == ["settings.yaml"]
 
+
+def test_a_run_of_another_place_is_not_decided_on(bless: Bless, tmp_path: Path) -> None:
+    folder = tmp_path / "output" / "runs" / "7"
+    folder.mkdir(parents=True)
+    (folder / "settings.yaml").write_text(dump(load(overrides=[f"output_root={tmp_path / 'before'}"])))
+    status, said = bless("7", "--reason", "so")
+    assert status == 2
+    assert said == (
+        f"The run 7 was made in {tmp_path / 'before'}, where its settings have all that it uses, and not in "
+        f"{tmp_path / 'output'}: move the output_root back to where the run was made, or name that place "
+        "(--set output_root=DIR).\n"
+    )
+    assert not (tmp_path / "before").exists()
+    assert [file.name for file in folder.iterdir()] == ["settings.yaml"]
+
+
+def test_nobody_decides_without_a_name(bless: Bless, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_name() -> str:
+        raise KeyError("getpwuid(): uid not found: 1000770000")
+
+    monkeypatch.setattr("getpass.getuser", no_name)
+    assert bless("7", "--reason", "so") == (
+        2,
+        "There is no login name here: say who decides: --by NAME.\n",
+    )
+
+
+@pytest.mark.slow
+def test_what_can_be_set_aside_and_what_cannot(tiny: Any, bless: Bless, refused: Ran) -> None:
+    blessed = "2026-11-22T05-10-01"
+    for_blessed = refused.settings.runs_dir / blessed / "settings.yaml"
+    for_blessed.write_text(dump(refused.settings))
+    status, said = bless(blessed, "--reason", "so")
+    assert status == 2
+    assert said.endswith(f"{blessed} is blessed already: there is nothing to set aside.\n")
+
+    runs_before = sorted(refused.settings.runs_dir.iterdir())
     with lock.hold(tiny.root, "run 2026-11-22T05-10-33"):
         status, said = bless(refused.run_id, "--reason", "so")
     assert status == 1
     assert "(run 2026-11-22T05-10-33) is at work in" in said
-    noted = refused.settings.runs_dir / refused.run_id / "override.json"
-    assert not noted.exists()
 
-    decision = json.loads(bless_run.decide(refused.settings, refused.run_id, " New camera. ", "ada"))
+    decision = bless_run.decide(refused.settings, refused.run_id, " New camera. ", "ada")
+    taken = json.loads(decision.taken())
     store = runs.open_store(refused.settings.metadata_path)
     assert store is not None
     outputs = runs.outputs(store, refused.run_id)
     model = Path(outputs["Trainer.model"].artifact.uri)
-    assert decision.pop("at").endswith("+00:00")
-    assert decision == {"reason": "New camera.", "by": "ada", "model": str(model)}
-    assert json.loads(noted.read_text())["reason"] == "New camera."
+    assert taken.pop("at").endswith("+00:00")
+    assert taken == {"reason": "New camera.", "by": "ada", "model": str(model), "rules": ["accuracy"]}
 
     folder = outputs["QualityGate.blessing"].artifact.uri
     found = verdict.read(folder)
@@ -90,8 +143,66 @@ def test_what_can_be_set_aside_and_what_cannot(
         assert status == 2
         assert said == f"Nobody may set aside why the run {refused.run_id} was refused: It cannot be.\n"
 
+    for damaged in ('{"blessed": fal', '{"blessed": false}', "[]"):
+        Path(folder, "verdict.json").write_text(damaged)
+        status, said = bless(refused.run_id, "--reason", "so")
+        assert status == 2
+        assert said.startswith(
+            f"What the gate said of the run {refused.run_id} cannot be read: run its settings again "
+        )
+
     verdict.write(folder, found)
     model.rename(model.with_name("elsewhere"))
     status, said = bless(refused.run_id, "--reason", "so")
     assert status == 2
     assert said.startswith(f"The model of the run {refused.run_id} is gone from {model}: run its settings")
+    assert sorted(refused.settings.runs_dir.iterdir()) == runs_before
+    assert not (refused.settings.runs_dir / refused.run_id / "overrides.jsonl").exists()
+
+
+@pytest.mark.slow
+def test_the_model_of_the_run_is_blessed_and_not_another_one(
+    tiny: Any, refused: Ran, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny("training.seed=1", "evaluation.min_accuracy=0.95")  # newer, and with another model
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent / "local"))
+    decided = bless_run.decide(refused.settings, refused.run_id, "New camera.", "ada")
+    # The run's settings would now make another model: nothing but what the run has may be taken.
+    changes = [f"output_root={tiny.root}", "evaluation.min_accuracy=0.95", "training.seed=2"]
+    settings = load(overrides=changes)
+    decision = replace(decided, first_step="QualityGate", settings=settings)
+    assert local_run.run(settings, Asked(), pipeline="tiny_pipeline:build", decision=decision) == 0
+
+    folder = refused.settings.runs_dir
+    [made] = [run for run in sorted(folder.iterdir()) if not run.name.startswith("2026-11-22T05-10")]
+    [kept] = [json.loads(line) for line in (folder / refused.run_id / "overrides.jsonl").open()]
+    assert (kept["by"], kept["rules"], kept["run"]) == ("ada", ["accuracy"], made.name)
+    store = runs.open_store(settings.metadata_path)
+    assert store is not None
+    pushed = runs.outputs(store, made.name)["Pusher.pushed_model"].artifact
+    model = runs.outputs(store, refused.run_id)["Trainer.model"].artifact
+    served = Path(str(runs.properties(pushed)["pushed_destination"]), "model")
+    assert served.read_text() == Path(model.uri, "model").read_text()
+
+    overrides.record(folder / refused.run_id, {"by": "bob"}, "2026-11-22T05-10-59")  # one that was killed
+    assert len((folder / refused.run_id / "overrides.jsonl").read_text().splitlines()) == 2
+    listed = {run.run_id: run for run in runs.past(tiny.root, settings.metadata_path)}
+    assert listed[refused.run_id].overridden_in == made.name
+    assert listed[made.name].overridden_in is None
+    console = Console(width=300)
+    with console.capture() as said:
+        console.print(runs_command._table(list(listed.values())))
+    assert f"refused, overridden in run {made.name}" in said.get()
+
+    (folder / refused.run_id / "report.html").touch()
+    capsys.readouterr()
+    report_command.report(refused.run_id, overrides=[f"output_root={tiny.root}"])
+    printed = capsys.readouterr()
+    assert printed.out == f"{folder / refused.run_id / 'report.html'}\n"
+    assert printed.err == f"What it says was overridden in run {made.name}.\n"
+
+
+@pytest.mark.slow
+def test_a_run_that_lacks_what_made_its_model_is_not_taken_for_another(tiny: Any, refused: Ran) -> None:
+    with pytest.raises(InputError, match="train and judge it with catsdogs run first"):
+        tiny(from_step="QualityGate", again=tiny(to_step="Ingest").run_id)

@@ -58,6 +58,16 @@ def test_what_cannot_be_measured_is_left_out(read: Read, tmp_path: Path) -> None
     assert (found.metrics, found.intervals) == ({"examples": 0}, {})
 
 
+def test_a_model_that_answers_no_number_is_told_of_and_not_an_error(read: Read, tmp_path: Path) -> None:
+    from components.prediction_table import table
+    from tests.components.prediction_tables import table as make
+
+    table.write(str(tmp_path / "artifact"), make([1, 1, 0, 0], [0.9, np.nan, 0.2, 0.1]))
+    found = read({PREDICTIONS: {}})
+    assert set(found.metrics) == {"accuracy", "examples"}
+    assert found.metrics["accuracy"] == 0.75
+
+
 def test_a_blessing_with_its_sentence(read: Read, tmp_path: Path) -> None:
     judged(tmp_path, Verdict(True, True, "Blessed: why.", [ENOUGH, NOTED], None, 200))
     found = read({BLESSING: {"blessed": 1}})

@@ -91,7 +91,7 @@ def QualityGate(
     enough = floor <= 0.9
     words = f"accuracy 0.9000 {'reaches' if enough else 'is below'} {floor:.4f}, the floor"
     rule = Rule("accuracy", "passed" if enough else "failed", 0.9, floor, words)
-    given = Override(**json.loads(override), applied=not enough) if override else None
+    given = Override(**{**json.loads(override), "applied": not enough}) if override else None
     blessed = enough or given is not None
     sentence = "Blessed: it keeps to every rule." if blessed else "Refused: it is below the floor."
     verdict.write(blessing.uri, Verdict(blessed, False, sentence, [rule], given, 100, model.uri))
