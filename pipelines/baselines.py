@@ -15,9 +15,15 @@ from tfx.dsl.components.base.base_node import BaseNode
 from tfx.types.standard_artifacts import ModelBlessing
 
 from components.approved_baseline.component import Baseline
+from components.approved_baseline.ledger import BEST, YES
 from components.approved_baseline.strategy import NewestApproved
 from components.artifacts import DataVerdict
 from components.data_gate.component import SOURCE, STATISTICS_ID
+
+MODELS: Mapping[str, Mapping[str, str]] = {"BlessedModel": {}, "BestModel": {BEST: YES}}
+"""What a model is compared with: id of the node → custom properties that the blessing must have to count."""
+
+MODELS_COUNT_WHERE_GONE = True  # a gate that passed over a lost model would compare with nothing
 
 
 @dataclass(frozen=True)
@@ -48,13 +54,17 @@ def accepted_data(statistics: types.BaseChannel, source: str) -> Wanted:
 
 def blessed_model(model: types.BaseChannel) -> Wanted:
     """Returns how the model that was blessed last is found."""
-    return Wanted("BlessedModel", model, ModelBlessing, "current_model_id", hand_on_missing=True)
+    return _model("BlessedModel", model)
 
 
 def best_model(model: types.BaseChannel) -> Wanted:
     """Returns how the model is found that was better than all before it when it was blessed."""
-    where = {"best": "yes"}
-    return Wanted("BestModel", model, ModelBlessing, "current_model_id", where, hand_on_missing=True)
+    return _model("BestModel", model)
+
+
+def _model(node_id: str, candidate: types.BaseChannel) -> Wanted:
+    blessing, of = ModelBlessing, "current_model_id"
+    return Wanted(node_id, candidate, blessing, of, MODELS[node_id], MODELS_COUNT_WHERE_GONE)
 
 
 BaselineMaker = Callable[[Wanted], BaseNode]

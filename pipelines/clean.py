@@ -11,6 +11,7 @@ import ml_metadata
 from ml_metadata.proto import metadata_store_pb2
 
 from components.approved_baseline import ordering
+from components.approved_baseline.ledger import BEST, YES
 from components.errors import InputError
 from pipelines import runs
 from pipelines.settings import Settings
@@ -19,7 +20,7 @@ from serving.publication.place import Terms, open_place
 # Artifact types, what says that they approve, and what sets those apart of which each has a last one.
 _APPROVALS: tuple[tuple[str, dict[str, int | str], str | None], ...] = (
     ("ModelBlessing", {"blessed": 1}, None),
-    ("ModelBlessing", {"blessed": 1, "best": "yes"}, None),
+    ("ModelBlessing", {"blessed": 1, BEST: YES}, None),
     ("PushedModel", {"pushed": 1}, None),
     ("catsdogs.DataVerdict", {"blessed": 1}, "source"),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from rich.table import Table
 from rich.text import Text
@@ -17,6 +18,19 @@ from pipelines.reports import FIGURES
 from pipelines.settings import Settings
 
 _NOTHING = "–"
+_NEEDED = frozenset(
+    {
+        "class_names",
+        "curves",
+        "headline",
+        "history",
+        "pictures",
+        "pipeline",
+        "settings",
+        "verdict",
+        "versions",
+    }
+)
 
 
 def side(settings: Settings, run_id: str) -> Side:
@@ -27,13 +41,13 @@ def side(settings: Settings, run_id: str) -> Side:
         run_id: The run, which has a report.
 
     Raises:
-        InputError: Its figures are gone.
+        InputError: Its figures are gone, damaged, or of a version that wrote others.
     """
     store = runs.open_store(settings.metadata_path)
     outputs = runs.outputs(store, run_id) if store else {}
     report = outputs.get("EvaluationReport.report")
-    figures = Path(report.artifact.uri, FIGURES) if report else None
-    if figures is None or not figures.is_file():
+    facts = _facts(Path(report.artifact.uri, FIGURES)) if report else None
+    if facts is None:
         raise InputError(
             f"The figures of the run {run_id} are gone: run its settings again (catsdogs run --config "
             f"{settings.runs_dir / run_id / 'settings.yaml'}), and compare what that gives."
@@ -42,9 +56,18 @@ def side(settings: Settings, run_id: str) -> Side:
     there = predictions and Path(predictions.artifact.uri, prediction_table.ABOUT).is_file()
     return Side(
         run_id,
-        json.loads(figures.read_text(encoding="utf-8")),
+        facts,
         prediction_table.read(predictions.artifact.uri) if predictions and there else None,
     )
+
+
+def _facts(figures: Path) -> dict[str, Any] | None:
+    """Returns what `report.json` holds; None where it cannot be compared."""
+    try:
+        facts = json.loads(figures.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return facts if isinstance(facts, dict) and facts.keys() >= _NEEDED else None
 
 
 def write(settings: Settings, first: Side, second: Side) -> Path:

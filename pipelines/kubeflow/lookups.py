@@ -9,7 +9,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from components.approved_baseline.ledger import BEST, YES
+from components.approved_baseline.ledger import SOURCE
+from pipelines import baselines
 from pipelines.kubeflow.spec import Spec, add_input
 from pipelines.settings import Settings
 
@@ -25,22 +26,19 @@ def add(spec: Spec, settings: Settings) -> None:
         look="AcceptedDataLookup",
         baseline="AcceptedData",
         ledger="accepted-data",
-        where={"source": "{{$.inputs.parameters['source_name']}}"},
+        where={SOURCE: "{{$.inputs.parameters['source_name']}}"},
         parameters={"source_name": _from_task("DataFingerprint", "source_name")},
     )
-    for look, baseline, where in (
-        ("BlessedModelLookup", "BlessedModel", {}),
-        ("BestModelLookup", "BestModel", {BEST: YES}),
-    ):
+    for baseline, where in baselines.MODELS.items():
         _add_approved(
             spec,
             settings,
-            look=look,
+            look=f"{baseline}Lookup",
             baseline=baseline,
             ledger="blessed-model",
             where=where,
             parameters={},
-            options=["--hand_on_missing"],  # a gate that passed over it would compare with nothing
+            options=["--hand_on_missing"] if baselines.MODELS_COUNT_WHERE_GONE else [],
         )
 
 

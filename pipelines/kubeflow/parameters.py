@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -15,6 +14,7 @@ from pydantic import ValidationError
 from components.errors import InputError
 from pipelines.data_settings import DataSettings, SampleSettings, TfdsSettings
 from pipelines.kubeflow.package import Package
+from pipelines.person import login_name
 from pipelines.settings_errors import nearest, sentence
 
 OVERRIDE = "override"
@@ -63,6 +63,21 @@ def read(texts: Sequence[str], package: Package) -> dict[str, Any]:
         if name == OVERRIDE:
             values[name] = _signed(value)
     return values
+
+
+def makes_another_model(values: Mapping[str, Any]) -> str | None:
+    """Returns what of a run's values keeps it from coming to the model that somebody has looked at.
+
+    Args:
+        values: As the server takes them.
+
+    Returns:
+        None where it comes to the model that the pipeline comes to as it was compiled.
+    """
+    return next(
+        (name for name, value in values.items() if name != OVERRIDE and (name, value) != ("reuse", "true")),
+        None,
+    )
 
 
 def _typed(name: str, text: str, kind: str) -> Any:
@@ -136,10 +151,7 @@ def _signed(reason: str) -> str:
         raise InputError(
             f"--param {OVERRIDE}={reason}: it must say why the model is to be blessed all the same."
         )
-    try:
-        person = getpass.getuser()
-    except (ImportError, KeyError, OSError):  # a user without a name, as in some containers
-        person = "unknown"
+    person = login_name("LOGNAME=NAME catsdogs submit ….")
     at = datetime.now(UTC).isoformat(timespec="seconds")
     return json.dumps({"at": at, "by": person, "reason": reason.strip()}, ensure_ascii=False)
 

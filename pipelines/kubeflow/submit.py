@@ -93,7 +93,12 @@ def submit(asked: Asked, console: Console) -> int:
         raise InputError(
             "--no-cache takes nothing from earlier runs, and --param reuse=true would: leave one of them out."
         )
-    for option, is_given in (("--schedule", asked.cron is not None), ("--no-cache", asked.no_cache)):
+    changed = parameters.makes_another_model(how["params"])
+    for option, is_given in (
+        ("--schedule", asked.cron is not None),
+        ("--no-cache", asked.no_cache),
+        (f"--param {changed}", changed is not None),
+    ):
         if is_given and parameters.OVERRIDE in how["params"]:
             raise InputError(
                 f"--param override is for the model of a run that somebody has looked at, and {option} makes "

@@ -94,6 +94,20 @@ def test_without_a_common_picture_there_is_no_pair() -> None:
     assert comparing.sentences(first, replace(second, table=None))[0].startswith("They cannot be compared")
 
 
+@pytest.mark.parametrize("content", ['{"headline": [', "[]", '{"pictures": 40}'])
+def test_figures_that_cannot_be_read_are_gone(tmp_path: Path, content: str) -> None:
+    from components.errors import InputError
+    from pipelines import comparing
+    from pipelines.settings import load
+    from tests.pipelines.stores import put_out
+
+    settings = load(overrides=[f"output_root={tmp_path}"])
+    (tmp_path / "report.json").write_text(content)
+    put_out(settings.metadata_path, OLD, "EvaluationReport.report", tmp_path)
+    with pytest.raises(InputError, match=f"The figures of the run {OLD} are gone: run its settings again"):
+        comparing.side(settings, OLD)
+
+
 def test_a_run_without_a_report_or_without_its_figures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

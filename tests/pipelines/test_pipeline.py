@@ -138,6 +138,14 @@ def test_the_best_model_is_one_of_the_blessed_and_both_count_also_where_they_are
     assert not baselines.accepted_data(statistics, "sample").hand_on_missing
 
 
+def test_what_is_looked_for_is_what_the_gates_write() -> None:
+    from components.approved_baseline import ledger
+    from components.data_gate.component import SOURCE
+    from components.quality_gate.executor import BEST
+
+    assert (SOURCE, BEST) == (ledger.SOURCE, ledger.BEST)
+
+
 def test_all_that_is_said_of_the_model_derives_from_one_table(
     nodes: dict[str, pipeline_pb2.PipelineNode],
 ) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from pipelines import cli, reports
+from pipelines.settings import load
+from tests.pipelines.stores import put_out
 
 Report = Callable[..., tuple[int, str, str]]
 OLD, NEW, NEWEST = "2026-11-20T05-10-01", "2026-11-21T05-10-02", "2026-11-22T05-10-03"
@@ -58,6 +60,23 @@ def test_a_run_without_a_report(report: Report, runs: Path) -> None:
         f"The run {NEWEST} has no report: it did not get as far as EvaluationReport, and "
         f"{runs / NEWEST / 'summary.json'} says how it ended.\n"
     )
+
+
+@pytest.mark.parametrize("named", [[], [NEWEST]])
+def test_a_run_that_failed_after_its_report_was_made_has_one(
+    report: Report, runs: Path, named: list[str]
+) -> None:
+    made = runs.parent / "artifacts" / "17"
+    made.mkdir(parents=True)
+    for name in ("report.html", "model_card.md", "report.json"):
+        (made / name).write_text(name)
+    put_out(
+        load(overrides=[f"output_root={runs.parent}"]).metadata_path, NEWEST, "EvaluationReport.report", made
+    )
+    assert report(*named) == (0, f"{runs / NEWEST / 'report.html'}\n", "")
+    assert (runs / NEWEST / "report.html").read_text() == "report.html"
+    status, _, err = report(NEW)
+    assert (status, err) == (0, "")
 
 
 def test_a_run_that_is_not_there(report: Report, runs: Path) -> None:

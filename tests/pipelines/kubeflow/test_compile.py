@@ -363,6 +363,10 @@ def test_what_the_looks_find_reaches_the_steps(spec: dict[str, Any]) -> None:
 
 
 def test_the_looks_command_lines_are_what_the_image_takes(spec: dict[str, Any]) -> None:
+    from tfx.types import Channel
+    from tfx.types.standard_artifacts import Model
+
+    from pipelines import baselines
     from pipelines.kubeflow.container import look
 
     for name in LOOKS:
@@ -377,10 +381,12 @@ def test_the_looks_command_lines_are_what_the_image_takes(spec: dict[str, Any]) 
     looked = look._parser().parse_args(containers(spec)["AcceptedDataLookup"]["args"])
     assert (looked.ledger, str(looked.approvals)) == ("accepted-data", "/state/catsdogs/approvals/catsdogs")
     assert not looked.hand_on_missing
-    looked = look._parser().parse_args(containers(spec)["BlessedModelLookup"]["args"])
-    assert (looked.ledger, looked.where, looked.hand_on_missing) == ("blessed-model", [], True)
-    looked = look._parser().parse_args(containers(spec)["BestModelLookup"]["args"])
-    assert (looked.ledger, looked.where, looked.hand_on_missing) == ("blessed-model", [("best", "yes")], True)
+    model = Channel(type=Model)
+    for wanted in (baselines.blessed_model(model), baselines.best_model(model)):  # as TFX's resolvers look
+        looked = look._parser().parse_args(containers(spec)[f"{wanted.node_id}Lookup"]["args"])
+        assert looked.ledger == "blessed-model"
+        assert dict(looked.where) == wanted.where
+        assert looked.hand_on_missing == wanted.hand_on_missing
 
 
 def test_the_steps_command_lines_are_what_the_image_takes(spec: dict[str, Any]) -> None:

@@ -362,14 +362,38 @@ def test_an_override_is_sent_with_who_gives_it_and_when(submit: Submit, server: 
     assert sent == {"reason": "Grün, und der alte = kaputt", "by": getpass.getuser()}
 
 
+def test_nobody_overrides_without_a_name(
+    submit: Submit, server: KfpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_name() -> str:
+        raise KeyError("getpwuid(): uid not found: 1000770000")
+
+    monkeypatch.setattr("getpass.getuser", no_name)
+    with pytest.raises(InputError, match="say who decides: LOGNAME=NAME catsdogs submit"):
+        submit(parameters=["override=good enough"])
+    assert server.requests == []
+
+
+def test_an_override_may_take_what_is_finished(submit: Submit, server: KfpServer) -> None:
+    submit(parameters=["override=good enough", "reuse=true"])
+    assert server.runs[0]["runtime_config"]["parameters"]["reuse"] == "true"
+
+
 @pytest.mark.parametrize(
-    ("how", "option"), [({"cron": "0 0 3 * * *"}, "--schedule"), ({"no_cache": True}, "--no-cache")]
+    ("how", "option"),
+    [
+        ({"cron": "0 0 3 * * *"}, "--schedule"),
+        ({"no_cache": True}, "--no-cache"),
+        ({"parameters": ["reuse=false"]}, "--param reuse"),
+        ({"parameters": ["max_bad_fraction=0.5"]}, "--param max_bad_fraction"),
+        ({"parameters": ["reuse=true", 'source={"kind": "sample", "count": 200}']}, "--param source"),
+    ],
 )
 def test_an_override_is_for_a_model_that_is_there(
     submit: Submit, server: KfpServer, how: dict[str, Any], option: str
 ) -> None:
     with pytest.raises(InputError) as refused:
-        submit(parameters=["override=good enough"], **how)
+        submit(**{**how, "parameters": ["override=good enough", *how.get("parameters", [])]})
     assert str(refused.value) == (
         f"--param override is for the model of a run that somebody has looked at, and {option} makes others: "
         "leave one of them out."
@@ -617,7 +641,6 @@ def test_the_real_pipeline_is_taken_with_its_parameters(
             'source={"kind": "sample", "seed": 3, "count": 200}',
             "max_bad_fraction=0.5",
             "max_class_shift=0.25",
-            "override=it is late",
             "reuse=false",
         ],
         wait=True,
@@ -626,7 +649,6 @@ def test_the_real_pipeline_is_taken_with_its_parameters(
     assert (
         sent["pipeline_root"] == yaml.safe_load(file.read_text().split("\n---\n")[0])["defaultPipelineRoot"]
     )
-    assert json.loads(sent["parameters"].pop("override"))["reason"] == "it is late"
     assert sent["parameters"] == {
         "source": '{"count": 200, "kind": "sample", "seed": 3}',
         "max_bad_fraction": 0.5,

@@ -157,8 +157,16 @@ def test_to_stops_after_what_it_names(tiny: Tiny) -> None:
     [
         ("trian", None, "There is no step 'trian' in the pipeline. Did you mean 'Trainer'?"),
         (None, "zzz", "There is no step 'zzz' in the pipeline. Valid are: "),
-        ("Pusher", "Trainer", "--from Pusher --to Trainer: nothing to run, because Pusher is not before Trainer."),
-        ("Trainer", None, "--from Trainer needs what Ingest gave in an earlier run, and no run has got so far: "),
+        (
+            "Pusher",
+            "Trainer",
+            "--from Pusher --to Trainer: nothing to run, because Pusher is not before Trainer.",
+        ),
+        (
+            "Trainer",
+            None,
+            "--from Trainer needs what Ingest gave in an earlier run, and no run has got so far: ",
+        ),
         ("Pusher", None, "--from Pusher needs what Ingest, Trainer and QualityGate gave in an earlier run"),
     ],
 )
