@@ -57,10 +57,24 @@ def learning(name: str, histories: Sequence[tuple[str, Facts]], metric: str, lab
         for (run, history), colour in zip(histories, (FIRST, SECOND), strict=False):
             _phases(axes, history, metric, colour, run)
         axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
-        axes.margins(x=0.06, y=0.12)
+        axes.margins(y=0.12)
+        last = max(_epochs(history) for _, history in histories)
+        ticks = _whole_ticks(last)
+        axes.set_xticks(ticks, [str(tick) for tick in ticks])
+        axes.set_xlim(0.5, max(1, last) + 0.5)
         _legend(chart.figure, axes)
     return chart.svg
+
+
+def _epochs(history: Facts) -> int:
+    return sum(len(phase["epochs"]) for phase in history["phases"])
+
+
+def _whole_ticks(last: int) -> list[int]:
+    """Returns at most ten epochs to name on the axis, from the first one or from one step on."""
+    scale = 10 ** max(0, len(str(last)) - 2)
+    step = next(scale * step for step in (*_STEPS, 20, 50, 100) if last <= 10 * scale * step)
+    return list(range(step, max(1, last) + 1, step))
 
 
 def _phases(axes: Axes, history: Facts, metric: str, colour: str, run: str) -> None:
@@ -175,7 +189,7 @@ def distribution(name: str, facts: Facts) -> Markup:
             axes.stairs(density, split["edges"], color=colour, linewidth=1.6, label=split["split"])
         axes.set_xlabel(facts["label"].lower().replace(", bytes", ", kB"))
         if "bytes" in facts["label"]:
-            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / 1000:,.0f}"))
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / 1000:.10g}"))
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)
         axes.xaxis.set_major_locator(MaxNLocator(6, steps=_STEPS))

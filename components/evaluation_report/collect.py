@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import importlib.metadata
 import json
 import logging
@@ -74,7 +75,15 @@ def _tried(what: str, read: Callable[[], _Read]) -> _Read | None:
     """Returns what is read; None where it is missing or broken, for which no report is held back."""
     try:
         return read()
-    except (OSError, AttributeError, LookupError, TypeError, ValueError, tf.errors.OpError) as error:
+    except (
+        OSError,
+        AttributeError,
+        LookupError,
+        TypeError,
+        ValueError,
+        csv.Error,
+        tf.errors.OpError,
+    ) as error:
         _log.warning("The report goes without the %s, which cannot be read: %s", what, error)
         return None
 
@@ -107,11 +116,15 @@ def _serving(blessing: types.Artifact) -> Facts:
 
 def _data(inputs: Mapping[str, types.Artifact]) -> Facts:
     splits = _tried("statistics of the data", lambda: _statistics(inputs["statistics"])) or {}
-    verdict = _tried("verdict on the data", lambda: _json(inputs["data_verdict"], "verdict.json"))
+    rejected = inputs["rejected"].uri
     return {
         **data_facts.of_statistics(splits),
-        **data_facts.of_verdict(verdict),
-        "rejected": data_facts.of_rejected(inputs["rejected"].uri),
+        "verdict": _tried(
+            "verdict on the data",
+            lambda: data_facts.of_verdict(_json(inputs["data_verdict"], "verdict.json")),
+        ),
+        "rejected": _tried("counts of what was set aside", lambda: data_facts.of_rejected(rejected)),
+        "rejected_files": _tried("list of what was set aside", lambda: data_facts.rejected_files(rejected)),
     }
 
 

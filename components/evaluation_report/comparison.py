@@ -58,6 +58,7 @@ class Paired:
     Attributes:
         pictures: How many those are.
         of: How many each of the two judged.
+        relabelled: How many both judged whose label differs between the two; they are left out.
         figures: The second model's accuracy minus the first one's, counts and p-value, as in `report.json`.
         only_first: Pictures that only the first one gets right, the clearest first.
         only_second: Likewise.
@@ -65,6 +66,7 @@ class Paired:
 
     pictures: int
     of: tuple[int, int]
+    relabelled: int
     figures: Facts
     only_first: list[OnlyOne]
     only_second: list[OnlyOne]
@@ -106,7 +108,7 @@ def render(first: Side, second: Side) -> str:
 
 
 def pair(first: Side, second: Side) -> Paired | None:
-    """Compares the models on the pictures, known by their digests, that both judged.
+    """Compares the models on the pictures, known by their digests, that both judged by the same label.
 
     Returns:
         None where a prediction table is gone, the classes differ, or there is no such picture.
@@ -115,7 +117,10 @@ def pair(first: Side, second: Side) -> Paired | None:
     if one is None or other is None or one.class_names != other.class_names:
         return None
     places = {digest: place for place, digest in enumerate(one.digests)}
-    common = {digest: place for place, digest in enumerate(other.digests) if digest in places}
+    both = {digest: place for place, digest in enumerate(other.digests) if digest in places}
+    common = {
+        digest: place for digest, place in both.items() if one.labels[places[digest]] == other.labels[place]
+    }
     if not common:
         return None
     in_first = np.array([places[digest] for digest in common])
@@ -139,6 +144,7 @@ def pair(first: Side, second: Side) -> Paired | None:
     return Paired(
         pictures=len(common),
         of=(len(one.digests), len(other.digests)),
+        relabelled=len(both) - len(common),
         figures=prediction_facts.paired(labels, after, before),
         only_first=pictures(right_before & ~right_after),
         only_second=pictures(right_after & ~right_before),

@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import posixpath
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 import tensorflow as tf
@@ -57,7 +59,10 @@ def _distribution(statistics: Statistics, name: str) -> Facts | None:
     if column is None or column.WhichOneof("stats") != "num_stats":
         return None
     counted = column.num_stats
-    buckets = next((found.buckets for found in counted.histograms if found.type == _STANDARD), ())
+    histogram = next((found.buckets for found in counted.histograms if found.type == _STANDARD), ())
+    buckets = [
+        bucket for bucket in histogram if math.isfinite(bucket.low_value) and math.isfinite(bucket.high_value)
+    ]
     return {
         "min": number(counted.min),
         "median": number(counted.median),
@@ -70,24 +75,37 @@ def _distribution(statistics: Statistics, name: str) -> Facts | None:
 
 
 def of_rejected(folder: str) -> Facts:
-    """Returns how many pictures ingest set aside, why, and which; nothing but zeros where it left no word."""
-    try:
-        counts = json.loads(_text(posixpath.join(folder, "counts.json")))
-        rows = list(csv.DictReader(io.StringIO(_text(posixpath.join(folder, "rejected.csv")))))
-    except (OSError, ValueError, tf.errors.OpError):
-        counts, rows = {}, []
-    reasons: dict[str, int] = counts.get("rejected", {})
+    """Returns how many pictures ingest set aside, and why, from its `counts.json`.
+
+    Raises:
+        OSError, tf.errors.OpError: It is gone.
+        LookupError, TypeError, ValueError: It is broken.
+    """
+    counts = json.loads(_text(posixpath.join(folder, "counts.json")))
+    reasons: dict[str, int] = counts["rejected"]
     return {
         "pictures": sum(reasons.values()),
         "reasons": dict(sorted(reasons.items(), key=lambda one: -one[1])),
-        "files": rows[:_REJECTED_FILES],
         "in_test_and_elsewhere": counts.get("in_test_and_elsewhere", 0),
     }
 
 
-def of_verdict(verdict: Mapping[str, Any] | None) -> Facts:
+def rejected_files(folder: str) -> list[Facts]:
+    """Returns file, reason and detail of the first pictures in ingest's `rejected.csv`.
+
+    Raises:
+        OSError, tf.errors.OpError: It is gone.
+        csv.Error, KeyError, ValueError: It is broken.
+    """
+    rows = csv.DictReader(io.StringIO(_text(posixpath.join(folder, "rejected.csv"))), strict=True)
+    return [
+        {name: row[name] or "" for name in ("file", "reason", "detail")}
+        for row in islice(rows, _REJECTED_FILES)
+    ]
+
+
+def of_verdict(verdict: Mapping[str, Any]) -> Facts:
     """Returns DataGate's words, and every distance that TFDV measured to the last accepted data."""
-    verdict = verdict or {}
     compared = verdict.get("compared_with")
     return {
         "summary": verdict.get("summary", ""),

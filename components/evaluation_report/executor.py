@@ -43,17 +43,17 @@ class Executor(base_executor.BaseExecutor):
             pipeline_name=exec_properties["pipeline_name"],
             class_names=(first, second),
         )
+        folder = artifact_utils.get_single_uri(output_dict["report"])
+        _write(folder, FIGURES, json.dumps(facts, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        _write(folder, CARD, model_card.render(facts))
         examples = artifact_utils.get_split_uri([inputs["examples"]], _SPLIT)
         illustrations = illustrate(
             facts["gallery"],
-            tf.io.gfile.glob(posixpath.join(examples, "*")),
+            posixpath.join(examples, "*"),
             path_utils.serving_model_path(inputs["model"].uri),
             second,
         )
-        folder = artifact_utils.get_single_uri(output_dict["report"])
         text = page.render(facts, illustrations)
-        _write(folder, FIGURES, json.dumps(facts, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-        _write(folder, CARD, model_card.render(facts))
         _write(folder, PAGE, text)
         _log.info("The report is %s (%.1f MB).", posixpath.join(folder, PAGE), len(text.encode()) / 1e6)
 

@@ -18,7 +18,7 @@ from trainer import features
 
 SIZE = 224  # pixels, of the longer side
 _QUALITY = 78
-_MAX_BYTES = 40_000  # of one thumbnail: 24 pictures, twice each, stay below 3 MB as base64
+MAX_BYTES = 40_000  # of one thumbnail: 24 pictures, twice each, stay below 3 MB as base64
 
 _log = logging.getLogger(__name__)
 
@@ -40,12 +40,12 @@ class Illustration:
     height: int
 
 
-def illustrate(gallery: Facts, files: list[str], model: str, second_class: str) -> dict[str, Illustration]:
+def illustrate(gallery: Facts, pattern: str, model: str, second_class: str) -> dict[str, Illustration]:
     """Draws the thumbnails.
 
     Args:
         gallery: Which pictures, as `prediction_facts` chose them.
-        files: The TFRecords of `test`.
+        pattern: Of the TFRecords of `test`.
         model: Folder of the SavedModel.
         second_class: Name of the class that positive activations speak for.
 
@@ -53,15 +53,23 @@ def illustrate(gallery: Facts, files: list[str], model: str, second_class: str) 
         One for each digest; those that cannot be found or decoded are left out.
     """
     answers = {one["digest"]: one["answer"] for kind in ("mistakes", "uncertain") for one in gallery[kind]}
-    encoded = read(files, set(answers))
+    encoded = _read_all(pattern, set(answers))
     maps = _maps(model, encoded) if encoded else {}
     drawn = {}
     for digest, data in encoded.items():
         try:
             drawn[digest] = draw(data, _towards(answers[digest] == second_class, maps.get(digest)))
-        except (OSError, ValueError, Image.DecompressionBombError) as error:
-            _log.warning("The picture %s is not shown, for it cannot be drawn: %s", digest, error)
+        except Exception:  # no model is held back for a picture
+            _log.exception("The picture %s cannot be drawn, and is not shown.", digest)
     return drawn
+
+
+def _read_all(pattern: str, digests: set[str]) -> dict[str, bytes]:
+    try:
+        return read(tf.io.gfile.glob(pattern), digests)
+    except Exception:  # as above
+        _log.exception("No pictures are shown, for %s cannot be read.", pattern)
+        return {}
 
 
 def read(files: list[str], digests: set[str]) -> dict[str, bytes]:
@@ -87,11 +95,10 @@ def draw(data: bytes, towards_answer: np.ndarray | None) -> Illustration:
         towards_answer: Its activation map, positive for the answer given; None where there is none.
 
     Raises:
-        OSError: The bytes cannot be decoded.
+        tf.errors.InvalidArgumentError: The bytes cannot be decoded.
     """
-    with Image.open(io.BytesIO(data)) as stored:
-        stored.draft("RGB", (SIZE, SIZE))  # a large JPEG is decoded at a fraction of its size
-        picture = stored.convert("RGB")
+    # As the network gets it: of 16 bits a channel, for one, other libraries make something else.
+    picture = Image.fromarray(tf.io.decode_image(data, channels=3, expand_animations=False).numpy())
     picture.thumbnail((SIZE, SIZE), Image.Resampling.LANCZOS)
     looked = "" if towards_answer is None else _data_uri(activation.laid_over(picture, towards_answer))
     return Illustration(_data_uri(picture), looked, picture.width, picture.height)
@@ -100,8 +107,8 @@ def draw(data: bytes, towards_answer: np.ndarray | None) -> Illustration:
 def _maps(model: str, encoded: Mapping[str, bytes]) -> dict[str, np.ndarray]:
     try:
         return dict(zip(encoded, activation.maps(model, list(encoded.values())), strict=True))
-    except (OSError, ValueError, tf.errors.OpError) as error:
-        _log.warning("The gallery does not show where the network looked: %s", error)
+    except Exception:  # as above
+        _log.exception("The gallery does not show where the network looked.")
         return {}
 
 
@@ -110,9 +117,9 @@ def _towards(second: bool, found: np.ndarray | None) -> np.ndarray | None:
 
 
 def _data_uri(picture: Image.Image) -> str:
-    for quality in (_QUALITY, 50, 25):
+    for quality in (_QUALITY, 50, 25):  # with the last, pure noise of that size takes about half of it
         buffer = io.BytesIO()
         picture.save(buffer, "JPEG", quality=quality, optimize=True)
-        if buffer.tell() <= _MAX_BYTES:
+        if buffer.tell() <= MAX_BYTES:
             break
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -9,7 +9,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from components.evaluation_report import page, wording
+from components.evaluation_report import page, rules, wording
 from components.evaluation_report.json_values import Facts
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~&])")
@@ -25,6 +25,7 @@ def render(facts: Facts) -> str:
             facts=facts,
             models=wording.MODELS,
             shown_models=page.shown_models(facts),
+            rules=rules.shown(facts["verdict"]),
             rule_states=wording.RULE_STATES,
             slice_names=wording.SLICES,
             inputs=wording.INPUTS,
@@ -42,7 +43,7 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     made.filters |= wording.FILTERS
-    made.filters |= {"code_block": _code_block, "failed_first": page.failed_first}
+    made.filters |= {"code_block": _code_block}
     return made
 
 

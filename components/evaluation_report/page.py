@@ -11,10 +11,11 @@ import jinja2
 import yaml
 from markupsafe import Markup
 
-from components.evaluation_report import charts, wording
+from components.evaluation_report import charts, rules, wording
 from components.evaluation_report.charts import Model
 from components.evaluation_report.gallery import Illustration
 from components.evaluation_report.json_values import Facts
+from components.evaluation_report.svg import drawn
 
 TEMPLATES = Path(__file__).with_name("templates")
 
@@ -45,6 +46,7 @@ def render(facts: Facts, illustrations: Mapping[str, Illustration]) -> str:
             charts=_charts(facts),
             models=wording.MODELS,
             shown_models=shown_models(facts),
+            rules=rules.shown(facts["verdict"]),
             rule_states=wording.RULE_STATES,
             slice_names=wording.SLICES,
             inputs=wording.INPUTS,
@@ -68,24 +70,11 @@ def environment() -> jinja2.Environment:
     made.filters |= wording.FILTERS
     made.filters |= {
         "at": _at,
-        "failed_first": failed_first,
         "groupby_in_order": _grouped,
-        "of_quiet_slice": _of_quiet_slice,
         "of_note": _of_note,
         "some_points": _some_points,
     }
-    made.tests["of_quiet_slice"] = _of_quiet_slice
     return made
-
-
-def failed_first(rules: Iterable[Facts]) -> list[Facts]:
-    """Returns the rules of a verdict, those first that decided against the model."""
-    return sorted(rules, key=lambda rule: bool(rule["state"] != "failed"))
-
-
-def _of_quiet_slice(rule: Facts) -> bool:
-    """Whether a rule is one of the many about slices, and there is nothing to say against the model."""
-    return str(rule["name"]).startswith("slice ") and rule["state"] != "failed"
 
 
 def shown_models(facts: Facts) -> list[str]:
@@ -106,7 +95,7 @@ def _charts(facts: Facts) -> Facts:
         else [],
         "curves": curves(models, second) if facts["pictures"] else [],
         "distributions": [
-            (one["label"].split(",")[0], charts.distribution(f"distribution{place}", one))
+            (one["label"].split(",")[0], drawn(charts.distribution, f"distribution{place}", one))
             for place, one in enumerate(facts["data"]["distributions"])
             if any(split["edges"] for split in one["splits"])
         ],
@@ -116,7 +105,7 @@ def _charts(facts: Facts) -> Facts:
 def learning(histories: Sequence[tuple[str, Facts]]) -> list[tuple[str, Markup]]:
     """Returns the titles and charts of the training of one run, or of two."""
     return [
-        (title, charts.learning(f"learning-{metric}", histories, metric, title.lower()))
+        (title, drawn(charts.learning, f"learning-{metric}", histories, metric, title.lower()))
         for metric, title in (("loss", "Loss"), ("accuracy", "Accuracy"))
     ]
 
@@ -126,17 +115,21 @@ def curves(models: Sequence[Model], second: str) -> list[tuple[str, Markup, str]
     found = []
     if all(charts.drawable(model.curves["roc"]) for model in models):
         found += [
-            ("ROC", charts.roc("roc", models, second), "The closer to the upper left corner, the better."),
+            (
+                "ROC",
+                drawn(charts.roc, "roc", models, second),
+                "The closer to the upper left corner, the better.",
+            ),
             (
                 "Precision and recall",
-                charts.precision_recall("precision-recall", models, second),
+                drawn(charts.precision_recall, "precision-recall", models, second),
                 "The closer to the upper right corner, the better.",
             ),
         ]
     caption = (
         "Probabilities are right where points lie on the dotted line. Below: how many pictures each is of."
     )
-    return [*found, ("Calibration", charts.calibration("calibration", models, second), caption)]
+    return [*found, ("Calibration", drawn(charts.calibration, "calibration", models, second), caption)]
 
 
 def _scale(slices: Sequence[Facts], floor: float | None) -> tuple[float, float]:

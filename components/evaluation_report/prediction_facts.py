@@ -30,7 +30,10 @@ def collect(table: PredictionTable, min_slice_pictures: int) -> Facts:
         min_slice_pictures: With fewer than this a slice is too small to judge.
     """
     models = {"candidate": table.probabilities, **table.baseline_probabilities}
-    measured = {name: _measured(table, probabilities) for name, probabilities in models.items()}
+    measured = {
+        name: _measured(table.labels, probabilities, table.class_names)
+        for name, probabilities in models.items()
+    }
     return {
         "pictures": len(table.labels),
         "class_names": list(table.class_names),
@@ -49,12 +52,14 @@ def collect(table: PredictionTable, min_slice_pictures: int) -> Facts:
     }
 
 
-def _measured(table: PredictionTable, probabilities: np.ndarray) -> dict[str, Figure]:
+def _measured(
+    labels: np.ndarray, probabilities: np.ndarray, class_names: tuple[str, str]
+) -> dict[str, Figure]:
     """Returns the figures of one model; of answers that are no probabilities, the accuracy only."""
     if _are_probabilities(probabilities):
-        return figures.measure(table.labels, probabilities, table.class_names)
-    right = figures.correct(table.labels, probabilities)
-    absent = dict.fromkeys(figures.measure(np.empty(0, int), np.empty(0), table.class_names), figures.ABSENT)
+        return figures.measure(labels, probabilities, class_names)
+    right = figures.correct(labels, probabilities)
+    absent = dict.fromkeys(figures.measure(np.empty(0, int), np.empty(0), class_names), figures.ABSENT)
     return {**absent, "accuracy": figures.proportion(int(right.sum()), len(right))}
 
 
@@ -140,6 +145,12 @@ def _slices(table: PredictionTable, min_pictures: int) -> list[Facts]:
                         name: figure(figures.proportion(int(of_model[inside].sum()), pictures))
                         for name, of_model in right.items()
                     },
+                    "figures": {
+                        name: figure(measured)
+                        for name, measured in _measured(
+                            table.labels[inside], table.probabilities[inside], table.class_names
+                        ).items()
+                    },
                 }
             )
     return found
@@ -185,18 +196,15 @@ def _picture(table: PredictionTable, index: int) -> Facts:
 
 
 def _behaviour(table: PredictionTable) -> Facts:
-    def kept(name: str) -> Figure:
-        changed = table.changed.get(name, np.empty(0))
-        asked = np.flatnonzero(~np.isnan(changed))
-        same = (changed[asked] >= _ANSWER) == (table.probabilities[asked] >= _ANSWER)
-        return figures.proportion(int(same.sum()), len(asked))
-
-    def asked(name: str) -> int:
-        return int(np.count_nonzero(~np.isnan(table.changed.get(name, np.empty(0)))))
+    def measured(name: str) -> Facts:
+        changed = table.changed.get(name)
+        asked = np.flatnonzero(table.sampled) if changed is not None else np.empty(0, int)
+        after = changed[asked] if changed is not None else np.empty(0)
+        same = ((after >= _ANSWER) == (table.probabilities[asked] >= _ANSWER)) & ~np.isnan(after)
+        share = figures.proportion(int(same.sum()), len(asked))
+        return {"change": name, "pictures": len(asked), "kept": figure(share)}
 
     return {
-        "changes": [
-            {"change": name, "pictures": asked(name), "kept": figure(kept(name))} for name in CHANGES
-        ],
+        "changes": [measured(name) for name in CHANGES],
         "grey": None if math.isnan(table.grey) else float(table.grey),
     }

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,6 +31,7 @@ _STYLE: dict[Any, Any] = {
     "text.parse_math": False,  # a class may be called "$$"
     "font.size": 9.5,
     "axes.edgecolor": LINE,
+    "axes.formatter.useoffset": False,  # "0.6931" is read, "1e-5 + 6.931e-1" is not
     "axes.facecolor": "none",
     "axes.labelcolor": SOFT,
     "axes.labelsize": 9.5,
@@ -52,6 +54,9 @@ _STYLE: dict[Any, Any] = {
 }
 _WITHOUT_METADATA = {"Creator": None, "Date": None, "Format": None, "Type": None}
 _SIZE = (4.7, 3.3)  # inches of 72 units: about what a phone is wide, so that text keeps its size there
+_CANNOT_BE_DRAWN = Markup('<p class="soft">This chart cannot be drawn: the log of this step says why.</p>')
+
+_log = logging.getLogger(__name__)
 
 
 class Chart:
@@ -81,6 +86,21 @@ def charted(name: str, description: str) -> Iterator[Chart]:
         chart.svg = _inline(chart.figure, name, description)
 
 
+def drawn(draw: Callable[..., Markup], name: str, *facts: Any) -> Markup:
+    """Returns a chart; where it cannot be drawn, words that say so, for no model is held back for a picture.
+
+    Args:
+        draw: One of the functions of `charts`.
+        name: For the ids.
+        *facts: What else it takes.
+    """
+    try:
+        return draw(name, *facts)
+    except Exception:
+        _log.exception("The chart %s cannot be drawn.", name)
+        return _CANNOT_BE_DRAWN
+
+
 def _inline(figure: Figure, name: str, description: str) -> Markup:
     buffer = io.StringIO()
     FigureCanvasSVG(figure).print_svg(buffer, metadata=_WITHOUT_METADATA)
@@ -88,14 +108,19 @@ def _inline(figure: Figure, name: str, description: str) -> Markup:
     text = text[text.index("<svg") :]
     text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
     text = re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL)  # would hold for the whole page
-    text = re.sub(r" font-family: [^;\"]*;?", "", text)
-    text = re.sub(r'\bid="([^"]*)"', rf'id="{name}-\1"', text)
-    text = re.sub(r'(?:xlink:)?href="#([^"]*)"', rf'href="#{name}-\1"', text)
-    text = re.sub(r"url\(#([^)]*)\)", rf"url(#{name}-\1)", text)
-    text = re.sub(r"(\d+\.\d\d)\d+", r"\1", text)  # hundredths of a point are enough
-    for colour, variable in _VARIABLES.items():
-        text = text.replace(colour, f"var({variable})")
-    text = re.sub(r"<text style=\"", '<text style="fill: var(--ink); ', text)
+    text = re.sub(r"<[^>]*>", lambda tag: _tag(tag[0], name), text)  # and nothing that a reader reads
     (box,) = re.findall(r'viewBox="([^"]*)"', text[: text.index(">")])
     body = text[text.index(">") + 1 :]
     return Markup(f'<svg class="chart" role="img" viewBox="{box}" aria-label="{escape(description)}">{body}')
+
+
+def _tag(tag: str, name: str) -> str:
+    """Returns a tag with ids of its own, the page's fonts and colours, and no digits to no purpose."""
+    tag = re.sub(r" font-family: [^;\"]*;?", "", tag)
+    tag = re.sub(r'\bid="([^"]*)"', rf'id="{name}-\1"', tag)
+    tag = re.sub(r'(?:xlink:)?href="#([^"]*)"', rf'href="#{name}-\1"', tag)
+    tag = re.sub(r"url\(#([^)]*)\)", rf"url(#{name}-\1)", tag)
+    tag = re.sub(r"(\d+\.\d\d)\d+", r"\1", tag)  # hundredths of a point are enough
+    for colour, variable in _VARIABLES.items():
+        tag = tag.replace(colour, f"var({variable})")
+    return tag.replace('<text style="', '<text style="fill: var(--ink); ')

@@ -13,6 +13,7 @@ from components.prediction_table.columns import CHANGES
 from trainer import features
 
 NOTHING = Markup("–")
+NAME_LENGTH = 100  # of a file or folder, in characters; paths may have thousands
 
 MODELS = {"candidate": "This model", "newest": "Last blessed", "best": "Best so far"}
 SLICES = {
@@ -145,6 +146,14 @@ def sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+def shorter(text: str, most: int = NAME_LENGTH) -> str:
+    """Returns a text of so many characters at most; of longer ones the middle is left out."""
+    if len(text) <= most:
+        return text
+    kept = most - 1
+    return f"{text[: kept - kept // 2]}…{text[-(kept // 2) :]}"
+
+
 def shares(classes: Mapping[str, int]) -> dict[str, float]:
     """Returns the share of each class."""
     total = sum(classes.values()) or 1
@@ -166,5 +175,6 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "size": size,
     "moment": moment,
     "sentence": sentence,
+    "shorter": shorter,
     "shares": shares,
 }

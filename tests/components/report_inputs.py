@@ -47,6 +47,12 @@ DISTANCES = {
     "brightness": {"value": 0.03, "allowed": 0.8},
     "class name": {"value": 0.011, "allowed": 0.1},
 }
+SERVING = {
+    "blessed": True,
+    "problems": [],
+    "server": "TensorFlow Serving",
+    "protocols": {"REST": {"p50_ms": 12.5, "p95_ms": 20.1}},
+}
 SETTINGS = "data:\n  source: folder\nevaluation:\n  min_slice_pictures: 30\n  min_slice_accuracy: 0.8\n"
 
 
@@ -95,21 +101,27 @@ def write(folder: Path, encoded: Sequence[bytes], table: PredictionTable) -> dic
     prediction_table.write(str(folder / "predictions"), table)
     verdict.write(str(folder / "blessing"), judge(table, Limits()))
     _examples(folder / "examples" / "Split-test", encoded, table)
-    counts = {"accepted": {}, "rejected": {"cannot be decoded": 2}, "in_test_and_elsewhere": 0}
-    (folder / "rejected" / "counts.json").write_text(json.dumps(counts))
-    (folder / "rejected" / "rejected.csv").write_text(
-        "file,reason,detail\n<img src=x onerror=alert(1)>.jpg,cannot be decoded,\na.jpg,cannot be decoded,\n"
-    )
+    write_data(folder)
+    (folder / "serving_check" / "report.json").write_text(json.dumps(SERVING))
     for split, count in (("train", 200), ("test", 50)):
         (folder / "statistics" / f"Split-{split}").mkdir()
         (folder / "statistics" / f"Split-{split}" / "FeatureStats.pb").write_bytes(
             statistics(columns(count)).SerializeToString()
         )
+    return inputs
+
+
+def write_data(folder: Path) -> None:
+    """Writes what was set aside, and the verdict on the data."""
+    counts = {"accepted": {}, "rejected": {"cannot be decoded": 2}, "in_test_and_elsewhere": 0}
+    (folder / "rejected" / "counts.json").write_text(json.dumps(counts))
+    (folder / "rejected" / "rejected.csv").write_text(
+        "file,reason,detail\n<img src=x onerror=alert(1)>.jpg,cannot be decoded,\na.jpg,cannot be decoded,\n"
+    )
     compared = {"split": "train", "pictures": 190, "classes": {}, "distances": DISTANCES}
     (folder / "data_verdict" / "verdict.json").write_text(
         json.dumps({"accepted": True, "summary": "250 pictures accepted", "compared_with": compared})
     )
-    return inputs
 
 
 def report(folder: Path, inputs: dict[str, Artifact], class_names: Sequence[str] = ("cat", "dog")) -> Path:

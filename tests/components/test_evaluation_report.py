@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import base64
+import copy
+import io
 import json
 import math
 import re
@@ -8,18 +11,35 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from components import figures
-from components.evaluation_report import activation, charts, comparison, gallery, prediction_facts
+from components.evaluation_report import (
+    activation,
+    charts,
+    comparison,
+    data_facts,
+    gallery,
+    model_card,
+    page,
+    prediction_facts,
+    rules,
+    wording,
+)
 from components.evaluation_report.charts import Model
 from components.evaluation_report.comparison import Side
 from components.prediction_table import table as prediction_table
 from components.prediction_table.table import BaselineState, PredictionTable
+from components.quality_gate import verdict
+from components.quality_gate.judge import judge
+from components.quality_gate.limits import Limits
 from tests.components import prediction_tables, report_inputs
+from tests.components.counted_examples import columns, statistics
 from trainer import features
 
 HOSTILE = '"><script>alert(1)</script> | `*_[x](http://evil.example)_*` www.evil.example\n# {{ 7 * 7 }}.jpg'
@@ -135,7 +155,7 @@ def test_facts_are_those_of_the_inputs(facts: dict[str, Any], table: PredictionT
     assert facts["history"]["phases"][0]["epochs"][0]["val_auc"] is None
     assert facts["tfma"] is None  # the folder is empty
     assert facts["data"]["splits"][0]["classes"] == {"cat": 100, "dog": 100}
-    assert {one["feature"]: one["value"] for one in facts["data"]["drift"]["distances"]} == {
+    assert {one["feature"]: one["value"] for one in facts["data"]["verdict"]["drift"]["distances"]} == {
         name: distance["value"] for name, distance in report_inputs.DISTANCES.items()
     }
     assert facts["data"]["rejected"]["reasons"] == {"cannot be decoded": 2}
@@ -240,13 +260,13 @@ def test_odd_data_have_a_report_too(name: str, odd: PredictionTable, tmp_path: P
     inputs = report_inputs.folders(tmp_path)  # whatever may be missing is missing as well
     prediction_table.write(str(tmp_path / "predictions"), odd)
     written = report_inputs.report(tmp_path, inputs)
-    page = (written / "report.html").read_text()
+    html = (written / "report.html").read_text()
     json.loads((written / "report.json").read_text(), parse_constant=pytest.fail)
-    assert "The verdict of this run cannot be read" in page
-    assert "The training left no history" in page
-    assert ("its files are gone" in page) == (name == "unreadable baselines")
+    assert "The verdict of this run cannot be read" in html
+    assert "The training left no history" in html
+    assert ("its files are gone" in html) == (name == "unreadable baselines")
     none = {baseline.state for baseline in odd.baselines.values()} == {"none"}
-    assert ("No other model has been blessed before" in page) == none
+    assert ("No other model has been blessed before" in html) == none
 
 
 def _side(run: str, table: PredictionTable | None, settings: str) -> Side:
@@ -300,3 +320,327 @@ def test_runs_without_tables_are_compared_by_their_figures() -> None:
     sides = _side("first", None, "a: 1"), _side("second", None, "a: 1")
     assert comparison.pair(*sides) is None
     assert "cannot be compared picture by picture" in comparison.render(*sides)
+
+
+def test_pictures_whose_label_differs_are_left_out_of_the_pair() -> None:
+    labels, answers = prediction_tables.drawn(40)
+    relabelled = labels.copy()
+    relabelled[:3] = 1 - relabelled[:3]
+    sides = (
+        _side("first", prediction_tables.table(labels, answers), "a: 1"),
+        _side("second", prediction_tables.table(relabelled, answers), "a: 1"),
+    )
+    paired = comparison.pair(*sides)
+    assert paired is not None
+    assert (paired.pictures, paired.relabelled, paired.of) == (37, 3, (40, 40))
+    assert paired.figures["difference"]["value"] == 0  # the same answers to the same question
+    assert "3 more, whose label differs between the two runs, are left out" in comparison.render(*sides)
+    turned = _side("second", prediction_tables.table(1 - labels, answers), "a: 1")
+    assert comparison.pair(sides[0], turned) is None
+    assert "in common that has the same label" in comparison.render(sides[0], turned)
+
+
+def test_every_slice_has_every_figure(facts: dict[str, Any], table: PredictionTable, html: str) -> None:
+    for one in facts["slices"]:
+        inside = np.array(table.slices[one["feature"]]) == one["value"]
+        measured = figures.measure(table.labels[inside], table.probabilities[inside], table.class_names)
+        assert set(one["figures"]) == {row["name"] for row in facts["headline"]}
+        assert one["figures"]["accuracy"] == one["candidate"]
+        for name, figure in one["figures"].items():
+            assert (figure is None) == math.isnan(measured[name].value)
+            if figure:
+                assert figure["value"] == pytest.approx(measured[name].value)
+                assert figure["low"] <= figure["value"] <= figure["high"]
+    of_one_class = next(place for place, one in enumerate(facts["slices"]) if one["value"] == "cat")
+    (row,) = re.findall(rf'<tr data-slice="{of_one_class}">.*?</tr>', html, re.DOTALL)
+    assert '<td class="n" data-of="auc">–</td>' in row
+
+
+UNREADABLE = {
+    "gone": {"rejected/counts.json": "", "rejected/rejected.csv": "", "data_verdict/verdict.json": ""},
+    "no JSON": {"rejected/counts.json": "{", "data_verdict/verdict.json": "[1"},
+    "other JSON": {"rejected/counts.json": "[]", "data_verdict/verdict.json": "[]"},
+    "no table": {"rejected/rejected.csv": 'file,reason,detail\na.jpg,"why" not,\n'},
+}
+
+
+@pytest.mark.parametrize("broken", UNREADABLE.values(), ids=list(UNREADABLE))
+def test_what_cannot_be_read_is_not_told_as_nothing(
+    broken: dict[str, str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    inputs = report_inputs.folders(tmp_path)
+    prediction_table.write(str(tmp_path / "predictions"), prediction_tables.table([], []))
+    report_inputs.write_data(tmp_path)
+    for path, content in broken.items():
+        if content:
+            (tmp_path / path).write_text(content)
+        else:
+            (tmp_path / path).unlink()
+    written = report_inputs.report(tmp_path, inputs)
+    for text in ((written / "report.html").read_text(), (written / "model_card.md").read_text()):
+        assert "No picture had to be set aside" not in text
+        assert "No data of this source were accepted before" not in text
+        if "rejected/counts.json" in broken:
+            assert re.search("many (pictures )?were set aside cannot be read", text)
+        if "data_verdict/verdict.json" in broken:
+            assert "The verdict on the data cannot be read" in text
+    if "rejected/rejected.csv" in broken and "rejected/counts.json" not in broken:
+        assert "Which cannot be read" in (written / "report.html").read_text()
+    for what, path in (
+        ("counts of what was set aside", "rejected/counts.json"),
+        ("list of what was set aside", "rejected/rejected.csv"),
+        ("verdict on the data", "data_verdict/verdict.json"),
+    ):
+        assert (f"goes without the {what}, which cannot be read" in caplog.text) == (path in broken)
+
+
+def test_nothing_set_aside_and_nothing_accepted_before_are_told_where_it_is_so(tmp_path: Path) -> None:
+    inputs = report_inputs.folders(tmp_path)
+    prediction_table.write(str(tmp_path / "predictions"), prediction_tables.table([], []))
+    (tmp_path / "rejected" / "counts.json").write_text('{"rejected": {}}')
+    (tmp_path / "rejected" / "rejected.csv").write_text("file,reason,detail\n")
+    (tmp_path / "data_verdict" / "verdict.json").write_text('{"accepted": true, "summary": "fine"}')
+    written = report_inputs.report(tmp_path, inputs)
+    for text in ((written / "report.html").read_text(), (written / "model_card.md").read_text()):
+        assert "No picture had to be set aside" in text
+        assert "No data of this source were accepted before" in text
+
+
+def test_torn_examples_hold_no_report_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    inputs = report_inputs.folders(tmp_path)
+    prediction_table.write(
+        str(tmp_path / "predictions"), prediction_tables.table(*prediction_tables.drawn(16))
+    )
+    (tmp_path / "examples" / "Split-test").mkdir()
+    (tmp_path / "examples" / "Split-test" / "data-00000-of-00001.gz").write_bytes(b"torn")
+    html = (report_inputs.report(tmp_path, inputs) / "report.html").read_text()
+    assert "This picture cannot be shown" in html
+    assert "No pictures are shown" in caplog.text
+
+
+def test_a_chart_that_cannot_be_drawn_says_so(
+    facts: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = copy.deepcopy(facts)
+    broken["data"]["distributions"][0]["splits"][0]["edges"][0] = None
+    html = page.render(broken, {})
+    assert html.count("This chart cannot be drawn") == 1
+    assert html.count("<svg") == 8
+    assert "distribution0 cannot be drawn" in caplog.text
+
+
+def test_a_picture_that_cannot_be_drawn_is_left_out(
+    tmp_path: Path, picture: Callable[..., bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    with tf.io.TFRecordWriter(str(tmp_path / "data.gz"), "GZIP") as writer:
+        for digest, data in (("a", b"no picture"), ("b", picture(0))):
+            example = tf.train.Example()
+            for name, value in ((features.DIGEST, digest.encode()), (features.ENCODED, data)):
+                example.features.feature[name].bytes_list.value.append(value)
+            writer.write(example.SerializeToString())
+    shown = {"mistakes": [{"digest": name, "answer": "cat"} for name in "ab"], "uncertain": []}
+    drawn = gallery.illustrate(shown, str(tmp_path / "data*"), str(tmp_path / "no model"), "dog")
+    assert set(drawn) == {"b"}
+    assert "The picture a cannot be drawn" in caplog.text
+    assert "does not show where the network looked" in caplog.text
+
+
+def test_figures_and_card_are_there_before_anything_is_drawn(tmp_path: Path) -> None:
+    inputs = report_inputs.folders(tmp_path)
+    inputs["examples"].split_names = '["train"]'  # so that there is nowhere to take pictures from
+    prediction_table.write(str(tmp_path / "predictions"), prediction_tables.table([], []))
+    with pytest.raises(ValueError, match="test"):
+        report_inputs.report(tmp_path, inputs)
+    assert {path.name for path in (tmp_path / "report").iterdir()} == {"report.json", "model_card.md"}
+
+
+def _tick_labels(drawing: str) -> list[list[str]]:
+    """Returns the labels of the ticks of every axis of a chart."""
+    return [
+        [
+            "".join(text.itertext())
+            for tick in axis
+            if "tick_" in tick.get("id", "")
+            for text in tick.iter("text")
+        ]
+        for axis in ElementTree.fromstring(drawing).iter("g")
+        if "matplotlib.axis_" in axis.get("id", "")
+    ]
+
+
+def _history(metric: str, values: list[float]) -> dict[str, Any]:
+    epochs = [
+        {"epoch": place + 1, metric: value, f"val_{metric}": value + 1e-4}
+        for place, value in enumerate(values)
+    ]
+    return {"phases": [{"name": "frozen", "epochs": epochs}], "kept": {"phase": "frozen", "epoch": 1}}
+
+
+def _sizes(label: str, low: float, high: float) -> dict[str, Any]:
+    edges = list(np.linspace(low, high, 11))
+    return {"label": label, "splits": [{"split": "train", "edges": edges, "pictures": [3] * 10}]}
+
+
+AXES = {
+    "losses of a hundredth": lambda: charts.learning(
+        "x", [("", _history("loss", [0.0123, 0.0119, 0.0117, 0.0116]))], "loss", "loss"
+    ),
+    "losses about ln 2": lambda: charts.learning(
+        "x", [("", _history("loss", [0.6936, 0.6932, 0.6931]))], "loss", "loss"
+    ),
+    "high accuracies": lambda: charts.learning(
+        "x", [("", _history("accuracy", [0.980, 0.984, 0.988, 0.99]))], "accuracy", "accuracy"
+    ),
+    "one epoch": lambda: charts.learning("x", [("", _history("loss", [0.7]))], "loss", "loss"),
+    "many epochs": lambda: charts.learning(
+        "x", [("", _history("loss", list(np.geomspace(0.7, 0.01, 137))))], "loss", "loss"
+    ),
+    "narrow brightness": lambda: charts.distribution("x", _sizes("Brightness, 0 to 1", 0.5011, 0.5023)),
+    "one brightness": lambda: charts.distribution("x", _sizes("Brightness, 0 to 1", 0.5, 0.5)),
+    "small files": lambda: charts.distribution("x", _sizes("File size, bytes", 900, 2600)),
+    "narrow file sizes": lambda: charts.distribution("x", _sizes("File size, bytes", 1_234_500, 1_234_510)),
+    "wide file sizes": lambda: charts.distribution("x", _sizes("File size, bytes", 900, 90_000_000)),
+    "few mistakes": lambda: charts.roc(
+        "x",
+        [Model("m", prediction_facts.curves(*prediction_tables.drawn(4000, 0.999)))],
+        "dog",
+    ),
+}
+
+
+@pytest.mark.parametrize("draw", AXES.values(), ids=list(AXES))
+def test_no_axis_has_the_same_label_twice(draw: Callable[[], str]) -> None:
+    axes = _tick_labels(draw())
+    assert len(axes) >= 2
+    assert any(axes)
+    for labels in axes:
+        assert len(set(labels)) == len(labels), labels
+
+
+def test_epochs_are_whole_numbers() -> None:
+    drawings = {name: AXES[name]() for name in ("one epoch", "losses of a hundredth", "many epochs")}
+    assert [_tick_labels(drawing)[0] for drawing in drawings.values()] == [
+        ["1"],
+        ["1", "2", "3", "4"],
+        ["20", "40", "60", "80", "100", "120"],
+    ]
+
+
+def test_texts_of_charts_keep_every_digit() -> None:
+    labels, answers = prediction_tables.drawn(50)
+    model = Model("run 1.23456", prediction_facts.curves(labels, answers))
+    drawn = charts.roc("roc", [model, charts.second("#010101 0.98765", model.curves)], "dog")
+    assert ">run 1.23456<" in drawn
+    assert ">#010101 0.98765<" in drawn
+    assert not re.search(r'="[^"]*\d\.\d{3}', drawn)
+
+
+def test_a_histogram_without_ends_is_left_out() -> None:
+    counted = statistics(columns(20))
+    brightness = next(one for one in counted.datasets[0].features if one.path.step[0] == features.BRIGHTNESS)
+    for histogram in brightness.num_stats.histograms:
+        histogram.buckets[0].low_value = -math.inf
+    found = data_facts.of_statistics({"train": counted})["distributions"]
+    (shown,) = next(one["splits"] for one in found if one["feature"] == features.BRIGHTNESS)
+    assert None not in shown["edges"]
+    assert len(shown["edges"]) == len(shown["pictures"]) + 1
+
+
+def test_sixteen_bits_a_channel_look_as_the_network_sees_them() -> None:
+    grey = (np.linspace(0.2, 0.6, 64 * 64).reshape(64, 64) * 65535).astype(np.uint16)
+    buffer = io.BytesIO()
+    Image.fromarray(grey).save(buffer, "PNG")
+    shown = gallery.draw(buffer.getvalue(), None)
+    with Image.open(io.BytesIO(base64.b64decode(shown.picture.partition(",")[2]))) as thumbnail:
+        assert np.asarray(thumbnail).mean() == pytest.approx(255 * 0.4, abs=4)
+
+
+def test_the_worst_gallery_leaves_room_for_the_page() -> None:
+    """Noise of just the thumbnails' size is the worst there is: larger pictures are averaged."""
+    noise = np.random.default_rng(0).integers(0, 256, (gallery.SIZE, gallery.SIZE, 3), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(noise).save(buffer, "PNG")
+    drawn = gallery.draw(buffer.getvalue(), np.random.default_rng(1).normal(size=(7, 7)))
+    most = 4 * gallery.MAX_BYTES / 3 + 100
+    assert max(len(drawn.picture), len(drawn.looked)) < most
+    assert 2 * prediction_facts.GALLERY_PICTURES * 2 * most < 3_000_000
+
+
+def test_the_page_of_very_many_folders_is_small(tmp_path: Path) -> None:
+    labels, answers = prediction_tables.drawn(20_000, 0.97)
+    slices = prediction_tables.table(labels, answers).slices
+    deep = "/".join(["a folder with a long name"] * 12)
+    slices[features.SOURCE_FOLDER] = [f"{deep}/{index}" for index in range(20_000)]
+    slices[features.SOURCE_FOLDER][:300] = ["large"] * 150 + ["larger"] * 150
+    table = prediction_tables.table(labels, answers, {"newest": answers}, slices=slices)
+    inputs = report_inputs.folders(tmp_path)
+    prediction_table.write(str(tmp_path / "predictions"), table)
+    verdict.write(str(tmp_path / "blessing"), judge(table, Limits()))
+    written = report_inputs.report(tmp_path, inputs)
+    html, card = (written / "report.html").read_text(), (written / "model_card.md").read_text()
+    assert len(html.encode()) < 1_500_000  # the gallery's 3 MB come on top
+    assert len(card.encode()) < 200_000
+    judged = json.loads((written / "report.json").read_text())["verdict"]["rules"]
+    assert len(judged) > 19_000
+    for text in (html, card):
+        assert "slice source folder larger" in text
+        assert re.search("19,6[0-9]{2}(, further| more, further)", text)
+        assert deep not in re.sub('title="[^"]*"', "", text)
+    assert f'title="Source folder: {deep[:20]}' in html or f'title="{deep[:20]}' in html
+
+
+def test_of_slices_the_nearest_to_the_floor_are_shown() -> None:
+    def rule(name: str, state: str, figure: float) -> dict[str, Any]:
+        return {"name": name, "state": state, "figure": figure, "bound": 0.8, "words": ""}
+
+    passed = [rule(f"slice source folder {index}", "passed", 0.8 + index / 1000) for index in range(99)]
+    small = [rule(f"slice brightness {index}", "not judged", 0.1) for index in range(3)]
+    failed = [rule(f"slice source folder bad {index}", "failed", index / 1000) for index in range(60)]
+    found = rules.shown({"rules": [rule("accuracy", "passed", 0.9), *passed[::-1], *small, *failed]})
+    assert [one["state"] for one in found.loud] == ["failed"] * 40 + ["passed"]
+    assert found.loud[0]["name"] == "slice source folder bad 0"
+    assert [one["name"] for one in found.quiet] == [one["name"] for one in passed[:40] + small]
+    assert (found.slices, found.left_out, found.too_small, found.failed_left_out) == (102, 59, 3, 20)
+
+
+def test_long_names_lose_their_middle() -> None:
+    assert wording.shorter("x" * 100) == "x" * 100
+    assert wording.shorter("ab" * 100, 5) == "ab…ab"
+    assert len(wording.shorter("x" * 101)) == 100
+
+
+def test_the_card_has_the_facts_of_the_page(facts: dict[str, Any], card: str) -> None:
+    assert "| train | 200 | cat 100 (50.0\u202f%), dog 100 (50.0\u202f%) |" in card
+    assert "| cannot be decoded | 2 |" in card
+    assert f"with {wording.p_value(facts['comparisons'][0]['p_value']).unescape()}." in card
+    for bucket in facts["curves"]["candidate"]["calibration"]:
+        shown = f"| {100 * bucket['probability']:.1f}\u202f% | {100 * bucket['share']['value']:.1f}\u202f% ("
+        assert shown in card
+    assert "| REST | 12.5 ms | 20.1 ms |" in card
+    assert card.rstrip().splitlines()[-1].endswith("more in report.html.")
+
+
+def test_the_card_says_what_was_lifted_and_what_is_left_out(facts: dict[str, Any]) -> None:
+    override = {"applied": True, "by": "Ann", "at": "2026-11-22T15:10:00+00:00", "reason": "it must go out"}
+    lifted = ["accuracy", "slice brightness dark", *(f"slice {index}" for index in range(12))]
+    changed = {
+        **facts,
+        "verdict": {**facts["verdict"], "override": {**override, "lifted": lifted}},
+        "slices_left_out": 1234,
+    }
+    for text in (model_card.render(changed), page.render(changed, {})):
+        assert "sets aside: accuracy, slice brightness dark, " in text
+        assert "and 4 more." in text
+        assert "1,234 smaller slices are" in text
+
+
+def test_a_sampled_picture_without_an_answer_has_lost_its_label() -> None:
+    labels, answers = prediction_tables.drawn(10)
+    changed = answers.copy()
+    changed[:2] = math.nan
+    sampled = np.arange(10) < 8
+    table = prediction_tables.table(labels, answers, changed={"flipped": changed}, sampled=sampled)
+    found = {one["change"]: one for one in prediction_facts.collect(table, 1)["behaviour"]["changes"]}
+    assert found["flipped"]["pictures"] == 8
+    assert found["flipped"]["kept"]["value"] == 6 / 8
+    assert (found["resized"]["pictures"], found["resized"]["kept"]) == (0, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from components import evaluation_metrics
 from components.evaluation_report import wording
 from tests.components import report_inputs
 from tests.components.test_evaluation_metrics import evaluate
@@ -67,6 +69,39 @@ def test_stored_figures_are_those_of_tfma(facts: dict[str, Any]) -> None:
     for row in facts["headline"]:
         tolerance = 1e-3 if row["name"] == "auc" else 1e-4
         assert row["candidate"]["value"] == pytest.approx(facts["tfma"][row["name"]], abs=tolerance)
+
+
+@pytest.mark.slow
+def test_figures_of_slices_are_those_of_tfma(report: Path, facts: dict[str, Any]) -> None:
+    slices = evaluation_metrics.read(report.parent / "evaluation").slices
+    assert len(facts["slices"]) == sum(map(len, slices.values()))
+    for one in facts["slices"]:
+        theirs = slices[one["feature"]][one["value"]].figures(("cat", "dog"))
+        assert theirs.keys() == one["figures"].keys()
+        for name, value in theirs.items():
+            ours = one["figures"][name]
+            assert (ours is None) == math.isnan(value), (one["value"], name)
+            if ours:
+                tolerance = 1e-3 if name == "auc" else 1e-4
+                assert ours["value"] == pytest.approx(value, abs=tolerance), (one["value"], name)
+
+
+@pytest.mark.slow
+def test_shown_figures_of_slices_are_the_stored_ones(opened: Page, facts: dict[str, Any]) -> None:
+    opened.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    for place in (0, 3, len(facts["slices"]) - 1):
+        row = opened.locator(f'[data-slice="{place}"]')
+        assert facts["slices"][place]["value"] in (row.locator("th").text_content() or "")
+        for name, figure in facts["slices"][place]["figures"].items():
+            written = row.locator(f'[data-of="{name}"]').text_content()
+            assert written == f"{wording.figure(figure, name)}" + (
+                f"{wording.interval(figure, name)}" if figure else ""
+            )
+    box = opened.locator("div.wide:has(> table.everything)")
+    assert (
+        box.evaluate("(one) => one.scrollWidth > one.clientWidth && getComputedStyle(one).overflowX")
+        == "auto"
+    )
 
 
 @pytest.mark.slow
