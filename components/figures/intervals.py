@@ -14,6 +14,7 @@ _Z = float(stats.norm.ppf((1 + CONFIDENCE) / 2))
 _RESAMPLES = 1000
 _LARGEST = 16.0  # times the measured gaps
 _HALVINGS = 12
+_ROUNDING = 1e-12
 _SEED = 20_260
 _BATCH_VALUES = 2_000_000  # resampled at once, which bounds the memory
 
@@ -133,7 +134,8 @@ def calibration_error(labels: np.ndarray, probabilities: np.ndarray, buckets: np
     Chance makes few pictures look less calibrated than a model is, and a resample of them still less, so that
     a plain bootstrap would not reach down to the truth. Instead labels are drawn anew, as in consistency
     resampling (Bröcker and Smith 2007), for models that are off as the measured one is, but by less or by
-    more; the interval holds the errors of those that the measured error is not unusual for.
+    more; the interval holds the errors of those that the measured error is not unusual for. Half a picture of
+    either label is added to each bucket (Jeffreys), as labels that are all the same would never vary.
 
     Args:
         labels: 0 or 1, [N].
@@ -144,23 +146,24 @@ def calibration_error(labels: np.ndarray, probabilities: np.ndarray, buckets: np
         return ABSENT
     _, places, counts = np.unique(buckets, return_inverse=True, return_counts=True)
     said = np.bincount(places, weights=probabilities) / counts
-    gaps = said - np.bincount(places, weights=labels) / counts
-    value = float(counts @ np.abs(gaps) / len(labels))
+    hits = np.bincount(places, weights=labels)
+    value = float(np.abs(counts * said - hits).sum() / len(labels))
+    gaps = said - (hits + 0.5) / (counts + 1)
 
     def shares(size: float) -> np.ndarray:
         """True shares of the second class in each bucket, if so much of the gaps is real."""
         return np.clip(said - size * gaps, 0, 1)
 
     def measured(size: float, quantile: float) -> float:
-        hits = np.random.default_rng(_SEED).binomial(counts, shares(size), (_RESAMPLES, len(counts)))
-        return float(np.quantile(np.abs(counts * said - hits).sum(axis=1) / len(labels), quantile))
+        drawn = np.random.default_rng(_SEED).binomial(counts, shares(size), (_RESAMPLES, len(counts)))
+        return float(np.quantile(np.abs(counts * said - drawn).sum(axis=1) / len(labels), quantile))
 
     def real(size: float) -> float:
         return float(counts @ np.abs(said - shares(size)) / len(labels))
 
     upper, lower = (1 + CONFIDENCE) / 2, (1 - CONFIDENCE) / 2
-    smallest = _bisect(lambda size: measured(size, upper) >= value, 1.0, 0.0)
-    largest = _bisect(lambda size: measured(size, lower) <= value, 1.0, _LARGEST)
+    smallest = _bisect(lambda size: measured(size, upper) >= value - _ROUNDING, 1.0, 0.0)
+    largest = _bisect(lambda size: measured(size, lower) <= value + _ROUNDING, 1.0, _LARGEST)
     return _around(value, real(smallest), real(largest))
 
 

@@ -47,6 +47,8 @@ def test_figures_are_scikit_learn_s() -> None:
         ours = [figures[f"{figure}/{name}"].value for figure in ("precision", "recall", "f1")]
         assert ours == pytest.approx([each[0] for each in found[:3]])
     assert confusion(labels, probabilities).tolist() == metrics.confusion_matrix(labels, answers).tolist()
+    error = figures.pop("calibration_error")  # of a calibrated model, all of the measured one may be chance
+    assert error.low < error.value <= error.high
     assert all(each.low < each.value < each.high for each in figures.values())
 
 
@@ -106,6 +108,16 @@ def test_the_interval_of_the_calibration_error_covers_the_truth(shift: float) ->
         assert figure.low <= figure.value <= figure.high
     assert covered >= 21
     assert above <= 3
+
+
+@pytest.mark.parametrize("pictures", [100, 1000])
+def test_the_calibration_error_of_a_model_without_a_mistake_has_a_width(pictures: int) -> None:
+    """It says that one answer in 100,000 is wrong; as many pictures cannot show whether it is one in 500."""
+    labels = np.arange(pictures) % 2
+    figure = measures.calibration_error(labels, np.where(labels == 1, 0.99999, 0.00001))
+    assert figure.value == pytest.approx(0.00001)
+    assert figure.low == 0  # the measured error is just that of a calibrated model
+    assert 0.002 < figure.high < 5 / pictures
 
 
 def test_the_interval_of_the_loss_covers_the_truth() -> None:
