@@ -10,7 +10,7 @@ from tfx import types
 
 from components.prediction_table import columns
 from components.prediction_table.models import Model, Unreadable
-from components.prediction_table.table import BaselineState
+from components.prediction_table.table import BaselineState, is_probability
 
 # As components.approved_baseline.component sets them on its copies.
 APPROVED_URI, UNREADABLE = "approved_uri", "unreadable"
@@ -56,7 +56,10 @@ def _load(artifact: types.Artifact, output: str) -> Model:
     reason = artifact.get_string_custom_property(UNREADABLE)
     if reason:
         raise Unreadable(reason)
-    return Model(artifact.uri, output)
+    model = Model(artifact.uri, output)
+    if not is_probability(model.grey):
+        raise Unreadable(f"it answers {model.grey:g} for a grey picture, which is no probability")
+    return model
 
 
 def _origin(artifact: types.Artifact) -> str:

@@ -19,8 +19,8 @@ from tfx.types import artifact_utils
 from components.errors import PipelineError
 from components.prediction_table import baselines, columns
 from components.prediction_table.models import Model, Unreadable
-from components.prediction_table.rows import Ask, Models, read_digests, with_seen
-from components.prediction_table.table import SHARD, SPLIT, About, write_about
+from components.prediction_table.rows import Ask, Models, read_digests, shard_of, with_seen
+from components.prediction_table.table import SHARD, SHARD_WITHOUT, SPLIT, About, encode, write_about
 from trainer.signatures import probability_name
 
 _progress = logging.getLogger("catsdogs.progress")
@@ -66,7 +66,6 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             for split in artifact_utils.decode_split_names(examples.split_names)
             for file in sorted(tf.io.gfile.glob(f"{artifact_utils.get_split_uri([examples], split)}/*"))
         ]
-        prefix, _, suffix = posixpath.join(folder, SHARD).rpartition("-00000-of-00001")
         with self._make_beam_pipeline() as pipeline:
             digests = (
                 pipeline
@@ -87,12 +86,20 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                     Ask(models, shared), beam.pvalue.AsSingleton(sampled), beam.pvalue.AsSingleton(total)
                 )
             )
-            _ = (
+            written = (
                 {"rows": rows, "seen": others}
                 | "ByDigest" >> beam.CoGroupByKey()
                 | "WithSeen" >> beam.FlatMapTuple(with_seen)
-                | "Write" >> beam.io.WriteToTFRecord(prefix, file_name_suffix=suffix, num_shards=1)
+                | "ByAnswer" >> beam.Partition(shard_of, 2)
             )
+            for shard, part in zip((SHARD, SHARD_WITHOUT), written, strict=True):
+                prefix, _, suffix = posixpath.join(folder, shard).rpartition("-00000-of-00001")
+                _ = (
+                    part
+                    | f"Encode {shard}" >> beam.Map(encode)
+                    | f"Write {shard}"
+                    >> beam.io.WriteToTFRecord(prefix, file_name_suffix=suffix, num_shards=1)
+                )
 
 
 def _load(candidate: types.Artifact, output: str) -> Model:

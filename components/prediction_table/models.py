@@ -29,10 +29,10 @@ class Model:
     Attributes:
         uri: As given.
         output: As given.
-        grey: The answer for a uniformly grey picture.
+        grey: The answer for a uniformly grey picture; no probability where the training diverged.
 
     Raises:
-        Unreadable: Its folder is gone, TensorFlow cannot load it, or it has no probability for a picture.
+        Unreadable: Its folder is gone, TensorFlow cannot load it, or it does not answer for a picture.
     """
 
     def __init__(self, uri: str, output: str) -> None:
@@ -53,8 +53,6 @@ class Model:
             [self.grey] = map(float, self.probabilities([behaviours.record(behaviours.grey())]))
         except Exception as error:
             raise Unreadable(f"it does not answer for a picture ({_first_line(error)})") from error
-        if not 0 <= self.grey <= 1:
-            raise Unreadable(f"it answers {self.grey:g} for a grey picture, which is no probability")
 
     def probabilities(self, records: Sequence[bytes]) -> np.ndarray:
         """Returns what the model says.

@@ -12,7 +12,7 @@ from apache_beam.utils.shared import Shared
 from components.image_example_gen.progress import Progress
 from components.prediction_table import behaviours, columns
 from components.prediction_table.models import Model
-from components.prediction_table.table import encode
+from components.prediction_table.table import is_probability
 from trainer import features
 
 _BATCH_SIZE = 32
@@ -80,8 +80,8 @@ def read_digests(split: str, file: str) -> Iterator[tuple[str, str]]:
             yield digest.decode(), split
 
 
-def with_seen(digest: str, found: dict[str, Iterable[Any]]) -> Iterator[bytes]:
-    """Yields the rows of a picture (several, where `test` has it twice), complete and serialized.
+def with_seen(digest: str, found: dict[str, Iterable[Any]]) -> Iterator[Row]:
+    """Yields the rows of a picture (several, where `test` has it twice), complete.
 
     Args:
         digest: The picture's.
@@ -89,7 +89,12 @@ def with_seen(digest: str, found: dict[str, Iterable[Any]]) -> Iterator[bytes]:
     """
     seen = int(any(True for _ in found["seen"]))
     for row in found["rows"]:
-        yield encode({**row, columns.SEEN: seen})
+        yield {**row, columns.SEEN: seen}
+
+
+def shard_of(row: Row, shards: int) -> int:
+    """Returns which of two files a row goes to: the second where the candidate has no probability."""
+    return int(not is_probability(row[columns.PROBABILITY]))
 
 
 def _records(file: str) -> tf.data.TFRecordDataset:

@@ -2,6 +2,7 @@
 
 The folder is that of a TFX Examples artifact: gzipped `tf.Example`s of the columns that
 `components.prediction_table.columns` names, under `Split-test/`, and beside that `about.json` on the models.
+Pictures for which the candidate has no probability are kept beside the split, as TFMA stops at NaN.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from trainer import features
 ABOUT = "about.json"
 SPLIT = "test"
 SHARD = f"Split-{SPLIT}/predictions-00000-of-00001.gz"
+SHARD_WITHOUT = "without-probability/predictions-00000-of-00001.gz"
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,11 @@ class PredictionTable:
     model_uri: str
 
 
+def is_probability(answer: float) -> bool:
+    """Returns whether it is one; what is no number is not."""
+    return bool(0 <= answer <= 1)  # not numpy's
+
+
 def encode(row: Mapping[str, Any]) -> bytes:
     """Returns a row as a serialized `tf.Example`; floats become 32-bit ones, which is what models answer."""
     example = tf.train.Example()
@@ -120,19 +127,21 @@ def encode(row: Mapping[str, Any]) -> bytes:
 def write_about(folder: str, about: About) -> None:
     """Writes `about.json` into the table's folder."""
     values = asdict(about)
-    if math.isnan(about.grey):
-        values["grey"] = None  # JSON has no NaN
+    if not math.isfinite(about.grey):
+        values["grey"] = None  # JSON has no such numbers
     with tf.io.gfile.GFile(posixpath.join(folder, ABOUT), "w") as file:
         file.write(json.dumps(values, indent=2) + "\n")
 
 
 def write(folder: str, table: PredictionTable) -> None:
     """Writes a table as the component PredictionTable does; the folder is made where it is missing."""
-    path = posixpath.join(folder, SHARD)
-    tf.io.gfile.makedirs(posixpath.dirname(path))
-    with tf.io.TFRecordWriter(path, "GZIP") as writer:
-        for index in range(len(table.filenames)):
-            writer.write(encode(_row(table, index)))
+    for shard, kept in ((SHARD, True), (SHARD_WITHOUT, False)):
+        path = posixpath.join(folder, shard)
+        tf.io.gfile.makedirs(posixpath.dirname(path))
+        with tf.io.TFRecordWriter(path, "GZIP") as writer:
+            for index, answer in enumerate(table.probabilities):
+                if is_probability(answer) is kept:
+                    writer.write(encode(_row(table, index)))
     write_about(
         folder, About(table.class_names, table.model_id, table.model_uri, table.baselines, table.grey)
     )
@@ -142,7 +151,8 @@ def read(folder: str) -> PredictionTable:
     """Reads a table, its rows in the order of file names, and of digests where names are the same."""
     with tf.io.gfile.GFile(posixpath.join(folder, ABOUT)) as file:
         about = json.load(file)
-    files = sorted(tf.io.gfile.glob(posixpath.join(folder, f"Split-{SPLIT}", "*")))
+    shards = (posixpath.join(folder, shard) for shard in (SHARD, SHARD_WITHOUT))
+    files = [shard for shard in shards if tf.io.gfile.exists(shard)]
     records = tf.data.TFRecordDataset(files, compression_type="GZIP") if files else ()
     rows = sorted(
         (_decode(bytes(record.numpy())) for record in records),

@@ -140,6 +140,14 @@ def test_figures_have_the_names_that_our_own_have(
     assert evaluation.whole.short().keys() == {"accuracy", "auc", "loss", "examples"}
 
 
+def test_answers_that_are_no_probability_are_left_out_and_kept(tmp_path: Path) -> None:
+    labels, answers = prediction_tables.drawn(30)
+    answers[[3, 4, 5]] = [math.nan, math.inf, 1.5]
+    assert evaluate(tmp_path, prediction_tables.table(labels, answers)).whole.examples == 27
+    kept = table.read(str(tmp_path / "predictions")).probabilities
+    np.testing.assert_array_equal(kept[3:6], answers[3:6])
+
+
 def test_of_no_pictures_nothing_is_measured(tmp_path: Path) -> None:
     evaluation = evaluate(tmp_path, prediction_tables.table([], []))
     assert evaluation.slices == {}

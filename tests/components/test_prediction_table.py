@@ -30,6 +30,9 @@ from components.prediction_table.driver import Driver
 from components.prediction_table.executor import Executor
 from components.prediction_table.models import Model
 from components.prediction_table.table import BaselineState, PredictionTable, read
+from components.quality_gate.judge import judge
+from components.quality_gate.limits import Limits
+from components.quality_gate.verdict import ANSWERS
 from tests.conftest import encode
 from tests.serving import models
 from trainer import features
@@ -186,6 +189,23 @@ def test_a_candidate_that_cannot_be_asked_stops_the_run(tmp_path: Path) -> None:
     gone.uri = str(tmp_path / "gone")
     with pytest.raises(PipelineError, match="gone cannot be asked about pictures: its folder .*gone is gone"):
         make_table(tmp_path / "table", {"examples": [], "model": [gone]})
+
+
+def test_a_diverged_candidate_is_refused_by_the_gate_and_stops_nothing(
+    tmp_path: Path, trained: list[standard_artifacts.Model]
+) -> None:
+    candidate = model_artifact(tmp_path, 3)
+    diverged(Path(candidate.uri))
+    examples = write_examples(tmp_path / "examples", SPLITS)
+    inputs = {"examples": [examples], "model": [candidate], "newest": [trained[1]]}
+    table = make_table(tmp_path / "table", inputs)
+    assert len(table.labels) == len(SPLITS["test"])
+    assert np.isnan(table.probabilities).all()
+    assert math.isnan(table.grey)
+    assert table.sampled.sum() == 3 + 1  # one of them is there twice
+    assert not np.isnan(table.baseline_probabilities["newest"]).any()
+    [refusal] = [rule.reason for rule in judge(table, Limits()).failed if rule.name == ANSWERS]
+    assert refusal.startswith("its answer for 7 pictures is no probability (such as nan for ")
 
 
 def test_without_an_earlier_model_there_is_none() -> None:
