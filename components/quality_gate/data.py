@@ -19,10 +19,10 @@ def rules(table: PredictionTable) -> list[Rule]:
     total = len(table.labels)
     if not total:
         reason = "there is not one test picture to judge it on"
-        words = "There is not one test picture: give `test` a share in data.split, or pictures of its own."
+        words = "There is not one test picture: give test a share in data.split, or pictures of its own."
         return [Rule(TEST_PICTURES, "failed", 0, 1, words, reason)]
     return [
-        Rule(TEST_PICTURES, "passed", total, 1, f"It is judged on {pictures(total)} of `test`."),
+        Rule(TEST_PICTURES, "passed", total, 1, f"It is judged on {pictures(total)} of the split test."),
         _both_classes(table),
         _unseen(table),
         _answers(table),
@@ -35,7 +35,7 @@ def _both_classes(table: PredictionTable) -> Rule:
     if counts.all():
         return Rule(BOTH_CLASSES, "passed", int(counts.min()), 1, f"There are {told}.")
     reason = f"all test pictures are of one class ({told})"
-    words = f"All test pictures are of one class ({told}): put pictures of both into `test`."
+    words = f"All test pictures are of one class ({told}): put pictures of both into the split test."
     return Rule(BOTH_CLASSES, "failed", 0, 1, words, reason)
 
 
@@ -45,8 +45,8 @@ def _unseen(table: PredictionTable) -> Rule:
         return Rule(UNSEEN, "passed", 0, 0, "None of the test pictures was in training.")
     names = [table.filenames[index] for index in np.flatnonzero(table.seen)]
     are = "is" if shared == 1 else "are"
-    reason = f"{pictures(shared)} of {len(table.labels):,} in `test` {are} in training, too ({listed(names)})"
-    words = f"{reason[0].upper()}{reason[1:]}: remove them from `test` or from the other splits."
+    reason = f"{pictures(shared)} of {len(table.labels):,} in test {are} in training, too ({listed(names)})"
+    words = f"{reason[0].upper()}{reason[1:]}: remove them from test or from the other splits."
     return Rule(UNSEEN, "failed", shared, 0, words, reason)
 
 

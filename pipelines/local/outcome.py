@@ -54,8 +54,12 @@ def read(store: ml_metadata.MetadataStore, run_id: str) -> Outcome:
 
 
 def _reasons(judged: Verdict) -> list[str]:
-    """Returns what is said of the rules that failed, and of an override."""
-    return [rule.words for rule in judged.rules if rule.state == "failed" or rule.name == OVERRIDE]
+    """Returns what is said of the failed rules that the sentence does not spell out, and of an override."""
+    return [
+        rule.words
+        for rule in judged.rules
+        if rule.name == OVERRIDE or (rule.state == "failed" and rule.reason not in judged.sentence)
+    ]
 
 
 def _measured(predictions: str) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:

@@ -16,7 +16,8 @@ pytestmark = pytest.mark.slow
 Read = Callable[..., Outcome]  # the fixture of conftest.py
 PREDICTIONS, BLESSING = "PredictionTable.predictions", "QualityGate.blessing"
 ENOUGH = Rule("accuracy", "passed", 0.97, 0.9, "accuracy 0.9700 reaches 0.9000, the floor")
-WORSE = Rule("newest model", "failed", -0.04, 0.0, "4.0 points are lost against the last blessed model")
+WORSE = Rule("newest model", "failed", -0.04, 0.0, "4.0 points are lost.", "it loses 4.0 points")
+LOW = Rule("accuracy", "failed", 0.8, 0.9, "It gets 80 % right.", "it gets 80 % right")
 NOTED = Rule("grey picture", "noted", 0.4, None, "a grey picture gets 0.4")
 
 
@@ -76,10 +77,11 @@ def test_a_blessing_with_its_sentence(read: Read, tmp_path: Path) -> None:
     assert found.exit_status == 0
 
 
-def test_a_refusal_with_the_rules_that_failed(read: Read, tmp_path: Path) -> None:
-    judged(tmp_path, Verdict(False, False, "Refused: why.", [ENOUGH, WORSE, NOTED], None, 200))
+def test_a_refusal_with_the_failed_rules_that_the_sentence_only_names(read: Read, tmp_path: Path) -> None:
+    why = "Refused: it gets 80 % right; newest model failed, too."
+    judged(tmp_path, Verdict(False, False, why, [ENOUGH, LOW, WORSE, NOTED], None, 200))
     found = read({BLESSING: {"blessed": 0}})
-    assert (found.blessed, found.sentence, found.reasons) == (False, "Refused: why.", [WORSE.words])
+    assert (found.blessed, found.sentence, found.reasons) == (False, why, [WORSE.words])
     assert found.exit_status == 3
 
 
