@@ -118,7 +118,14 @@ def _paired(first: Side, second: Side) -> str:
         f"{found.figures['only_baseline_right']:,} the other way round: {wording.points(value)} points of "
         f"accuracy ({wording.points(low)} to {wording.points(high)}). "
         + (f"Chance does not explain that: {better} is better." if better else "Chance explains that.")
+        + (f" {_left_out(found.relabelled)}" if found.relabelled else "")
     )
+
+
+def _left_out(relabelled: int) -> str:
+    if relabelled == 1:
+        return "One more picture is left out, because its label differs between the two."
+    return f"{relabelled:,} more pictures are left out, because their labels differ between the two."
 
 
 def _verdict(one: Side) -> Text:

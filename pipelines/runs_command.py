@@ -46,6 +46,9 @@ def runs(
         typer.echo(json.dumps([_as_json(run) for run in found], indent=2))
     elif found:
         Console(width=None if sys.stdout.isatty() else 1000).print(_table(found))
+        for run in found:
+            if run.overridden_in:
+                typer.echo(f"{run.run_id} was refused, and overridden in run {run.overridden_in}.")
     else:
         typer.echo(f"No runs in {settings.output_root} yet: catsdogs run makes the first.")
 
@@ -67,15 +70,10 @@ def _table(found: list[Run]) -> Table:
             "" if run.accuracy is None else share(run.accuracy, run.accuracy_interval, decimals=1),
             "" if run.auc is None else f"{run.auc:.4f}",
             "" if run.loss is None else f"{run.loss:.4f}",
-            _verdict(run),
+            f"[{_COLOURS[run.verdict]}]{run.verdict}[/]" if run.verdict else "",
             run.pushed or "",
         )
     return table
-
-
-def _verdict(run: Run) -> str:
-    later = f", overridden in run {run.overridden_in}" if run.overridden_in else ""
-    return f"[{_COLOURS[run.verdict]}]{run.verdict}[/]{later}" if run.verdict else ""
 
 
 def _as_json(run: Run) -> dict[str, object]:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from components.errors import InputError
 from components.quality_gate import verdict
@@ -189,10 +188,10 @@ def test_the_model_of_the_run_is_blessed_and_not_another_one(
     listed = {run.run_id: run for run in runs.past(tiny.root, settings.metadata_path)}
     assert listed[refused.run_id].overridden_in == made.name
     assert listed[made.name].overridden_in is None
-    console = Console(width=300)
-    with console.capture() as said:
-        console.print(runs_command._table(list(listed.values())))
-    assert f"refused, overridden in run {made.name}" in said.get()
+    capsys.readouterr()
+    runs_command.runs(overrides=[f"output_root={tiny.root}"])
+    lifted = f"{refused.run_id} was refused, and overridden in run {made.name}."
+    assert capsys.readouterr().out.splitlines()[-1] == lifted
 
     (folder / refused.run_id / "report.html").touch()
     capsys.readouterr()

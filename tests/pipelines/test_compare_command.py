@@ -94,6 +94,25 @@ def test_without_a_common_picture_there_is_no_pair() -> None:
     assert comparing.sentences(first, replace(second, table=None))[0].startswith("They cannot be compared")
 
 
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        (0, "Chance explains that."),
+        (1, "One more picture is left out, because its label differs between the two."),
+        (3, "3 more pictures are left out, because their labels differ between the two."),
+    ],
+)
+def test_pictures_with_another_label_are_left_out_and_counted(changed: int, told: str) -> None:
+    from pipelines import comparing
+    from tests.components.prediction_tables import drawn
+
+    labels, answers = drawn(40, 0.9)
+    relabelled = np.where(np.arange(40) < changed, 1 - labels, labels)
+    said = comparing.sentences(side(OLD, labels, answers, 1), side(NEW, relabelled, answers, 2))[0]
+    assert said.startswith(f"On the {40 - changed} pictures that both judged")
+    assert said.endswith(told)
+
+
 @pytest.mark.parametrize("content", ['{"headline": [', "[]", '{"pictures": 40}'])
 def test_figures_that_cannot_be_read_are_gone(tmp_path: Path, content: str) -> None:
     from components.errors import InputError

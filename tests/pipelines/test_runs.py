@@ -84,6 +84,7 @@ def run(**changes: Any) -> runs.Run:
         "loss": 0.01234,
         "blessed": True,
         "overridden": True,
+        "overridden_in": None,
         "pushed": "1795348743",
     }
     return runs.Run(**{**values, **changes})
