@@ -617,7 +617,7 @@ def test_the_card_has_the_facts_of_the_page(facts: dict[str, Any], card: str) ->
         shown = f"| {100 * bucket['probability']:.1f}\u202f% | {100 * bucket['share']['value']:.1f}\u202f% ("
         assert shown in card
     assert "| REST | 12.5 ms | 20.1 ms |" in card
-    assert card.rstrip().splitlines()[-1].endswith("more in report.html.")
+    assert card.endswith("more in report.html.\n")
 
 
 def test_the_card_says_what_was_lifted_and_what_is_left_out(facts: dict[str, Any]) -> None:
