@@ -35,7 +35,7 @@ def _both_classes(table: PredictionTable) -> Rule:
     if counts.all():
         return Rule(BOTH_CLASSES, "passed", int(counts.min()), 1, f"There are {told}.")
     reason = f"all test pictures are of one class ({told})"
-    words = f"All test pictures are of one class ({told}): put pictures of both into the split test."
+    words = f"All test pictures are of one class ({told}): put pictures of both into test."
     return Rule(BOTH_CLASSES, "failed", 0, 1, words, reason)
 
 

@@ -78,8 +78,7 @@ def test_pictures_shared_with_training_are_refused_and_named() -> None:
     seen[[3, 5, 8, 13]] = True
     found = judge(made(slice(0, 20), seen=seen), Limits(), override=OVERRIDE)
     assert found.sentence == (
-        "Refused: 4 pictures of 1,000 in test are in training, too (0003.jpg, 0005.jpg, 0008.jpg and 1 "
-        "more)."
+        "Refused: 4 pictures of 1,000 in test are in training, too (0003.jpg, 0005.jpg, 0008.jpg and 1 more)."
     )
     assert rule(verdict(), "unseen pictures").state == "passed"
 
