@@ -13,6 +13,7 @@ from components.quality_gate.verdict import NEVER_LIFTED, VERDICT_FILE, Verdict
 from pipelines import overrides, runs
 from pipelines.local.failure import disk_error
 from pipelines.local.worker import SETTINGS
+from pipelines.quiet import quiet
 from pipelines.reports import run_folder
 from pipelines.settings import Settings, load
 
@@ -45,9 +46,10 @@ class Decision:
         Raises:
             InputError: There is nothing that can be set aside.
         """
-        store = runs.open_store(self.settings.metadata_path)
-        outputs = runs.outputs(store, self.run_id) if store else {}
-        refused = _check_refused(self.run_id, outputs.get("QualityGate.blessing"), self._again)
+        with quiet():  # reading the verdict imports TensorFlow
+            store = runs.open_store(self.settings.metadata_path)
+            outputs = runs.outputs(store, self.run_id) if store else {}
+            refused = _check_refused(self.run_id, outputs.get("QualityGate.blessing"), self._again)
         model = refused.model_uri
         if not Path(model).exists():
             raise InputError(f"The model of the run {self.run_id} is gone from {model}: {self._again}.")

@@ -85,10 +85,10 @@ def table(first: Side, second: Side) -> Table:
     for heading in ("", first.run, second.run):
         made.add_column(heading, overflow="fold")
     sides = (first, second)
-    made.add_row("verdict", *(_verdict(one) for one in sides))
-    made.add_row("test pictures", *(f"{one.facts['pictures']:,}" for one in sides))
+    made.add_row("Verdict", *(_verdict(one) for one in sides))
+    made.add_row("Test pictures", *(f"{one.facts['pictures']:,}" for one in sides))
     for name in [row["name"] for row in second.facts["headline"]]:
-        made.add_row(wording.figure_name(name).lower(), *(_figure(one, name) for one in sides))
+        made.add_row(wording.figure_name(name), *(_figure(one, name) for one in sides))
     for name, before, after in comparison.differences(first.facts["settings"], second.facts["settings"]):
         made.add_row(Text(name), Text(before), Text(after))
     return made

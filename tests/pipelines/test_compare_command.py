@@ -52,10 +52,10 @@ def test_figures_verdicts_and_settings_are_side_by_side() -> None:
     second = side(NEW, labels, worse, seed=2, blessed=False, sentence="Refused: why.")
     said = printed(first, second)
     assert said.splitlines()[0].split() == [OLD, NEW]
-    assert said.splitlines()[1].split() == ["verdict", "blessed", "refused"]
-    for name, answered in (("accuracy", answers), ("area under roc", answers), ("accuracy", worse)):
-        figure = measure(labels, answered, ("cat", "dog"))[{"area under roc": "auc"}.get(name, name)]
-        told = f"{figure.value:.4f}" if name == "area under roc" else f"{100 * figure.value:.1f}"
+    assert said.splitlines()[1].split() == ["Verdict", "blessed", "refused"]
+    for name, answered in (("Accuracy", answers), ("Area under ROC", answers), ("Accuracy", worse)):
+        figure = measure(labels, answered, ("cat", "dog"))[{"Area under ROC": "auc"}.get(name, "accuracy")]
+        told = f"{figure.value:.4f}" if name == "Area under ROC" else f"{100 * figure.value:.1f}"
         assert told in next(line for line in said.splitlines() if line.startswith(name))
     assert next(line for line in said.splitlines() if line.startswith("training.seed")).split()[1:] == [
         "1",
