@@ -119,7 +119,7 @@ def test_a_killed_run_s_half_written_folders_are_removed_by_the_next(tiny: Tiny)
 
 def test_from_runs_anew_what_it_names_and_takes_the_rest_from_earlier(tiny: Tiny) -> None:
     tiny()
-    ran = tiny(from_step="train")
+    ran = tiny(from_step="trainer")
     assert ran.states == {"Ingest": State.REUSED, "Trainer": DONE, "QualityGate": DONE, "Pusher": DONE}
     assert ran.outcome.push is not None
     assert not ran.outcome.push.earlier
@@ -142,7 +142,7 @@ def test_from_goes_back_to_a_run_that_got_so_far(tiny: Tiny, monkeypatch: pytest
 
 
 def test_to_stops_after_what_it_names(tiny: Tiny) -> None:
-    first = tiny(to_step="TRAIN")
+    first = tiny(to_step="TRAINER")
     skipped = {"QualityGate": State.SKIPPED, "Pusher": State.SKIPPED}
     assert first.states == {"Ingest": DONE, "Trainer": DONE, **skipped}
     assert first.outcome.exit_status == 0
