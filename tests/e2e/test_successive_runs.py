@@ -234,10 +234,11 @@ class TestChangedLearningRate:
         self, workshop: Workshop, first: Run, relearned: Run
     ) -> None:
         asked = workshop.artifacts(relearned, "PredictionTable")
-        for baseline in ("newest", "best"):
-            assert asked[baseline].id == workshop.artifacts(first, "Trainer")["model"].id
+        assert asked["newest"].id == workshop.artifacts(first, "Trainer")["model"].id
         assert asked["model"].id == workshop.artifacts(relearned, "Trainer")["model"].id
-        difference = verdict(workshop, relearned).comparisons["newest"].difference
+        judged = verdict(workshop, relearned)
+        assert judged.baselines == {"newest": "compared", "best": "same"}
+        difference = judged.comparisons["newest"].difference
         assert difference.value == pytest.approx(relearned.accuracy - first.accuracy)
 
     def test_it_is_another_model(self, workshop: Workshop, first: Run, relearned: Run) -> None:
