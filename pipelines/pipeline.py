@@ -74,6 +74,7 @@ def build(
     )
     predictions = prediction_table.outputs["predictions"]
     evaluator = Evaluator(examples=predictions, eval_config=eval_config(), example_splits=["test"])
+    evaluator.with_beam_pipeline_args(step_configs.SMALL_BEAM)
     evaluation = evaluator.outputs["evaluation"]
 
     serving_check = ServingCheck(

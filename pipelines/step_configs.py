@@ -12,6 +12,9 @@ from components.errors import InputError
 from pipelines.settings import Settings
 from trainer import backbones, weights
 
+# For rows without pictures: worker threads talk to each other over gRPC, which costs more than it saves.
+SMALL_BEAM = ["--direct_running_mode=in_memory", "--direct_num_workers=1"]
+
 
 def transform(settings: Settings) -> dict[str, Any]:
     """What is done to `train` and `eval`, what that needs to know, and what the cache must see."""
