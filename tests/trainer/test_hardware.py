@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import logging
+from types import SimpleNamespace
+from typing import Any
+
+import keras
+import pytest
+import tensorflow as tf
+
+from trainer import hardware
+from trainer.recipe import PhaseSettings, TrainingSettings
+
+T4 = {"device_name": "Tesla T4", "compute_capability": (7, 5)}
+P100 = {"device_name": "Tesla P100", "compute_capability": (6, 0)}
+OTHER_MAKE: dict[str, Any] = {}
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """`machine(details, …)`: TensorFlow sees such GPUs from here on."""
+
+    def with_gpus(*details: dict[str, Any]) -> None:
+        devices = [SimpleNamespace(name=f"/physical_device:GPU:{n}", n=n) for n in range(len(details))]
+        monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: devices)
+        monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda device: details[device.n])
+        monkeypatch.setattr(tf.distribute, "MirroredStrategy", lambda names: names)
+
+    return with_gpus
+
+
+@pytest.mark.parametrize(
+    ("gpus", "strategy", "precision", "jit"),
+    [
+        ([], None, "float32", False),
+        ([T4], None, "mixed_float16", True),
+        ([P100], None, "float32", True),
+        ([OTHER_MAKE], None, "float32", True),
+        ([T4, T4], ["GPU:0", "GPU:1"], "mixed_float16", False),
+        ([T4, P100], ["GPU:0", "GPU:1"], "float32", False),
+    ],
+)
+def test_every_machine_is_used_whole_and_in_what_suits_all_its_gpus(
+    gpus: list[dict[str, Any]], strategy: list[str] | None, precision: str, jit: bool, machine: Any
+) -> None:
+    machine(*gpus)
+    found = hardware.detect()
+    assert found == (strategy or tf.distribute.get_strategy(), len(gpus) or 1, precision, jit)
+
+
+@pytest.mark.parametrize(
+    ("asked", "seen", "warned"),
+    [(None, 0, False), ("0", 0, False), ("1", 1, False), ("1", 0, True), ("2", 1, True)],
+)
+def test_a_gpu_that_is_not_seen_is_told(
+    asked: str | None,
+    seen: int,
+    warned: bool,
+    machine: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    machine(*[T4] * seen)
+    monkeypatch.delenv("CATSDOGS_GPUS", raising=False)
+    if asked is not None:
+        monkeypatch.setenv("CATSDOGS_GPUS", asked)
+    with caplog.at_level(logging.INFO, hardware.__name__):
+        hardware.detect()
+    first, *others = caplog.messages
+    assert first == (
+        "Training in mixed_float16 on Tesla T4."
+        if seen
+        else "Training in float32 on the CPU: TensorFlow sees no GPU."
+    )
+    assert bool(others) == warned
+    if warned:
+        assert f"asked for, and TensorFlow sees {seen}: look whether the node has its driver" in others[0]
+
+
+def test_a_gpu_whose_name_the_driver_does_not_tell_is_told_by_its_number(
+    machine: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    machine(OTHER_MAKE)
+    with caplog.at_level(logging.INFO, hardware.__name__):
+        hardware.detect()
+    assert caplog.messages == ["Training in float32 on /physical_device:GPU:0."]
+
+
+RECIPE = TrainingSettings(
+    batch_size=16,
+    frozen=PhaseSettings(epochs=1, learning_rate=1e-3),
+    fine_tuning=PhaseSettings(epochs=1, learning_rate=2e-5),
+)
+
+
+def test_batch_and_learning_rates_grow_with_the_devices_and_are_told(
+    machine: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    machine(T4, T4, T4)
+    with caplog.at_level(logging.INFO, hardware.__name__):
+        scaled = hardware.detect().scaled(RECIPE)
+    assert scaled.batch_size == 48
+    assert scaled.frozen.learning_rate == pytest.approx(3e-3)
+    assert scaled.fine_tuning.learning_rate == pytest.approx(6e-5)
+    unchanged = {"batch_size", "frozen", "fine_tuning"}
+    assert scaled.model_dump(exclude=unchanged) == RECIPE.model_dump(exclude=unchanged)
+    assert caplog.messages[1:] == [
+        "3 devices share each batch of 48 (16 each); learning rates times 3: 0.003 frozen, 6e-05 fine-tuning."
+    ]
+
+
+def test_one_device_takes_the_recipe_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, hardware.__name__):
+        assert hardware.on(["CPU:0"]).scaled(RECIPE) == RECIPE
+    assert not caplog.messages
+
+
+def test_the_precision_holds_inside_the_scope_alone_even_when_building_fails() -> None:
+    mixed = hardware.on(["CPU:0"])._replace(precision="mixed_float16")
+    before = keras.config.dtype_policy()
+    with mixed.scope():
+        assert keras.layers.Dense(1).compute_dtype == "float16"
+    assert keras.config.dtype_policy() == before
+    with pytest.raises(ZeroDivisionError), mixed.scope():
+        _ = 1 / 0
+    assert keras.config.dtype_policy() == before
+    assert keras.layers.Dense(1).compute_dtype == "float32"
