@@ -25,17 +25,27 @@ class Hardware(NamedTuple):
     """Devices that train together, each on its share of every batch.
 
     Attributes:
+        devices: TensorFlow's names of them, such as `GPU:0`; each has a copy of the weights.
         strategy: TensorFlow's own for one device, MirroredStrategy for several.
-        replicas: How many devices; each has a copy of the weights.
         precision: Keras' dtype policy: `mixed_float16` where every device has tensor cores, else `float32`.
         jit: Whether XLA may compile the steps: on one GPU only. On CPUs it was measured to be 15 times
             slower, and under a strategy Keras leaves it out.
     """
 
+    devices: tuple[str, ...]
     strategy: tf.distribute.Strategy
-    replicas: int
     precision: str
     jit: bool
+
+    @property
+    def replicas(self) -> int:
+        """How many devices."""
+        return len(self.devices)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether a network trained on it is one in float32 on one device, as it is served."""
+        return self.replicas == 1 and self.precision == "float32"
 
     @contextmanager
     def scope(self) -> Iterator[None]:
@@ -110,8 +120,8 @@ def on(devices: Sequence[str]) -> Hardware:
     several = len(devices) > 1
     gpus = [name for name in devices if name.startswith("GPU")]
     return Hardware(
+        tuple(devices),
         tf.distribute.MirroredStrategy(list(devices)) if several else tf.distribute.get_strategy(),
-        len(devices),
         "mixed_float16" if gpus and all(map(_has_tensor_cores, gpus)) else "float32",
         jit=bool(gpus) and not several,
     )

@@ -45,7 +45,9 @@ def test_every_machine_is_used_whole_and_in_what_suits_all_its_gpus(
 ) -> None:
     machine(*gpus)
     found = hardware.detect()
-    assert found == (strategy or tf.distribute.get_strategy(), len(gpus) or 1, precision, jit)
+    names = tuple(strategy or ["GPU:0" if gpus else "CPU:0"])
+    assert found == (names, strategy or tf.distribute.get_strategy(), precision, jit)
+    assert found.replicas == max(1, len(gpus))
 
 
 @pytest.mark.parametrize(
