@@ -48,6 +48,7 @@ def test_every_machine_is_used_whole_and_in_what_suits_all_its_gpus(
     names = tuple(strategy or ["GPU:0" if gpus else "CPU:0"])
     assert found == (names, strategy or tf.distribute.get_strategy(), precision, jit)
     assert found.replicas == max(1, len(gpus))
+    assert found.is_plain == (gpus in ([], [P100], [OTHER_MAKE]))
 
 
 @pytest.mark.parametrize(
