@@ -44,11 +44,6 @@ class Hardware(NamedTuple):
 
     @property
     def is_plain(self) -> bool:
-        """Whether what is built in the scope is what would be built outside."""
-        return self.replicas == 1 and self.precision == "float32"
-
-    @property
-    def is_plain(self) -> bool:
         """Whether a network trained on it is one in float32 on one device, as it is served."""
         return self.replicas == 1 and self.precision == "float32"
 
