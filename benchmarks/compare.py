@@ -1,0 +1,170 @@
+"""TensorFlow's tutorial recipe against `catsdogs run`, on the same pictures and the same machine, in turn.
+
+    make bench IMAGES=DIR
+    python -m benchmarks.compare DIR [--seeds 0 1 2] [--tutorial-seeds 0] [--set KEY=VALUE ...] [--write]
+
+DIR holds train/<class>/* and validation/<class>/*. Both sides train on the first (ours carves its `eval` from
+it) and are judged on the second, which ours takes for `test`. Each run is a process of its own from its
+imports on, ours with nothing to reuse and to the pushed model; ours and the tutorial's alternate. See
+docs/benchmarks.md for what the table says.
+
+What is measured is kept after each process: the same command goes on where it was killed, and measures anew
+what has changed since (code, settings, pictures, machine).
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks import compare_chart, compare_table, machine, page, pipeline_run, results
+from benchmarks.compare_table import PIPELINE, TUTORIAL
+from benchmarks.results import Measured
+from benchmarks.watched import stop_when_asked, watch
+from components import fingerprint
+
+PAGE, CHART = Path("docs/benchmarks.md"), Path("docs/images/benchmark.svg")
+
+_TUTORIAL_MODULE = "benchmarks.tutorial"
+_NOT_COUNTED = "measuring"  # the tutorial script's accuracy
+
+
+@dataclass(frozen=True)
+class Job:
+    """One process to measure; `what`, `seed` and `asked` are Measured's."""
+
+    what: str
+    seed: int
+    asked: str
+
+    def is_done_by(self, measured: Measured) -> bool:
+        """Returns whether this is what was measured."""
+        return (self.what, self.seed, self.asked) == (measured.what, measured.seed, measured.asked)
+
+
+def main() -> None:
+    """Measures what was not measured yet, prints the table, and writes figures and chart."""
+    options = _options()
+    stop_when_asked()
+    trained, tested = (_files(options.images / part) for part in ("train", "validation"))
+    options.output.mkdir(parents=True, exist_ok=True)
+    file = options.output / "compare.json"
+    here = machine.describe()
+    measured = [] if options.anew else results.load(file)
+    jobs = plan(options.tutorial_seeds, options.seeds, *_asked(options, [*trained, *tested], here))
+    for number, job in enumerate(jobs, start=1):
+        title = f"{number} of {len(jobs)}: {job.what}, seed {job.seed}"
+        if any(map(job.is_done_by, measured)):
+            print(f"{title}: measured before (--anew measures again)", flush=True)
+            continue
+        print(f"{title} …", flush=True)
+        for picture in [*trained, *tested]:  # so that nobody finds them cold
+            picture.read_bytes()
+        try:
+            measured.append(_measure(job, options, len(trained)))
+        except pipeline_run.RunFailed as error:
+            sys.exit(str(error))
+        results.save(file, measured, here)
+        print(f"{title}: {measured[-1].seconds:.0f} s", flush=True)
+    found = [next(one for one in reversed(measured) if job.is_done_by(one)) for job in jobs]
+    lines = "\n".join(compare_table.lines(found, here, options.overrides))
+    print(lines)
+    compare_chart.draw(found, options.output / CHART.name)
+    print(f"Figures: {file}\nChart: {options.output / CHART.name}")
+    if options.write:
+        page.put(PAGE, "benchmarks.compare", lines)
+        compare_chart.draw(found, CHART)
+
+
+def plan(tutorial_seeds: Sequence[int], seeds: Sequence[int], tutorial: str, ours: str) -> list[Job]:
+    """Returns the processes in an order that spreads both sides evenly over the time.
+
+    Args:
+        tutorial_seeds: Seeds of the tutorial's runs.
+        seeds: Seeds of our runs.
+        tutorial: What all of the tutorial's runs are asked.
+        ours: What all of ours are asked.
+    """
+    sides = ((TUTORIAL, tutorial_seeds, tutorial), (PIPELINE, seeds, ours))
+    placed = [
+        ((place + 0.5) / len(each), Job(what, seed, asked))
+        for what, each, asked in sides
+        for place, seed in enumerate(each)
+    ]
+    return [job for _, job in sorted(placed, key=lambda one: one[0])]
+
+
+def _measure(job: Job, options: argparse.Namespace, trained: int) -> Measured:
+    log = options.output / f"{'tutorial' if job.what == TUTORIAL else 'catsdogs'}-{job.seed}.log"
+    if job.what == TUTORIAL:
+        return _tutorial(job, options, log)
+    overrides = [word for override in options.overrides for word in ("--set", override)]
+    arguments = ["--images", str(options.images), *overrides]
+    return pipeline_run.run(job.what, job.seed, job.asked, trained, arguments, log)
+
+
+def _tutorial(job: Job, options: argparse.Namespace, log: Path) -> Measured:
+    load = machine.load()
+    command = [sys.executable, "-m", _TUTORIAL_MODULE, str(options.images), "--seed", str(job.seed)]
+    watched = watch([*command, "--epochs", str(options.tutorial_epochs)], log, lambda: TUTORIAL)
+    if watched.status:
+        raise pipeline_run.RunFailed(pipeline_run.why("The tutorial's script", watched, log))
+    told = json.loads(log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1])
+    parts = {part: seconds for part, seconds in told["seconds"].items() if part != _NOT_COUNTED}
+    return Measured(
+        what=job.what,
+        seed=job.seed,
+        asked=job.asked,
+        load=load,
+        seconds=sum(parts.values()),
+        parts=parts,
+        peaks=watched.peaks,
+        trained=told["trained"],
+        pictures=told["pictures"],
+        correct=told["correct"],
+    )
+
+
+def _asked(
+    options: argparse.Namespace, pictures: Sequence[Path], here: dict[str, str | int]
+) -> tuple[str, str]:
+    """Returns texts that change with whatever the measurements of either side depend on."""
+    contents = "".join(f"{path}{path.stat().st_size}" for path in pictures)
+    both = [hashlib.sha256(contents.encode()).hexdigest()[:12], machine.sentence(here)]
+    script = fingerprint.of_code(_TUTORIAL_MODULE, "trainer.weights")[:12]
+    tutorial = [*both, script, f"{options.tutorial_epochs} epochs"]
+    return "; ".join(tutorial), "; ".join([*both, pipeline_run.code(), *options.overrides])
+
+
+def _files(folder: Path) -> list[Path]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    if not files:
+        sys.exit(
+            f"There are no pictures in {folder}: IMAGES must hold train/<class>/* and validation/<class>/*."
+        )
+    return files
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("images", type=Path, help="folder of photographs, in train and validation")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of our runs (0 1 2)")
+    parser.add_argument("--tutorial-seeds", type=int, nargs="+", default=[0], help="of the tutorial's (0)")
+    parser.add_argument("--tutorial-epochs", type=int, default=10, help="of each of its phases (10)")
+    parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE",
+                        help="a setting of catsdogs run")  # fmt: skip
+    parser.add_argument("--output", type=Path, default=Path("output/benchmarks"), help="folder to write to")
+    parser.add_argument("--anew", action="store_true", help="forget what was measured before")
+    parser.add_argument("--write", action="store_true", help=f"put table and chart into {PAGE}")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,170 @@
+"""What `benchmarks.compare` has measured, as Markdown: ratios, accuracy, and the time of each part."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from benchmarks import machine
+from benchmarks.results import Measured
+from components.figures import proportion
+
+TUTORIAL, PIPELINE = "tutorial's script", "catsdogs run"
+TRAINER_RATIO, WHOLE_RATIO, ACCURACY = 6, 3, 0.985  # what is asked for
+
+_IMPORTS = "imports"
+_ALL, _TRAINED, _TESTED = "all", "train and eval", "test"
+_WORKS_ON = {
+    "ImageExampleGen": _ALL,
+    "StatisticsGen": _ALL,
+    "Transform": _TRAINED,
+    "Trainer": _TRAINED,
+    "PredictionTable": _TESTED,
+    "Evaluator": _TESTED,
+    "frozen": _TRAINED,
+    "fine-tuning": _TRAINED,
+}
+
+
+class Ratio(NamedTuple):
+    """How many times as long one thing takes as another.
+
+    Attributes:
+        value: Of the means.
+        low: Of the shortest time of the one and the longest of the other.
+        high: The other way round.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+def ratio(longer: Sequence[float], shorter: Sequence[float]) -> Ratio:
+    """Returns how many times as long the first one takes."""
+    return Ratio(
+        statistics.mean(longer) / statistics.mean(shorter),
+        min(longer) / max(shorter),
+        max(longer) / min(shorter),
+    )
+
+
+def trainer_ratio(tutorial: Sequence[Measured], ours: Sequence[Measured]) -> Ratio:
+    """Returns the tutorial's time over the Trainer's, without imports, as the Trainer's has none."""
+    return ratio(
+        [one.seconds - one.parts[_IMPORTS] for one in tutorial], [one.parts["Trainer"] for one in ours]
+    )
+
+
+def accuracies(measured: Sequence[Measured]) -> list[float]:
+    """Returns the share of pictures that each model tells right in the end."""
+    return [list(one.correct.values())[-1] / one.pictures for one in measured]
+
+
+def works_on(part: str, measured: Measured) -> int | None:
+    """Returns how many pictures a part goes through, each counted once; None where that says nothing."""
+    if part == measured.what:
+        return measured.trained + measured.pictures
+    sizes = {
+        _ALL: measured.trained + measured.pictures,
+        _TRAINED: measured.trained,
+        _TESTED: measured.pictures,
+    }
+    return sizes.get(_WORKS_ON.get(part, ""))
+
+
+def lines(
+    measured: Sequence[Measured], here: Mapping[str, str | int], overrides: Sequence[str]
+) -> Iterator[str]:
+    """Yields the lines of the tables.
+
+    Args:
+        measured: Runs of both sides.
+        here: The machine.
+        overrides: Settings that our runs did not have by default.
+    """
+    tutorial = [one for one in measured if one.what == TUTORIAL]
+    ours = [one for one in measured if one.what == PIPELINE]
+    counts = f"{ours[0].trained:,} pictures to train on and {ours[0].pictures:,} to be judged on"
+    yield f"On {machine.sentence(dict(here))}; {counts}."
+    if overrides:
+        yield f"Settings of `catsdogs run`: {', '.join(f'`{override}`' for override in overrides)}."
+    yield ""
+    yield from _verdicts(tutorial, ours)
+    yield ""
+    yield from _models(measured)
+    yield ""
+    yield "| part | seconds | pictures/s | memory, MB | resident, MB | tutorial's time ÷ this |"
+    yield "|---|---:|---:|---:|---:|---:|"
+    for runs in (tutorial, ours):
+        yield from _parts(runs, statistics.mean(one.seconds for one in tutorial))
+
+
+def _verdicts(tutorial: Sequence[Measured], ours: Sequence[Measured]) -> Iterator[str]:
+    trainer = trainer_ratio(tutorial, ours)
+    whole = ratio([one.seconds for one in tutorial], [one.seconds for one in ours])
+    accurate, theirs = accuracies(ours), statistics.mean(accuracies(tutorial))
+    mean = statistics.mean(accurate)
+    yield "| | measured | asked for | |"
+    yield "|---|---|---|---|"
+    for name, found, needed in (
+        ("Trainer: times as quick as the tutorial's script without its imports", trainer, TRAINER_RATIO),
+        ("`catsdogs run`: times as quick as the tutorial's script", whole, WHOLE_RATIO),
+    ):
+        times = f"{found.value:.1f} ({found.low:.1f} to {found.high:.1f})"
+        yield f"| {name} | {times} | {needed} or more | {_met(found.value >= needed)} |"
+    spread = f"{100 * mean:.2f} % ({100 * min(accurate):.1f} to {100 * max(accurate):.1f})"
+    yield (
+        f"| accuracy, mean of {len(ours)} seeds | {spread} | the tutorial's {100 * theirs:.2f} %, and "
+        f"{100 * ACCURACY:.1f} % | {_met(mean >= max(theirs, ACCURACY))} |"
+    )
+    pushed = sum(one.pushed for one in ours)
+    yield f"| models pushed | {pushed} of {len(ours)} | all | {_met(pushed == len(ours))} |"
+
+
+def _met(is_met: bool) -> str:
+    return "met" if is_met else "**missed**"
+
+
+def _models(measured: Sequence[Measured]) -> Iterator[str]:
+    yield "| model | seed | right | accuracy, 95 % interval | seconds | load before |"
+    yield "|---|---:|---:|---|---:|---:|"
+    for one in sorted(measured, key=lambda each: (each.what != TUTORIAL, each.seed)):
+        moments = list(one.correct.items())
+        for moment, correct in moments:
+            last = moment == moments[-1][0]
+            name = one.what if len(moments) == 1 else f"{one.what}, {moment}"
+            figure = proportion(correct, one.pictures)
+            told = f"{100 * figure.value:.1f} % ({100 * figure.low:.1f} to {100 * figure.high:.1f})"
+            rest = f"{one.seconds:.0f} | {one.load:.1f}" if last else "|"
+            yield f"| {name} | {one.seed} | {correct} of {one.pictures} | {told} | {rest} |"
+
+
+def _parts(runs: Sequence[Measured], tutorial_seconds: float) -> Iterator[str]:
+    what = runs[0].what
+    own, resident = (max(getattr(one.peak, name) for one in runs) for name in ("own", "resident"))
+    yield _row(f"**{what}**", [one.seconds for one in runs], works_on(what, runs[0]), own, resident,
+               tutorial_seconds)  # fmt: skip
+    for part in runs[0].parts:
+        seconds = [one.parts[part] for one in runs]
+        memories = [one.peaks[part].memory for one in runs if part in one.peaks]
+        own = max((memory.own for memory in memories), default=0.0)
+        resident = max((memory.resident for memory in memories), default=0.0)
+        yield _row(part, seconds, works_on(part, runs[0]), own, resident, tutorial_seconds)
+
+
+def _row(
+    name: str,
+    seconds: Sequence[float],
+    pictures: int | None,
+    own: float,
+    resident: float,
+    tutorial_seconds: float,
+) -> str:
+    mean = statistics.mean(seconds)
+    spread = f" ({min(seconds):.1f} to {max(seconds):.1f})" if len(seconds) > 1 else ""
+    rate = f"{pictures / mean:,.0f}" if pictures and mean else ""
+    memory = [f"{size:,.0f}" if size else "" for size in (own, resident)]
+    times = f"{tutorial_seconds / mean:,.1f}" if mean >= 1 else ""
+    return f"| {name} | {mean:.1f}{spread} | {rate} | {memory[0]} | {memory[1]} | {times} |"

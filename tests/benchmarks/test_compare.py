@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from benchmarks import compare, machine, results
+from benchmarks.compare import Job
+from benchmarks.compare_table import PIPELINE, TUTORIAL
+from benchmarks.results import Measured
+from tests.benchmarks.measurements import ours, tutorial
+
+
+def order(tutorial_seeds: list[int], seeds: list[int]) -> list[str]:
+    return [f"{job.what[0]}{job.seed}" for job in compare.plan(tutorial_seeds, seeds, "script", "code")]
+
+
+def test_both_sides_alternate() -> None:
+    assert order([0], [0, 1, 2]) == ["c0", "t0", "c1", "c2"]
+    assert order([0, 1, 2], [0, 1, 2]) == ["t0", "c0", "t1", "c1", "t2", "c2"]
+    assert order([0, 1], [0, 1, 2, 3]) == ["c0", "t0", "c1", "c2", "t1", "c3"]
+
+
+def test_a_job_is_done_by_the_same_question_alone() -> None:
+    job = Job(PIPELINE, 1, "code")
+    assert job.is_done_by(ours(1))
+    for other in (ours(2), ours(1, asked="other code"), replace(ours(1), what=TUTORIAL)):
+        assert not job.is_done_by(other)
+
+
+def test_what_was_measured_is_read_back(tmp_path: Path) -> None:
+    file = tmp_path / "compare.json"
+    assert results.load(file) == []
+    results.save(file, [tutorial(), ours()], machine.describe())
+    assert results.load(file) == [tutorial(), ours()]
+    assert [path.name for path in tmp_path.iterdir()] == ["compare.json"]
+    assert json.loads(file.read_text())["machine"]["cores"] >= 1
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    for part in ("train", "validation"):
+        (tmp_path / "images" / part).mkdir(parents=True)
+        (tmp_path / "images" / part / "1.jpg").write_bytes(b"1")
+    return tmp_path / "images"
+
+
+def benchmark(
+    monkeypatch: pytest.MonkeyPatch, images: Path, stop_after: int = 9, *words: str
+) -> list[tuple[str, int]]:
+    """Runs the benchmark with measurements out of a drawer; returns which were taken."""
+    taken: list[tuple[str, int]] = []
+
+    def measure(job: Job, *_: object) -> Measured:
+        if len(taken) == stop_after:
+            raise KeyboardInterrupt
+        taken.append((job.what, job.seed))
+        return (tutorial if job.what == TUTORIAL else ours)(job.seed, asked=job.asked)
+
+    output = str(images.parent / "output")
+    monkeypatch.setattr(sys, "argv", ["compare", str(images), "--output", output, *words])
+    monkeypatch.setattr(compare, "_measure", measure)
+    try:
+        compare.main()
+    except KeyboardInterrupt:
+        assert len(taken) == stop_after
+    return taken
+
+
+def test_a_killed_benchmark_goes_on(
+    images: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    all_jobs = [(PIPELINE, 0), (TUTORIAL, 0), (PIPELINE, 1), (PIPELINE, 2)]
+    assert benchmark(monkeypatch, images, 2) == all_jobs[:2]
+    assert benchmark(monkeypatch, images) == all_jobs[2:]
+    capsys.readouterr()
+    assert benchmark(monkeypatch, images) == []
+    assert "| Trainer: times as quick" in capsys.readouterr().out
+    assert (images.parent / "output" / "benchmark.svg").exists()
+    assert benchmark(monkeypatch, images, 9, "--anew") == all_jobs
+
+
+def test_what_has_changed_is_measured_anew(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    benchmark(monkeypatch, images)
+    other = ("--set", "training.batch_size=16")
+    assert benchmark(monkeypatch, images, 9, *other) == [(PIPELINE, 0), (PIPELINE, 1), (PIPELINE, 2)]
+    assert benchmark(monkeypatch, images, 9, "--tutorial-epochs", "1") == [(TUTORIAL, 0)]
+    (images / "train" / "2.jpg").write_bytes(b"2")
+    assert len(benchmark(monkeypatch, images)) == 4
+
+
+def test_a_folder_without_pictures_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SystemExit, match=r"no pictures in .*train: IMAGES must hold train/<class>"):
+        benchmark(monkeypatch, tmp_path)

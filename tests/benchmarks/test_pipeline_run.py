@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import pipeline_run
+from benchmarks.watched import memory_of, tree, watch
+from pipelines.local import worker
+from pipelines.local.summary import Outcome, Push, Step, Summary
+
+# A process whose child takes memory in the second of two parts.
+_GROWING = """
+import pathlib, subprocess, sys, time
+part = pathlib.Path(sys.argv[1])
+part.write_text("small")
+time.sleep(0.5)
+part.write_text("large")
+subprocess.run([sys.executable, "-c", "import time; kept = b'1' * 200_000_000; time.sleep(2)"])
+print("done")
+sys.exit(3)
+"""
+
+
+def test_memory_is_that_of_the_part_and_of_children(tmp_path: Path) -> None:
+    part = tmp_path / "part"
+    part.write_text("before")
+    watched = watch([sys.executable, "-c", _GROWING, str(part)], tmp_path / "log", part.read_text)
+    assert watched.status == 3
+    assert 2.5 < watched.seconds < 60
+    assert (tmp_path / "log").read_text() == "done\n"
+    small, large = watched.peaks["small"].memory, watched.peaks["large"].memory
+    assert small.own < 50
+    assert 200 < large.own < 260
+    assert large.own < large.resident
+    assert watched.peaks["large"].before < 50
+
+
+def test_a_process_and_its_memory_are_found() -> None:
+    here = tree(1)
+    assert here[0] == 1
+    kept = bytearray(50_000_000)
+    assert memory_of([_own_pid()]).own > len(kept) / 1e6
+    assert memory_of([2**30]).own == 0  # there is no such process
+
+
+def _own_pid() -> int:
+    import os
+
+    return os.getpid()
+
+
+def test_the_step_at_work_is_known_by_its_log(tmp_path: Path) -> None:
+    run_dir = tmp_path / "runs" / "2026-01-01T00-00-00"
+    (run_dir / "logs").mkdir(parents=True)
+    assert pipeline_run.step_at_work(tmp_path) == "Start"
+    for position, step in enumerate(("Start", "ImageExampleGen", "Trainer")):
+        worker.log_path(run_dir, position, step).touch()
+        assert pipeline_run.step_at_work(tmp_path) == step
+
+
+def summary(push: Push | None) -> Summary:
+    outcome = Outcome(metrics={"accuracy": 0.987, "examples": 1000.0}, push=push)
+    steps = {"Transform": Step("done", 10.0), "Trainer": Step("done", 50.5)}
+    return Summary("run", "done", 0, 80.0, steps, outcome)
+
+
+@pytest.mark.parametrize("push", [Push("1", "somewhere/1"), None])
+def test_a_summary_tells_times_and_accuracy(push: Push | None, tmp_path: Path) -> None:
+    summary(push).write(tmp_path)
+    told = pipeline_run.told(json.loads((tmp_path / "summary.json").read_text()), 81.0)
+    assert told == {
+        "seconds": 81.0,
+        "parts": {"start and end": pytest.approx(20.5), "Transform": 10.0, "Trainer": 50.5},
+        "pictures": 1000,
+        "correct": {"end": 987},
+        "pushed": push is not None,
+    }
+    assert dataclasses.asdict(summary(push))["outcome"]["metrics"]["accuracy"] == 0.987
+
+
+def test_a_run_that_fails_is_told(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with pytest.raises(pipeline_run.RunFailed, match=r"status 2.*There is no setting.*\(see .*log\)"):
+        pipeline_run.run("run", 0, "", 10, ["--set", "training.batchsize=3"], log)
