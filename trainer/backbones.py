@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import itertools
 import re
 
 import keras
 
 # How Keras Applications names the layers of a block: block_13_expand, conv5_block2_1_conv, block6h_se_reduce,
-# convnext_tiny_stage_3_block_2_gelu, expanded_conv_10_project, block5_conv3, ….
-_BLOCK = re.compile(
-    r"^(?:.*_)?(conv\d+_block\d+|stage_\d+_block_\d+|expanded_conv(?:_\d+)?|block_?\d+[a-z]?)(?=_|$)"
+# convnext_tiny_stage_3_block_2_gelu, expanded_conv_10_project, block5_conv3, conv_dw_13, normal_add_1_12, ….
+_IN_BLOCK = re.compile(
+    r"^(?:.*?_)??(?:"
+    r"(conv\d+_block\d+|stage_\d+_block_\d+|expanded_conv(?:_\d+)?|(?<!downsampling_)block_?\d+[a-z]?)(?=_|$)"
+    r"|conv_(?:pad|dw|pw)_(\d+)(?=_|$)"
+    r"|(?:normal|reduction|adjust)_.*?(stem_\d+|reduce_\d+|\d+)$)"
 )
+# Inception networks name only the layer that ends a block: mixed10, mixed_6a, block17_20_ac.
+_END_OF_BLOCK = re.compile(r"^(?:mixed\d+|mixed_\d[a-z]|block\d+_\d+_ac)$")
 
 
 class BackboneError(ValueError):
@@ -84,21 +90,31 @@ def blocks(network: keras.Model) -> list[list[keras.layers.Layer]]:
     Raises:
         BackboneError: The layers' names do not tell the blocks.
     """
-    found: list[list[keras.layers.Layer]] = []
-    current = None
-    for layer in network.layers:
-        match = _BLOCK.match(layer.name)
-        if match and match.group(1) != current:
-            current = match.group(1)
-            found.append([])
-        if found:
-            found[-1].append(layer)
+    found = _ended_blocks(network.layers) or _named_blocks(network.layers)
     if not found:
         raise BackboneError(
             f"The blocks of {network.name} cannot be told from its layers' names: "
             "set training.fine_tuning.epochs to 0."
         )
     return found
+
+
+def last_layers(network: keras.Model, last_blocks: int) -> list[keras.layers.Layer]:
+    """Returns the layers of a network's last blocks.
+
+    Args:
+        network: What `build` returned.
+        last_blocks: How many blocks, at least 1.
+
+    Raises:
+        BackboneError: The network has fewer blocks.
+    """
+    all_blocks = blocks(network)
+    if last_blocks > len(all_blocks):
+        raise BackboneError(
+            f"training.unfrozen_blocks is {last_blocks}, and {network.name} has {len(all_blocks)} blocks."
+        )
+    return [layer for block in all_blocks[-last_blocks:] for layer in block]
 
 
 def unfreeze(network: keras.Model, last_blocks: int) -> None:
@@ -117,13 +133,27 @@ def unfreeze(network: keras.Model, last_blocks: int) -> None:
     network.trainable = True
     for layer in network.layers:
         layer.trainable = False
-    if last_blocks == 0:
-        return
-    all_blocks = blocks(network)
-    if last_blocks > len(all_blocks):
-        raise BackboneError(
-            f"training.unfrozen_blocks is {last_blocks}, and {network.name} has {len(all_blocks)} blocks."
-        )
-    for block in all_blocks[-last_blocks:]:
-        for layer in block:
+    if last_blocks:
+        for layer in last_layers(network, last_blocks):
             layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
+
+
+def _named_blocks(layers: list[keras.layers.Layer]) -> list[list[keras.layers.Layer]]:
+    found: dict[str, list[keras.layers.Layer]] = {}
+    current = None
+    for layer in layers:
+        if match := _IN_BLOCK.match(layer.name):
+            current = next(filter(None, match.groups()))
+        if current:
+            found.setdefault(current, []).append(layer)
+    return list(found.values())
+
+
+def _ended_blocks(layers: list[keras.layers.Layer]) -> list[list[keras.layers.Layer]]:
+    """Returns what lies between two ends of blocks, after the stem, which ends with a max-pooling."""
+    ends = [index + 1 for index, layer in enumerate(layers) if _END_OF_BLOCK.match(layer.name)]
+    if not ends:
+        return []
+    stem = [layer for layer in layers[: ends[0]] if isinstance(layer, keras.layers.MaxPooling2D)]
+    edges = sorted({layers.index(stem[-1]) + 1, *ends, len(layers)})
+    return [layers[start:end] for start, end in itertools.pairwise(edges)]

@@ -57,7 +57,7 @@ def test_a_network_whose_blocks_have_no_names_is_refused_with_the_cure() -> None
             0,
             "InceptionV3 cannot be built for training.image_size 64: Input size must be at",
         ),
-        ("InceptionV3", 96, 1, "blocks of inception_v3 cannot be told"),
+        ("InceptionV3", 96, 12, "unfrozen_blocks is 12, and inception_v3 has 11 blocks"),
     ],
 )
 def test_what_would_fail_in_the_second_phase_is_found_before_the_first(
@@ -69,7 +69,7 @@ def test_what_would_fail_in_the_second_phase_is_found_before_the_first(
 
 def test_what_can_be_trained_passes_the_check() -> None:
     backbones.check("MobileNetV2", 64, 17)
-    backbones.check("InceptionV3", 96, 0)
+    backbones.check("InceptionV3", 96, 11)
 
 
 def test_unfreezing_takes_the_last_blocks_without_batch_normalisation(mobilenet: keras.Model) -> None:
