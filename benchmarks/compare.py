@@ -77,7 +77,8 @@ def main() -> None:
     compare_chart.draw(found, options.output / CHART.name)
     print(f"Figures: {file}\nChart: {options.output / CHART.name}")
     if options.write:
-        page.put(PAGE, "benchmarks.compare", lines)
+        chart = f"![Times of both, and accuracies]({CHART.relative_to(PAGE.parent)})"
+        page.put(PAGE, "benchmarks.compare", f"{lines}\n\n{chart}")
         compare_chart.draw(found, CHART)
 
 

@@ -28,10 +28,11 @@ _STYLE: dict[Any, Any] = {
 _TRAINING = {"frozen": "#8d3b1f", "fine-tuning": "#c8703f", "Trainer": "#1f5f8d"}
 _OTHERS = ("#9fb6c6", "#c3d2dc")  # in turn
 _NAMED_FROM = 0.06  # of the longer bar; what is shorter has no room for its name
+_SHOWN_FROM = 0.01  # of the whole run; shorter steps share a bar
 
 
 def draw(measured: Sequence[Measured], path: Path) -> None:
-    """Draws both sides' times as bars of their parts, and accuracies with 95 % intervals.
+    """Draws both sides' times, those of our components, and accuracies with 95 % intervals.
 
     Args:
         measured: Runs of both sides.
@@ -39,10 +40,12 @@ def draw(measured: Sequence[Measured], path: Path) -> None:
     """
     sides = [[one for one in measured if one.what == what] for what in (TUTORIAL, PIPELINE)]
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(9, 3.4), layout="constrained")
-        left, right = figure.subplots(1, 2, width_ratios=[2.2, 1])
-        _times(left, sides)
-        _accuracies(right, sides)
+        figure = Figure(figsize=(9, 5.6), layout="constrained")
+        axes = figure.subplot_mosaic([["times", "accuracies"], ["parts", "accuracies"]],
+                                     width_ratios=[2.4, 1], height_ratios=[1, 1.6])  # fmt: skip
+        _times(axes["times"], sides)
+        _parts(axes["parts"], sides[1])
+        _accuracies(axes["accuracies"], sides)
         FigureCanvasSVG(figure).print_svg(str(path), metadata={"Date": None, "Creator": None})
 
 
@@ -65,6 +68,22 @@ def _times(axes: Axes, sides: Sequence[Sequence[Measured]]) -> None:
     axes.grid(axis="x", alpha=0.3)
 
 
+def _parts(axes: Axes, runs: Sequence[Measured]) -> None:
+    means = {part: statistics.mean(one.parts[part] for one in runs) for part in runs[0].parts}
+    least = _SHOWN_FROM * sum(means.values())
+    shown = {part: seconds for part, seconds in means.items() if seconds >= least}
+    short = [seconds for seconds in means.values() if seconds < least]
+    if short:
+        shown[f"{len(short)} shorter ones"] = sum(short)
+    colours = [_TRAINING.get(part, _OTHERS[0]) for part in shown]
+    bars = axes.barh(list(shown), list(shown.values()), height=0.6, color=colours)
+    axes.bar_label(bars, fmt="%.1f", padding=3, fontsize=8)
+    axes.set(title=f"Where the time of {PIPELINE} goes, seconds")
+    axes.invert_yaxis()
+    axes.margins(x=0.1)
+    axes.grid(axis="x", alpha=0.3)
+
+
 def _accuracies(axes: Axes, sides: Sequence[Sequence[Measured]]) -> None:
     for place, runs in enumerate(sides):
         for number, (one, value) in enumerate(zip(runs, accuracies(runs), strict=True)):
@@ -73,6 +92,6 @@ def _accuracies(axes: Axes, sides: Sequence[Sequence[Measured]]) -> None:
             away = [[100 * (value - figure.low)], [100 * (figure.high - value)]]
             colour = _TRAINING["frozen" if place == 0 else "Trainer"]
             axes.errorbar(x, 100 * value, yerr=away, fmt="o", color=colour, markersize=5, elinewidth=1.2)
-    axes.set_xticks(range(len(sides)), [runs[0].what for runs in sides])
+    axes.set_xticks(range(len(sides)), [runs[0].what.replace(" ", "\n") for runs in sides])
     axes.set(title="Accuracy of each model, %\n(95 % intervals)", xlim=(-0.6, len(sides) - 0.4))
     axes.grid(axis="y", alpha=0.3)
