@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
-from trainer import features, model
+from trainer import features, folding, model
 from trainer.preprocessing import decode_and_resize
 
 EXAMPLES_SIGNATURE = "serving_examples"
@@ -18,7 +18,7 @@ def probability_name(class_names: tuple[str, str]) -> str:
 
 
 def export(network: keras.Model, image_size: int, class_names: tuple[str, str], path: str) -> None:
-    """Writes a SavedModel that answers for stored images.
+    """Writes a SavedModel that answers for stored images; its batch normalisation is in the weights.
 
     Signatures:
         serving_default: `image_bytes` string [N], JPEG or PNG → `<class>_probability` float32 [N],
@@ -34,6 +34,7 @@ def export(network: keras.Model, image_size: int, class_names: tuple[str, str], 
         class_names: The label's two values, the second one where the probability is at least 0.5.
         path: Folder to write to.
     """
+    network = folding.folded(network)
     activation = model.class_activation(network)
 
     def pixels_of(encoded: tf.Tensor) -> tf.Tensor:
