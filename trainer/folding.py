@@ -20,10 +20,10 @@ _FOLDABLE = (
 def folded(network: keras.Model) -> keras.Model:
     """Returns a copy of a network for inference that gives the same but for rounding, about 1e-6.
 
-    With its statistics fixed, batch normalisation multiplies every channel by one number and adds another, and so
-    may the weights of the layer before it (Jacob et al., "Quantization and Training of Neural Networks for
-    Efficient Integer-Arithmetic-Only Inference", CVPR 2018, section 3.2). TensorFlow itself does so only with
-    constant weights, and Keras 3 leaves it two more passes over the activations of each layer.
+    With its statistics fixed, batch normalisation multiplies every channel by one number and adds another,
+    and so may the weights of the layer before it (Jacob et al., "Quantization and Training of Neural Networks
+    for Efficient Integer-Arithmetic-Only Inference", CVPR 2018, section 3.2). TensorFlow itself does so only
+    with constant weights, and Keras 3 leaves it two more passes over the activations of each layer.
 
     Args:
         network: Of Keras's functional kind, as may be those in it. Batch normalisation stays where something
