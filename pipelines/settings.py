@@ -110,7 +110,8 @@ def load(config: str = DEFAULT_CONFIG, overrides: Iterable[str] = ()) -> Setting
     Raises:
         SettingsError: Something is unknown, misspelt or out of range.
     """
-    tree = Settings().model_dump()
+    # The size of the default network must not become that of another one.
+    tree = Settings().model_dump(exclude={"training": {"image_size"}})
     _merge(tree, _read(CONFIGS / "base.yaml"))
     _merge(tree, _read(_find(config)))
     for text in overrides:

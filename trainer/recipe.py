@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
+
+from trainer import resolutions
 
 NAMED_WEIGHTS = ("packaged", "imagenet", "random")  # all others are paths
 
@@ -46,13 +48,18 @@ class PhaseSettings(Section):
     learning_rate: LearningRate
 
 
+def _or_own(image_size: Any, others: ValidationInfo) -> Any:
+    return resolutions.own(others.data.get("backbone", "")) if image_size is None else image_size
+
+
 class TrainingSettings(Section):
     """The network and how it is trained.
 
     Attributes:
         backbone: Name of a network of Keras Applications.
         weights: `packaged`, `imagenet` (Keras downloads them), `random`, or the path of a weights file.
-        image_size: Height and width, in pixels, that images are resized to.
+        image_size: Height and width, in pixels, that images are resized to. None becomes what the network was
+            trained on, so that read, it always is a number.
         batch_size: Images per step.
         dropout: Dropout rate before the last layer.
         augmentation: Random changes of the training images.
@@ -65,7 +72,7 @@ class TrainingSettings(Section):
 
     backbone: str = "MobileNetV2"
     weights: str = "packaged"
-    image_size: Annotated[int, Field(ge=32, le=1024)] = 224
+    image_size: Annotated[int, Field(ge=32, le=1024), BeforeValidator(_or_own)] = None  # type: ignore[assignment]
     batch_size: Count = 32
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     augmentation: AugmentationSettings = AugmentationSettings()

@@ -42,6 +42,34 @@ def test_half_of_a_section_leaves_the_other_half_at_its_default() -> None:
     assert loaded.training.frozen.learning_rate == Settings().training.frozen.learning_rate
 
 
+@pytest.mark.parametrize(
+    ("overrides", "image_size"),
+    [
+        ([], 224),
+        (["training.backbone=InceptionV3"], 299),
+        (["training.backbone=InceptionV3", "training.image_size=96"], 96),
+        (["training.image_size=96", "training.image_size=null", "training.backbone=EfficientNetV2S"], 384),
+        (["training={backbone: Xception, weights: random}"], 299),
+        (["training.backbone=MobilNetV2"], 224),  # refused where Keras is there to name the nearest
+    ],
+)
+def test_the_size_of_the_pictures_is_the_network_s_own_unless_it_is_set(
+    tmp_path: Path, overrides: list[str], image_size: int
+) -> None:
+    loaded = load(overrides=overrides)
+    assert loaded.training.image_size == image_size
+    written = tmp_path / "settings.yaml"
+    written.write_text(settings.dump(loaded))
+    assert load(str(written)) == loaded
+
+
+def test_a_named_configuration_may_change_the_network_alone(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("training: {backbone: EfficientNetB3}\n")
+    assert load(str(mine)).training.image_size == 300
+    assert load(str(mine), ["training.backbone=NASNetLarge"]).training.image_size == 331
+
+
 def test_values_are_yaml() -> None:
     loaded = load(
         overrides=["data.class_names=[muffin, chihuahua]", "data.tfds.download=no", "beam.workers=null"]
