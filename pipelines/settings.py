@@ -69,6 +69,11 @@ class Settings(Section):
         return self.output_root / "checkpoints"
 
     @property
+    def feature_cache_dir(self) -> Path:
+        """What trainings have kept of the frozen part of the network: one sub-folder each."""
+        return self.output_root / "feature_cache"
+
+    @property
     def approvals_dir(self) -> Path:
         """What was approved by this pipeline's runs on Kubeflow: one sub-folder a ledger."""
         return self.output_root / "approvals" / self.pipeline_name

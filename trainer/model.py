@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
-from trainer import backbones
+from trainer import backbones, cut
+from trainer.augmentation import random_changes
 from trainer.preprocessing import Normalise
-from trainer.recipe import AugmentationSettings, TrainingSettings
+from trainer.recipe import TrainingSettings
+
+POOLED, ACTIVATIONS = "pooled", "activations"
 
 
 def build(backbone: keras.Model, recipe: TrainingSettings) -> keras.Model:
@@ -33,6 +37,62 @@ def build(backbone: keras.Model, recipe: TrainingSettings) -> keras.Model:
     x = keras.layers.Dropout(recipe.dropout, seed=recipe.seed, name="dropout")(x)
     probability = keras.layers.Dense(1, activation="sigmoid", dtype="float32", name="probability")(x)
     return keras.Model(pixels, probability, name="classifier")
+
+
+class Parts(NamedTuple):
+    """A network taken apart where its frozen part ends; the parts share its layers.
+
+    Attributes:
+        frozen: From pixels, as the network takes them, to what no phase changes, by kind: `pooled`, the
+            head's input before fine-tuning, float32 [N, channels], and `activations`, where fine-tuning
+            begins, [N, h, w, c].
+        head: From `pooled` to the network's output.
+        tail: From `activations` to the network's output; None without fine-tuning.
+    """
+
+    frozen: keras.Model
+    head: keras.Model
+    tail: keras.Model | None
+
+
+def take_apart(network: keras.Model, backbone: keras.Model, last_blocks: int) -> Parts:
+    """Takes a network apart for training from features that are kept.
+
+    Args:
+        network: What `build` returned.
+        backbone: The backbone inside it.
+        last_blocks: How many of its blocks fine-tuning trains; 0 without fine-tuning.
+
+    Raises:
+        BackboneError: The backbone cannot be cut before these blocks.
+    """
+    pool = network.get_layer("pool")
+    pixels = keras.Input(network.input_shape[1:], name="pixels")
+    scaled = network.get_layer("normalise")(pixels)
+
+    def head_on(pooled: keras.KerasTensor) -> keras.KerasTensor:
+        return network.get_layer("probability")(network.get_layer("dropout")(pooled))
+
+    kept = {}
+    tail = None
+    if last_blocks:
+        prefix, suffix = cut.before_last_blocks(backbone, last_blocks)
+        kept[ACTIVATIONS] = prefix(scaled, training=False)
+        feature_map = suffix(kept[ACTIVATIONS], training=False)
+        activations = keras.Input(suffix.input_shape[1:], name=ACTIVATIONS)
+        tail = keras.Model(activations, head_on(pool(suffix(activations, training=False))), name="tail")
+    else:
+        feature_map = backbone(scaled, training=False)
+    kept[POOLED] = pool(feature_map)
+    pooled = keras.Input(kept[POOLED].shape[1:], name=POOLED)
+    return Parts(keras.Model(pixels, kept), keras.Model(pooled, head_on(pooled), name="head"), tail)
+
+
+def for_serving(network: keras.Model, recipe: TrainingSettings) -> keras.Model:
+    """Returns the network in float32 and with one copy of its weights, whatever it was trained in and on."""
+    served = build(backbones.build(recipe.backbone, recipe.image_size, None), recipe)
+    served.set_weights(network.get_weights())
+    return served
 
 
 def class_activation(network: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
@@ -71,28 +131,22 @@ def with_augmentation(network: keras.Model, recipe: TrainingSettings) -> keras.M
     """
     pixels = keras.Input((recipe.image_size, recipe.image_size, 3), dtype="uint8", name="stored_pixels")
     x = keras.ops.cast(pixels, "float32")
-    for step in _augmentation(recipe.augmentation, recipe.seed):
-        x = step(x)
+    for change in random_changes(recipe.augmentation, recipe.seed):
+        x = change(x)
     return keras.Model(pixels, network(x), name="training")
 
 
-def compile_for_training(model: keras.Model, learning_rate: float) -> None:
-    """Compiles a model: the same loss and metrics for both phases, only the step size differs."""
+def compile_for_training(model: keras.Model, learning_rate: float, jit: bool) -> None:
+    """Compiles a model: the same loss and metrics for both phases, only the step size differs.
+
+    Args:
+        model: From anything to a probability, float32 [N, 1].
+        learning_rate: Adam's step size.
+        jit: Whether XLA compiles the steps, where the layers can be compiled.
+    """
     model.compile(
         optimizer=keras.optimizers.Adam(learning_rate),
         loss=keras.losses.BinaryCrossentropy(),
         metrics=[keras.metrics.BinaryAccuracy(name="accuracy"), keras.metrics.AUC(name="auc")],
+        jit_compile="auto" if jit else False,
     )
-
-
-def _augmentation(settings: AugmentationSettings, seed: int) -> list[keras.layers.Layer]:
-    steps: list[keras.layers.Layer] = []
-    if settings.flip:
-        steps.append(keras.layers.RandomFlip("horizontal", seed=seed))
-    if settings.rotation:
-        steps.append(keras.layers.RandomRotation(settings.rotation, fill_mode="reflect", seed=seed + 1))
-    if settings.zoom:
-        steps.append(keras.layers.RandomZoom(settings.zoom, fill_mode="reflect", seed=seed + 2))
-    if settings.contrast:
-        steps.append(keras.layers.RandomContrast(settings.contrast, value_range=(0, 255), seed=seed + 3))
-    return steps

@@ -3,63 +3,62 @@
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
-import tensorflow as tf
 
 from trainer import backbones
 from trainer.checkpoints import Epoch, EpochCheckpoints
 from trainer.history import History
 from trainer.model import compile_for_training
-from trainer.recipe import PhaseSettings, TrainingSettings
+from trainer.stages import Stage
 
+_PROGRESS_SECONDS = 1.0
 _progress = logging.getLogger("catsdogs.progress")
 
 
 def train(
-    model: keras.Model,
+    stages: Sequence[Stage],
     backbone: keras.Model,
-    train_data: tf.data.Dataset,
-    eval_data: tf.data.Dataset,
-    recipe: TrainingSettings,
+    patience: int,
+    jit: bool,
     checkpoints: Path,
     logs: Path,
 ) -> History:
-    """Trains in place; the model ends with the weights of the best epoch of both phases on `eval_data`.
+    """Trains in place; the network ends with the weights of the best epoch of all phases on `eval`.
 
     Every finished epoch is kept in `checkpoints`: called again with the same folder, a killed training goes
     on after the last one. The folder is the caller's to remove.
 
     Args:
-        model: What `trainer.model.with_augmentation` returned.
-        backbone: The backbone inside it.
-        train_data: Batches of pixels uint8 [N, size, size, 3] and labels float32 [N].
-        eval_data: The same, for early stopping.
-        recipe: Epochs, learning rates, the blocks to unfreeze, patience.
+        stages: The phases, in turn; each goes on from what the ones before came to.
+        backbone: The backbone whose blocks they train.
+        patience: Epochs without a better loss on `eval` after which a phase ends.
+        jit: Whether XLA compiles the steps.
         checkpoints: Folder for the state of a training that is under way.
         logs: Folder for TensorBoard.
 
     Returns:
-        What every epoch came to, and which one's weights the model has.
+        What every epoch came to, and which one's weights the network has.
     """
     trained: dict[str, EpochCheckpoints] = {}
     best = ""
-    for name, phase, unfrozen_blocks in (
-        ("frozen", recipe.frozen, 0),
-        ("fine-tuning", recipe.fine_tuning, recipe.unfrozen_blocks),
-    ):
-        if not phase.epochs:
+    for stage in stages:
+        if not stage.settings.epochs:
             continue
-        backbones.unfreeze(backbone, unfrozen_blocks)
-        compile_for_training(model, phase.learning_rate)
-        kept = trained[name] = EpochCheckpoints(checkpoints / name)
-        _fit(model, name, phase, recipe.patience, train_data, eval_data, kept, logs / name)
+        backbones.unfreeze(backbone, stage.unfrozen_blocks)
+        compile_for_training(stage.model, stage.settings.learning_rate, jit)
+        before = stage.model.get_weights()
+        kept = trained[stage.name] = EpochCheckpoints(checkpoints / stage.name)
+        _fit(stage, patience, kept, logs / stage.name)
         if best and _best(trained[best]).loss <= _best(kept).loss:
-            _progress.info("%s did not lower the loss on eval: the earlier weights are kept", name)
+            _progress.info("%s did not lower the loss on eval: the earlier weights are kept", stage.name)
+            stage.model.set_weights(before)
         else:
-            best = name
-        trained[best].load_best(model)
+            best = stage.name
+            kept.load_best(stage.model)
     histories = {name: kept.history for name, kept in trained.items()}
     return History(histories, kept_phase=best, kept_epoch=_best(trained[best]).number)
 
@@ -69,33 +68,24 @@ def _best(kept: EpochCheckpoints) -> Epoch:
     return kept.best
 
 
-def _fit(
-    model: keras.Model,
-    name: str,
-    phase: PhaseSettings,
-    patience: int,
-    train_data: tf.data.Dataset,
-    eval_data: tf.data.Dataset,
-    kept: EpochCheckpoints,
-    logs: Path,
-) -> None:
+def _fit(stage: Stage, patience: int, kept: EpochCheckpoints, logs: Path) -> None:
     if kept.last is not None:
-        model.optimizer.build(model.trainable_variables)  # else its moments would not be loaded
-    finished = kept.resume(model)
+        stage.model.optimizer.build(stage.model.trainable_variables)  # else its moments would not be loaded
+    finished = kept.resume(stage.model)
     if finished:
-        _progress.info("%s: goes on after epoch %d of %d", name, finished, phase.epochs)
-        if finished == phase.epochs or _is_stale(kept, patience):
+        _progress.info("%s: goes on after epoch %d of %d", stage.name, finished, stage.settings.epochs)
+        if finished == stage.settings.epochs or _is_stale(kept, patience):
             return
-    model.fit(
-        train_data,
-        validation_data=eval_data,
-        epochs=phase.epochs,
+    stage.model.fit(
+        stage.train,
+        validation_data=stage.evaluation,
+        epochs=stage.settings.epochs,
         initial_epoch=finished,
         verbose=2,
         callbacks=[
             keras.callbacks.TensorBoard(str(logs), write_graph=False),
-            _Progress(name, phase.epochs),
-            _KeepEpochs(kept, name, patience),
+            _Progress(stage.name, stage.settings.epochs),
+            _KeepEpochs(kept, stage.name, patience),
         ],
     )
 
@@ -131,12 +121,15 @@ class _Progress(keras.callbacks.Callback):
         self._phase = phase
         self._epochs = epochs
         self._epoch = 0
+        self._told = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self._epoch = epoch + 1
+        self._told = time.monotonic()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        if (batch + 1) % 5 == 0:
+        if time.monotonic() - self._told > _PROGRESS_SECONDS:
+            self._told = time.monotonic()
             steps = f"{batch + 1} of {self.params['steps']}" if self.params.get("steps") else f"{batch + 1}"
             _progress.info("%s: epoch %d of %d, step %s", self._phase, self._epoch, self._epochs, steps)
 

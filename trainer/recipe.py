@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
 
@@ -36,6 +36,23 @@ class AugmentationSettings(Section):
     contrast: Annotated[float, Field(ge=0, lt=1)] = 0.1
 
 
+class FeatureCacheSettings(Section):
+    """Whether the frozen part of the network runs once per picture, and what is kept of that.
+
+    Attributes:
+        enabled: Train from kept features; otherwise every epoch runs the whole network on newly augmented
+            pictures.
+        views: How often each training picture is seen: as stored, mirrored, then changed at random.
+        dtype: How features are kept.
+        memory_mb: Megabytes of features that are held in memory; more are read from disk in every epoch.
+    """
+
+    enabled: bool = True
+    views: Count = 2
+    dtype: Literal["float16", "float32"] = "float16"
+    memory_mb: Annotated[int, Field(ge=1)] = 512
+
+
 class PhaseSettings(Section):
     """One training phase.
 
@@ -63,6 +80,7 @@ class TrainingSettings(Section):
         batch_size: Images per step.
         dropout: Dropout rate before the last layer.
         augmentation: Random changes of the training images.
+        feature_cache: Whether and how features are kept.
         frozen: The first phase: only the head learns.
         fine_tuning: The second phase: the backbone's last blocks learn too.
         unfrozen_blocks: How many of the backbone's last blocks the second phase trains.
@@ -76,6 +94,7 @@ class TrainingSettings(Section):
     batch_size: Count = 32
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     augmentation: AugmentationSettings = AugmentationSettings()
+    feature_cache: FeatureCacheSettings = FeatureCacheSettings()
     frozen: PhaseSettings = PhaseSettings(epochs=2, learning_rate=1e-3)
     fine_tuning: PhaseSettings = PhaseSettings(epochs=2, learning_rate=5e-5)
     unfrozen_blocks: Count = 3

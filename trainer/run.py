@@ -4,23 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
-import os
 import shutil
 from pathlib import Path
 
 import keras
-import tensorflow as tf
 from tfx.v1.components import FnArgs
 
-from trainer import model, phases, signatures, weights
-from trainer.preprocessing import parse_transformed
+from trainer import examples, hardware, model, phases, signatures, stages, weights
 from trainer.recipe import TrainingSettings
-
-_SHUFFLED_IMAGES = 1024
-_CHUNK = 1 << 20  # bytes
-
-_log = logging.getLogger(__name__)
 
 
 def run_fn(fn_args: FnArgs) -> None:
@@ -29,75 +20,39 @@ def run_fn(fn_args: FnArgs) -> None:
     Args:
         fn_args: The transformed `train` and `eval` files, the folders for the model and for logs (with the
             history, see `trainer.history`), and `custom_config`: `recipe` (fields of TrainingSettings),
-            `class_names`, and `checkpoint_root`, a folder that outlives this execution, for resuming a killed
-            one.
+            `class_names`, `weights_fingerprint` and `code_fingerprint`, `checkpoint_root`, a folder that
+            outlives this execution, for resuming a killed one, and `feature_cache_root`, another one, for
+            what later trainings can use again.
     """
-    _log_devices()
-    recipe = TrainingSettings.model_validate(fn_args.custom_config["recipe"])
+    config = fn_args.custom_config
+    machine = hardware.detect()
+    given = TrainingSettings.model_validate(config["recipe"])
+    recipe = machine.scaled(given)
+    pictures = stages.Pictures(examples.files(fn_args.train_files), examples.files(fn_args.eval_files))
+    digest = examples.digest(pictures)
+    checkpoints = Path(config["checkpoint_root"]) / _name(config, digest, machine.precision)
     keras.utils.set_random_seed(recipe.seed)
-    backbone = weights.pretrained(recipe.backbone, recipe.image_size, recipe.weights)
-    network = model.build(backbone, recipe)
-    checkpoints = Path(fn_args.custom_config["checkpoint_root"]) / _fingerprint(fn_args)
-    history = phases.train(
-        model.with_augmentation(network, recipe),
-        backbone,
-        _batches(fn_args.train_files, recipe, shuffled=True),
-        _batches(fn_args.eval_files, recipe, shuffled=False),
-        recipe,
-        checkpoints,
-        Path(fn_args.model_run_dir) / "logs",
-    )
+    with machine.scope():
+        backbone = weights.pretrained(recipe.backbone, recipe.image_size, recipe.weights)
+        network = model.build(backbone, recipe)
+        if recipe.feature_cache.enabled:
+            made_from = {
+                "pictures": digest,
+                "weights_file": config["weights_fingerprint"],
+                "code": config["code_fingerprint"],
+            }
+            root = Path(config["feature_cache_root"])
+            plan = stages.from_features(network, backbone, pictures, recipe, machine, root, made_from)
+        else:
+            plan = stages.on_the_fly(network, pictures, recipe)
+        logs = Path(fn_args.model_run_dir) / "logs"
+        history = phases.train(plan, backbone, recipe.patience, machine.jit, checkpoints, logs)
     history.write(Path(fn_args.model_run_dir))
-    class_names = tuple(fn_args.custom_config["class_names"])
-    signatures.export(network, recipe.image_size, class_names, fn_args.serving_model_dir)
+    served = network if machine.is_plain else model.for_serving(network, recipe)
+    signatures.export(served, recipe.image_size, tuple(config["class_names"]), fn_args.serving_model_dir)
     shutil.rmtree(checkpoints, ignore_errors=True)
 
 
-def _batches(patterns: list[str], recipe: TrainingSettings, *, shuffled: bool) -> tf.data.Dataset:
-    """Reads transformed examples as batches of pixels uint8 [N, size, size, 3] and labels float32 [N]."""
-    files = sorted(file for pattern in patterns for file in tf.io.gfile.glob(pattern))
-    images = tf.data.TFRecordDataset(files, num_parallel_reads=tf.data.AUTOTUNE)
-    count = sum(1 for _ in images)
-    images = images.apply(tf.data.experimental.assert_cardinality(count))
-    if shuffled:
-        images = images.shuffle(_SHUFFLED_IMAGES, seed=recipe.seed)
-    parsed = images.map(
-        lambda serialized: parse_transformed(serialized, recipe.image_size),
-        num_parallel_calls=tf.data.AUTOTUNE,
-    )
-    return parsed.batch(recipe.batch_size).prefetch(tf.data.AUTOTUNE)
-
-
-def _fingerprint(fn_args: FnArgs) -> str:
-    """Names the training by its inputs, so that only the same training resumes from a checkpoint.
-
-    The contents of the transformed examples count, and not where they are: on Kubeflow, that is another place
-    in every run that has to copy them.
-    """
-    digest = hashlib.sha256(json.dumps(fn_args.custom_config, sort_keys=True).encode())
-    for patterns in (fn_args.train_files, fn_args.eval_files):
-        digest.update(b"split")
-        for path in sorted(file for pattern in patterns for file in tf.io.gfile.glob(pattern)):
-            with tf.io.gfile.GFile(path, "rb") as file:
-                while chunk := file.read(_CHUNK):
-                    digest.update(chunk)
-    return digest.hexdigest()[:16]
-
-
-def _log_devices() -> None:
-    """Logs what is trained on; a GPU that was asked for and is not seen is worth a warning, not a failure."""
-    devices = tf.config.list_physical_devices("GPU")
-    found = [
-        tf.config.experimental.get_device_details(device).get("device_name", device.name)
-        for device in devices
-    ]
-    asked = int(os.environ.get("CATSDOGS_GPUS", "0"))  # set where the pipeline was compiled with GPUs
-    _log.info("Training on %s.", " and ".join(found) or "the CPU: TensorFlow sees no GPU")
-    if len(found) < asked:
-        _log.warning(
-            "%d GPU%s asked for, and TensorFlow sees %d: look whether the node has its driver, and whether "
-            "the step runs in the image for GPUs (kubeflow.images.gpu).",
-            asked,
-            " was" if asked == 1 else "s were",
-            len(found),
-        )
+def _name(config: dict[str, object], digest: str, precision: str) -> str:
+    """Names the training by its inputs, so that only the same training resumes from a checkpoint."""
+    return hashlib.sha256((json.dumps(config, sort_keys=True) + digest + precision).encode()).hexdigest()[:16]

@@ -13,6 +13,7 @@ import tensorflow as tf
 from trainer import model, phases
 from trainer.checkpoints import EpochCheckpoints
 from trainer.recipe import AugmentationSettings, PhaseSettings, TrainingSettings
+from trainer.stages import Stage
 
 RECIPE = TrainingSettings(
     image_size=32,
@@ -61,13 +62,23 @@ def _networks() -> tuple[keras.Model, keras.Model]:
     return model.with_augmentation(model.build(backbone, RECIPE), RECIPE), backbone
 
 
+def _stages(
+    training: keras.Model, recipe: TrainingSettings = RECIPE, data: tf.data.Dataset | None = None
+) -> list[Stage]:
+    train, evaluation = data or _data(), _data()
+    return [
+        Stage("frozen", recipe.frozen, 0, training, train, evaluation),
+        Stage("fine-tuning", recipe.fine_tuning, recipe.unfrozen_blocks, training, train, evaluation),
+    ]
+
+
 def _train(
     tmp_path: Path, data: tf.data.Dataset | None = None, recipe: TrainingSettings = RECIPE
 ) -> keras.Model:
     training, backbone = _networks()
-    history = phases.train(
-        training, backbone, data or _data(), _data(), recipe, tmp_path / "checkpoints", tmp_path / "logs"
-    )
+    stages = _stages(training, recipe, data)
+    folders = tmp_path / "checkpoints", tmp_path / "logs"
+    history = phases.train(stages, backbone, recipe.patience, False, *folders)
     history.write(tmp_path)
     return training
 
@@ -109,9 +120,8 @@ def test_both_phases_run_and_leave_logs(tmp_path: Path, caplog: pytest.LogCaptur
     training, backbone = _networks()
     before = {w.path: w.numpy() for w in backbone.weights}
 
-    history = phases.train(
-        training, backbone, _data(), _data(), RECIPE, tmp_path / "checkpoints", tmp_path / "logs"
-    )
+    folders = tmp_path / "checkpoints", tmp_path / "logs"
+    history = phases.train(_stages(training), backbone, RECIPE.patience, False, *folders)
 
     assert {name: len(epochs) for name, epochs in history.phases.items()} == {"frozen": 2, "fine-tuning": 1}
     changed = {

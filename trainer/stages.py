@@ -1,0 +1,138 @@
+"""What each phase trains, and from what: features that are kept, or pictures augmented on the fly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from trainer import examples, feature_pass, model
+from trainer.feature_cache import FeatureCache, Split
+from trainer.hardware import Hardware
+from trainer.recipe import PhaseSettings, TrainingSettings
+from trainer.views import Views
+
+_PASS_BATCH = 64  # pictures on each device in the pass; a power of two, so that shards are whole batches
+FROZEN, FINE_TUNING = "frozen", "fine-tuning"
+
+
+class Stage(NamedTuple):
+    """One phase, ready to be trained.
+
+    Attributes:
+        name: `frozen` or `fine-tuning`.
+        settings: Epochs and learning rate.
+        unfrozen_blocks: How many of the backbone's last blocks it trains.
+        model: What is trained; a part of the network or a wrapping of it, with the network's own layers.
+        train: Batches of the model's inputs and labels float32 [N], shuffled anew in each epoch.
+        evaluation: The same of `eval`, unchanged and in order.
+    """
+
+    name: str
+    settings: PhaseSettings
+    unfrozen_blocks: int
+    model: keras.Model
+    train: tf.data.Dataset
+    evaluation: tf.data.Dataset
+
+
+class Pictures(NamedTuple):
+    """Files of transformed examples.
+
+    Attributes:
+        train: What is fitted.
+        evaluation: What chooses the epoch that is kept.
+    """
+
+    train: list[str]
+    evaluation: list[str]
+
+
+def on_the_fly(network: keras.Model, pictures: Pictures, recipe: TrainingSettings) -> list[Stage]:
+    """Returns phases that run the whole network on newly augmented pictures in every epoch.
+
+    Args:
+        network: What `trainer.model.build` returned.
+        pictures: What it is trained on.
+        recipe: How.
+    """
+    trained = model.with_augmentation(network, recipe)
+    train, evaluation = (
+        examples.pictures(files, recipe.image_size, seed).batch(recipe.batch_size).prefetch(tf.data.AUTOTUNE)
+        for files, seed in ((pictures.train, recipe.seed), (pictures.evaluation, None))
+    )
+    return [
+        Stage(FROZEN, recipe.frozen, 0, trained, train, evaluation),
+        Stage(FINE_TUNING, recipe.fine_tuning, recipe.unfrozen_blocks, trained, train, evaluation),
+    ]
+
+
+def from_features(
+    network: keras.Model,
+    backbone: keras.Model,
+    pictures: Pictures,
+    recipe: TrainingSettings,
+    hardware: Hardware,
+    root: Path,
+    made_from: dict[str, Any],
+) -> list[Stage]:
+    """Returns phases on features, which are made in a pass over all pictures unless they are kept.
+
+    Args:
+        network: What `trainer.model.build` returned.
+        backbone: The backbone inside it.
+        pictures: What it is trained on.
+        recipe: How.
+        hardware: What works on the pass.
+        root: Folder of the kept features.
+        made_from: What the features depend on beside the recipe, as JSON takes it.
+
+    Raises:
+        BackboneError: The backbone cannot be cut before the blocks that fine-tuning trains.
+    """
+    settings = recipe.feature_cache
+    blocks = recipe.unfrozen_blocks if recipe.fine_tuning.epochs else 0
+    parts = model.take_apart(network, backbone, blocks)
+    shapes = {kind: tuple(tensor.shape[1:]) for kind, tensor in parts.frozen.output.items()}
+    depends_on = {
+        **made_from,
+        **recipe.model_dump(
+            mode="json",
+            include={"backbone", "weights", "image_size", "augmentation", "seed"},
+        ),
+        "unfrozen_blocks": blocks,
+        "views": settings.views,
+        "dtype": settings.dtype,
+        "precision": hardware.precision,
+    }
+    cache = FeatureCache(root, depends_on, shapes, settings.dtype)
+    splits = {}
+    extract = feature_pass.extractor(parts.frozen, hardware.devices)
+    for name, files, views in (("train", pictures.train, settings.views), ("eval", pictures.evaluation, 1)):
+        stored = examples.pictures(files, recipe.image_size)
+        splits[name] = Split(name, int(stored.cardinality()), views)
+        feature_pass.fill(
+            cache, splits[name], stored, extract, Views(recipe, views), _PASS_BATCH * hardware.replicas
+        )
+
+    def batches(kind: str) -> Sequence[tf.data.Dataset]:
+        return [
+            cache.batches(kind, splits["train"], recipe.batch_size, settings.memory_mb, recipe.seed),
+            cache.batches(kind, splits["eval"], recipe.batch_size, settings.memory_mb),
+        ]
+
+    stages = [Stage(FROZEN, recipe.frozen, 0, parts.head, *batches(model.POOLED))]
+    if parts.tail is not None:
+        stages.append(
+            Stage(
+                FINE_TUNING,
+                recipe.fine_tuning,
+                recipe.unfrozen_blocks,
+                parts.tail,
+                *batches(model.ACTIVATIONS),
+            )
+        )
+    return stages
