@@ -20,12 +20,12 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks import page
 from benchmarks.gate_models import Case, Past, refused
 from components.figures import Figure, proportion
 from components.quality_gate.limits import Limits
 
 PAGE = Path("docs/gate.md")
-BEGIN, END = "<!-- benchmarks.gate: begin -->", "<!-- benchmarks.gate: end -->"
 
 _SEED = 5
 _CHUNK = 50  # verdicts drawn from one random generator, whatever the number of processes
@@ -146,9 +146,7 @@ def main() -> None:
     lines = "\n".join(table(rows, rates, repetitions))
     print(lines)
     if options.write:
-        page = PAGE.read_text(encoding="utf-8")
-        before, after = page.split(BEGIN)[0], page.split(END)[1]
-        PAGE.write_text(f"{before}{BEGIN}\n{lines}\n{END}{after}", encoding="utf-8")
+        page.put(PAGE, "benchmarks.gate", lines)
 
 
 def _options() -> argparse.Namespace:

@@ -22,11 +22,12 @@ from pathlib import Path
 
 from benchmarks import machine, page, pipeline_run, results
 from benchmarks.results import Measured
-from benchmarks.watched import stop_when_asked
+from benchmarks.watched import Peak, stop_when_asked
 
 PAGE = Path("docs/benchmarks.md")
 SECONDS_GROWTH, MEMORY_GROWTH = 0.2, 0.5  # above which a component is marked
 SETTINGS = (
+    "data.source=sample",
     "training.image_size=96",
     "training.frozen.epochs=2",
     "training.fine_tuning.epochs=1",
@@ -42,97 +43,112 @@ def main() -> None:
     file = options.output / "growth.json"
     here = machine.describe()
     measured = [] if options.anew else results.load(file)
-    overrides = ["data.source=sample", *SETTINGS, *options.overrides]
+    overrides = settings(options.overrides)
     asked = "; ".join([machine.sentence(here), pipeline_run.code(), *overrides])
-    found = []
-    for count in (options.small, options.large):
-        what = f"{count:,} pictures"
-        known = [one for one in measured if (one.what, one.asked) == (what, asked)]
-        if known:
+    few, many = (f"{count:,} pictures" for count in (options.small, options.large))
+    for what, count in ((few, options.small), (many, options.large)):
+        if _find(measured, what, asked):
             print(f"{what}: measured before (--anew measures again)", flush=True)
-        else:
-            print(f"{what} …", flush=True)
-            sets = [word for each in [*overrides, f"data.sample.count={count}"] for word in ("--set", each)]
-            try:
-                known = [
-                    pipeline_run.run(what, 0, asked, count, sets, options.output / f"growth-{count}.log")
-                ]
-            except pipeline_run.RunFailed as error:
-                sys.exit(str(error))
-            measured += known
-            results.save(file, measured, here)
-            print(f"{what}: {known[0].seconds:.0f} s", flush=True)
-        found.append(known[-1])
-    lines = "\n".join(table(found[0], found[1], options.large / options.small, here, overrides))
+            continue
+        print(f"{what} …", flush=True)
+        sets = [word for each in [*overrides, f"data.sample.count={count}"] for word in ("--set", each)]
+        log = options.output / f"growth-{count}.log"
+        try:
+            measured.append(pipeline_run.run(what, 0, asked, count, sets, log))
+        except pipeline_run.RunFailed as error:
+            sys.exit(str(error))
+        results.save(file, measured, here)
+        print(f"{what}: {measured[-1].seconds:.0f} s", flush=True)
+    lines = "\n".join(
+        table(_find(measured, few, asked)[-1], _find(measured, many, asked)[-1], here, overrides)
+    )
     print(f"{lines}\nFigures: {file}")
     if options.write:
         page.put(PAGE, "benchmarks.growth", lines)
 
 
-def growth(few: float, many: float, times: float = 1.0) -> float | None:
-    """Returns by which share a cost per picture grows; None where it was nothing.
+def _find(measured: Sequence[Measured], what: str, asked: str) -> list[Measured]:
+    return [one for one in measured if (one.what, one.asked) == (what, asked)]
 
-    Args:
-        few: The cost of the small run.
-        many: The cost of the large run.
-        times: How many times as many pictures the large run has, where the cost is for all of them.
-    """
-    return many / times / few - 1 if few > 0 else None
+
+def settings(overrides: Sequence[str]) -> list[str]:
+    """Returns the settings of both runs: the usual ones, unless others are given."""
+    chosen = dict(override.partition("=")[::2] for override in (*SETTINGS, *overrides))
+    return [f"{key}={value}" for key, value in chosen.items()]
+
+
+def growth(few: float, many: float) -> float | None:
+    """Returns by which share a figure grows; None where it was nothing."""
+    return many / few - 1 if few > 0 else None
 
 
 def table(
-    few: Measured, many: Measured, times: float, here: Mapping[str, str | int], overrides: Sequence[str]
+    few: Measured, many: Measured, here: Mapping[str, str | int], overrides: Sequence[str]
 ) -> Iterator[str]:
     """Yields the lines of a Markdown table, marked where a component grows too much, and a verdict.
 
     Args:
         few: The small run.
         many: The large run.
-        times: How many times as many pictures the large run has.
         here: The machine.
         overrides: The settings of both runs.
     """
-    yield f"On {machine.sentence(dict(here))}. Settings: {', '.join(f'`{one}`' for one in overrides)}."
-    yield f"The feature cache left {few.cache_mb:,.0f} and {many.cache_mb:,.0f} MB on disk."
+    yield f"On {machine.sentence(dict(here))}; {few.what} → {many.what}."
+    yield f"Settings: {', '.join(f'`{one}`' for one in overrides)}."
+    yield f"The feature cache left {few.cache_mb:,.0f} → {many.cache_mb:,.0f} MB on disk."
     yield ""
     yield (
-        f"| component | seconds, {few.what} | {many.what} | per picture | memory, MB, {few.what} "
-        f"| {many.what} | growth | before the step, MB | resident, MB |"
+        "| component | seconds | ms per picture | growth | memory, MB | growth | before the step, MB "
+        "| resident, MB |"
     )
-    yield "|---|---:|---:|---:|---:|---:|---:|---:|---:|"
+    yield "|---|---:|---:|---:|---:|---:|---:|---:|"
     too_slow, too_large = [], []
     for part, seconds in few.parts.items():
-        slower = growth(seconds, many.parts[part], times)
-        times_told = f"{seconds:.1f} | {many.parts[part]:.1f} | {_told(slower, SECONDS_GROWTH)}"
-        larger, memory_told = None, "| | | |"
+        slower, time_told = _time(few, many, seconds, many.parts[part])
+        larger, memory_told = None, "| | |"
         if part in few.peaks and part in many.peaks:
-            pair = few.peaks[part], many.peaks[part]
-            larger = growth(pair[0].memory.own, pair[1].memory.own)
-            before, resident = ([f"{size:,.0f}" for size in sizes] for sizes in (
-                [one.before for one in pair], [one.memory.resident for one in pair]))  # fmt: skip
-            memory_told = (
-                f"{pair[0].memory.own:,.0f} | {pair[1].memory.own:,.0f} | {_told(larger, MEMORY_GROWTH)} "
-                f"| {' → '.join(before)} | {' → '.join(resident)}"
-            )
-        too_slow += [part] if slower is not None and slower > SECONDS_GROWTH else []
-        too_large += [part] if larger is not None and larger > MEMORY_GROWTH else []
-        yield f"| {part} | {times_told} | {memory_told} |"
-    yield (
-        f"| **all** | {few.seconds:.1f} | {many.seconds:.1f} "
-        f"| {_told(growth(few.seconds, many.seconds, times), SECONDS_GROWTH)} | {few.peak.own:,.0f} "
-        f"| {many.peak.own:,.0f} | {_told(growth(few.peak.own, many.peak.own), MEMORY_GROWTH)} | "
-        f"| {few.peak.resident:,.0f} → {many.peak.resident:,.0f} |"
-    )
+            larger, memory_told = _memory(few.peaks[part], many.peaks[part])
+        too_slow += [part] if _exceeds(slower, SECONDS_GROWTH) else []
+        too_large += [part] if _exceeds(larger, MEMORY_GROWTH) else []
+        yield f"| {part} | {time_told} | {memory_told} |"
+    peaks = (Peak(one.peak, min(peak.before for peak in one.peaks.values())) for one in (few, many))
+    yield f"| **all** | {_time(few, many, few.seconds, many.seconds)[1]} | {_memory(*peaks)[1]} |"
     yield ""
     yield _verdict("Time per picture", SECONDS_GROWTH, too_slow)
     yield _verdict("Peak memory", MEMORY_GROWTH, too_large)
+
+
+def _time(few: Measured, many: Measured, small: float, large: float) -> tuple[float | None, str]:
+    """Returns the growth of the time per picture, and the cells about it."""
+    each = 1000 * small / few.trained, 1000 * large / many.trained
+    share = growth(*each)
+    told = f"{small:,.1f} → {large:,.1f} | {each[0]:.2f} → {each[1]:.2f} | {_told(share, SECONDS_GROWTH)}"
+    return share, told
+
+
+def _memory(few: Peak, many: Peak) -> tuple[float | None, str]:
+    """Returns the growth of the peak memory, and the cells about it."""
+    share = growth(few.memory.own, many.memory.own)
+    own, before, resident = (
+        f"{small:,.0f} → {large:,.0f}"
+        for small, large in (
+            (few.memory.own, many.memory.own),
+            (few.before, many.before),
+            (few.memory.resident, many.memory.resident),
+        )
+    )
+    return share, f"{own} | {_told(share, MEMORY_GROWTH)} | {before} | {resident}"
+
+
+def _exceeds(share: float | None, most: float) -> bool:
+    return share is not None and share > most
 
 
 def _told(share: float | None, most: float) -> str:
     if share is None:
         return ""
     text = f"{100 * share:+.0f} %"
-    return f"**{text}**" if share > most else text
+    return f"**{text}**" if _exceeds(share, most) else text
 
 
 def _verdict(name: str, most: float, beyond: Sequence[str]) -> str:

@@ -22,7 +22,7 @@ class Measured:
         seconds: What counts of its time, imports included.
         parts: Seconds of each part, in their order; they add up to `seconds`.
         peaks: The most memory by part; under the name of `what`, where it was watched as a whole.
-        trained: Number of pictures that it was given to train on.
+        trained: Number of pictures that it was given to train on; where it carves its own `test`, of all.
         pictures: Number of pictures that it was judged on.
         correct: How many of them it told right, at each moment that was measured; the last one counts.
         pushed: Whether it ended with a model in its place.

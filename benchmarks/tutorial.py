@@ -77,9 +77,10 @@ def main() -> None:
         train = train.prefetch(tf.data.AUTOTUNE)
         base = weights.pretrained("MobileNetV2", SIZE, "packaged")
         model = _model(base)
-    correct = {}
+    correct, trainable = {}, {}
     with clock.part("frozen"):
         _compile(model, keras.optimizers.Adam(LEARNING_RATE))
+        trainable["frozen"] = len(model.trainable_variables)
         model.fit(train, epochs=options.epochs, validation_data=often, verbose=2)
     with clock.part("measuring"):
         correct["frozen"] = _correct(model, validation, pictures)
@@ -88,6 +89,7 @@ def main() -> None:
         for layer in base.layers[:FIRST_UNFROZEN_LAYER]:
             layer.trainable = False
         _compile(model, keras.optimizers.RMSprop(LEARNING_RATE / 10))
+        trainable["fine-tuning"] = len(model.trainable_variables)
         model.fit(
             train,
             epochs=2 * options.epochs,
@@ -102,6 +104,7 @@ def main() -> None:
         "trained": trained,
         "pictures": pictures,
         "correct": correct,
+        "trainable": trainable,
         "xla": bool(model.jit_compile),
         "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000),
     }

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import compare, machine, results
+from benchmarks import compare, machine, pipeline_run, results
 from benchmarks.compare import Job
 from benchmarks.compare_table import PIPELINE, TUTORIAL
 from benchmarks.results import Measured
@@ -49,7 +49,7 @@ def images(tmp_path: Path) -> Path:
 
 
 def benchmark(
-    monkeypatch: pytest.MonkeyPatch, images: Path, stop_after: int = 9, *words: str
+    monkeypatch: pytest.MonkeyPatch, images: Path, stop_after: int = 9, *words: str, code: str = "code"
 ) -> list[tuple[str, int]]:
     """Runs the benchmark with measurements out of a drawer; returns which were taken."""
     taken: list[tuple[str, int]] = []
@@ -63,6 +63,7 @@ def benchmark(
     output = str(images.parent / "output")
     monkeypatch.setattr(sys, "argv", ["compare", str(images), "--output", output, *words])
     monkeypatch.setattr(compare, "_measure", measure)
+    monkeypatch.setattr(pipeline_run, "code", lambda: code)  # somebody may be writing on the real one
     try:
         compare.main()
     except KeyboardInterrupt:
@@ -87,6 +88,7 @@ def test_what_has_changed_is_measured_anew(images: Path, monkeypatch: pytest.Mon
     benchmark(monkeypatch, images)
     other = ("--set", "training.batch_size=16")
     assert benchmark(monkeypatch, images, 9, *other) == [(PIPELINE, 0), (PIPELINE, 1), (PIPELINE, 2)]
+    assert len(benchmark(monkeypatch, images, code="other code")) == 3
     assert benchmark(monkeypatch, images, 9, "--tutorial-epochs", "1") == [(TUTORIAL, 0)]
     (images / "train" / "2.jpg").write_bytes(b"2")
     assert len(benchmark(monkeypatch, images)) == 4

@@ -5,31 +5,42 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import growth, page
+from benchmarks import compare, gate, growth, page
 from benchmarks.results import Measured
 from tests.benchmarks.measurements import HERE, ours, peak
 
 
-def test_growth_of_a_cost_per_picture() -> None:
-    assert growth.growth(10, 120, 10) == pytest.approx(0.2)
-    assert growth.growth(10, 50, 10) == pytest.approx(-0.5)
-    assert growth.growth(1000, 1500) == pytest.approx(0.5)
+def test_growth_of_a_figure() -> None:
+    assert growth.growth(10, 12) == pytest.approx(0.2)
+    assert growth.growth(1000, 500) == pytest.approx(-0.5)
     assert growth.growth(0, 5) is None
 
 
-def run(what: str, seconds: float, memory: float) -> Measured:
-    return replace(ours(), what=what, seconds=seconds, parts={"Transform": seconds},
-                   peaks={"Transform": peak(memory)})  # fmt: skip
+def test_given_settings_take_the_place_of_the_usual_ones() -> None:
+    chosen = growth.settings(["training.image_size=224", "training.batch_size=64"])
+    assert {"training.image_size=224", "training.batch_size=64", "data.source=sample"} <= set(chosen)
+    assert len(chosen) == len(growth.SETTINGS) + 1
+
+
+def run(count: int, seconds: float, memory: float) -> Measured:
+    peaks = {"Transform": peak(memory, before=memory / 2)}
+    return replace(
+        ours(), what=f"{count:,} pictures", trained=count, seconds=seconds,
+        parts={"Transform": seconds, "Pusher": 0.0}, peaks=peaks,
+    )  # fmt: skip
 
 
 def told(seconds: float, memory: float) -> str:
-    few, many = run("3,000 pictures", 10, 1000), run("30,000 pictures", seconds, memory)
-    return "\n".join(growth.table(few, many, 10, HERE, ["training.image_size=96"]))
+    few, many = run(3000, 10, 1000), run(30_000, seconds, memory)
+    return "\n".join(growth.table(few, many, HERE, ["training.image_size=96"]))
 
 
 def test_components_within_bounds_are_not_marked() -> None:
     text = told(119, 1490)
-    assert "| Transform | 10.0 | 119.0 | +19 % | 1,000 | 1,490 | +49 % | 100 → 100 | 1,500 → 1,990 |" in text
+    times, memory = "10.0 → 119.0 | 3.33 → 3.97 | +19 %", "1,000 → 1,490 | +49 % | 500 → 745 | 1,500 → 1,990"
+    assert f"| Transform | {times} | {memory} |" in text
+    assert f"| **all** | {times} | {memory} |" in text
+    assert "| Pusher | 0.0 → 0.0 | 0.00 → 0.00 |  | | | | |" in text
     assert "Time per picture grows by more than 20 % of no component." in text
     assert "Peak memory grows by more than 50 % of no component." in text
 
@@ -55,9 +66,16 @@ def test_a_table_is_put_between_its_marks(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["benchmarks.compare", "benchmarks.growth"])
-def test_the_page_has_the_marks(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        (compare.PAGE, "benchmarks.compare"),
+        (growth.PAGE, "benchmarks.growth"),
+        (gate.PAGE, "benchmarks.gate"),
+    ],
+)
+def test_the_pages_have_the_marks(file: Path, name: str, tmp_path: Path) -> None:
     copy = tmp_path / "page.md"
-    copy.write_text((Path(__file__).parents[2] / growth.PAGE).read_text())
+    copy.write_text((Path(__file__).parents[2] / file).read_text())
     page.put(copy, name, "a table")
     assert f"<!-- {name}: begin -->\na table\n<!-- {name}: end -->" in copy.read_text()

@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from benchmarks import pipeline_run
-from benchmarks.watched import memory_of, tree, watch
+from benchmarks.watched import memory_of, watch
 from pipelines.local import worker
 from pipelines.local.summary import Outcome, Push, Step, Summary
 
@@ -39,18 +41,25 @@ def test_memory_is_that_of_the_part_and_of_children(tmp_path: Path) -> None:
     assert watched.peaks["large"].before < 50
 
 
-def test_a_process_and_its_memory_are_found() -> None:
-    here = tree(1)
-    assert here[0] == 1
+def test_a_watched_process_ends_with_the_watching_one(tmp_path: Path) -> None:
+    started = time.monotonic()
+
+    def part() -> str:
+        if (tmp_path / "pid").exists() and (tmp_path / "pid").read_text():
+            raise KeyboardInterrupt
+        return "waiting"
+
+    script = f"import os, pathlib, time; pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid()))"
+    with pytest.raises(KeyboardInterrupt):
+        watch([sys.executable, "-c", f"{script}; time.sleep(60)"], tmp_path / "log", part)
+    assert not Path(f"/proc/{(tmp_path / 'pid').read_text()}").exists()
+    assert time.monotonic() - started < 50
+
+
+def test_memory_of_a_process() -> None:
     kept = bytearray(50_000_000)
-    assert memory_of([_own_pid()]).own > len(kept) / 1e6
+    assert memory_of([os.getpid()]).own > len(kept) / 1e6
     assert memory_of([2**30]).own == 0  # there is no such process
-
-
-def _own_pid() -> int:
-    import os
-
-    return os.getpid()
 
 
 def test_the_step_at_work_is_known_by_its_log(tmp_path: Path) -> None:
