@@ -87,6 +87,18 @@ class Hardware(NamedTuple):
         )
         return scaled
 
+    def whole_batch(self, batch_size: int, pictures: int) -> int:
+        """Returns a batch size that the pictures fill once at least.
+
+        Keras builds a model on several devices from all their shares of the first batch, and fails where
+        these are not of one size.
+
+        Args:
+            batch_size: The largest, of all devices.
+            pictures: How many there are; no fewer than devices.
+        """
+        return min(batch_size, pictures // self.replicas * self.replicas) if self.replicas > 1 else batch_size
+
 
 def detect() -> Hardware:
     """Returns all GPUs that TensorFlow sees, else the CPU, and logs them.

@@ -112,6 +112,14 @@ def test_batch_and_learning_rates_grow_with_the_devices_and_are_told(
     ]
 
 
+def test_several_devices_have_shares_of_one_size_in_the_first_batch_of_few_pictures(machine: Any) -> None:
+    machine(T4, T4, T4)
+    several = hardware.detect()
+    assert several.whole_batch(96, pictures=1000) == 96
+    assert several.whole_batch(96, pictures=95) == 93
+    assert hardware.on(["CPU:0"]).whole_batch(96, pictures=95) == 96
+
+
 def test_one_device_takes_the_recipe_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, hardware.__name__):
         assert hardware.on(["CPU:0"]).scaled(RECIPE) == RECIPE
