@@ -17,6 +17,7 @@ from components import fingerprint
 AROUND = "start and end"  # imports, the pipeline's making, the summary: all that is no step
 
 _LOG_OF_START = "Start"
+_LAST_LINES = 3
 _CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
 
@@ -93,7 +94,7 @@ def told(summary: Mapping[str, Any], seconds: float) -> dict[str, Any]:
 
 
 def why(name: str, watched: Watched, log: Path) -> str:
-    """Returns a sentence about a process that did not do what it was started for."""
-    said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    last = said[-1] if said else "it said nothing"
-    return f"{name} ended with status {watched.status}, and there is nothing to measure: {last} (see {log})"
+    """Returns what is said where a process did not do what it was started for."""
+    said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-_LAST_LINES:]
+    ended = f"{name} ended with status {watched.status}, so there is nothing to measure. {log} ends with:"
+    return "\n".join([ended, *said])
