@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
+from trainer import folding
 from trainer.feature_cache import SHARD_PICTURES, FeatureCache, Split
 from trainer.views import Views
 
@@ -26,8 +27,8 @@ _progress = logging.getLogger("catsdogs.progress")
 def extractor(frozen: keras.Model, devices: Sequence[str]) -> Extract:
     """Makes the function that the pass runs.
 
-    The weights become constants of the graph, so that TensorFlow folds batch normalisation into the
-    convolutions before it. Each device works on its share of a batch.
+    Batch normalisation is folded away, and the weights become constants of the graph, which runs on any
+    device. Each device works on its share of a batch.
 
     Args:
         frozen: From pixels, float32 [N, size, size, 3], to features by kind.
@@ -37,7 +38,8 @@ def extractor(frozen: keras.Model, devices: Sequence[str]) -> Extract:
         From pixels to features by kind, float32 [N, …].
     """
     shape = [None, *frozen.input_shape[1:]]
-    traced = tf.function(lambda pixels: frozen(pixels, training=False)).get_concrete_function(
+    network = folding.folded(frozen)
+    traced = tf.function(lambda pixels: network(pixels, training=False)).get_concrete_function(
         tf.TensorSpec(shape, tf.float32)
     )
     kinds = sorted(frozen.output)  # as TensorFlow orders a dictionary's values

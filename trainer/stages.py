@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,22 +50,28 @@ class Pictures(NamedTuple):
     evaluation: list[str]
 
 
-def on_the_fly(network: keras.Model, pictures: Pictures, recipe: TrainingSettings) -> list[Stage]:
+def on_the_fly(
+    network: keras.Model, pictures: Pictures, recipe: TrainingSettings, hardware: Hardware
+) -> list[Stage]:
     """Returns phases that run the whole network on newly augmented pictures in every epoch.
 
     Args:
         network: What `trainer.model.build` returned.
         pictures: What it is trained on.
-        recipe: How.
+        recipe: How, as `hardware` has scaled it.
+        hardware: What shares a step.
     """
     trained = model.with_augmentation(network, recipe)
-    train, evaluation = (
-        examples.pictures(files, recipe.image_size, seed).batch(recipe.batch_size).prefetch(tf.data.AUTOTUNE)
-        for files, seed in ((pictures.train, recipe.seed), (pictures.evaluation, None))
-    )
+
+    def batches(files: list[str], shuffle_seed: int | None) -> tf.data.Dataset:
+        stored = examples.pictures(files, recipe.image_size, shuffle_seed)
+        batch_size = hardware.whole_batch(recipe.batch_size, int(stored.cardinality()))
+        return stored.batch(batch_size).prefetch(tf.data.AUTOTUNE)
+
+    data = batches(pictures.train, recipe.seed), batches(pictures.evaluation, None)
     return [
-        Stage(FROZEN, recipe.frozen, 0, trained, train, evaluation),
-        Stage(FINE_TUNING, recipe.fine_tuning, recipe.unfrozen_blocks, trained, train, evaluation),
+        Stage(FROZEN, recipe.frozen, 0, trained, *data),
+        Stage(FINE_TUNING, recipe.fine_tuning, recipe.unfrozen_blocks, trained, *data),
     ]
 
 
@@ -85,8 +90,8 @@ def from_features(
         network: What `trainer.model.build` returned.
         backbone: The backbone inside it.
         pictures: What it is trained on.
-        recipe: How.
-        hardware: What works on the pass.
+        recipe: How, as `hardware` has scaled it.
+        hardware: What works on the pass and shares a step.
         root: Folder of the kept features.
         made_from: What the features depend on beside the recipe, as JSON takes it.
 
@@ -118,13 +123,14 @@ def from_features(
             cache, splits[name], stored, extract, Views(recipe, views), _PASS_BATCH * hardware.replicas
         )
 
-    def batches(kind: str) -> Sequence[tf.data.Dataset]:
-        return [
-            cache.batches(kind, splits["train"], recipe.batch_size, settings.memory_mb, recipe.seed),
-            cache.batches(kind, splits["eval"], recipe.batch_size, settings.memory_mb),
-        ]
+    def batches(kind: str, split: str, shuffle_seed: int | None) -> tf.data.Dataset:
+        batch_size = hardware.whole_batch(recipe.batch_size, splits[split].records)
+        return cache.batches(kind, splits[split], batch_size, settings.memory_mb, shuffle_seed)
 
-    stages = [Stage(FROZEN, recipe.frozen, 0, parts.head, *batches(model.POOLED))]
+    def data(kind: str) -> tuple[tf.data.Dataset, tf.data.Dataset]:
+        return batches(kind, "train", recipe.seed), batches(kind, "eval", None)
+
+    stages = [Stage(FROZEN, recipe.frozen, 0, parts.head, *data(model.POOLED))]
     if parts.tail is not None:
         stages.append(
             Stage(
@@ -132,7 +138,7 @@ def from_features(
                 recipe.fine_tuning,
                 recipe.unfrozen_blocks,
                 parts.tail,
-                *batches(model.ACTIVATIONS),
+                *data(model.ACTIVATIONS),
             )
         )
     return stages
