@@ -72,13 +72,18 @@ def build(name: str, image_size: int, weights: str | None) -> keras.Model:
     return network
 
 
-def check(name: str, image_size: int, last_blocks: int) -> None:
+def check(name: str, image_size: int, last_blocks: int) -> keras.Model:
     """Checks that a network can be built and its last blocks be told, before hours go into the first phase.
+
+    Returns:
+        The network, with random weights.
 
     Raises:
         BackboneError: It cannot, or they cannot.
     """
-    unfreeze(build(name, image_size, None), last_blocks)
+    network = build(name, image_size, None)
+    unfreeze(network, last_blocks)
+    return network
 
 
 def blocks(network: keras.Model) -> list[list[keras.layers.Layer]]:
