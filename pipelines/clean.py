@@ -49,6 +49,8 @@ class Plan:
 def plan(store: ml_metadata.MetadataStore | None, settings: Settings, keep: int) -> Plan:
     """Finds what may go, while no run is under way: every checkpoint is taken for abandoned.
 
+    Kept features go as well, since they cost a later training nothing but the time to make them.
+
     Kept are, of each pipeline, the newest runs and whatever their age those that gave what the next run is
     compared with (the last blessing, that of the model before, the best model's, the last acceptance of data
     from each source) or what is served, each with all that it read and wrote, and with its report. What is
@@ -56,7 +58,7 @@ def plan(store: ml_metadata.MetadataStore | None, settings: Settings, keep: int)
 
     Args:
         store: The store, or None where there is none.
-        settings: Where the artifacts, the run folders and the checkpoints are.
+        settings: Where the artifacts, the run folders, the checkpoints and the kept features are.
         keep: How many of the newest runs of each pipeline stay.
 
     Raises:
@@ -80,6 +82,7 @@ def plan(store: ml_metadata.MetadataStore | None, settings: Settings, keep: int)
         *_unreferenced(root, kept_paths),
         *_other_folders(settings.runs_dir, kept_names),
         *_folders(settings.checkpoints_dir),
+        *_folders(settings.feature_cache_dir),
     ]
     return Plan(
         runs=[run.name for run in listed if run.name not in kept_names],

@@ -31,9 +31,10 @@ def test_without_a_store_scrap_goes_all_the_same(tmp_path: Path) -> None:
     assert not scrap.exists()
 
 
-def test_trainings_that_were_cut_short_go(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kept_in", ["checkpoints_dir", "feature_cache_dir"])
+def test_what_trainings_have_kept_goes(kept_in: str, tmp_path: Path) -> None:
     settings = Settings(output_root=tmp_path)
-    abandoned = settings.checkpoints_dir / "0123456789abcdef"
+    abandoned = getattr(settings, kept_in) / "0123456789abcdef"
     (abandoned / "frozen").mkdir(parents=True)
     (abandoned / "frozen" / "epoch").write_bytes(b"x" * 1000)
     plan = clean.plan(None, settings, keep=1)
