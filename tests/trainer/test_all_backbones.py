@@ -1,0 +1,192 @@
+"""Every network of Keras Applications, with random weights and at the smallest size that it takes.
+
+One of each family is built, scaled, cut, run and trained. Of all the others, which differ from these in depth
+and width, only the structure is built, without weights (up to 1.4 GB each), and cut.
+"""
+
+import importlib
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from trainer import backbones, cut, resolutions
+from trainer.preprocessing import Normalise
+
+SMALLEST = {"inception_v3": 75, "inception_resnet_v2": 75, "xception": 71}  # all others take 32
+FAMILIES = {
+    "ConvNeXtTiny": 18,
+    "DenseNet121": 58,
+    "EfficientNetB0": 16,
+    "EfficientNetV2B0": 21,
+    "InceptionResNetV2": 43,
+    "InceptionV3": 11,
+    "MobileNet": 13,
+    "MobileNetV2": 17,
+    "MobileNetV3Small": 11,
+    "NASNetMobile": 16,
+    "ResNet50": 16,
+    "ResNet50V2": 16,
+    "VGG16": 5,
+    "Xception": 14,
+}
+OTHERS = {
+    "ConvNeXtBase": 36,
+    "ConvNeXtLarge": 36,
+    "ConvNeXtSmall": 36,
+    "ConvNeXtXLarge": 36,
+    "DenseNet169": 82,
+    "DenseNet201": 98,
+    "EfficientNetB1": 23,
+    "EfficientNetB2": 23,
+    "EfficientNetB3": 26,
+    "EfficientNetB4": 32,
+    "EfficientNetB5": 39,
+    "EfficientNetB6": 45,
+    "EfficientNetB7": 55,
+    "EfficientNetV2B1": 27,
+    "EfficientNetV2B2": 28,
+    "EfficientNetV2B3": 32,
+    "EfficientNetV2L": 79,
+    "EfficientNetV2M": 57,
+    "EfficientNetV2S": 40,
+    "MobileNetV3Large": 15,
+    "NASNetLarge": 22,
+    "ResNet101": 33,
+    "ResNet101V2": 33,
+    "ResNet152": 50,
+    "ResNet152V2": 50,
+    "VGG19": 5,
+}
+SLOWEST = {"InceptionResNetV2", "NASNetMobile"}  # to build
+
+MEAN, DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])  # of ImageNet, R G B
+
+
+def _between_ones(pixels: np.ndarray) -> np.ndarray:
+    return pixels / 127.5 - 1
+
+
+def _blue_green_red_centred(pixels: np.ndarray) -> np.ndarray:
+    return pixels[..., ::-1] - np.array([103.939, 116.779, 123.68])
+
+
+def _standardised(pixels: np.ndarray) -> np.ndarray:
+    return (pixels / 255 - MEAN) / DEVIATION
+
+
+SCALINGS = {
+    "convnext": _standardised,
+    "densenet": _standardised,
+    "efficientnet": lambda pixels: pixels / 255,  # ImageNet's mean and deviation come with the weights
+    "efficientnet_v2": _standardised,
+    "resnet": _blue_green_red_centred,
+    "vgg16": _blue_green_red_centred,
+}  # all others are trained on -1…1
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=pytest.mark.slow if name in SLOWEST else ()) for name in FAMILIES],
+)
+def built(request: pytest.FixtureRequest) -> tuple[str, keras.Model]:
+    name: str = request.param
+    return name, backbones.build(name, SMALLEST.get(backbones.family(name), 32), None)
+
+
+def _pixels(network: keras.Model) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (2, *network.input_shape[1:])).astype("float32")
+
+
+def test_what_the_first_weights_see_is_scaled_once(built: tuple[str, keras.Model]) -> None:
+    name, network = built
+    family = backbones.family(name)
+    scaled = network.input
+    for layer in network.layers[1:]:
+        if not isinstance(layer, keras.layers.Rescaling | keras.layers.Normalization):
+            break
+        scaled = layer.output
+    pixels = _pixels(network)
+
+    seen = keras.Model(network.input, scaled)(Normalise(family)(pixels))
+
+    np.testing.assert_allclose(seen, SCALINGS.get(family, _between_ones)(pixels), atol=1e-4)
+    module = importlib.import_module(f"keras.applications.{family}")
+    np.testing.assert_array_equal(Normalise(family)(pixels), module.preprocess_input(pixels.copy()))
+
+
+def test_the_cut_network_answers_as_the_whole_and_its_suffix_trains_it(
+    built: tuple[str, keras.Model],
+) -> None:
+    name, network = built
+    assert len(backbones.blocks(network)) == FAMILIES[name]
+    backbones.unfreeze(network, 1)
+    if name == "NASNetMobile":  # each cell takes the results of the two before it
+        with pytest.raises(backbones.BackboneError, match="Nowhere before the last 1 of the 16 blocks"):
+            cut.before_last_blocks(network, 1)
+        return
+    prefix, suffix = cut.before_last_blocks(network, 1)
+    assert not prefix.trainable_weights
+    pixels = Normalise(backbones.family(name))(_pixels(network))
+    activations = prefix(pixels, training=False)
+    features = suffix(activations, training=False)
+    np.testing.assert_array_equal(features, network(pixels, training=False))
+    assert np.isfinite(features).all()
+
+    before = {weight.path: weight.numpy() for weight in network.weights}
+    # What random weights leave of a picture is too faint to train on.
+    activations = np.random.default_rng(0).normal(size=activations.shape).astype("float32")
+    with tf.GradientTape() as tape:
+        loss = keras.ops.mean(keras.ops.square(suffix(activations, training=False) - 1))
+    gradients = tape.gradient(loss, network.trainable_variables)
+    assert all(gradient is not None for gradient in gradients)
+    keras.optimizers.Adam(1e-2).apply(gradients, network.trainable_variables)
+
+    changed = {
+        weight.path for weight in network.weights if not np.array_equal(before[weight.path], weight.numpy())
+    }
+    assert changed
+    assert changed <= {weight.path for weight in network.trainable_weights}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OTHERS)
+def test_the_structure_of_each_is_cut_before_its_last_blocks(name: str) -> None:
+    keras.utils.clear_session()
+    with keras.StatelessScope():  # no weights are made
+        network = backbones.build(name, SMALLEST.get(backbones.family(name), 32), None)
+    blocks = backbones.blocks(network)
+    assert len(blocks) == OTHERS[name]
+    if name == "NASNetLarge":
+        with pytest.raises(backbones.BackboneError, match="Nowhere before the last 1 of the 22 blocks"):
+            cut.before_last_blocks(network, 1)
+        return
+    prefix, suffix = cut.before_last_blocks(network, 1)
+    behind = suffix.layers[1:]
+    assert {id(layer) for layer in blocks[-1]} <= {id(layer) for layer in behind}
+    assert len(prefix.layers) + len(behind) == len(network.layers)
+    assert suffix.output_shape == network.output_shape
+
+
+def test_no_network_of_keras_applications_is_left_out() -> None:
+    assert {*FAMILIES, *OTHERS} == set(backbones.names())
+
+
+@pytest.mark.parametrize("name", [*FAMILIES, *OTHERS])
+def test_the_own_resolution_is_the_one_in_keras(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keras builds a network for its own size where none is given; the building is stopped there."""
+
+    class Asked(Exception):
+        pass
+
+    def asked(input_shape: object, default_size: int, **_: object) -> None:
+        raise Asked(default_size)
+
+    if backbones.family(name) == "mobilenet_v3":  # takes any size; its paper's and its weights' is 224
+        assert resolutions.own(name) == 224
+        return
+    monkeypatch.setattr("keras.src.applications.imagenet_utils.obtain_input_shape", asked)
+    with pytest.raises(Asked) as size:
+        getattr(keras.applications, name)(weights=None)
+    assert resolutions.own(name) == size.value.args[0]
