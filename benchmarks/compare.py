@@ -15,17 +15,18 @@ what has changed since (code, settings, pictures, machine).
 from __future__ import annotations
 
 import argparse
+import functools
 import hashlib
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from benchmarks import compare_chart, compare_table, machine, page, pipeline_run, results
+from benchmarks import compare_chart, compare_table, machine, page, pipeline_run
 from benchmarks.compare_table import PIPELINE, TUTORIAL
-from benchmarks.results import Measured
-from benchmarks.watched import stop_when_asked, watch
+from benchmarks.results import Kept, Measured
+from benchmarks.watched import RunFailed, stop_when_asked, watch
 from components import fingerprint
 
 PAGE, CHART = Path("docs/benchmarks.md"), Path("docs/images/benchmark.svg")
@@ -34,17 +35,12 @@ _TUTORIAL_MODULE = "benchmarks.tutorial"
 _NOT_COUNTED = "measuring"  # the tutorial script's accuracy
 
 
-@dataclass(frozen=True)
-class Job:
-    """One process to measure; `what`, `seed` and `asked` are Measured's."""
+class Job(NamedTuple):
+    """One process to measure; the names are Measured's."""
 
     what: str
     seed: int
     asked: str
-
-    def is_done_by(self, measured: Measured) -> bool:
-        """Returns whether this is what was measured."""
-        return (self.what, self.seed, self.asked) == (measured.what, measured.seed, measured.asked)
 
 
 def main() -> None:
@@ -52,26 +48,15 @@ def main() -> None:
     options = _options()
     stop_when_asked()
     trained, tested = (_files(options.images / part) for part in ("train", "validation"))
-    options.output.mkdir(parents=True, exist_ok=True)
-    file = options.output / "compare.json"
     here = machine.describe()
-    measured = [] if options.anew else results.load(file)
-    jobs = plan(options.tutorial_seeds, options.seeds, *_asked(options, [*trained, *tested], here))
-    for number, job in enumerate(jobs, start=1):
-        title = f"{number} of {len(jobs)}: {job.what}, seed {job.seed}"
-        if any(map(job.is_done_by, measured)):
-            print(f"{title}: measured before (--anew measures again)", flush=True)
-            continue
-        print(f"{title} …", flush=True)
+    file = options.output / "compare.json"
+    kept = Kept(file, here, options.anew)
+    found = []
+    for job in plan(options.tutorial_seeds, options.seeds, *_asked(options, [*trained, *tested], here)):
         for picture in [*trained, *tested]:  # so that nobody finds them cold
             picture.read_bytes()
-        try:
-            measured.append(_measure(job, options, len(trained)))
-        except pipeline_run.RunFailed as error:
-            sys.exit(str(error))
-        results.save(file, measured, here)
-        print(f"{title}: {measured[-1].seconds:.0f} s", flush=True)
-    found = [next(one for one in reversed(measured) if job.is_done_by(one)) for job in jobs]
+        measure = functools.partial(_measure, job, options, len(trained))
+        found.append(kept.once(job.what, job.seed, job.asked, measure))
     lines = "\n".join(compare_table.lines(found, here, options.overrides))
     print(lines)
     compare_chart.draw(found, options.output / CHART.name)
@@ -114,7 +99,7 @@ def _tutorial(job: Job, options: argparse.Namespace, log: Path) -> Measured:
     command = [sys.executable, "-m", _TUTORIAL_MODULE, str(options.images), "--seed", str(job.seed)]
     watched = watch([*command, "--epochs", str(options.tutorial_epochs)], log, lambda: TUTORIAL)
     if watched.status:
-        raise pipeline_run.RunFailed(pipeline_run.why("The tutorial's script", watched, log))
+        raise RunFailed(pipeline_run.why("The tutorial's script", watched, log))
     told = json.loads(log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1])
     parts = {part: seconds for part, seconds in told["seconds"].items() if part != _NOT_COUNTED}
     return Measured(

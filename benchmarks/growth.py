@@ -16,12 +16,11 @@ has changed since.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from benchmarks import machine, page, pipeline_run, results
-from benchmarks.results import Measured
+from benchmarks import machine, page, pipeline_run
+from benchmarks.results import Kept, Measured
 from benchmarks.watched import Peak, stop_when_asked
 
 PAGE = Path("docs/benchmarks.md")
@@ -39,36 +38,22 @@ def main() -> None:
     """Measures what was not measured yet, prints the table, and writes the figures."""
     options = _options()
     stop_when_asked()
-    options.output.mkdir(parents=True, exist_ok=True)
-    file = options.output / "growth.json"
     here = machine.describe()
-    measured = [] if options.anew else results.load(file)
+    file = options.output / "growth.json"
+    kept = Kept(file, here, options.anew)
     overrides = settings(options.overrides)
     asked = "; ".join([machine.sentence(here), pipeline_run.code(), *overrides])
-    few, many = (f"{count:,} pictures" for count in (options.small, options.large))
-    for what, count in ((few, options.small), (many, options.large)):
-        if _find(measured, what, asked):
-            print(f"{what}: measured before (--anew measures again)", flush=True)
-            continue
-        print(f"{what} …", flush=True)
+
+    def measured(count: int) -> Measured:
         sets = [word for each in [*overrides, f"data.sample.count={count}"] for word in ("--set", each)]
-        log = options.output / f"growth-{count}.log"
-        try:
-            measured.append(pipeline_run.run(what, 0, asked, count, sets, log))
-        except pipeline_run.RunFailed as error:
-            sys.exit(str(error))
-        results.save(file, measured, here)
-        print(f"{what}: {measured[-1].seconds:.0f} s", flush=True)
-    lines = "\n".join(
-        table(_find(measured, few, asked)[-1], _find(measured, many, asked)[-1], here, overrides)
-    )
+        what, log = f"{count:,} pictures", options.output / f"growth-{count}.log"
+        return kept.once(what, 0, asked, lambda: pipeline_run.run(what, 0, asked, count, sets, log))
+
+    few, many = measured(options.small), measured(options.large)
+    lines = "\n".join(table(few, many, here, overrides))
     print(f"{lines}\nFigures: {file}")
     if options.write:
         page.put(PAGE, "benchmarks.growth", lines)
-
-
-def _find(measured: Sequence[Measured], what: str, asked: str) -> list[Measured]:
-    return [one for one in measured if (one.what, one.asked) == (what, asked)]
 
 
 def settings(overrides: Sequence[str]) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks import machine
 from benchmarks.results import Measured
-from benchmarks.watched import Watched, watch
+from benchmarks.watched import RunFailed, Watched, watch
 from components import fingerprint
 
 AROUND = "start and end"  # imports, the pipeline's making, the summary: all that is no step
@@ -19,10 +19,6 @@ AROUND = "start and end"  # imports, the pipeline's making, the summary: all tha
 _LOG_OF_START = "Start"
 _LAST_LINES = 3
 _CONFIGS = Path(__file__).resolve().parent.parent / "configs"
-
-
-class RunFailed(RuntimeError):
-    """A process did not come to its end; the message says what it said."""
 
 
 def code() -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
-from benchmarks.watched import Memory, Peak
+from benchmarks.watched import Memory, Peak, RunFailed
 
 
 @dataclass(frozen=True)
@@ -49,22 +51,54 @@ class Measured:
         return Memory(max(one.own for one in memories), max(one.resident for one in memories))
 
 
-def load(file: Path) -> list[Measured]:
-    """Returns what was measured so far."""
-    if not file.exists():
-        return []
-    return [_measured(fields) for fields in json.loads(file.read_text(encoding="utf-8"))["measured"]]
+class Kept:
+    """Measurements in a file, to which each is added as soon as it is made.
+
+    Args:
+        file: Where they are, and may have been from earlier on.
+        here: The machine.
+        anew: Whether to forget the earlier ones.
+    """
+
+    def __init__(self, file: Path, here: Mapping[str, str | int], anew: bool) -> None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        self._file = file
+        self._here = dict(here)
+        known = not anew and file.exists()
+        self.measured = list(map(_measured, json.loads(file.read_text())["measured"])) if known else []
+
+    def once(self, what: str, seed: int, asked: str, measure: Callable[[], Measured]) -> Measured:
+        """Returns a measurement, which is made unless it is there; where it cannot be, ends the program.
+
+        Args:
+            what: As in Measured.
+            seed: As in Measured.
+            asked: As in Measured.
+            measure: Makes it.
+        """
+        title = f"{what}, seed {seed}"
+        for one in self.measured:
+            if (one.what, one.seed, one.asked) == (what, seed, asked):
+                print(f"{title}: measured before (--anew measures again)", flush=True)
+                return one
+        print(f"{title} …", flush=True)
+        try:
+            one = measure()
+        except RunFailed as error:
+            sys.exit(str(error))
+        self.measured.append(one)
+        self._write()
+        print(f"{title}: {one.seconds:.0f} s", flush=True)
+        return one
+
+    def _write(self) -> None:
+        beside = self._file.with_name(f"{self._file.name}.part")
+        contents = {"machine": self._here, "measured": [asdict(one) for one in self.measured]}
+        beside.write_text(json.dumps(contents, indent=2) + "\n")
+        beside.rename(self._file)
 
 
-def save(file: Path, measured: Sequence[Measured], machine: dict[str, str | int]) -> None:
-    """Writes what was measured so far, whole or not at all."""
-    beside = file.with_name(f"{file.name}.part")
-    contents = {"machine": machine, "measured": [asdict(one) for one in measured]}
-    beside.write_text(json.dumps(contents, indent=2) + "\n", encoding="utf-8")
-    beside.rename(file)
-
-
-def _measured(fields: dict) -> Measured:
+def _measured(fields: dict[str, Any]) -> Measured:
     peaks = {
         part: Peak(Memory(**peak["memory"]), peak["before"]) for part, peak in fields.pop("peaks").items()
     }

@@ -17,6 +17,10 @@ _BETWEEN_LOOKS = 10  # samples between two looks for new children
 _OWN = ("RssAnon", "RssShmem")
 
 
+class RunFailed(RuntimeError):
+    """A process did not come to its end; the message says what it said."""
+
+
 @dataclass(frozen=True)
 class Memory:
     """Memory of a process and its children, in megabytes.

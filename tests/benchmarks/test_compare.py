@@ -2,16 +2,16 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from benchmarks import compare, machine, pipeline_run, results
+from benchmarks import compare, pipeline_run
 from benchmarks.compare import Job
 from benchmarks.compare_table import PIPELINE, TUTORIAL
-from benchmarks.results import Measured
-from tests.benchmarks.measurements import ours, tutorial
+from benchmarks.results import Kept, Measured
+from benchmarks.watched import RunFailed
+from tests.benchmarks.measurements import HERE, ours, tutorial
 
 
 def order(tutorial_seeds: list[int], seeds: list[int]) -> list[str]:
@@ -24,20 +24,28 @@ def test_both_sides_alternate() -> None:
     assert order([0, 1], [0, 1, 2, 3]) == ["c0", "t0", "c1", "c2", "t1", "c3"]
 
 
-def test_a_job_is_done_by_the_same_question_alone() -> None:
-    job = Job(PIPELINE, 1, "code")
-    assert job.is_done_by(ours(1))
-    for other in (ours(2), ours(1, asked="other code"), replace(ours(1), what=TUTORIAL)):
-        assert not job.is_done_by(other)
-
-
 def test_what_was_measured_is_read_back(tmp_path: Path) -> None:
-    file = tmp_path / "compare.json"
-    assert results.load(file) == []
-    results.save(file, [tutorial(), ours()], machine.describe())
-    assert results.load(file) == [tutorial(), ours()]
-    assert [path.name for path in tmp_path.iterdir()] == ["compare.json"]
-    assert json.loads(file.read_text())["machine"]["cores"] >= 1
+    file = tmp_path / "new" / "compare.json"
+    assert Kept(file, HERE, anew=False).once(TUTORIAL, 0, "script", tutorial) == tutorial()
+    assert Kept(file, HERE, anew=False).once(PIPELINE, 0, "code", ours) == ours()
+    assert Kept(file, HERE, anew=False).measured == [tutorial(), ours()]
+    assert Kept(file, HERE, anew=True).measured == []
+    assert [path.name for path in file.parent.iterdir()] == ["compare.json"]
+    assert json.loads(file.read_text())["machine"] == HERE
+
+
+def test_only_the_same_question_has_the_same_answer(tmp_path: Path) -> None:
+    kept = Kept(tmp_path / "compare.json", HERE, anew=False)
+    kept.once(PIPELINE, 1, "code", lambda: ours(1))
+
+    def fail() -> Measured:
+        raise RunFailed("It did not work.")
+
+    assert kept.once(PIPELINE, 1, "code", fail) == ours(1)
+    for other in ((PIPELINE, 2, "code"), (PIPELINE, 1, "other code"), (TUTORIAL, 1, "code")):
+        with pytest.raises(SystemExit, match="It did not work"):
+            kept.once(*other, fail)
+    assert kept.measured == [ours(1)]
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import pipeline_run
-from benchmarks.watched import memory_of, watch
+from benchmarks.watched import RunFailed, memory_of, watch
 from pipelines.local import worker
 from pipelines.local.summary import Outcome, Push, Step, Summary
 
@@ -93,5 +93,5 @@ def test_a_summary_tells_times_and_accuracy(push: Push | None, tmp_path: Path) -
 
 def test_a_run_that_fails_is_told(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    with pytest.raises(pipeline_run.RunFailed, match=r"status 2, (.|\n)*ends with:\nThere is no setting"):
+    with pytest.raises(RunFailed, match=r"status 2, (.|\n)*ends with:\nThere is no setting"):
         pipeline_run.run("run", 0, "", 10, ["--set", "training.batchsize=3"], log)
