@@ -5,9 +5,11 @@ The model decodes and resizes them itself, as it does any other picture.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 
 import tensorflow as tf
+from PIL import Image
 
 from trainer import features
 
@@ -17,7 +19,7 @@ _GREY, _SIDE = 128, 64  # of 0…255, and in pixels
 
 
 def changed(encoded: bytes) -> Mapping[str, bytes]:
-    """Returns a picture after each of `columns.CHANGES`, as PNG but for the one that JPEG is the change of.
+    """Returns a picture after each of `columns.CHANGES`, as BMP but for the one that JPEG is the change of.
 
     Args:
         encoded: JPEG or PNG, read as the model reads it (`trainer.preprocessing`).
@@ -27,16 +29,16 @@ def changed(encoded: bytes) -> Mapping[str, bytes]:
     size = tf.cast(tf.maximum(tf.round(_SMALLER * sides), 1), tf.int32)
     darker, smaller = _DARKER * tf.cast(pixels, tf.float32), tf.image.resize(pixels, size, antialias=True)
     return {
-        "flipped": _png(tf.image.flip_left_right(pixels)),
-        "darkened": _png(_rounded(darker)),
+        "flipped": _bmp(tf.image.flip_left_right(pixels)),
+        "darkened": _bmp(_rounded(darker)),
         "recompressed": tf.io.encode_jpeg(pixels, quality=_QUALITY).numpy(),
-        "resized": _png(_rounded(smaller)),
+        "resized": _bmp(_rounded(smaller)),
     }
 
 
 def grey() -> bytes:
     """Returns a picture of which nobody can say what it shows, as it is grey all over."""
-    return _png(tf.fill([_SIDE, _SIDE, 3], tf.constant(_GREY, tf.uint8)))
+    return _bmp(tf.fill([_SIDE, _SIDE, 3], tf.constant(_GREY, tf.uint8)))
 
 
 def record(encoded: bytes) -> bytes:
@@ -51,6 +53,8 @@ def _rounded(pixels: tf.Tensor) -> tf.Tensor:
     return tf.saturate_cast(tf.round(pixels), tf.uint8)
 
 
-def _png(pixels: tf.Tensor) -> bytes:
-    encoded: bytes = tf.io.encode_png(pixels, compression=1).numpy()  # all levels are without loss
-    return encoded
+def _bmp(pixels: tf.Tensor) -> bytes:
+    """Returns pixels as they are: to compress them, as PNG, would take longer than to ask the model."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels.numpy()).save(buffer, "BMP")
+    return buffer.getvalue()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -16,6 +16,7 @@ from components.prediction_table.table import is_probability
 from trainer import features
 
 _BATCH_SIZE = 32
+_CHANGED_AT_ONCE = 4  # pictures, which are there uncompressed and several times each
 
 Row = dict[str, Any]
 
@@ -54,21 +55,29 @@ class Ask(beam.DoFn):
         progress: Progress = self._shared_progress.acquire(lambda: Progress(total))
         for batch in _records(file).batch(_BATCH_SIZE).prefetch(1).as_numpy_iterator():
             answers = {column: model.probabilities(batch) for column, model in self._models.items()}
-            for index, record in enumerate(batch):
-                picture = _features(record)
-                row = {name: picture[name] for name in columns.ABOUT_PICTURE}
+            pictures = [_features(record) for record in batch]
+            digests = [picture[features.DIGEST].decode() for picture in pictures]
+            rows = [{name: picture[name] for name in columns.ABOUT_PICTURE} for picture in pictures]
+            for index, row in enumerate(rows):
                 row |= {column: float(values[index]) for column, values in answers.items()}
-                digest = picture[features.DIGEST].decode()
-                if digest in sampled:
-                    row |= self._behaviour(picture[features.ENCODED])
+            chosen = [index for index, digest in enumerate(digests) if digest in sampled]
+            for start in range(0, len(chosen), _CHANGED_AT_ONCE):
+                some = chosen[start : start + _CHANGED_AT_ONCE]
+                behaviour = self._behaviour([pictures[index][features.ENCODED] for index in some])
+                for index, found in zip(some, behaviour, strict=True):
+                    rows[index] |= found
+            for digest, row in zip(digests, rows, strict=True):
                 yield digest, row
                 progress.step()
 
-    def _behaviour(self, encoded: bytes) -> Row:
-        changed = behaviours.changed(encoded)
-        records = [behaviours.record(picture) for picture in changed.values()]
-        answers = self._models[columns.PROBABILITY].probabilities(records)
-        return {columns.changed(name): float(value) for name, value in zip(changed, answers, strict=True)}
+    def _behaviour(self, pictures: Sequence[bytes]) -> list[Row]:
+        """Returns for each picture what the candidate says after each change."""
+        changed = [
+            behaviours.record(one) for picture in pictures for one in behaviours.changed(picture).values()
+        ]
+        answers = self._models[columns.PROBABILITY].probabilities(changed).reshape(len(pictures), -1)
+        names = [columns.changed(name) for name in columns.CHANGES]
+        return [dict(zip(names, map(float, values), strict=True)) for values in answers]
 
 
 def read_digests(split: str, file: str) -> Iterator[tuple[str, str]]:
