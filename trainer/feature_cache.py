@@ -14,7 +14,6 @@ import logging
 import math
 import os
 import shutil
-import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -23,9 +22,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from trainer import leftovers
+
 SHARD_PICTURES = 256
 _MADE_FROM = "made_from.json"
-_UNUSED_SECONDS = 24 * 3600
 _FILES_AT_ONCE = 4
 _LABEL_BYTES = 4  # float32, in front of the values
 _MEGABYTE = 1 << 20
@@ -79,7 +79,8 @@ class FeatureCache:
         self._dtype = np.dtype(dtype)
         self._made_from = json.dumps(made_from, sort_keys=True, indent=2)
         self._folder = root / hashlib.sha256(self._made_from.encode()).hexdigest()[:16]
-        _discard_unused(root, self._folder)
+        others = (folder for folder in root.glob("*") if folder != self._folder)
+        leftovers.discard_unused(others, "kept features, made from other inputs and")
         self._open()
 
     def missing(self, split: Split) -> list[int]:
@@ -169,13 +170,13 @@ class FeatureCache:
 
     def _open(self) -> None:
         note = self._folder / _MADE_FROM
-        if self._folder.is_dir() and (not note.is_file() or note.read_text("utf-8") != self._made_from):
+        if self._folder.is_dir() and (not note.is_file() or note.read_bytes() != self._made_from.encode()):
             _log.warning("The kept features in %s do not say what they are of: discarded.", self._folder)
             shutil.rmtree(self._folder)
         self._folder.mkdir(parents=True, exist_ok=True)
         beside = note.with_name(f"unfinished-{uuid.uuid4().hex}.json")
         beside.write_text(self._made_from, "utf-8")
-        beside.rename(note)
+        beside.rename(note)  # which is also when the folder was last used
 
     def _shard(self, split: Split, shard: int) -> Path:
         return self._folder / split.name / f"{shard:05}"
@@ -205,12 +206,3 @@ def _records(path: Path) -> Iterator[tf.Tensor]:
 def _compact(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
     largest = np.finfo(dtype).max
     return np.clip(values, -largest, largest).astype(dtype)
-
-
-def _discard_unused(root: Path, used: Path) -> None:
-    for folder in root.iterdir() if root.is_dir() else ():
-        if folder != used and time.time() - folder.stat().st_mtime > _UNUSED_SECONDS:
-            _log.info(
-                "Discarded kept features that were made from other inputs and not used for a day: %s.", folder
-            )
-            shutil.rmtree(folder, ignore_errors=True)

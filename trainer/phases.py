@@ -69,8 +69,6 @@ def _best(kept: EpochCheckpoints) -> Epoch:
 
 
 def _fit(stage: Stage, patience: int, kept: EpochCheckpoints, logs: Path) -> None:
-    if kept.last is not None:
-        stage.model.optimizer.build(stage.model.trainable_variables)  # else its moments would not be loaded
     finished = kept.resume(stage.model)
     if finished:
         _progress.info("%s: goes on after epoch %d of %d", stage.name, finished, stage.settings.epochs)
@@ -84,8 +82,8 @@ def _fit(stage: Stage, patience: int, kept: EpochCheckpoints, logs: Path) -> Non
         verbose=2,
         callbacks=[
             keras.callbacks.TensorBoard(str(logs), write_graph=False),
-            _Progress(stage.name, stage.settings.epochs),
             _KeepEpochs(kept, stage.name, patience),
+            _Progress(stage.name, stage.settings.epochs),  # "done" is told of what is kept
         ],
     )
 
@@ -109,8 +107,11 @@ class _KeepEpochs(keras.callbacks.Callback):
         assert logs is not None
         self._kept.save(self.model, epoch + 1, logs)
         if _is_stale(self._kept, self._patience):
-            _progress.info("%s: stopped early, eval loss no longer falls", self._phase)
             self.model.stop_training = True
+
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
+        if self.model.stop_training:
+            _progress.info("%s: stopped early, eval loss no longer falls", self._phase)
 
 
 class _Progress(keras.callbacks.Callback):

@@ -8,9 +8,9 @@ import shutil
 from pathlib import Path
 
 import keras
-from tfx.v1.components import FnArgs
+from tfx.components.trainer.fn_args_utils import FnArgs
 
-from trainer import examples, hardware, model, phases, signatures, stages, weights
+from trainer import examples, hardware, leftovers, model, phases, signatures, stages, weights
 from trainer.recipe import TrainingSettings
 
 
@@ -31,6 +31,8 @@ def run_fn(fn_args: FnArgs) -> None:
     pictures = stages.Pictures(examples.files(fn_args.train_files), examples.files(fn_args.eval_files))
     digest = examples.digest(pictures)
     checkpoints = Path(config["checkpoint_root"]) / _name(config, digest, machine.precision)
+    others = (folder for folder in checkpoints.parent.glob("*") if folder != checkpoints)
+    leftovers.discard_unused(others, "checkpoints of another training")
     keras.utils.set_random_seed(recipe.seed)
     with machine.scope():
         backbone = weights.pretrained(recipe.backbone, recipe.image_size, recipe.weights)
@@ -44,7 +46,7 @@ def run_fn(fn_args: FnArgs) -> None:
             root = Path(config["feature_cache_root"])
             plan = stages.from_features(network, backbone, pictures, recipe, machine, root, made_from)
         else:
-            plan = stages.on_the_fly(network, pictures, recipe)
+            plan = stages.on_the_fly(network, pictures, recipe, machine)
         logs = Path(fn_args.model_run_dir) / "logs"
         history = phases.train(plan, backbone, recipe.patience, machine.jit, checkpoints, logs)
     history.write(Path(fn_args.model_run_dir))

@@ -196,18 +196,6 @@ def test_fine_tuning_that_makes_it_worse_is_not_taken(
     assert _loss(trained) == pytest.approx(min(losses), abs=1e-3)
 
 
-def test_only_the_best_and_the_last_epoch_stay_on_disk(tmp_path: Path) -> None:
-    training, _ = _networks()
-    kept = EpochCheckpoints(tmp_path)
-    for number, loss in enumerate([0.5, 0.3, float("nan"), 0.4], start=1):
-        kept.save(training, number, {"val_loss": loss})
-
-    assert (kept.best, kept.last) == (kept._epochs()[0], kept._epochs()[1])
-    assert [(epoch.number, epoch.loss) for epoch in kept._epochs()] == [(2, 0.3), (4, 0.4)]
-    assert len(list(tmp_path.glob("*.h5"))) == 2
-    assert [epoch["val_loss"] for epoch in EpochCheckpoints(tmp_path).history] == [0.5, 0.3, None, 0.4]
-
-
 @pytest.mark.parametrize("removed_before", ["save", "load_best"])
 def test_a_training_outlives_the_same_training_that_ends_first_and_removes_the_folder(
     removed_before: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -237,70 +225,6 @@ def test_a_training_outlives_the_same_training_that_ends_first_and_removes_the_f
     assert len(losses) == 5
     assert losses[-1] > min(losses), "this recipe must not have its best epoch at the end"
     assert _loss(trained) == pytest.approx(min(losses), abs=1e-3)
-
-
-def test_a_folder_removed_while_an_epoch_is_written_costs_that_epoch_s_file_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    training, _ = _networks()
-    kept = EpochCheckpoints(tmp_path / "frozen")
-    save_weights = keras.Model.save_weights
-
-    def remove_afterwards(saved: keras.Model, path: Path) -> None:
-        save_weights(saved, path)
-        shutil.rmtree(tmp_path / "frozen")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(keras.Model, "save_weights", remove_afterwards)
-        kept.save(training, 1, {"val_loss": 0.3})
-    assert kept.best is not None
-    assert kept.best.loss == 0.3
-
-    kept.save(training, 2, {"val_loss": 0.4})
-    assert {path.name for path in (tmp_path / "frozen").iterdir()} == {
-        "epoch-0002.json",
-        "epoch-0002-loss-0.4.weights.h5",
-    }
-    assert kept.history == [{"epoch": 1, "val_loss": 0.3}, {"epoch": 2, "val_loss": 0.4}]
-
-
-def test_two_trainings_in_one_folder_drop_each_other_s_epochs_and_both_go_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    training, _ = _networks()
-    one, other = EpochCheckpoints(tmp_path), EpochCheckpoints(tmp_path)
-    save_weights = keras.Model.save_weights
-    wrote = []
-
-    def save_other_meanwhile(saved: keras.Model, path: Path) -> None:
-        save_weights(saved, path)
-        wrote.append(path)
-        if len(wrote) == 1:
-            other.save(training, 3, {"val_loss": 0.3})
-
-    monkeypatch.setattr(keras.Model, "save_weights", save_other_meanwhile)
-    one.save(training, 2, {"val_loss": 0.5})
-    assert len(set(wrote)) == 2
-    assert one.best == other.best
-    assert [path.name for path in tmp_path.glob("*.h5")] == ["epoch-0003-loss-0.3.weights.h5"]
-    assert [epoch["epoch"] for epoch in one.history] == [2, 3]
-
-
-def test_an_epoch_that_vanishes_before_it_is_loaded_is_looked_for_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    training, _ = _networks()
-    EpochCheckpoints(tmp_path).save(training, 1, {"val_loss": 0.5})
-    load_weights = keras.Model.load_weights
-
-    def save_next_first(loaded: keras.Model, path: Path) -> None:
-        with monkeypatch.context() as patch:
-            patch.setattr(keras.Model, "load_weights", load_weights)
-            EpochCheckpoints(tmp_path).save(training, 2, {"val_loss": 0.4})
-        load_weights(loaded, path)
-
-    monkeypatch.setattr(keras.Model, "load_weights", save_next_first)
-    assert EpochCheckpoints(tmp_path).resume(training) == 2
 
 
 def test_a_finished_phase_is_not_trained_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
