@@ -199,6 +199,9 @@ def _main() -> None:
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+    # TensorFlow imports Keras where it can, and Keras scikit-learn and matplotlib, which takes half of the
+    # start. A server runs graphs, and needs none of them.
+    sys.modules["keras"] = None  # type: ignore[assignment]
     from serving.local import models, server
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
