@@ -110,7 +110,7 @@ def _measure(device: Hardware, given: TrainingSettings, pictures: Pictures, root
                 splits[name] = Split(name, int(stored.cardinality()), count)
                 batch = min(at_once << device.replicas.bit_length() - 1, SHARD_PICTURES)
                 with _Watch() as watch:
-                    feature_pass.fill(cache, splits[name], stored, extract, Views(recipe, count), batch)
+                    feature_pass.fill(cache, splits[name], stored, lambda: extract, Views(recipe, count), batch)
             yield Rate(f"views, {at_once} at once", splits["train"].records / watch.seconds, watch.busy)
 
         def kept(kind: str, name: str, seed: int | None) -> tf.data.Dataset:
@@ -131,7 +131,8 @@ def _measure(device: Hardware, given: TrainingSettings, pictures: Pictures, root
 
 def _learn(stage: Stage, pictures: int, backbone: keras.Model, jit: bool) -> Rate:
     backbones.unfreeze(backbone, stage.unfrozen_blocks)
-    model.compile_for_training(stage.model, stage.settings.learning_rate, jit)
+    steps = stage.settings.epochs * int(stage.train.cardinality())
+    model.compile_for_training(stage.model, stage.settings.learning_rate, steps, jit)
     fit = functools.partial(stage.model.fit, stage.train, verbose=0)
     fit(epochs=1)  # traces, compiles and chooses kernels
     with _Watch() as watch:

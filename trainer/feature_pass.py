@@ -64,7 +64,7 @@ def fill(
     cache: FeatureCache,
     split: Split,
     pictures: tf.data.Dataset,
-    extract: Extract,
+    extractor: Callable[[], Extract],
     views: Views,
     batch_size: int,
 ) -> None:
@@ -74,7 +74,7 @@ def fill(
         cache: Where they are kept.
         split: What the pictures are.
         pictures: Pixels uint8 [size, size, 3] and labels float32 [], in an order that does not change.
-        extract: What `extractor` returned.
+        extractor: Makes the function of that name, if there is anything to do.
         views: What is made of each picture.
         batch_size: Pictures at once; divides a shard.
     """
@@ -94,7 +94,7 @@ def fill(
         .prefetch(tf.data.AUTOTUNE)
     )
     batches = iter(wanted)
-    make_views = tf.function(views.of)
+    extract, make_views = extractor(), tf.function(views.of)
     told = _Told(split, sum(map(split.pictures_in, missing)))
     for shard in missing:
         views.reseed(shard)

@@ -136,16 +136,20 @@ def with_augmentation(network: keras.Model, recipe: TrainingSettings) -> keras.M
     return keras.Model(pixels, network(x), name="training")
 
 
-def compile_for_training(model: keras.Model, learning_rate: float, jit: bool) -> None:
-    """Compiles a model: the same loss and metrics for both phases, only the step size differs.
+def compile_for_training(model: keras.Model, learning_rate: float, steps: int, jit: bool) -> None:
+    """Compiles a model: the same optimizer, loss and metrics for both phases.
+
+    Adam's step size falls to zero along half a cosine (Loshchilov and Hutter, "SGDR: Stochastic Gradient
+    Descent with Warm Restarts", ICLR 2017, without the restarts).
 
     Args:
         model: From anything to a probability, float32 [N, 1].
-        learning_rate: Adam's step size.
+        learning_rate: The step size at the start.
+        steps: How many steps the phase has at most.
         jit: Whether XLA compiles the steps, where the layers can be compiled.
     """
     model.compile(
-        optimizer=keras.optimizers.Adam(learning_rate),
+        optimizer=keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(learning_rate, steps)),
         loss=keras.losses.BinaryCrossentropy(),
         metrics=[keras.metrics.BinaryAccuracy(name="accuracy"), keras.metrics.AUC(name="auc")],
         jit_compile="auto" if jit else False,

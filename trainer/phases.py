@@ -49,7 +49,8 @@ def train(
         if not stage.settings.epochs:
             continue
         backbones.unfreeze(backbone, stage.unfrozen_blocks)
-        compile_for_training(stage.model, stage.settings.learning_rate, jit)
+        steps = stage.settings.epochs * int(stage.train.cardinality())
+        compile_for_training(stage.model, stage.settings.learning_rate, steps, jit)
         before = stage.model.get_weights()
         kept = trained[stage.name] = EpochCheckpoints(checkpoints / stage.name)
         _fit(stage, patience, kept, logs / stage.name)

@@ -58,7 +58,7 @@ class PhaseSettings(Section):
 
     Attributes:
         epochs: Largest number of passes over `train`; 0 leaves the phase out.
-        learning_rate: Adam's step size at the start of the phase.
+        learning_rate: Adam's step size at the start of the phase; it falls to zero along a cosine.
     """
 
     epochs: Annotated[int, Field(ge=0)]
@@ -95,8 +95,8 @@ class TrainingSettings(Section):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     augmentation: AugmentationSettings = AugmentationSettings()
     feature_cache: FeatureCacheSettings = FeatureCacheSettings()
-    frozen: PhaseSettings = PhaseSettings(epochs=2, learning_rate=1e-3)
-    fine_tuning: PhaseSettings = PhaseSettings(epochs=2, learning_rate=5e-5)
+    frozen: PhaseSettings = PhaseSettings(epochs=5, learning_rate=3e-3)
+    fine_tuning: PhaseSettings = PhaseSettings(epochs=1, learning_rate=1e-4)
     unfrozen_blocks: Count = 3
     patience: Count = 2
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0

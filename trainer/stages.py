@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,12 +10,12 @@ import keras
 import tensorflow as tf
 
 from trainer import examples, feature_pass, model
-from trainer.feature_cache import FeatureCache, Split
+from trainer.feature_cache import SHARD_PICTURES, FeatureCache, Split
 from trainer.hardware import Hardware
 from trainer.recipe import PhaseSettings, TrainingSettings
 from trainer.views import Views
 
-_PASS_BATCH = 64  # pictures on each device in the pass; a power of two, so that shards are whole batches
+_PASS_BATCH = 64  # pictures on one device in the pass
 FROZEN, FINE_TUNING = "frozen", "fine-tuning"
 
 
@@ -115,13 +116,13 @@ def from_features(
     }
     cache = FeatureCache(root, depends_on, shapes, settings.dtype)
     splits = {}
-    extract = feature_pass.extractor(parts.frozen, hardware.devices)
+    extractor = functools.cache(lambda: feature_pass.extractor(parts.frozen, hardware.devices))
+    # A power of two, so that a shard is made of whole batches.
+    at_once = min(SHARD_PICTURES, _PASS_BATCH << hardware.replicas.bit_length() - 1)
     for name, files, views in (("train", pictures.train, settings.views), ("eval", pictures.evaluation, 1)):
         stored = examples.pictures(files, recipe.image_size)
         splits[name] = Split(name, int(stored.cardinality()), views)
-        feature_pass.fill(
-            cache, splits[name], stored, extract, Views(recipe, views), _PASS_BATCH * hardware.replicas
-        )
+        feature_pass.fill(cache, splits[name], stored, extractor, Views(recipe, views), at_once)
 
     def batches(kind: str, split: str, shuffle_seed: int | None) -> tf.data.Dataset:
         batch_size = hardware.whole_batch(recipe.batch_size, splits[split].records)

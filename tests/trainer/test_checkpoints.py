@@ -38,7 +38,7 @@ def network(units: int = 2) -> keras.Model:
             keras.layers.Dense(1, activation="sigmoid"),
         ]
     )
-    compile_for_training(made, 0.1, jit=False)
+    compile_for_training(made, 0.1, steps=10, jit=False)
     return made
 
 
