@@ -8,7 +8,7 @@ LOCK := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashe
 PYTEST := $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format bench bench-growth bench-serving bench-gate lock image kubeflow-check clean-env
+.PHONY: help setup run test check format bench bench-growth bench-gpu bench-serving bench-gate lock image kubeflow-check clean-env
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ bench: setup ## Compare with TensorFlow's tutorial on IMAGES=DIR (train and vali
 
 bench-growth: setup ## Measure 3,000 and 30,000 drawn pictures; ARGS=--write for docs/benchmarks.md
 	@$(BIN)/python -m benchmarks.growth $(ARGS)
+
+bench-gpu: setup ## Show on a machine with GPUs what they gain, with IMAGES=DIR
+	@$(BIN)/python -m benchmarks.hardware "$(IMAGES)" $(ARGS)
 
 bench-serving: setup ## Measure the local server; ARGS="--model-dir DIR" for another model than the one pushed here
 	@$(BIN)/python -m benchmarks.serving $(ARGS)
