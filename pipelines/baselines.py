@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from tfx import types
-from tfx import v1 as tfx
 from tfx.dsl.components.base.base_node import BaseNode
+from tfx.dsl.components.common.resolver import Resolver
 from tfx.types.standard_artifacts import ModelBlessing
 
 from components.approved_baseline.component import Baseline
@@ -73,7 +73,7 @@ BaselineMaker = Callable[[Wanted], BaseNode]
 
 def resolver(wanted: Wanted) -> BaseNode:
     """Makes a resolver, which asks the metadata store while the run goes on."""
-    return tfx.dsl.Resolver(
+    return Resolver(
         strategy_class=NewestApproved,
         config={
             "subject_id_property": wanted.subject_id_property,
@@ -81,8 +81,8 @@ def resolver(wanted: Wanted) -> BaseNode:
             "hand_on_missing": wanted.hand_on_missing,
         },
         candidate=wanted.candidate,
-        subject=tfx.dsl.Channel(type=wanted.candidate.type),
-        approval=tfx.dsl.Channel(type=wanted.approval),
+        subject=types.Channel(type=wanted.candidate.type),
+        approval=types.Channel(type=wanted.approval),
     ).with_id(wanted.node_id)
 
 

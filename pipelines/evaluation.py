@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import tensorflow_model_analysis as tfma
-from tfx import v1 as tfx  # noqa: F401  (only after it has tfma its EvalConfig)
+import tfx.components  # noqa: F401  (only after it has tfma its EvalConfig)
 
 from components.prediction_table import columns
 from trainer import features

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tfx import v1 as tfx
 from tfx.components import Evaluator, ExampleValidator, StatisticsGen, Trainer
 from tfx.orchestration.metadata import sqlite_metadata_connection_config
+from tfx.orchestration.pipeline import Pipeline
 
 from components.curated_schema.component import CuratedSchema
 from components.data_gate.component import DataGate
@@ -23,7 +23,7 @@ from pipelines.settings import Settings, dump
 
 def build(
     settings: Settings, newest_approved: baselines.BaselineMaker = baselines.resolver, override: str = ""
-) -> tfx.dsl.Pipeline:
+) -> Pipeline:
     """Wires the components; what each of them does is told in its own module.
 
     Args:
@@ -39,6 +39,7 @@ def build(
     examples = ingest.outputs["examples"]
 
     statistics_gen = StatisticsGen(examples, stats_options=counted_features())
+    statistics_gen.with_beam_pipeline_args(step_configs.SMALL_BEAM)
     statistics = statistics_gen.outputs["statistics"]
     curated_schema = CuratedSchema(names)
     schema = curated_schema.outputs["schema"]
@@ -122,7 +123,7 @@ def build(
     ).with_id("Pusher")
     pusher.add_upstream_node(report)
 
-    return tfx.dsl.Pipeline(
+    return Pipeline(
         pipeline_name=settings.pipeline_name,
         pipeline_root=str(settings.artifacts_dir),
         metadata_connection_config=sqlite_metadata_connection_config(str(settings.metadata_path)),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import importlib
 import logging
 import os
@@ -105,12 +106,15 @@ def _run(
     events: EventWriter,
     interrupt: Interrupt,
 ) -> None:
+    gc.disable()  # what an import makes stays: to look through it again and again is a tenth of the start
     from pipelines.local.runner import ReportingRunner  # imports TFX, which takes 10 s and more
 
     module, _, function = options.pipeline.partition(":")
     override = options.run_dir / OVERRIDE
     decision = override.read_text(encoding="utf-8") if override.exists() else ""
     pipeline = getattr(importlib.import_module(module), function)(settings, override=decision)
+    gc.freeze()
+    gc.enable()
     runner = ReportingRunner(
         run_id=options.run_dir.name,
         started=started,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +85,12 @@ def properties(pipeline: tfx.dsl.Pipeline, step: str) -> dict[str, Any]:
     [component] = [component for component in pipeline.components if component.id == step]
     found: dict[str, Any] = component.exec_properties
     return found
+
+
+@pytest.mark.slow
+def test_what_no_step_needs_is_not_imported() -> None:
+    script = "import sys, pipelines.pipeline; sys.exit('google.cloud.aiplatform' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
 def test_the_steps_in_the_order_in_which_they_run(nodes: dict[str, pipeline_pb2.PipelineNode]) -> None:
