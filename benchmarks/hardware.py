@@ -110,7 +110,8 @@ def _measure(device: Hardware, given: TrainingSettings, pictures: Pictures, root
                 splits[name] = Split(name, int(stored.cardinality()), count)
                 batch = min(at_once << device.replicas.bit_length() - 1, SHARD_PICTURES)
                 with _Watch() as watch:
-                    feature_pass.fill(cache, splits[name], stored, lambda: extract, Views(recipe, count), batch)
+                    views = Views(recipe, count)
+                    feature_pass.fill(cache, splits[name], stored, lambda: extract, views, batch)
             yield Rate(f"views, {at_once} at once", splits["train"].records / watch.seconds, watch.busy)
 
         def kept(kind: str, name: str, seed: int | None) -> tf.data.Dataset:

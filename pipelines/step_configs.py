@@ -10,7 +10,7 @@ from tfx.proto import trainer_pb2, transform_pb2
 from components import fingerprint
 from components.errors import InputError
 from pipelines.settings import Settings
-from trainer import backbones, weights
+from trainer import backbones, cut, weights
 
 # Where no picture is decoded, most of the work is to put hundreds of transforms together, and to check their
 # types is a fifth of it. Worker threads talk to each other over gRPC, which costs more than it saves.
@@ -38,7 +38,9 @@ def trainer(settings: Settings) -> dict[str, Any]:
     try:
         weights.check(recipe.backbone, recipe.weights)
         last_blocks = recipe.unfrozen_blocks if recipe.fine_tuning.epochs else 0
-        backbones.check(recipe.backbone, recipe.image_size, last_blocks)
+        network = backbones.check(recipe.backbone, recipe.image_size, last_blocks)
+        if last_blocks and recipe.feature_cache.enabled:
+            cut.before_last_blocks(network, last_blocks)
     except (weights.WeightsError, backbones.BackboneError) as error:
         raise InputError(str(error)) from None
     weights_file = weights.file(recipe.weights)

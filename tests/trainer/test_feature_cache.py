@@ -14,11 +14,11 @@ from trainer.feature_cache import SHARD_PICTURES, FeatureCache, Split
 
 SHAPES = {"pooled": (4,), "activations": (2, 2, 3)}
 SPLIT = Split("train", pictures=SHARD_PICTURES + 10, views=2)
-MADE_FROM = {"pictures": "abc", "views": 2}
+MADE_FROM: dict[str, int | str] = {"pictures": "abc", "views": 2}
 
 
-def opened(root: Path, dtype: str = "float32", **made_from: object) -> FeatureCache:
-    return FeatureCache(root, {**MADE_FROM, **made_from}, SHAPES, dtype)
+def opened(root: Path, dtype: str = "float32", **made_from: int | str) -> FeatureCache:
+    return FeatureCache(root, MADE_FROM | made_from, SHAPES, dtype)
 
 
 def values(shard: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -72,10 +72,10 @@ def test_a_later_training_finds_what_is_kept(tmp_path: Path) -> None:
     assert opened(tmp_path).missing(SPLIT) == []
 
 
-@pytest.mark.parametrize("changed", [{"pictures": "def"}, {"views": 3}, {"weights": "others"}])
-def test_features_of_something_else_are_not_used(changed: dict[str, object], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("what", "other"), [("pictures", "def"), ("views", 3), ("weights", "others")])
+def test_features_of_something_else_are_not_used(what: str, other: int | str, tmp_path: Path) -> None:
     filled(tmp_path)
-    assert opened(tmp_path, **changed).missing(SPLIT) == [0, 1]
+    assert opened(tmp_path, "float32", **{what: other}).missing(SPLIT) == [0, 1]
 
 
 def test_a_shard_that_was_cut_short_is_made_anew_and_the_others_stay(tmp_path: Path) -> None:
