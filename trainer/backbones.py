@@ -46,7 +46,10 @@ def family(name: str) -> str:
 
 
 def build(name: str, image_size: int, weights: str | None) -> keras.Model:
-    """Builds a network without its classifier.
+    """Builds a network without its classifier, and without the dropout that some have within their blocks.
+
+    What is frozen must not vary, and a network that is trained calls all its parts as in training, whatever
+    they were built with.
 
     Args:
         name: A network of Keras Applications.
@@ -69,6 +72,9 @@ def build(name: str, image_size: int, weights: str | None) -> keras.Model:
         raise BackboneError(
             f"{name} cannot be built for training.image_size {image_size}: {reason}"
         ) from error
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.Dropout):
+            layer.rate = 0
     return network
 
 

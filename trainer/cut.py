@@ -14,8 +14,7 @@ class Cut(NamedTuple):
 
     Attributes:
         prefix: From scaled pixels, float32 [N, size, size, 3], to the activations at the cut, [N, h, w, c].
-        suffix: From these to the backbone's features. As the backbone, to be called with `training=False`:
-            this keeps batch normalisation's statistics and leaves out dropout; gradients flow all the same.
+        suffix: From these to the backbone's features.
     """
 
     prefix: keras.Model

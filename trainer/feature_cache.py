@@ -100,27 +100,31 @@ class FeatureCache:
         Yields:
             What adds records: features by kind, [N, *shape], and their labels, [N].
         """
-        beside = self._folder.with_name(f"unfinished-{uuid.uuid4().hex}")
-        beside.mkdir()
-        with contextlib.ExitStack() as open_files:
-            writers = {
-                kind: open_files.enter_context(tf.io.TFRecordWriter(str(beside / kind)))
-                for kind in self.shapes
-            }
+        beside = self._beside()
+        try:
+            with contextlib.ExitStack() as open_files:
+                writers = {
+                    kind: open_files.enter_context(tf.io.TFRecordWriter(str(beside / kind)))
+                    for kind in self.shapes
+                }
 
-            def add(values: Mapping[str, np.ndarray], labels: np.ndarray) -> None:
-                for kind, writer in writers.items():
-                    compact = _compact(values[kind], self._dtype)
-                    for label, one in zip(labels.astype(np.float32), compact, strict=True):
-                        writer.write(label.tobytes() + one.tobytes())
+                def add(values: Mapping[str, np.ndarray], labels: np.ndarray) -> None:
+                    for kind, writer in writers.items():
+                        compact = _compact(values[kind], self._dtype)
+                        for label, one in zip(labels.astype(np.float32), compact, strict=True):
+                            writer.write(label.tobytes() + one.tobytes())
 
-            yield add
+                yield add
+        except BaseException:  # the disk may be full of what was begun
+            shutil.rmtree(beside, ignore_errors=True)
+            raise
         target = self._shard(split, shard)
         target.parent.mkdir(exist_ok=True)
-        try:
-            beside.rename(target)
-        except OSError:  # another process does the same, and was quicker
-            shutil.rmtree(beside)
+        _put(beside, target)
+        self.touch()
+
+    def touch(self) -> None:
+        """Tells other trainings that the features are in use."""
         os.utime(self._folder)
 
     def batches(
@@ -134,7 +138,7 @@ class FeatureCache:
             kind: One of the kinds that `shapes` names.
             split: What to read; all its shards must be there.
             batch_size: Records a batch.
-            memory_mb: Megabytes of memory; over it, also what shuffling may hold.
+            memory_mb: Megabytes of memory for this kind of this split; over it, what shuffling may hold.
             shuffle_seed: Shuffles, anew in each epoch; None keeps the order.
 
         Returns:
@@ -154,7 +158,9 @@ class FeatureCache:
             if shuffle_seed is not None:
                 names = names.shuffle(len(files), seed=shuffle_seed)
             records = names.interleave(
-                tf.data.TFRecordDataset, cycle_length=_FILES_AT_ONCE, num_parallel_calls=tf.data.AUTOTUNE
+                tf.data.TFRecordDataset,
+                cycle_length=1 if shuffle_seed is None else _FILES_AT_ONCE,
+                num_parallel_calls=tf.data.AUTOTUNE,
             )
         records = records.apply(tf.data.experimental.assert_cardinality(split.records))
         if shuffle_seed is not None:
@@ -172,11 +178,18 @@ class FeatureCache:
         note = self._folder / _MADE_FROM
         if self._folder.is_dir() and (not note.is_file() or note.read_bytes() != self._made_from.encode()):
             _log.warning("The kept features in %s do not say what they are of: discarded.", self._folder)
-            shutil.rmtree(self._folder)
-        self._folder.mkdir(parents=True, exist_ok=True)
-        beside = note.with_name(f"unfinished-{uuid.uuid4().hex}.json")
-        beside.write_text(self._made_from, "utf-8")
-        beside.rename(note)  # which is also when the folder was last used
+            shutil.rmtree(self._folder, ignore_errors=True)
+        if not self._folder.is_dir():
+            beside = self._beside()
+            (beside / _MADE_FROM).write_text(self._made_from, "utf-8")
+            _put(beside, self._folder)
+        self.touch()
+
+    def _beside(self) -> Path:
+        """Makes a folder for what is not whole yet."""
+        beside = self._folder.with_name(f"unfinished-{uuid.uuid4().hex}")
+        beside.mkdir(parents=True)
+        return beside
 
     def _shard(self, split: Split, shard: int) -> Path:
         return self._folder / split.name / f"{shard:05}"
@@ -195,12 +208,22 @@ class FeatureCache:
                 return True
             reason = f"{counts} records, and {due} are due"
         _log.warning("The kept features in %s are damaged (%s): made anew.", folder, reason)
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)
         return False
 
 
 def _records(path: Path) -> Iterator[tf.Tensor]:
     return iter(tf.data.TFRecordDataset(str(path)))
+
+
+def _put(beside: Path, target: Path) -> None:
+    """Gives a folder its name, unless another process that does the same was quicker."""
+    try:
+        beside.rename(target)
+    except OSError:
+        if not target.is_dir():
+            raise
+        shutil.rmtree(beside)
 
 
 def _compact(values: np.ndarray, dtype: np.dtype) -> np.ndarray:

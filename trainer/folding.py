@@ -17,7 +17,7 @@ _FOLDABLE = (
 )
 
 
-def folded(network: keras.Model) -> keras.Model:
+def folded(network: keras.Model, dtype: str | None = None) -> keras.Model:
     """Returns a copy of a network for inference that gives the same but for rounding, about 1e-6.
 
     With its statistics fixed, batch normalisation multiplies every channel by one number and adds another,
@@ -29,6 +29,7 @@ def folded(network: keras.Model) -> keras.Model:
         network: Of Keras's functional kind, as may be those in it. Batch normalisation stays where something
             else than a linear convolution or dense layer comes before it, or where others need that one's
             output as well.
+        dtype: What the copy computes in; None means what each layer of the network does.
     """
     pairs = dict(_pairs(network))
     gone = set(pairs.values())
@@ -37,8 +38,10 @@ def folded(network: keras.Model) -> keras.Model:
     def copy(layer: keras.Operation) -> keras.Operation:
         if layer in gone:
             return layer
-        bias = {"use_bias": True} if layer in pairs else {}
-        copies.append((layer, type(layer).from_config(layer.get_config() | bias)))
+        changed: dict[str, Any] = {"use_bias": True} if layer in pairs else {}
+        if dtype and isinstance(layer, keras.Layer):
+            changed["dtype"] = dtype
+        copies.append((layer, type(layer).from_config(layer.get_config() | changed)))
         return copies[-1][1]
 
     def call(layer: keras.Operation, *args: Any, **kwargs: Any) -> Any:

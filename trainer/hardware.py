@@ -42,11 +42,6 @@ class Hardware(NamedTuple):
         """How many devices."""
         return len(self.devices)
 
-    @property
-    def is_plain(self) -> bool:
-        """Whether a network trained on it is one in float32 on one device, as it is served."""
-        return self.replicas == 1 and self.precision == "float32"
-
     @contextmanager
     def scope(self) -> Iterator[None]:
         """Puts what is built inside onto the devices, in their precision.
@@ -95,8 +90,16 @@ class Hardware(NamedTuple):
 
         Args:
             batch_size: The largest, of all devices.
-            pictures: How many there are; no fewer than devices.
+            pictures: How many there are.
+
+        Raises:
+            ValueError: There are fewer pictures than devices.
         """
+        if pictures < self.replicas:
+            raise ValueError(
+                f"A split has {pictures} pictures, and {self.replicas} devices train: give it "
+                f"{self.replicas} at least (data.split), or train on fewer devices."
+            )
         return min(batch_size, pictures // self.replicas * self.replicas) if self.replicas > 1 else batch_size
 
 

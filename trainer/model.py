@@ -19,8 +19,8 @@ POOLED, ACTIVATIONS = "pooled", "activations"
 def build(backbone: keras.Model, recipe: TrainingSettings) -> keras.Model:
     """Puts normalisation and a head around a backbone.
 
-    The backbone is called with `training=False` for good: its batch normalisation uses the pretrained
-    statistics in both phases.
+    The backbone's batch normalisation uses the pretrained statistics in both phases, since
+    `trainer.backbones.unfreeze` leaves it frozen.
 
     Args:
         backbone: From scaled pixels to features [N, h, w, channels].
@@ -86,13 +86,6 @@ def take_apart(network: keras.Model, backbone: keras.Model, last_blocks: int) ->
     kept[POOLED] = pool(feature_map)
     pooled = keras.Input(kept[POOLED].shape[1:], name=POOLED)
     return Parts(keras.Model(pixels, kept), keras.Model(pooled, head_on(pooled), name="head"), tail)
-
-
-def for_serving(network: keras.Model, recipe: TrainingSettings) -> keras.Model:
-    """Returns the network in float32 and with one copy of its weights, whatever it was trained in and on."""
-    served = build(backbones.build(recipe.backbone, recipe.image_size, None), recipe)
-    served.set_weights(network.get_weights())
-    return served
 
 
 def class_activation(network: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:

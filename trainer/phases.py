@@ -83,7 +83,7 @@ def _fit(stage: Stage, patience: int, kept: EpochCheckpoints, logs: Path) -> Non
         verbose=2,
         callbacks=[
             keras.callbacks.TensorBoard(str(logs), write_graph=False),
-            _KeepEpochs(kept, stage.name, patience),
+            _KeepEpochs(kept, stage, patience),
             _Progress(stage.name, stage.settings.epochs),  # "done" is told of what is kept
         ],
     )
@@ -98,21 +98,23 @@ def _is_stale(kept: EpochCheckpoints, patience: int) -> bool:
 class _KeepEpochs(keras.callbacks.Callback):
     """Keeps every epoch, and stops early. Keras' EarlyStopping would forget the best epoch when resumed."""
 
-    def __init__(self, kept: EpochCheckpoints, phase: str, patience: int) -> None:
+    def __init__(self, kept: EpochCheckpoints, stage: Stage, patience: int) -> None:
         super().__init__()
         self._kept = kept
-        self._phase = phase
+        self._stage = stage
         self._patience = patience
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         assert logs is not None
         self._kept.save(self.model, epoch + 1, logs)
+        if self._stage.cache is not None:
+            self._stage.cache.touch()
         if _is_stale(self._kept, self._patience):
             self.model.stop_training = True
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
         if self.model.stop_training:
-            _progress.info("%s: stopped early, eval loss no longer falls", self._phase)
+            _progress.info("%s: stopped early, eval loss no longer falls", self._stage.name)
 
 
 class _Progress(keras.callbacks.Callback):

@@ -44,7 +44,8 @@ class FeatureCacheSettings(Section):
             pictures.
         views: How often each training picture is seen: as stored, mirrored, then changed at random.
         dtype: How features are kept.
-        memory_mb: Megabytes of features that are held in memory; more are read from disk in every epoch.
+        memory_mb: Megabytes that the features of a split may take in memory in each phase; more are read from
+            disk in every epoch.
     """
 
     enabled: bool = True

@@ -30,7 +30,7 @@ def run_fn(fn_args: FnArgs) -> None:
     recipe = machine.scaled(given)
     pictures = stages.Pictures(examples.files(fn_args.train_files), examples.files(fn_args.eval_files))
     digest = examples.digest(pictures)
-    checkpoints = Path(config["checkpoint_root"]) / _name(config, digest, machine.precision)
+    checkpoints = Path(config["checkpoint_root"]) / _name(config, digest, machine)
     others = (folder for folder in checkpoints.parent.glob("*") if folder != checkpoints)
     leftovers.discard_unused(others, "checkpoints of another training")
     keras.utils.set_random_seed(recipe.seed)
@@ -40,7 +40,7 @@ def run_fn(fn_args: FnArgs) -> None:
         if recipe.feature_cache.enabled:
             made_from = {
                 "pictures": digest,
-                "weights_file": config["weights_fingerprint"],
+                "weights": weights.version(recipe.weights) or config["weights_fingerprint"],
                 "code": config["code_fingerprint"],
             }
             root = Path(config["feature_cache_root"])
@@ -50,11 +50,14 @@ def run_fn(fn_args: FnArgs) -> None:
         logs = Path(fn_args.model_run_dir) / "logs"
         history = phases.train(plan, backbone, recipe.patience, machine.jit, checkpoints, logs)
     history.write(Path(fn_args.model_run_dir))
-    served = network if machine.is_plain else model.for_serving(network, recipe)
-    signatures.export(served, recipe.image_size, tuple(config["class_names"]), fn_args.serving_model_dir)
+    signatures.export(network, recipe.image_size, tuple(config["class_names"]), fn_args.serving_model_dir)
     shutil.rmtree(checkpoints, ignore_errors=True)
 
 
-def _name(config: dict[str, object], digest: str, precision: str) -> str:
-    """Names the training by its inputs, so that only the same training resumes from a checkpoint."""
-    return hashlib.sha256((json.dumps(config, sort_keys=True) + digest + precision).encode()).hexdigest()[:16]
+def _name(config: dict[str, object], digest: str, machine: hardware.Hardware) -> str:
+    """Names the training by its inputs, so that only the same training resumes from a checkpoint.
+
+    Another number of devices is another training: its epochs have another number of steps.
+    """
+    inputs = [config, digest, machine.precision, machine.replicas]
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]

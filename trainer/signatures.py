@@ -18,7 +18,7 @@ def probability_name(class_names: tuple[str, str]) -> str:
 
 
 def export(network: keras.Model, image_size: int, class_names: tuple[str, str], path: str) -> None:
-    """Writes a SavedModel that answers for stored images; its batch normalisation is in the weights.
+    """Writes a SavedModel in float32 that answers for stored images; batch normalisation is in its weights.
 
     Signatures:
         serving_default: `image_bytes` string [N], JPEG or PNG → `<class>_probability` float32 [N],
@@ -34,7 +34,7 @@ def export(network: keras.Model, image_size: int, class_names: tuple[str, str], 
         class_names: The label's two values, the second one where the probability is at least 0.5.
         path: Folder to write to.
     """
-    network = folding.folded(network)
+    network = folding.folded(network, "float32")
     activation = model.class_activation(network)
 
     def pixels_of(encoded: tf.Tensor) -> tf.Tensor:

@@ -29,6 +29,7 @@ class Stage(NamedTuple):
         model: What is trained; a part of the network or a wrapping of it, with the network's own layers.
         train: Batches of the model's inputs and labels float32 [N], shuffled anew in each epoch.
         evaluation: The same of `eval`, unchanged and in order.
+        cache: Where both come from, if from kept features.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Stage(NamedTuple):
     model: keras.Model
     train: tf.data.Dataset
     evaluation: tf.data.Dataset
+    cache: FeatureCache | None = None
 
 
 class Pictures(NamedTuple):
@@ -113,6 +115,7 @@ def from_features(
         "views": settings.views,
         "dtype": settings.dtype,
         "precision": hardware.precision,
+        "libraries": {"tensorflow": tf.__version__, "keras": keras.__version__},
     }
     cache = FeatureCache(root, depends_on, shapes, settings.dtype)
     splits = {}
@@ -131,15 +134,8 @@ def from_features(
     def data(kind: str) -> tuple[tf.data.Dataset, tf.data.Dataset]:
         return batches(kind, "train", recipe.seed), batches(kind, "eval", None)
 
-    stages = [Stage(FROZEN, recipe.frozen, 0, parts.head, *data(model.POOLED))]
+    stages = [Stage(FROZEN, recipe.frozen, 0, parts.head, *data(model.POOLED), cache)]
     if parts.tail is not None:
-        stages.append(
-            Stage(
-                FINE_TUNING,
-                recipe.fine_tuning,
-                recipe.unfrozen_blocks,
-                parts.tail,
-                *data(model.ACTIVATIONS),
-            )
-        )
+        tail = parts.tail, *data(model.ACTIVATIONS), cache
+        stages.append(Stage(FINE_TUNING, recipe.fine_tuning, blocks, *tail))
     return stages

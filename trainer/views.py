@@ -8,6 +8,8 @@ import tensorflow as tf
 from trainer.augmentation import random_changes
 from trainer.recipe import TrainingSettings
 
+_DRAWS = 1 << 16  # more than batches in a shard: each draw adds 1 to where the generator stands
+
 
 class Views:
     """As stored, mirrored, and from the third on changed at random, as the settings of augmentation say.
@@ -28,7 +30,7 @@ class Views:
     def reseed(self, shard: int) -> None:
         """Starts the random changes of a shard, so that they are the same in a pass that was cut short."""
         for position, change in enumerate(self._changes):
-            change.generator.state.assign([self._seed + position, shard])
+            change.generator.state.assign([self._seed + position, shard * _DRAWS])
 
     def of(self, pixels: tf.Tensor) -> list[tf.Tensor]:
         """Returns the views of a batch.

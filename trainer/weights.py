@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from importlib import metadata
 from pathlib import Path
 
 import h5py
@@ -47,6 +48,11 @@ def file(weights: str) -> Path | None:
             "or the path of a weights file (.weights.h5 or .h5)."
         )
     return path
+
+
+def version(weights: str) -> str | None:
+    """Returns the version of the package that weights come with, or None where they come from elsewhere."""
+    return metadata.version(_PACKAGE.replace("_", "-")) if weights == "packaged" else None
 
 
 def pretrained(backbone: str, image_size: int, weights: str) -> keras.Model:

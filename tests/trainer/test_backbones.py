@@ -1,4 +1,5 @@
 import keras
+import numpy as np
 import pytest
 
 from trainer import backbones
@@ -89,3 +90,12 @@ def test_more_blocks_than_there_are_is_refused(mobilenet: keras.Model) -> None:
         backbones.BackboneError, match="unfrozen_blocks is 18, and mobilenetv2.* has 17 blocks"
     ):
         backbones.unfreeze(mobilenet, 18)
+
+
+def test_dropout_within_the_blocks_is_off_even_in_training() -> None:
+    network = backbones.build("EfficientNetV2B0", 32, None)
+    assert any(isinstance(layer, keras.layers.Dropout) for layer in network.layers)
+    backbones.unfreeze(network, 1)
+    outer = keras.Model(network.input, network(network.input, training=False))
+    pixels = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype("float32")
+    np.testing.assert_array_equal(outer(pixels, training=True), outer(pixels, training=False))

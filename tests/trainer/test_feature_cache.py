@@ -168,6 +168,7 @@ def test_shuffling_loses_nothing_and_differs_in_each_epoch(memory_mb: int, tmp_p
     in_order = first_numbers(filled(tmp_path))
     assert sorted(epochs[0]) == sorted(epochs[1]) == in_order
     assert epochs[0] != in_order
+    assert epochs[0] != epochs[1]
 
 
 def test_only_what_fits_is_held_in_memory(
@@ -180,6 +181,8 @@ def test_only_what_fits_is_held_in_memory(
     monkeypatch.setattr(feature_cache, "_MEGABYTE", 1000)
     streamed = cache.batches("pooled", SPLIT, 32, 1)
     assert caplog.messages == ["The pooled of train are read from disk in every epoch: over 1 MB."]
+    assert [len(labels) for _, labels in streamed.as_numpy_iterator()] == [32] * 16 + [20]
+    assert first_numbers(cache, memory_mb=1) == first_numbers(cache, memory_mb=9)
     first = {id(data): list(data.as_numpy_iterator()) for data in (held, streamed)}
     for file in tmp_path.glob("*/train/*/pooled"):
         file.unlink()

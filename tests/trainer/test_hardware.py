@@ -48,7 +48,6 @@ def test_every_machine_is_used_whole_and_in_what_suits_all_its_gpus(
     names = tuple(strategy or ["GPU:0" if gpus else "CPU:0"])
     assert found == (names, strategy or tf.distribute.get_strategy(), precision, jit)
     assert found.replicas == max(1, len(gpus))
-    assert found.is_plain == (gpus in ([], [P100], [OTHER_MAKE]))
 
 
 @pytest.mark.parametrize(
@@ -136,3 +135,10 @@ def test_the_precision_holds_inside_the_scope_alone_even_when_building_fails() -
         _ = 1 / 0
     assert keras.config.dtype_policy() == before
     assert keras.layers.Dense(1).compute_dtype == "float32"
+
+
+def test_fewer_pictures_than_devices_are_refused() -> None:
+    two = hardware.on(["CPU:0"])._replace(devices=("GPU:0", "GPU:1"))
+    assert two.whole_batch(64, 3) == 2
+    with pytest.raises(ValueError, match="A split has 1 pictures, and 2 devices train: give it 2 at least"):
+        two.whole_batch(64, 1)

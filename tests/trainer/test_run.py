@@ -2,8 +2,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trainer import examples, run
+from trainer import examples, hardware, run
 
+CPU = hardware.on(["CPU:0"])
 CONFIG: dict[str, object] = {"recipe": {"seed": 0}}
 
 
@@ -16,25 +17,26 @@ def splits(folder: Path, train: bytes = b"some pictures", evaluation: bytes = b"
 
 
 def name(
-    folder: Path, config: dict[str, object] = CONFIG, precision: str = "float32", **contents: bytes
+    folder: Path, config: dict[str, object] = CONFIG, machine: hardware.Hardware = CPU, **contents: bytes
 ) -> str:
     """What a training of such examples is known by."""
-    return run._name(config, examples.digest(splits(folder, **contents)), precision)
+    return run._name(config, examples.digest(splits(folder, **contents)), machine)
 
 
 def test_a_training_is_known_by_its_examples_wherever_they_are(tmp_path: Path) -> None:
     assert name(tmp_path / "pod") == name(tmp_path / "retry")
 
 
-def test_other_examples_or_settings_or_another_precision_are_another_training(tmp_path: Path) -> None:
+def test_other_examples_or_settings_precision_or_devices_are_another_training(tmp_path: Path) -> None:
     before = name(tmp_path / "a")
     others = {
         name(tmp_path / "b", {**CONFIG, "class_names": ["ant", "bee"]}),
         name(tmp_path / "c", train=b"some pictures, one of them changed"),
-        name(tmp_path / "d", precision="mixed_float16"),
+        name(tmp_path / "d", machine=CPU._replace(precision="mixed_float16")),
+        name(tmp_path / "e", machine=CPU._replace(devices=("GPU:0", "GPU:1"))),
     }
     assert before not in others
-    assert len(others) == 3
+    assert len(others) == 4
 
 
 def test_a_picture_that_changed_splits_is_noticed(tmp_path: Path) -> None:

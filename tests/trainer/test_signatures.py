@@ -1,11 +1,12 @@
 from collections.abc import Callable
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer import features, model, signatures, weights
+from trainer import features, hardware, model, signatures, weights
 from trainer.preprocessing import decode_and_resize
 from trainer.recipe import TrainingSettings
 
@@ -134,3 +135,19 @@ def test_the_answer_does_not_depend_on_the_batch(exported: tf.Module, encoded: l
     together = serve(image_bytes=tf.constant(encoded))["bee_probability"]
     alone = [serve(image_bytes=tf.constant([image]))["bee_probability"][0] for image in encoded]
     np.testing.assert_allclose(together, alone, atol=1e-5)
+
+
+def test_a_network_in_mixed_precision_is_exported_in_float32(
+    network: keras.Model, encoded: list[bytes], tmp_path: Path
+) -> None:
+    recipe = TrainingSettings(image_size=SIZE)
+    with hardware.on(["CPU:0"])._replace(precision="mixed_float16").scope():
+        mixed = model.build(weights.pretrained("MobileNetV2", SIZE, "packaged"), recipe)
+        mixed.set_weights(network.get_weights())
+    assert mixed.get_layer("pool").compute_dtype == "float16"
+    signatures.export(mixed, SIZE, ("ant", "bee"), str(tmp_path))
+
+    serve = tf.saved_model.load(str(tmp_path)).signatures["serving_default"]
+    answer = serve(image_bytes=tf.constant(encoded))["bee_probability"]
+    pixels = tf.cast(decode_and_resize(tf.constant(encoded), SIZE), tf.float32)
+    np.testing.assert_allclose(answer, network(pixels, training=False)[:, 0], rtol=0, atol=1e-5)

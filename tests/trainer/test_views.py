@@ -46,3 +46,13 @@ def test_random_views_follow_from_seed_and_shard(seed: int, shard: int, same: bo
     again = Views(RECIPE.model_copy(update={"seed": seed}), 3)
     again.reseed(shard)
     assert np.array_equal(again.of(PIXELS)[2], before) == same
+
+
+def test_shards_do_not_repeat_each_other_s_changes() -> None:
+    views = Views(RECIPE, 3)
+    drawn = []
+    for shard in range(3):
+        views.reseed(shard)
+        drawn += [views.of(PIXELS)[2].numpy() for _ in range(3)]
+    for position, one in enumerate(drawn):
+        assert not any(np.array_equal(one, other) for other in drawn[position + 1 :])
