@@ -16,7 +16,7 @@ from components.prediction_table.table import is_probability
 from trainer import features
 
 _BATCH_SIZE = 32
-_CHANGED_AT_ONCE = 4  # pictures, which are there uncompressed and several times each
+_CHANGED_AT_ONCE = 4_000_000  # pixels of pictures, which are there uncompressed and several times each
 
 Row = dict[str, Any]
 
@@ -61,8 +61,7 @@ class Ask(beam.DoFn):
             for index, row in enumerate(rows):
                 row |= {column: float(values[index]) for column, values in answers.items()}
             chosen = [index for index, digest in enumerate(digests) if digest in sampled]
-            for start in range(0, len(chosen), _CHANGED_AT_ONCE):
-                some = chosen[start : start + _CHANGED_AT_ONCE]
+            for some in _groups(chosen, [pictures[index] for index in chosen]):
                 behaviour = self._behaviour([pictures[index][features.ENCODED] for index in some])
                 for index, found in zip(some, behaviour, strict=True):
                     rows[index] |= found
@@ -104,6 +103,21 @@ def with_seen(digest: str, found: dict[str, Iterable[Any]]) -> Iterator[Row]:
 def shard_of(row: Row, shards: int) -> int:
     """Returns which of two files a row goes to: the second where the candidate has no probability."""
     return int(not is_probability(row[columns.PROBABILITY]))
+
+
+def _groups(chosen: Sequence[int], pictures: Sequence[Row]) -> Iterator[list[int]]:
+    """Yields what is chosen in groups that are small enough to be changed at once: one at least."""
+    group: list[int] = []
+    held = 0
+    for index, picture in zip(chosen, pictures, strict=True):
+        pixels = picture[features.HEIGHT] * picture[features.WIDTH]
+        if group and held + pixels > _CHANGED_AT_ONCE:
+            yield group
+            group, held = [], 0
+        group.append(index)
+        held += pixels
+    if group:
+        yield group
 
 
 def _records(file: str) -> tf.data.TFRecordDataset:

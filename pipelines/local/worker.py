@@ -112,9 +112,10 @@ def _run(
     module, _, function = options.pipeline.partition(":")
     override = options.run_dir / OVERRIDE
     decision = override.read_text(encoding="utf-8") if override.exists() else ""
-    pipeline = getattr(importlib.import_module(module), function)(settings, override=decision)
+    build = getattr(importlib.import_module(module), function)
     gc.freeze()
     gc.enable()
+    pipeline = build(settings, override=decision)
     runner = ReportingRunner(
         run_id=options.run_dir.name,
         started=started,
