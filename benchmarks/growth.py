@@ -10,12 +10,13 @@ the pictures are small, and the numbers of epochs small and fixed; the feature c
 that the features of the few fit into it and those of the many have to be read from disk.
 
 What is measured is kept after each run: the same command goes on where it was killed, and measures anew what
-has changed since.
+has changed since. A run during which the code changed is not kept.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -42,12 +43,17 @@ def main() -> None:
     file = options.output / "growth.json"
     kept = Kept(file, here, options.anew)
     overrides = settings(options.overrides)
-    asked = "; ".join([machine.sentence(here), pipeline_run.code(), *overrides])
+
+    def asked_now() -> str:
+        return "; ".join([machine.sentence(here), machine.pinned(), pipeline_run.code(), *overrides])
+
+    asked = asked_now()
 
     def measured(count: int) -> Measured:
         sets = [word for each in [*overrides, f"data.sample.count={count}"] for word in ("--set", each)]
         what, log = f"{count:,} pictures", options.output / f"growth-{count}.log"
-        return kept.once(what, 0, asked, lambda: pipeline_run.run(what, 0, asked, count, sets, log))
+        run = functools.partial(pipeline_run.run, what, 0, asked, count, sets, log)
+        return kept.once(what, 0, asked, run, asked_now)
 
     few, many = measured(options.small), measured(options.large)
     lines = "\n".join(table(few, many, here, overrides))
@@ -101,6 +107,10 @@ def table(
     yield ""
     yield _verdict("Time per picture", SECONDS_GROWTH, too_slow)
     yield _verdict("Peak memory", MEMORY_GROWTH, too_large)
+    yield (
+        "It is that of the whole process at that step, what the steps before have left in it included: see "
+        "*before the step*."
+    )
 
 
 def _time(few: Measured, many: Measured, small: float, large: float) -> tuple[float | None, str]:

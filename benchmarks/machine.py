@@ -6,6 +6,10 @@ import os
 from importlib import metadata
 from pathlib import Path
 
+from components import fingerprint
+
+_PINNED = Path(__file__).resolve().parent.parent / "requirements" / "project.txt"
+
 
 def describe() -> dict[str, str | int]:
     """Returns the machine's cores, processor and memory, and the versions that matter."""
@@ -16,6 +20,11 @@ def describe() -> dict[str, str | int]:
         "tensorflow": metadata.version("tensorflow"),
         "tfx": metadata.version("tfx"),
     }
+
+
+def pinned() -> str:
+    """Returns a fingerprint of the packages that the project pins, and of their versions."""
+    return fingerprint.of_file(_PINNED)[:8]
 
 
 def load() -> float:

@@ -22,9 +22,10 @@ _CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
 
 def code() -> str:
-    """Returns a fingerprint of all that a run depends on and that is ours."""
-    packages = fingerprint.of_code("components", "pipelines", "serving", "trainer")
-    return f"{packages[:12]}{fingerprint.of_folder(_CONFIGS)[:4]}"
+    """Returns a fingerprint of all that a run and its measuring depend on and that is ours."""
+    measuring = ("benchmarks.pipeline_run", "benchmarks.watched")
+    modules = fingerprint.of_code("components", "pipelines", "serving", "trainer", *measuring)
+    return f"{modules[:12]}{fingerprint.of_folder(_CONFIGS)[:4]}"
 
 
 def run(what: str, seed: int, asked: str, trained: int, options: Sequence[str], log: Path) -> Measured:

@@ -1,4 +1,4 @@
-"""Which recipe trains best, by cross-validation on training pictures: the tables of docs/decisions/012.
+"""Which recipe trains best, by cross-validation on training pictures.
 
     python -m benchmarks.recipe DIR [--variants KEY=VALUE[,KEY=VALUE…] …] [--folds 5] [--work DIR]
 
@@ -7,7 +7,10 @@ choose the recipe. A variant is named by the settings of `training` in which it 
 The pass of the frozen part runs once for each set of features; then the Trainer's own phases train on all
 folds but one, a ninth of which serves as `eval`, and the fold that is left out judges them. All variants see
 the same folds, so that their log losses are compared picture by picture. With `--work`, features and
-finished variants are kept there, and a measurement that was cut short goes on.
+finished variants are kept there, and a measurement that was cut short goes on; what was measured with other
+code of the trainer or another weights file is measured anew.
+
+In docs/decisions/012 only the line of the default recipe comes from here.
 """
 
 from __future__ import annotations
@@ -31,7 +34,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from components.figures import proportion
+from benchmarks import recipe_table
+from benchmarks.recipe_table import Outcome
+from components import fingerprint
 from pipelines import settings as settings_module
 from trainer import feature_pass, hardware, model, phases, stages, weights
 from trainer.feature_cache import FeatureCache, Split
@@ -63,7 +68,7 @@ VARIANTS = (
 _PASS_BATCH = 64  # divides a shard of the feature cache
 _EVAL_SHARE = 9  # one picture in so many, as the pipeline's split of `train` has it
 _SEED = 0
-_LEAST = 1e-7  # probabilities are cut there, as Keras' loss does
+_CODE = fingerprint.of_code("trainer")  # as this process runs it
 
 
 class Photographs(NamedTuple):
@@ -72,22 +77,6 @@ class Photographs(NamedTuple):
     files: list[str]
     labels: np.ndarray
     digest: str
-
-
-class Outcome(NamedTuple):
-    """What a variant came to.
-
-    Attributes:
-        probabilities: Of each picture, by the model that has not seen it, [pictures].
-        pass_seconds: CPU seconds that the pass over all pictures took, nan where its features were there.
-        seconds: CPU seconds of both phases, mean of the folds.
-        kept: How often each phase's weights were kept in the end.
-    """
-
-    probabilities: np.ndarray
-    pass_seconds: float
-    seconds: float
-    kept: dict[str, int]
 
 
 def photographs(folder: Path) -> Photographs:
@@ -119,12 +108,6 @@ def recipe_of(variant: str) -> TrainingSettings:
     """Returns the default recipe with a variant's settings."""
     overrides = [f"training.{setting}" for setting in variant.split(",") if setting]
     return settings_module.load(overrides=overrides).training
-
-
-def log_losses(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Returns the loss of each picture, [pictures]."""
-    of_truth = np.where(labels == 1, probabilities, 1 - probabilities)
-    return -np.log(np.clip(of_truth, _LEAST, 1))
 
 
 def cross_validate(recipe: TrainingSettings, found: Photographs, folds: int, work: Path) -> Outcome:
@@ -178,7 +161,7 @@ def _features(
         mode="json", include={"backbone", "weights", "image_size", "augmentation", "seed", "feature_cache"}
     )
     shapes = {kind: tuple(tensor.shape[1:]) for kind, tensor in parts.frozen.output.items()}
-    made_from = {"pictures": found.digest, "blocks": blocks, **depends_on}
+    made_from = {"pictures": found.digest, "blocks": blocks, **_made_with(recipe), **depends_on}
     cache = FeatureCache(work / "features", made_from, shapes, settings.dtype)
     split = Split("train", len(found.files), settings.views)
     encoded = tf.data.Dataset.from_tensor_slices((found.files, found.labels))
@@ -235,26 +218,22 @@ def _plan(
     return plan
 
 
-def row(name: str, outcome: Outcome, default: Outcome, labels: np.ndarray) -> str:
-    """Returns a line of the table."""
-    right = proportion(int(np.sum((outcome.probabilities > 0.5) == labels)), len(labels))
-    losses = log_losses(labels, outcome.probabilities)
-    change = losses - log_losses(labels, default.probabilities)
-    margin = 1.96 * change.std() / len(labels) ** 0.5
-    against = "" if outcome is default else f"{change.mean():+.4f} ± {margin:.4f}"
-    passed = "" if np.isnan(outcome.pass_seconds) else f"{outcome.pass_seconds:.0f}"
-    return (
-        f"| {name or 'default'} | {right.value:.2%} ({100 * right.low:.1f}–{100 * right.high:.1f}) | "
-        f"{losses.mean():.4f} | {against} | {passed} | {outcome.seconds:.0f} | "
-        f"{outcome.kept[stages.FINE_TUNING]} |"
-    )
+def key(recipe: TrainingSettings, found: Photographs, folds: int) -> str:
+    """Returns a name for an outcome, which changes with all that the outcome depends on."""
+    what = f"{recipe.model_dump_json()}{_made_with(recipe)}{folds}{found.digest}"
+    return hashlib.sha256(what.encode()).hexdigest()[:16]
+
+
+def _made_with(recipe: TrainingSettings) -> dict[str, str | None]:
+    """Returns what features and outcomes depend on that the recipe does not tell."""
+    weights_file = weights.file(recipe.weights)
+    return {"code": _CODE, "weights_file": fingerprint.of_file(weights_file) if weights_file else None}
 
 
 def _measured(variant: str, found: Photographs, folds: int, work: Path) -> Outcome:
     """Measures a variant, or reads what an earlier measurement kept."""
     recipe = recipe_of(variant)
-    what = f"{recipe.model_dump_json()}{folds}{found.digest}"
-    file = work / f"{hashlib.sha256(what.encode()).hexdigest()[:16]}.json"
+    file = work / f"{key(recipe, found, folds)}.json"
     if not file.is_file():
         outcome = cross_validate(recipe, found, folds, work)
         kept = outcome._replace(probabilities=outcome.probabilities.tolist())
@@ -278,7 +257,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for variant in options.variants:
             print(f"{variant or 'default'}", file=sys.stderr)
             outcome = default if not variant else _measured(variant, found, options.folds, work)
-            print(row(variant, outcome, default, found.labels), flush=True)
+            print(recipe_table.row(variant, outcome, default, found.labels), flush=True)
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -67,14 +67,25 @@ class Kept:
         known = not anew and file.exists()
         self.measured = list(map(_measured, json.loads(file.read_text())["measured"])) if known else []
 
-    def once(self, what: str, seed: int, asked: str, measure: Callable[[], Measured]) -> Measured:
-        """Returns a measurement, which is made unless it is there; where it cannot be, ends the program.
+    def once(
+        self,
+        what: str,
+        seed: int,
+        asked: str,
+        measure: Callable[[], Measured],
+        asked_now: Callable[[], str],
+    ) -> Measured:
+        """Returns a measurement, which is made unless it is there.
+
+        Ends the program where it cannot be made, or where what it depends on did not stay as it was: a
+        process imports the code that it finds when it gets there.
 
         Args:
             what: As in Measured.
             seed: As in Measured.
             asked: As in Measured.
             measure: Makes it.
+            asked_now: Returns what `asked` has become.
         """
         title = f"{what}, seed {seed}"
         for one in self.measured:
@@ -86,6 +97,11 @@ class Kept:
             one = measure()
         except RunFailed as error:
             sys.exit(str(error))
+        if asked_now() != asked:
+            sys.exit(
+                f"{title}: not kept, as code, pictures or pinned packages changed while it ran; run the "
+                "command again, and change nothing meanwhile."
+            )
         self.measured.append(one)
         self._write()
         print(f"{title}: {one.seconds:.0f} s", flush=True)

@@ -28,7 +28,6 @@ STARTED = time.perf_counter()
 import argparse
 import json
 import os
-import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -106,7 +105,6 @@ def main() -> None:
         "correct": correct,
         "trainable": trainable,
         "xla": bool(model.jit_compile),
-        "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000),
     }
     print(json.dumps(found))
 

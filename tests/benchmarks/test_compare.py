@@ -1,21 +1,31 @@
 from __future__ import annotations
 
+import argparse
 import json
+import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from benchmarks import compare, pipeline_run
+from benchmarks import compare, machine, page, pipeline_run
 from benchmarks.compare import Job
 from benchmarks.compare_table import PIPELINE, TUTORIAL
 from benchmarks.results import Kept, Measured
 from benchmarks.watched import RunFailed
 from tests.benchmarks.measurements import HERE, ours, tutorial
 
+ASKED = {TUTORIAL: "script", PIPELINE: "code"}
+
+
+def once(kept: Kept, what: str, seed: int, asked: str, measure: Callable[[], Measured]) -> Measured:
+    """As `Kept.once`, where nothing changes meanwhile."""
+    return kept.once(what, seed, asked, measure, lambda: asked)
+
 
 def order(tutorial_seeds: list[int], seeds: list[int]) -> list[str]:
-    return [f"{job.what[0]}{job.seed}" for job in compare.plan(tutorial_seeds, seeds, "script", "code")]
+    return [f"{job.what[0]}{job.seed}" for job in compare.plan(tutorial_seeds, seeds, ASKED)]
 
 
 def test_both_sides_alternate() -> None:
@@ -26,8 +36,8 @@ def test_both_sides_alternate() -> None:
 
 def test_what_was_measured_is_read_back(tmp_path: Path) -> None:
     file = tmp_path / "new" / "compare.json"
-    assert Kept(file, HERE, anew=False).once(TUTORIAL, 0, "script", tutorial) == tutorial()
-    assert Kept(file, HERE, anew=False).once(PIPELINE, 0, "code", ours) == ours()
+    assert once(Kept(file, HERE, anew=False), TUTORIAL, 0, "script", tutorial) == tutorial()
+    assert once(Kept(file, HERE, anew=False), PIPELINE, 0, "code", ours) == ours()
     assert Kept(file, HERE, anew=False).measured == [tutorial(), ours()]
     assert Kept(file, HERE, anew=True).measured == []
     assert [path.name for path in file.parent.iterdir()] == ["compare.json"]
@@ -36,15 +46,15 @@ def test_what_was_measured_is_read_back(tmp_path: Path) -> None:
 
 def test_only_the_same_question_has_the_same_answer(tmp_path: Path) -> None:
     kept = Kept(tmp_path / "compare.json", HERE, anew=False)
-    kept.once(PIPELINE, 1, "code", lambda: ours(1))
+    once(kept, PIPELINE, 1, "code", lambda: ours(1))
 
     def fail() -> Measured:
         raise RunFailed("It did not work.")
 
-    assert kept.once(PIPELINE, 1, "code", fail) == ours(1)
+    assert once(kept, PIPELINE, 1, "code", fail) == ours(1)
     for other in ((PIPELINE, 2, "code"), (PIPELINE, 1, "other code"), (TUTORIAL, 1, "code")):
         with pytest.raises(SystemExit, match="It did not work"):
-            kept.once(*other, fail)
+            once(kept, *other, fail)
     assert kept.measured == [ours(1)]
 
 
@@ -57,15 +67,24 @@ def images(tmp_path: Path) -> Path:
 
 
 def benchmark(
-    monkeypatch: pytest.MonkeyPatch, images: Path, stop_after: int = 9, *words: str, code: str = "code"
+    monkeypatch: pytest.MonkeyPatch,
+    images: Path,
+    stop_after: int = 9,
+    *words: str,
+    code: str = "code",
+    meanwhile: Callable[[], object] = lambda: None,
 ) -> list[tuple[str, int]]:
-    """Runs the benchmark with measurements out of a drawer; returns which were taken."""
+    """Runs the benchmark with measurements out of a drawer; returns which were taken.
+
+    `meanwhile` happens during each of them.
+    """
     taken: list[tuple[str, int]] = []
 
     def measure(job: Job, *_: object) -> Measured:
         if len(taken) == stop_after:
             raise KeyboardInterrupt
         taken.append((job.what, job.seed))
+        meanwhile()
         return (tutorial if job.what == TUTORIAL else ours)(job.seed, asked=job.asked)
 
     output = str(images.parent / "output")
@@ -100,6 +119,64 @@ def test_what_has_changed_is_measured_anew(images: Path, monkeypatch: pytest.Mon
     assert benchmark(monkeypatch, images, 9, "--tutorial-epochs", "1") == [(TUTORIAL, 0)]
     (images / "train" / "2.jpg").write_bytes(b"2")
     assert len(benchmark(monkeypatch, images)) == 4
+
+
+def test_what_changed_while_it_was_measured_is_not_kept(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def edit() -> None:
+        monkeypatch.setattr(pipeline_run, "code", lambda: "edited")
+
+    said = "^catsdogs run, seed 0: not kept, as code, pictures or pinned packages changed while it ran"
+    with pytest.raises(SystemExit, match=said):
+        benchmark(monkeypatch, images, meanwhile=edit)
+    with pytest.raises(SystemExit, match=said):
+        benchmark(monkeypatch, images, meanwhile=lambda: (images / "train" / "2.jpg").write_bytes(b"2"))
+    pins = tmp_path / "project.txt"
+    pins.write_text("keras==1")
+    monkeypatch.setattr(machine, "_PINNED", pins)
+    with pytest.raises(SystemExit, match=said):
+        benchmark(monkeypatch, images, meanwhile=lambda: pins.write_text("keras==2"))
+    assert not (images.parent / "output" / "compare.json").exists()
+    assert len(benchmark(monkeypatch, images)) == 4
+
+
+@pytest.mark.parametrize(
+    "words", ["--tutorial-epochs 1", "--seeds 0", "--seeds 0 1 2 3", "--seeds 0 0 1", "--seeds 0 1 2 2"]
+)
+def test_the_page_takes_nothing_that_it_does_not_speak_of(
+    words: str, images: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(page, "put", lambda *_: pytest.fail("It was written."))
+    with pytest.raises(SystemExit, match="^--write needs --tutorial-epochs 10 and 3 different --seeds"):
+        benchmark(monkeypatch, images, 0, "--write", *shlex.split(words))
+    assert benchmark(monkeypatch, images, 9, *shlex.split(words))
+    assert "| Trainer: times as quick" in capsys.readouterr().out
+
+
+def test_the_page_takes_other_seeds(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compare, "CHART", tmp_path / "docs" / "images" / "chart.svg")
+    monkeypatch.setattr(compare, "PAGE", tmp_path / "docs" / "page.md")
+    compare.CHART.parent.mkdir(parents=True)
+    compare.PAGE.write_text("<!-- benchmarks.compare: begin -->\n<!-- benchmarks.compare: end -->\n")
+    benchmark(monkeypatch, images, 9, "--write", "--seeds", "3", "4", "5")
+    assert "| catsdogs run | 5 |" in compare.PAGE.read_text()
+    assert compare.CHART.exists()
+
+
+def test_what_the_tutorial_told_is_found_between_warnings() -> None:
+    said = 'Epoch 1\n{"seconds": 1}\n{"seconds": 2}\nW0000 {exit} of a thread\n'
+    assert compare.last_json(said) == {"seconds": 2}
+    assert compare.last_json("W0000\n") is None
+
+
+def test_a_tutorial_that_tells_nothing_is_told(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compare, "_TUTORIAL_MODULE", "benchmarks.machine")  # ends well, and says nothing
+    options = argparse.Namespace(images=images, tutorial_epochs=1, output=tmp_path)
+    with pytest.raises(RunFailed, match="The tutorial's script ended with status 0, so there is nothing"):
+        compare._measure(Job(TUTORIAL, 0, "script"), options, 1)
 
 
 def test_a_folder_without_pictures_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

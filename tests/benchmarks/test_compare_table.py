@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from benchmarks import compare_chart, compare_table
@@ -7,8 +9,8 @@ from benchmarks.results import Measured
 from tests.benchmarks.measurements import HERE, ours, tutorial
 
 
-def told(measured: list[Measured], *overrides: str) -> list[str]:
-    return list(compare_table.lines(measured, HERE, overrides))
+def told(measured: list[Measured], *overrides: str, epochs: int = 10) -> list[str]:
+    return list(compare_table.lines(measured, HERE, overrides, epochs))
 
 
 def row(lines: list[str], start: str) -> list[str]:
@@ -82,7 +84,7 @@ def test_parts_have_time_share_rate_and_memory() -> None:
 def test_every_model_has_its_interval() -> None:
     lines = told([ours(0), tutorial(0)])
     assert row(lines, "tutorial's script, frozen")[2:4] == ["964 of 1000", "96.4 % (95.1 to 97.4)"]
-    assert row(lines, "catsdogs run |")[1:] == ["0", "987 of 1000", "98.7 % (97.8 to 99.2)", "100", "0.1"]
+    assert row(lines, "catsdogs run |")[1:] == ["0", "987 of 1000", "98.7 % (97.8 to 99.2)", "100"]
 
 
 def test_every_row_has_the_cells_of_its_head() -> None:
@@ -97,6 +99,20 @@ def test_machine_and_settings_are_told() -> None:
     assert "2 cores (Some CPU), 16 GB of memory" in lines[0]
     assert "`training.image_size=160`" in lines[1]
     assert told([tutorial(), ours()])[1] == ""
+
+
+def test_only_the_load_before_the_first_process_is_told() -> None:
+    first, second = replace(ours(), load=0.25), replace(tutorial(), load=1.875)
+    lines = told([first, second])
+    assert "; load before the first process 0.2." in lines[0]
+    assert "1.9" not in lines[0]
+    assert "load" not in "".join(lines[1:])
+
+
+def test_other_epochs_than_the_tutorial_s_are_told() -> None:
+    assert "epochs" not in told([tutorial(), ours()])[0]
+    other = told([tutorial(), ours()], epochs=1)[0]
+    assert other.endswith("; epochs of each phase of the tutorial: 1 instead of 10.")
 
 
 def test_the_chart_names_both_sides_and_their_long_parts(tmp_path) -> None:  # type: ignore[no-untyped-def]

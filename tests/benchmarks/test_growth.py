@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from benchmarks import compare, gate, growth, page
+from benchmarks import compare, gate, growth, page, pipeline_run
 from benchmarks.results import Measured
 from tests.benchmarks.measurements import HERE, ours, peak
 
@@ -42,7 +43,7 @@ def test_components_within_bounds_are_not_marked() -> None:
     assert f"| **all** | {times} | {memory} |" in text
     assert "| Pusher | 0.0 → 0.0 | 0.00 → 0.00 |  | | | | |" in text
     assert "Time per picture grows by more than 20 % of no component." in text
-    assert "Peak memory grows by more than 50 % of no component." in text
+    assert "Peak memory grows by more than 50 % of no component.\nIt is that of the whole process" in text
 
 
 def test_components_beyond_bounds_are_marked() -> None:
@@ -51,6 +52,27 @@ def test_components_beyond_bounds_are_marked() -> None:
     assert "more than 20 % of Transform." in text
     assert "more than 50 % of no component." in text
     assert "more than 50 % of Transform." in told(100, 1600)
+
+
+def test_a_run_during_which_the_code_changed_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[str] = []
+
+    def measure(what: str, seed: int, asked: str, count: int, *_: object) -> Measured:
+        taken.append(what)
+        if count == 30_000 and len(taken) == 2:
+            monkeypatch.setattr(pipeline_run, "code", lambda: "edited")
+        return replace(run(count, 10, 1000), asked=asked, seed=seed)
+
+    monkeypatch.setattr(sys, "argv", ["growth", "--output", str(tmp_path)])
+    monkeypatch.setattr(pipeline_run, "run", measure)
+    monkeypatch.setattr(pipeline_run, "code", lambda: "code")
+    with pytest.raises(SystemExit, match="^30,000 pictures, seed 0: not kept, as code, pictures"):
+        growth.main()
+    monkeypatch.setattr(pipeline_run, "code", lambda: "code")
+    growth.main()
+    assert taken == ["3,000 pictures", "30,000 pictures", "30,000 pictures"]
 
 
 def test_a_table_is_put_between_its_marks(tmp_path: Path) -> None:

@@ -39,22 +39,23 @@ def test_a_variant_is_the_default_recipe_with_other_settings() -> None:
         assert recipe.recipe_of(variant) != default, variant
 
 
-def test_the_loss_is_that_of_the_truth_and_finite() -> None:
-    losses = recipe.log_losses(np.array([1, 0, 0]), np.array([0.5, 0.75, 1.0]))
+def test_an_outcome_counts_for_its_weights_code_and_pictures_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "a.weights.h5"
+    file.write_bytes(b"1")
+    settings = SMALL.model_copy(update={"weights": str(file)})
+    found = recipe.Photographs([], np.array([]), "digest")
+    first = recipe.key(settings, found, 5)
 
-    assert losses.tolist() == pytest.approx([np.log(2), np.log(4), -np.log(1e-7)])
-
-
-def test_a_row_compares_with_the_default_picture_by_picture() -> None:
-    labels = np.array([0.0, 1, 1, 0])
-    kept = {"frozen": 1, "fine-tuning": 4}
-    default = recipe.Outcome(np.array([0.5, 0.5, 0.5, 0.5]), 3.0, 10.0, kept)
-    better = recipe.Outcome(np.array([0.25, 0.75, 0.75, 0.25]), float("nan"), 12.0, kept)
-
-    found = recipe.row("dropout=0", better, default, labels)
-
-    assert found.startswith("| dropout=0 | 100.00% (51.0–100.0) | 0.2877 | -0.4055 ± 0.0000 |")
-    assert found.endswith("|  | 12 | 4 |")
+    assert recipe.key(settings, found, 5) == first
+    assert recipe.key(settings, found, 4) != first
+    assert recipe.key(settings, found._replace(digest="other"), 5) != first
+    file.write_bytes(b"2")
+    assert recipe.key(settings, found, 5) != first
+    file.write_bytes(b"1")
+    monkeypatch.setattr(recipe, "_CODE", "other")
+    assert recipe.key(settings, found, 5) != first
 
 
 def test_another_number_of_classes_is_refused(folder_of: Callable[[Mapping[str, int]], Path]) -> None:
