@@ -22,7 +22,7 @@ from serving.publication.manifest import WARMUP, Manifest, damage
 from serving.publication.place import Terms, open_place
 from tests.e2e.driver import BEFORE_TRANSFORM, JUDGEMENT, LOOKUPS, STEPS, Run, Workshop
 from tests.e2e.served import answer, feature, records
-from trainer import backbones, features, model
+from trainer import backbones, features, folding, model
 from trainer.preprocessing import parse_transformed
 from trainer.recipe import TrainingSettings
 from trainer.signatures import CLASS_ACTIVATION_SIGNATURE, EXAMPLES_SIGNATURE
@@ -195,7 +195,7 @@ class TestFirstRun:
         [version] = first.pushed
         raw = raw_records(workshop, first, "eval")
         recipe = TrainingSettings(image_size=SIZE)
-        network = model.build(backbones.build(recipe.backbone, SIZE, None), recipe)
+        network = folding.folded(model.build(backbones.build(recipe.backbone, SIZE, None), recipe))
         weights = tf.train.Checkpoint(weights=[variable.value for variable in network.variables])
         stored = weights.read(str(version / "variables" / "variables"))
         stored.assert_existing_objects_matched()
