@@ -158,9 +158,12 @@ def test_features_that_are_used_again_count_as_used(tmp_path: Path) -> None:
     assert folder.exists()
 
 
-@pytest.mark.parametrize("memory_mb", [1, 0])
-def test_shuffling_loses_nothing_and_differs_in_each_epoch(memory_mb: int, tmp_path: Path) -> None:
-    batches = filled(tmp_path).batches("activations", SPLIT, 32, memory_mb, shuffle_seed=0)
+@pytest.mark.parametrize("megabyte", [1 << 20, 5000])  # all records fit, or a fifth of them
+def test_shuffling_loses_nothing_and_differs_in_each_epoch(
+    megabyte: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feature_cache, "_MEGABYTE", megabyte)
+    batches = filled(tmp_path).batches("activations", SPLIT, 32, memory_mb=1, shuffle_seed=0)
     epochs = [
         [float(one.flat[0]) for features, _ in batches.as_numpy_iterator() for one in features]
         for _ in range(2)
