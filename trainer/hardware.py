@@ -13,10 +13,8 @@ import tensorflow as tf
 
 from trainer.recipe import TrainingSettings
 
-_TENSOR_CORES = (
-    7,
-    0,
-)  # compute capability from which NVIDIA's GPUs are much faster in float16
+# The compute capability from which NVIDIA's GPUs are much faster in float16.
+_TENSOR_CORES = (7, 0)
 
 _log = logging.getLogger(__name__)
 
