@@ -1,8 +1,7 @@
-"""Holds the documentation to the code: commands, links, settings, and the sentences of errors."""
+"""Holds the documentation to the code: commands, links and settings."""
 
 from __future__ import annotations
 
-import ast
 import re
 import shlex
 import textwrap
@@ -22,15 +21,6 @@ from pipelines.kubeflow import schedule
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-TROUBLES = "\n".join((ROOT / "docs" / name).read_text() for name in ("TROUBLESHOOTING.md", "kubeflow.md"))
-
-_PACKAGES = ("components", "pipelines", "serving", "trainer")
-_ERRORS = {
-    *("BackboneError", "DataRejected", "InputError", "LoadFailed", "LoginRefused", "PipelineError"),
-    *("Refused", "ServerRefused", "ServingError", "SettingsError", "Unreachable", "Unreadable"),
-    *("UsageError", "WeightsError"),
-}
-_SHORTEST = 10  # characters; what is shorter stands in too many sentences to tell one
 
 
 def code_in(page: Path) -> list[str]:
@@ -184,66 +174,3 @@ def leaves(section: object, prefix: str = "") -> Iterator[tuple[str, object]]:
 
 def test_the_readme_names_every_step() -> None:
     assert set(re.findall(r"^\| `(\w+)` \|", (ROOT / "README.md").read_text(), re.MULTILINE)) == steps()
-
-
-def text_of(node: ast.AST) -> str | None:
-    """Returns a string literal, with `…` for what is filled in."""
-    if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        return node.value
-    if isinstance(node, ast.JoinedStr):
-        parts = (part.value if isinstance(part, ast.Constant) else "…" for part in node.values)
-        return "".join(map(str, parts))
-    return None
-
-
-@cache
-def nodes() -> list[ast.AST]:
-    files = (path for package in _PACKAGES for path in (ROOT / package).rglob("*.py"))
-    return [node for path in files for node in ast.walk(ast.parse(path.read_text()))]
-
-
-@cache
-def scripts() -> str:
-    """Returns the text of the shell scripts, with texts that go on in the next line joined."""
-    text = "\n".join(path.read_text() for path in (ROOT / "scripts").glob("*.sh"))
-    return re.sub(r'"\s*\\\n\s*"', " ", text)
-
-
-@cache
-def said() -> str:
-    """Returns all that the code may say."""
-    return "\n".join([text for node in nodes() if (text := text_of(node))] + [scripts()]).replace("`", "")
-
-
-def phrases(sentence: str) -> list[str]:
-    """Returns the parts of a sentence between what varies in it, commas and the like."""
-    parts = re.split(r"…|[.,:;]\s|\n", sentence.replace("`", ""))
-    return [part.strip(" .?") for part in parts if len(part.strip(" .?")) >= _SHORTEST]
-
-
-def described() -> list[str]:
-    return re.findall(r"^- `(.+)`$", TROUBLES, re.MULTILINE)
-
-
-def raised() -> list[str]:
-    """Returns the sentences that the code raises, and the scripts fail with, where they are written out."""
-    found = {
-        text_of(node.args[0]) or ""
-        for node in nodes()
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _ERRORS
-        if node.args
-    }
-    shell = re.findall(r'\bfail "((?:\$\([^)]*\)+|[^"])*)', scripts())
-    found |= {re.sub(r"\$\{.*?\}|\$\(.*\)+|\$\w+", "…", text) for text in shell}
-    return sorted(text for text in found if phrases(text))
-
-
-@pytest.mark.parametrize("sentence", described())
-def test_described_errors_are_the_code_s_word_for_word(sentence: str) -> None:
-    assert phrases(sentence)
-    assert [phrase for phrase in phrases(sentence) if phrase not in said()] == []
-
-
-@pytest.mark.parametrize("sentence", raised())
-def test_errors_of_the_code_are_described(sentence: str) -> None:
-    assert max(phrases(sentence), key=len) in TROUBLES.replace("`", "")
