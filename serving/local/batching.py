@@ -20,7 +20,7 @@ import grpc
 import numpy as np
 
 from serving.local.metrics import Metrics
-from serving.local.servable import Servable, status_of
+from serving.local.servable import DEFAULT_SIGNATURE, Servable, status_of
 from serving.local.status import StatusError, unavailable
 
 _log = logging.getLogger(__name__)
@@ -90,8 +90,8 @@ class Batcher:
 
         Args:
             servable: The version to run.
-            signature_name: Which of its signatures.
-            inputs: By the signature's names for them.
+            signature_name: Which of its signatures; empty means `serving_default`.
+            inputs: By the signature's names for them; strings as arrays of type object that hold bytes.
             output_filter: The outputs wanted; none means all.
             timeout: In seconds; None means that the caller waits as long as it takes.
 
@@ -101,6 +101,7 @@ class Batcher:
         Raises:
             StatusError: The queue is full, the time is up, or the model refuses the request.
         """
+        signature_name = signature_name or DEFAULT_SIGNATURE
         rows = batch_rows(servable, signature_name, inputs)
         # Strings may be pictures, and much larger once they are decoded. Numbers are as large as they come.
         has_strings = any(array.dtype == object for array in inputs.values())

@@ -184,7 +184,7 @@ class Models:
             if folders is None:
                 self._complain(about, f"Could not find base path {config.folder} for servable {name}")
                 continue
-            wanted = {number: folders[number] for number in config.policy.chosen(folders)}
+            wanted = {number: folders[number] for number in config.chosen(folders)}
             none = f"No versions of servable {name} found under base path {config.folder}"
             self._complain(about, "" if wanted else none)
             stamps = {number: model_versions.stamp(folder) for number, folder in wanted.items()}

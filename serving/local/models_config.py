@@ -7,50 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from google.protobuf import text_format
+from tensorflow_serving.config.file_system_storage_path_source_pb2 import FileSystemStoragePathSourceConfig
+from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
+
 from serving.errors import UsageError
 
 FILE = "models.config"  # the name beside the versions
 
 _EXAMPLE = 'model_config_list { config { name: … base_path: … model_platform: "tensorflow" } }'
-
-
-@dataclass(frozen=True)
-class Latest:
-    """The newest versions.
-
-    Attributes:
-        count: How many.
-    """
-
-    count: int = 1
-
-    def chosen(self, versions: Iterable[int]) -> set[int]:
-        """Returns those of the versions that are to be served."""
-        return set(sorted(versions)[-self.count :])
-
-
-@dataclass(frozen=True)
-class All:
-    """Every version there is."""
-
-    def chosen(self, versions: Iterable[int]) -> set[int]:
-        """Returns those of the versions that are to be served."""
-        return set(versions)
-
-
-@dataclass(frozen=True)
-class Specific:
-    """Certain versions.
-
-    Attributes:
-        versions: Their numbers.
-    """
-
-    versions: frozenset[int]
-
-    def chosen(self, versions: Iterable[int]) -> set[int]:
-        """Returns those of the versions that are to be served."""
-        return set(self.versions.intersection(versions))
 
 
 @dataclass(frozen=True)
@@ -60,14 +25,23 @@ class ModelConfig:
     Attributes:
         name: What requests call it.
         folder: Folder with its versions.
-        policy: Which of them are served.
+        policy: Which of them are served, a `ServableVersionPolicy`; by default the newest.
         labels: Versions by label, `stable` for example.
     """
 
     name: str
     folder: Path
-    policy: Latest | All | Specific = field(default_factory=Latest)
+    policy: Any = field(default_factory=FileSystemStoragePathSourceConfig.ServableVersionPolicy)
     labels: Mapping[str, int] = field(default_factory=dict)
+
+    def chosen(self, versions: Iterable[int]) -> set[int]:
+        """Returns those of the versions that are to be served."""
+        match self.policy.WhichOneof("policy_choice"):
+            case "all":
+                return set(versions)
+            case "specific":
+                return set(versions).intersection(self.policy.specific.versions)
+        return set(sorted(versions)[-max(self.policy.latest.num_versions, 1) :])
 
 
 Source = Callable[[], Sequence[ModelConfig]]
@@ -133,9 +107,6 @@ def label_refused(
 
 def _read(path: Path, listed: bool) -> Sequence[Any]:
     """Reads the file; where the models are to be served as `listed`, each must say where it is."""
-    from google.protobuf import text_format
-    from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
-
     try:
         text = path.read_text(encoding="utf-8")
         config = text_format.Parse(text, ModelServerConfig())
@@ -164,10 +135,4 @@ def _read(path: Path, listed: bool) -> Sequence[Any]:
 
 
 def _config(model: Any, folder: Path) -> ModelConfig:
-    asked = model.model_version_policy
-    policy: Latest | All | Specific = Latest(max(asked.latest.num_versions, 1))
-    if asked.HasField("all"):
-        policy = All()
-    elif asked.HasField("specific"):
-        policy = Specific(frozenset(asked.specific.versions))
-    return ModelConfig(model.name, folder, policy, dict(model.version_labels))
+    return ModelConfig(model.name, folder, model.model_version_policy, dict(model.version_labels))

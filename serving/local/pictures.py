@@ -1,54 +1,123 @@
-"""Refuses pictures that would decode to more pixels than the server has room for."""
+"""Keeps the pixels that are decoded within bounds: those of a picture, and those of all at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import contextlib
+import io
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+from google.protobuf.message import DecodeError
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+from tensorflow.core.example.example_pb2 import Example
 
-from serving.local import example_bytes
-from serving.local.picture_size import Unmeasurable, measure
+from serving.local.servable import Servable
 from serving.local.status import invalid_argument
 
+# What `tf.io.decode_image` goes by. Not Image.open, which has limits and warnings of its own.
+_FORMATS = {
+    b"\xff\xd8\xff": JpegImageFile,
+    b"\x89PNG\r\n\x1a\n": PngImageFile,
+    b"GIF8": GifImageFile,
+    b"BM": BmpImageFile,
+    b"RIFF": WebPImageFile,
+}
 _JPEG_XL = (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n")
+_LARGEST_AT_A_TIME = 4  # so many pictures of the largest size are decoded at once
 
 
-def check(inputs: Mapping[str, np.ndarray], max_pixels: int) -> None:
-    """Looks at the headers of all pictures in a request, also of those inside `tf.Example`s.
+class PixelBound:
+    """Lets a batch decode its pictures when there is room for them. Safe to use from several threads.
 
     Args:
-        inputs: A request's tensors; those of strings are looked at.
-        max_pixels: Most pixels of a picture, width times height, all frames of an animation together.
-
-    Raises:
-        StatusError: A picture has more, or is JPEG XL, whose size is not read here.
+        max_pixels: Most pixels of a picture, width times height, all frames of a GIF together.
     """
-    for name, array in inputs.items():
-        if array.dtype.kind not in "OS":
-            continue
-        for encoded in _pictures(name, array):
-            if encoded.startswith(_JPEG_XL):
-                raise invalid_argument(
-                    f"{name} is a JPEG XL picture, which this server does not take: "
-                    "send JPEG, PNG, GIF, BMP or WebP."
-                )
-            try:
-                size = measure(encoded)
-            except Unmeasurable:
-                raise invalid_argument(f"{name} is a picture of more parts than pictures have.") from None
-            if size and size.pixels > max_pixels:
-                raise invalid_argument(
-                    f"{name} is a picture of {size} pixels, and the limit is {max_pixels} pixels: "
-                    "send a smaller one."
-                )
+
+    def __init__(self, max_pixels: int) -> None:
+        self._max_pixels = max_pixels
+        self._room = self._free = _LARGEST_AT_A_TIME * max_pixels
+        self._changed = threading.Condition()
+
+    def run(
+        self,
+        servable: Servable,
+        signature_name: str,
+        inputs: Mapping[str, np.ndarray],
+        output_filter: Sequence[str],
+    ) -> dict[str, np.ndarray]:
+        """Runs a batch once there is room for all its pictures.
+
+        A batch with more than there is ever room for runs when no other does.
+
+        Args:
+            servable: The version to run.
+            signature_name: Which of its signatures.
+            inputs: By the signature's names for them; in those of strings, pictures and `tf.Example`s are
+                looked at.
+            output_filter: The outputs wanted; none means all.
+
+        Returns:
+            The outputs by the signature's names for them.
+
+        Raises:
+            StatusError: A picture is too large, or is JPEG XL, whose size is not read here; or the model
+                refuses the batch.
+        """
+        pixels = min(self._pixels(inputs), self._room)
+        with self._changed:
+            self._changed.wait_for(lambda: self._free >= pixels)
+            self._free -= pixels
+        try:
+            return servable.run(signature_name, inputs, output_filter)
+        finally:
+            with self._changed:
+                self._free += pixels
+                self._changed.notify_all()
+
+    def _pixels(self, inputs: Mapping[str, np.ndarray]) -> int:
+        total = 0
+        for name, array in inputs.items():
+            values = array.flat if array.dtype.kind in "OS" else ()
+            for encoded in (found for value in values for found in _pictures(value)):
+                if encoded.startswith(_JPEG_XL):
+                    raise invalid_argument(
+                        f"{name} is a JPEG XL picture, which this server does not take: "
+                        "send JPEG, PNG, GIF, BMP or WebP."
+                    )
+                width, height, frames = _size(encoded)
+                if width * height * frames > self._max_pixels:
+                    shown = f"{width}×{height}" + (f"×{frames} frames" if frames > 1 else "")
+                    raise invalid_argument(
+                        f"{name} is a picture of {shown} pixels, and the limit is {self._max_pixels} pixels: "
+                        "send a smaller one."
+                    )
+                total += width * height * frames
+        return total
 
 
-def _pictures(name: str, array: np.ndarray) -> Iterator[bytes]:
-    """Yields all strings, and those inside each: what begins as a picture can be a tf.Example too."""
-    for value in array.flat:
-        if isinstance(value, bytes):
-            yield value
-            try:
-                yield from example_bytes.values(value)
-            except example_bytes.TooManyFields:
-                raise invalid_argument(f"{name} is a tf.Example of too many fields.") from None
+def _pictures(value: bytes) -> Iterator[bytes]:
+    """Yields a string, or the strings in it where it is a `tf.Example`."""
+    if not isinstance(value, bytes):
+        return
+    yield value
+    if not value.startswith((*_FORMATS, *_JPEG_XL)):
+        with contextlib.suppress(DecodeError):
+            for feature in Example.FromString(value).features.feature.values():
+                yield from feature.bytes_list.value
+
+
+def _size(encoded: bytes) -> tuple[int, int, int]:
+    """Returns width, height and frames by the header; zeros for what the decoder will refuse."""
+    plugin = next((plugin for magic, plugin in _FORMATS.items() if encoded.startswith(magic)), None)
+    if plugin is None:
+        return 0, 0, 0
+    try:
+        with plugin(io.BytesIO(encoded)) as image:
+            return *image.size, image.n_frames if isinstance(image, GifImageFile) else 1
+    except Exception:  # Pillow's errors for damaged files are of many kinds
+        return 0, 0, 0

@@ -1,213 +1,227 @@
-"""TensorFlow Serving's REST API, with its errors and those of libevent's HTTP server beneath it."""
+"""TensorFlow Serving's REST API, the metrics and the page, on aiohttp."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
+import json
 import logging
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Any, ParamSpec, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from urllib.parse import unquote
 
 import grpc
-import numpy as np
 from aiohttp import web
+from google.protobuf import json_format
+from google.protobuf.message import Message
+from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_pb2
 
-from serving.local import classify, http_server, http_target, model_json, page
 from serving.local import metrics as prometheus
-from serving.local.http_server import error_page
-from serving.local.http_target import Call, Target
-from serving.local.json_examples import ExamplesRequest, parse_examples
-from serving.local.json_inputs import PredictRequest, parse_predict
-from serving.local.json_outputs import classify_body, error_body, predict_body, regress_body
+from serving.local import page
+from serving.local.batching import Batcher
 from serving.local.limits import MIB, Limits
 from serving.local.metrics import Metrics
 from serving.local.models import Models
-from serving.local.predictor import Predictor
-from serving.local.request_body import Bodies, Refused
+from serving.local.predict_json import PredictRequest, parse_predict, predict_body
 from serving.local.servable import DEFAULT_SIGNATURE, Servable
 from serving.local.status import StatusError, invalid_argument
+from serving.versions import HIGHEST
 
-_METHODS = {"GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"}
-_JSON = {"Content-Type": "application/json"}
+if TYPE_CHECKING:
+    from tensorflow.core.protobuf.meta_graph_pb2 import TensorInfo
+
 _LARGE = MIB  # bodies from here on, and answers that may become so large, are worked on beside the event loop
+_IDLE_SECONDS = 60  # for a connection's first request, and for the next one
+_VERSION = r"(?:(?i:/versions/)(?P<version>[0-9]+)|(?i:/labels/)(?P<label>[^/:]+))?"
+_MODEL = r"(?i:/v1/models/)(?P<model>[^/:]+)" + _VERSION
+_TARGETS = {
+    "POST": re.compile(_MODEL + ":(?P<method>predict|classify|regress)"),
+    "GET": re.compile(_MODEL + "(?:/(?P<method>(?i:metadata)))?"),
+}
 _logger = logging.getLogger(__name__)
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def runner(predictor: Predictor, models: Models, metrics: Metrics, limits: Limits) -> web.ServerRunner:
+def runner(batcher: Batcher, models: Models, metrics: Metrics, limits: Limits) -> web.AppRunner:
     """Returns the server to set up and give a site; to be called on the event loop that runs it.
 
     Args:
-        predictor: Answers predictions.
+        batcher: Runs the models.
         models: What is served.
         metrics: Counts the requests.
         limits: What requests may cost.
     """
-    return http_server.runner(_Api(predictor, models, metrics, limits).response, limits)
+    api = _Api(batcher, models, metrics, limits)
+    under_way = _UnderWay()
+    app = web.Application(
+        client_max_size=limits.max_body_bytes, middlewares=[under_way.middleware, _errors_as_json]
+    )
+    app.router.add_get("/", api.page)
+    app.router.add_get(prometheus.PATH, api.metrics_page)
+    app.router.add_route("*", "/{api:[vV]1/.*}", api.call)
+    app.on_response_prepare.append(_name_server)
+    return _Runner(app, under_way)
 
 
-@dataclass
-class _Reply:
-    """What an API request is answered with.
+class _UnderWay:
+    """Knows how many requests are under way."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._stopping = False
+
+    @web.middleware
+    async def middleware(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+        self._count += 1
+        try:
+            response = await handler(request)
+            if self._stopping:
+                response.force_close()
+            return response
+        finally:
+            self._count -= 1
+
+    async def finish(self) -> None:
+        """Waits until all requests are answered; each has its time limits."""
+        self._stopping = True
+        while self._count:
+            await asyncio.sleep(0.01)
+
+
+class _Runner(web.AppRunner):
+    """Answers what is under way before it closes connections; aiohttp drops bodies that still arrive then."""
+
+    def __init__(self, app: web.Application, under_way: _UnderWay) -> None:
+        super().__init__(app, access_log=None, keepalive_timeout=_IDLE_SECONDS)
+        self._under_way = under_way
+
+    async def cleanup(self) -> None:
+        for site in list(self.sites):
+            await site.stop()
+        await self._under_way.finish()
+        await super().cleanup()
+
+
+@web.middleware
+async def _errors_as_json(request: web.Request, handler: _Handler) -> web.StreamResponse:
+    """Answers aiohttp's own refusals, of paths that it does not know, in the API's form."""
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        return _error(error.status, error.text or error.reason)
+
+
+async def _name_server(request: web.Request, response: web.StreamResponse) -> None:
+    response.headers["Server"] = "catsdogs local server"
+
+
+@dataclass(frozen=True)
+class _Call:
+    """Which model is meant, and what for.
 
     Attributes:
-        body: The whole of it.
-        status: HTTP's.
-        headers: All but those of the connection.
-        code: The error, as the metrics count it; None for an answer.
-        call: Whom it was for.
+        model: The model's name.
+        version: A version's number, if one is named.
+        label: A version's label, if one is named.
+        method: `predict`, `classify`, `regress`, `metadata`, or empty for the status.
     """
 
-    body: bytes
-    status: int = 200
-    headers: dict[str, str] = field(default_factory=lambda: dict(_JSON))
-    code: grpc.StatusCode | None = None
-    call: Call = field(default_factory=Call)
+    model: str
+    version: int | None
+    label: str | None
+    method: str
 
 
 class _Api:
-    def __init__(self, predictor: Predictor, models: Models, metrics: Metrics, limits: Limits) -> None:
-        self._predictor = predictor
+    def __init__(self, batcher: Batcher, models: Models, metrics: Metrics, limits: Limits) -> None:
+        self._batcher = batcher
         self._models = models
         self._metrics = metrics
-        self._limits = limits
-        self._bodies = Bodies(limits)
+        self._seconds = limits.request_timeout_seconds
         # One at a time, as a large document takes many times its size in memory. What waits has its deadline.
         self._beside = ThreadPoolExecutor(1, "json")
 
-    @contextlib.asynccontextmanager
-    async def response(self, request: web.BaseRequest) -> AsyncIterator[web.Response]:
-        """Gives the response to one HTTP request, and counts its bytes until the block is left."""
-        async with contextlib.AsyncExitStack() as held:
-            yield await self._response(request, held)
+    async def page(self, request: web.Request) -> web.Response:
+        body, headers = page.render(self._models.names())
+        return web.Response(body=body, headers=headers)
 
-    async def _response(self, request: web.BaseRequest, held: contextlib.AsyncExitStack) -> web.Response:
-        target = http_target.target(request.raw_path)
-        if target is None:
-            return error_page(400)
-        if request.method not in _METHODS:
-            return error_page(501)
-        if target.path == prometheus.PATH:
-            return self._metrics_page(target)
-        if target.is_api:
-            return await self._api_response(request, target, held)
-        if target.path == "/" and request.method in ("GET", "HEAD"):
-            body, headers = page.render(self._models.names())
-            return web.Response(body=body, headers=headers)
-        return error_page(404)
+    async def metrics_page(self, request: web.Request) -> web.Response:
+        if request.query_string:
+            return _error(400, f"Unexpected query: expected {prometheus.PATH}")
+        return web.Response(body=self._metrics.page(), headers={"Content-Type": prometheus.CONTENT_TYPE})
 
-    def _metrics_page(self, target: Target) -> web.Response:
-        if target.whole == prometheus.PATH:
-            return web.Response(body=self._metrics.page(), headers={"Content-Type": prometheus.CONTENT_TYPE})
-        text = f"Unexpected path: {target.whole}. Should be {prometheus.PATH}"
-        return web.Response(status=400, body=text.encode(), headers={"Content-Type": "text/plain"})
-
-    async def _api_response(
-        self, request: web.BaseRequest, target: Target, held: contextlib.AsyncExitStack
-    ) -> web.Response:
+    async def call(self, request: web.Request) -> web.Response:
+        """Answers whatever begins with `/v1/`."""
         started = time.perf_counter()
+        call = None
+        code = None
         try:
-            pending = await held.enter_async_context(self._bodies.read(request))
-            reply = await self._reply(request, target, pending.body)
-            pending.answered(reply.body)
-        except Refused as refused:
-            response = web.Response(status=refused.status, body=error_body(refused.reason), headers=_JSON)
-            response.force_close()
-            return response
-        call = reply.call
-        model = call.model if call.model in self._models.names() else ""
-        self._metrics.request_finished(model, call.method, "REST", reply.code, time.perf_counter() - started)
-        return web.Response(status=reply.status, body=reply.body, headers=reply.headers)
-
-    async def _reply(self, request: web.BaseRequest, target: Target, body: bytes) -> _Reply:
-        if request.method == "OPTIONS":
-            return _preflight(request)
-        try:
-            call = http_target.call(request.method, target.whole)
-        except StatusError as error:
-            # TensorFlow Serving returns before it has written the error down: the body stays empty.
-            return _Reply(b"", error.http_status, code=error.code)
-        seconds = self._limits.request_timeout_seconds
-        try:
-            if call is None:
-                raise _malformed(request, target)
-            async with asyncio.timeout(seconds):
-                return _Reply(await self._called(request, target, call, body), call=call)
+            body = await self._body(request)
+            call = _call(request)
+            async with asyncio.timeout(self._seconds):
+                response = _json_response(200, await self._called(call, body))
         except TimeoutError:
-            text = f"The request was not answered within {seconds:g} s."
-            return _failure(StatusError(grpc.StatusCode.DEADLINE_EXCEEDED, text), call)
+            code = grpc.StatusCode.DEADLINE_EXCEEDED
+            response = _error(504, f"The request was not answered within {self._seconds:g} s.")
         except StatusError as error:
-            return _failure(error, call)
+            code = error.code
+            response = _error(error.http_status, error.message)
+        except web.HTTPException as error:  # of a body that is too large, too slow or cut short
+            code = grpc.StatusCode.INVALID_ARGUMENT
+            response = _error(error.status, error.text or error.reason)
         except Exception as error:
-            _logger.exception("%s %s failed", request.method, target.whole)
-            return _failure(StatusError(grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}"), call)
+            code = grpc.StatusCode.INTERNAL
+            _logger.exception("%s %s failed", request.method, request.rel_url)
+            response = _error(500, f"{type(error).__name__}: {error}")
+        model = call.model if call and call.model in self._models.names() else ""
+        method = call.method if call else ""
+        self._metrics.request_finished(model, method, "REST", code, time.perf_counter() - started)
+        return response
 
-    async def _called(self, request: web.BaseRequest, target: Target, call: Call, body: bytes) -> bytes:
-        if request.method == "GET":
-            if not call.model:
-                raise invalid_argument("Missing model name in request.")
-            if call.method == "metadata":
-                return model_json.metadata_body(self._models.find(call.model, call.version, call.label))
-            return model_json.status_body(self._models.statuses(call.model, call.version))
-        if call.method == "predict":
-            return await self._predict(call, body)
-        if call.method in ("classify", "regress"):
-            return await self._judge(call, body)
-        raise _malformed(request, target)
+    async def _body(self, request: web.Request) -> bytes:
+        try:
+            async with asyncio.timeout(self._seconds):
+                return await request.read()
+        except TimeoutError:
+            raise web.HTTPRequestTimeout(
+                text=f"The body did not arrive within {self._seconds:g} seconds."
+            ) from None
+        except (web.RequestPayloadError, OSError) as error:  # bad chunks, bad gzip, or the client has gone
+            raise web.HTTPBadRequest(text=f"The body was cut short: {error}") from None
 
-    async def _predict(self, call: Call, body: bytes) -> bytes:
+    async def _called(self, call: _Call, body: bytes) -> bytes:
+        if call.method == "metadata":
+            return _metadata_body(self._models.find(call.model, call.version, call.label))
+        if not call.method:
+            return _status_body(self._models.statuses(call.model, call.version))
+        if call.method != "predict":
+            text = f"This server answers predict calls, and not {call.method}."
+            raise StatusError(grpc.StatusCode.UNIMPLEMENTED, text)
         servable, request = await self._run(len(body) >= _LARGE, self._parse, call, body)
-        outputs = await self._predictor.run(servable, request.signature_name, request.inputs)
-        return await self._run(_is_large(outputs), predict_body, outputs, request.is_row)
+        outputs = await self._batcher.run(servable, request.signature_name, request.inputs)
+        values = sum(output.size for output in outputs.values())
+        return await self._run(values >= _LARGE // 16, predict_body, outputs, request.is_row)
 
-    async def _judge(self, call: Call, body: bytes) -> bytes:
-        """Answers classify and regress."""
-        request = await self._run(len(body) >= _LARGE, self._parse_examples, body)
-        servable = self._models.find(call.model, call.version, call.label)
-        name = request.signature_name or DEFAULT_SIGNATURE
-        if name not in servable.signature_defs:
-            raise invalid_argument(f"No signature was found with the name: {name}")
-        classify.check_signature(call.method, servable.signature_defs[name])
-        outputs = await self._predictor.run(servable, name, classify.inputs(request.examples))
-        written = _regressed if call.method == "regress" else _classified
-        return await self._run(_is_large(outputs), written, outputs, len(request.examples))
-
-    def _parse(self, call: Call, body: bytes) -> tuple[Servable, PredictRequest]:
+    def _parse(self, call: _Call, body: bytes) -> tuple[Servable, PredictRequest]:
         found: list[Servable] = []
 
-        def signature_inputs(name: str) -> Any:
+        def signature_inputs(name: str) -> Mapping[str, TensorInfo]:
             servable = self._models.find(call.model, call.version, call.label)
             found.append(servable)
             name = name or DEFAULT_SIGNATURE
             if name not in servable.signature_defs:
-                raise invalid_argument(f'Serving signature name: "{name}" not found in signature def')
+                raise invalid_argument(f"The model has no signature {name[:100]}")
             return servable.signature_defs[name].inputs
 
-        self._check_values(body)
         request = parse_predict(body, signature_inputs)
         return found[0], request
-
-    def _parse_examples(self, body: bytes) -> ExamplesRequest:
-        self._check_values(body)
-        return parse_examples(body)
-
-    def _check_values(self, body: bytes) -> None:
-        limit = self._limits.max_values
-        if len(body) <= limit:
-            return
-        values = sum(map(body.count, (b",", b":", b"[", b"{")))
-        if values > limit:
-            raise invalid_argument(
-                f"The body has about {values} JSON values; this server takes at most {limit}. "
-                "Send fewer rows at a time."
-            )
 
     async def _run(self, beside: bool, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """Works at once, or beside the event loop."""
@@ -226,29 +240,42 @@ def _uncollected(work: Callable[[], _T]) -> _T:
         gc.enable()
 
 
-def _is_large(outputs: Mapping[str, np.ndarray]) -> bool:
-    return sum(output.size for output in outputs.values()) >= _LARGE // 16
+def _call(request: web.Request) -> _Call:
+    target = request.rel_url.raw_path_qs  # as it came: names may have escaped slashes, and never a query
+    pattern = _TARGETS.get(request.method)
+    found = pattern.fullmatch(target) if pattern else None
+    if not found:
+        raise invalid_argument(f"Malformed request: {request.method} {target}")
+    digits = (found["version"] or "").lstrip("0")
+    version = None if found["version"] is None else int(digits[:20] or "0")
+    if version is not None and version > HIGHEST:
+        raise invalid_argument(f"The version {found['version']} is too large")
+    label = unquote(found["label"]) if found["label"] else None
+    return _Call(unquote(found["model"]), version, label, (found["method"] or "").lower())
 
 
-def _regressed(outputs: Mapping[str, np.ndarray], examples: int) -> bytes:
-    return regress_body(classify.regressions(outputs, examples))
+def _status_body(statuses: list[get_model_status_pb2.ModelVersionStatus]) -> bytes:
+    response = get_model_status_pb2.GetModelStatusResponse(model_version_status=statuses)
+    return json.dumps(_as_dict(response), indent=1).encode()
 
 
-def _classified(outputs: Mapping[str, np.ndarray], examples: int) -> bytes:
-    return classify_body(classify.classifications(outputs, examples))
+def _metadata_body(servable: Servable) -> bytes:
+    spec = model_pb2.ModelSpec(name=servable.name)
+    spec.version.value = servable.version
+    signatures = get_model_metadata_pb2.SignatureDefMap(signature_def=servable.signature_defs)
+    document = {"model_spec": _as_dict(spec), "metadata": {"signature_def": _as_dict(signatures)}}
+    return json.dumps(document, indent=1).encode()
 
 
-def _failure(error: StatusError, call: Call | None) -> _Reply:
-    return _Reply(error_body(error.message), error.http_status, code=error.code, call=call or Call())
+def _as_dict(message: Message) -> dict[str, Any]:
+    return json_format.MessageToDict(
+        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
 
 
-def _malformed(request: web.BaseRequest, target: Target) -> StatusError:
-    return invalid_argument(f"Malformed request: {request.method} {target.whole}")
+def _json_response(status: int, body: bytes) -> web.Response:
+    return web.Response(status=status, body=body, content_type="application/json")
 
 
-def _preflight(request: web.BaseRequest) -> _Reply:
-    """Answers OPTIONS as TensorFlow Serving does without its option for CORS: permitting nothing."""
-    headers = {"Content-Type": "text/html; charset=ISO-8859-1"}
-    if re.search("https?://", request.headers.get("Origin", "")):
-        return _Reply(b"", headers=headers)
-    return _Reply(b"", 400, headers, grpc.StatusCode.FAILED_PRECONDITION)
+def _error(status: int, message: str) -> web.Response:
+    return _json_response(status, json.dumps({"error": message}).encode())

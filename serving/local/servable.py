@@ -176,35 +176,20 @@ def _fed(signature: SignatureDef, inputs: Mapping[str, np.ndarray]) -> list[np.n
 
 def _check_names(signature: SignatureDef, names: Collection[str]) -> None:
     sent, known = set(names), set(signature.inputs)
-    if len(sent) > len(known) or (len(sent) < len(known) and not signature.defaults):
+    missing, extra = known - sent - set(signature.defaults), sent - known
+    if missing or extra:
         raise invalid_argument(
-            f"input size does not match signature: {len(sent)}!={len(known)} "
-            f"len({_set(sent)}) != len({_set(known)}). "
-            f"Sent extra: {_set(sent - known)}. Missing but required: {_set(known - sent)}."
-        )
-    for name in sorted(known - sent):
-        if name not in signature.defaults:
-            raise invalid_argument(
-                f"Signature input alias: {name}(feed name: {signature.inputs[name].name}) not found in "
-                "request and no default value provided. Inputs expected to be in the request "
-                f"{_set(sent)}, or default input alias set: {','.join(sorted(signature.defaults))}"
-            )
-    if sent - known:
-        raise invalid_argument(
-            f"Inputs contains invalid name. Used request inputs: {','.join(sorted(sent & known))}, "
-            f"request input: {','.join(sorted(sent))}"
+            f"The signature has the inputs {_set(known)}; the request lacks {_set(missing)} and has "
+            f"{_set(extra)} besides."
         )
 
 
 def _outputs(signature: SignatureDef, wanted: Collection[str]) -> tuple[str, ...]:
     for name in wanted:
         if name not in signature.outputs:
-            raise invalid_argument(
-                f"output tensor alias not found in signature: {name} "
-                f"Outputs expected to be in the set {_set(signature.outputs)}."
-            )
+            raise invalid_argument(f"The signature has no output {name}, only {_set(signature.outputs)}.")
         if list(wanted).count(name) > 1:
-            raise invalid_argument(f"duplicate output tensor alias: {name}")
+            raise invalid_argument(f"The output {name} is wanted twice.")
     return tuple(sorted(wanted or signature.outputs))
 
 

@@ -103,8 +103,9 @@ async def _serve(
     models: Models, options: Options, ready: Callable[[Ports], None], waiting: Callable[[float], None]
 ) -> None:
     from serving.local import grpc_service, rest
+    from serving.local.batching import Batcher
     from serving.local.metrics import Metrics
-    from serving.local.predictor import Predictor
+    from serving.local.pictures import PixelBound
 
     _raise_file_limit()
     stop = _stop_event()
@@ -112,9 +113,9 @@ async def _serve(
     check_ports(options)
     with _bound(options.host, options.rest_port, "--rest-port") as rest_socket:
         models.start()
-        predictor = Predictor(limits, metrics)
-        grpc_server = grpc_service.server(predictor, models, metrics, limits)
-        runner = rest.runner(predictor, models, metrics, limits)
+        batcher = Batcher(PixelBound(limits.max_pixels).run, metrics)
+        grpc_server = grpc_service.server(batcher, models, metrics, limits)
+        runner = rest.runner(batcher, models, metrics, limits)
         try:
             if await _loaded(models, stop, waiting):
                 grpc_port = _listen(grpc_server, options)
@@ -125,7 +126,7 @@ async def _serve(
                 await stop.wait()
         finally:
             await asyncio.gather(grpc_server.stop(_GRACE_SECONDS), runner.cleanup())
-            predictor.close()
+            batcher.close()
             models.stop()
 
 
@@ -184,7 +185,7 @@ def _cannot_listen(host: str, port: int, option: str, error: OSError) -> Serving
     )
 
 
-async def _accept(runner: web.ServerRunner, rest_socket: socket.socket, options: Options) -> None:
+async def _accept(runner: web.BaseRunner, rest_socket: socket.socket, options: Options) -> None:
     """Opens REST's port."""
     from aiohttp import web
 

@@ -13,10 +13,11 @@ from pathlib import Path
 from aiohttp import web
 
 from serving.local import rest
+from serving.local.batching import Batcher
 from serving.local.limits import Limits
 from serving.local.metrics import Metrics
 from serving.local.models import Models, configs
-from serving.local.predictor import Predictor
+from serving.local.pictures import PixelBound
 
 
 @dataclass(frozen=True)
@@ -76,20 +77,20 @@ def rest_server(
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
 
-    async def start() -> tuple[web.ServerRunner, Predictor, int]:
+    async def start() -> tuple[web.AppRunner, Batcher, int]:
         metrics = Metrics()
-        predictor = Predictor(limits, metrics)
-        runner = rest.runner(predictor, models, metrics, limits)
+        batcher = Batcher(PixelBound(limits.max_pixels).run, metrics)
+        runner = rest.runner(batcher, models, metrics, limits)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0, backlog=2048).start()
-        return runner, predictor, runner.addresses[0][1]
+        return runner, batcher, runner.addresses[0][1]
 
-    runner, predictor, port = asyncio.run_coroutine_threadsafe(start(), loop).result(60)
+    runner, batcher, port = asyncio.run_coroutine_threadsafe(start(), loop).result(60)
     try:
         yield RestServer(port)
     finally:
         asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(60)
-        loop.call_soon_threadsafe(predictor.close)
+        loop.call_soon_threadsafe(batcher.close)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(60)
         models.stop()

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -21,12 +20,31 @@ from tensorflow_serving.apis import (
 )
 
 from serving.local import grpc_service
+from serving.local.batching import Batcher
 from serving.local.limits import MIB, Limits
 from serving.local.metrics import Metrics
 from serving.local.models import Models, configs
-from serving.local.predictor import Predictor
+from serving.local.pictures import PixelBound
 from tests.serving import models
-from tests.serving.local.test_tensors import VALUES
+
+VALUES = {
+    "float32": [1.5, -0.0, np.inf],
+    "float64": [1.1, np.nan, -2],
+    "float16": [1.5, -2, 65504],
+    "bfloat16": [1.5, -2, 3e38],
+    "int8": [-128, 0, 127],
+    "int16": [-(2**15), 0, 2**15 - 1],
+    "int32": [-(2**31), 0, 2**31 - 1],
+    "int64": [-(2**63), 0, 2**63 - 1],
+    "uint8": [0, 1, 255],
+    "uint16": [0, 1, 2**16 - 1],
+    "uint32": [0, 1, 2**32 - 1],
+    "uint64": [0, 1, 2**64 - 1],
+    "bool": [True, False, True],
+    "complex64": [1 + 2j, -1j, 0],
+    "complex128": [1.1 + 2j, -1j, 0],
+    "string": [b"", b"\x00\xff", "ä".encode()],
+}
 
 CONFIG = """
 model_config_list {{
@@ -56,18 +74,18 @@ def channel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[grpc.Channel]:
     loop = asyncio.new_event_loop()
 
     async def serve() -> None:
-        limits, metrics = Limits(max_body_bytes=MIB, max_pending_bytes=MIB), Metrics()
+        limits, metrics = Limits(max_body_bytes=MIB), Metrics()
         served = Models(configs("", folder, folder / "models.config"))
         served.start()
         assert served.wait_until_loaded(60)
-        predictor = Predictor(limits, metrics)
-        server = grpc_service.server(predictor, served, metrics, limits)
+        batcher = Batcher(PixelBound(limits.max_pixels).run, metrics)
+        server = grpc_service.server(batcher, served, metrics, limits)
         port.append(server.add_insecure_port("127.0.0.1:0"))
         await server.start()
         started.set()
         await stop.wait()
         await server.stop(1)
-        predictor.close()
+        batcher.close()
         served.stop()
 
     thread = threading.Thread(target=loop.run_until_complete, args=[serve()])
@@ -152,78 +170,44 @@ def test_a_signature_that_has_no_rows(stub: prediction_service_pb2_grpc.Predicti
 
 
 @pytest.mark.parametrize(
-    ("request_", "code", "text"),
+    ("request_", "code", "named"),
     [
-        (predict_pb2.PredictRequest(), "INVALID_ARGUMENT", "Missing ModelSpec"),
-        (predict_request("", {"x": X}), "INVALID_ARGUMENT", "ModelSpec has no name specified."),
-        (predict_request("no", {"x": X}), "NOT_FOUND", "Servable not found for request: Latest(no)"),
-        (predict_request("none", {"x": X}), "NOT_FOUND", "Servable not found for request: Latest(none)"),
+        (predict_pb2.PredictRequest(), "INVALID_ARGUMENT", "model_spec"),
+        (predict_request("", {"x": X}), "INVALID_ARGUMENT", "model_spec"),
+        (predict_request("no", {"x": X}), "NOT_FOUND", "Latest(no)"),
+        (predict_request("none", {"x": X}), "NOT_FOUND", "Latest(none)"),
+        (predict_request("half", {"x": X}, version={"value": 9}), "NOT_FOUND", "Specific(half, 9)"),
+        (predict_request("half", {"x": X}, version_label="canary"), "INVALID_ARGUMENT", "canary"),
+        (predict_request("half", {"x": X}, signature_name="other"), "FAILED_PRECONDITION", "other"),
+        (predict_request("half", {}), "INVALID_ARGUMENT", "{x}"),
         (
-            predict_request("half", {"x": X}, version={"value": 9}),
-            "NOT_FOUND",
-            "Servable not found for request: Specific(half, 9)",
-        ),
-        (
-            predict_request("half", {"x": X}, version_label="canary"),
+            predict_request("mean", {"image_bytes": np.array([b"no picture"], object)}),
             "INVALID_ARGUMENT",
-            "Unrecognized servable version label: canary",
+            "Unknown image file format",
         ),
-        (
-            predict_request("half", {"x": X}, signature_name="no"),
-            "FAILED_PRECONDITION",
-            'Serving signature key "no" not found.',
-        ),
-        (
-            predict_request("half", {}),
-            "INVALID_ARGUMENT",
-            "input size does not match signature: 0!=1 len({}) != len({x}). Sent extra: {}. "
-            "Missing but required: {x}.",
-        ),
-        (
-            predict_request("half", {"x": TensorProto(dtype=1, tensor_content=b"abc")}),
-            "INVALID_ARGUMENT",
-            "tensor parsing error: x",
-        ),
+        (predict_request("n" * 2000, {}), "NOT_FOUND", "nnn"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_errors_are_tensorflow_serving_s(
+def test_errors_have_tensorflow_serving_s_codes(
     stub: prediction_service_pb2_grpc.PredictionServiceStub,
     request_: predict_pb2.PredictRequest,
     code: str,
-    text: str,
+    named: str,
 ) -> None:
-    assert complaint(stub.Predict, request_) == (code, text)
-
-
-def test_the_kernel_s_complaint_comes_and_is_cut(
-    stub: prediction_service_pb2_grpc.PredictionServiceStub,
-) -> None:
-    bad = predict_request("mean", {"image_bytes": np.array([b"no picture"], object)})
-    code, text = complaint(stub.Predict, bad)
-    assert code == "INVALID_ARGUMENT"
-    assert "Unknown image file format" in text
-    code, text = complaint(stub.Predict, predict_request("n" * 2000, {}))
-    assert text == ("Servable not found for request: Latest(" + "n" * 2000)[:1024] + "...TRUNCATED"
+    said, text = complaint(stub.Predict, request_)
+    assert said == code
+    assert named in text
+    assert len(text) < 1100
 
 
 def test_a_message_over_the_limit_is_refused(
     stub: prediction_service_pb2_grpc.PredictionServiceStub,
 ) -> None:
-    code, text = complaint(stub.Predict, predict_request("half", {"x": np.zeros(300_000, np.float32)}))
+    code, _ = complaint(stub.Predict, predict_request("half", {"x": np.zeros(300_000, np.float32)}))
     assert code == "RESOURCE_EXHAUSTED"
-    assert "larger than max" in text
-
-
-def test_messages_that_there_is_no_room_for_are_refused_and_then_there_is_room_again(
-    stub: prediction_service_pb2_grpc.PredictionServiceStub,
-) -> None:
-    large = predict_request("half", {"x": np.zeros(200_000, np.float32)})  # its message and it, decoded
-    code, text = complaint(stub.Predict, large)
-    assert code == "UNAVAILABLE"
-    assert "Try again later" in text
-    small = predict_request("half", {"x": np.zeros(100_000, np.float32)})
-    for _ in range(3):
-        assert len(stub.Predict(small).outputs["y"].float_val) == 100_000
+    answer = stub.Predict(predict_request("half", {"x": np.zeros(200_000, np.float32)}))
+    assert len(answer.outputs["y"].float_val) == 200_000
 
 
 def few_values(count: int) -> TensorProto:
@@ -232,56 +216,31 @@ def few_values(count: int) -> TensorProto:
     return proto
 
 
-def test_inputs_that_a_signature_does_not_have_are_refused_undecoded(
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        {f"z{number}": few_values(2**40) for number in range(24)},
+        {"x": few_values(2**40)},
+        {"x": few_values(-1)},
+        {"x": TensorProto(dtype=tf.resource.as_datatype_enum)},
+        {"x": TensorProto(dtype=99)},
+        {"x": TensorProto(dtype=1, tensor_content=b"abc")},
+        {"x": TensorProto(dtype=1, float_val=[1], tensor_shape={"dim": [{"size": 1}] * 300})},
+        {"x": TensorProto(dtype=1, tensor_shape={"dim": [{"size": 4 * 10**18}, {"size": 9}]})},
+        {"x": TensorProto(dtype=1, tensor_shape={"dim": [{"size": 0}, {"size": 4 * 10**18}, {"size": 9}]})},
+    ],
+)
+def test_tensors_that_make_no_sense_are_refused(
+    stub: prediction_service_pb2_grpc.PredictionServiceStub, inputs: dict[str, TensorProto | np.ndarray]
+) -> None:
+    assert complaint(stub.Predict, predict_request("half", inputs))[0] == "INVALID_ARGUMENT"
+    assert stub.Predict(predict_request("half", {"x": X})).outputs
+
+
+def test_the_last_value_is_repeated_to_fill_the_shape(
     stub: prediction_service_pb2_grpc.PredictionServiceStub,
 ) -> None:
-    request = predict_request("half", {f"z{number}": few_values(2**40) for number in range(24)})
-    code, text = complaint(stub.Predict, request)
-    assert code == "INVALID_ARGUMENT"
-    assert text.startswith("input size does not match signature: 24!=1 ")
-
-
-def test_few_values_for_a_large_shape_are_refused_or_counted(
-    stub: prediction_service_pb2_grpc.PredictionServiceStub,
-) -> None:
-    assert (
-        len(stub.Predict(predict_request("half", {"x": few_values(2**17)})).outputs["y"].float_val) == 2**17
-    )
-    assert complaint(stub.Predict, predict_request("half", {"x": few_values(2**18)}))[0] == "UNAVAILABLE"
-    assert complaint(stub.Predict, predict_request("half", {"x": few_values(2**18 + 2)})) == (
-        "INVALID_ARGUMENT",
-        "tensor parsing error: x",
-    )
-
-
-def test_silent_calls_keep_nobody_from_asking(
-    channel: grpc.Channel, stub: prediction_service_pb2_grpc.PredictionServiceStub
-) -> None:
-    stop = threading.Event()
-
-    def nothing() -> Iterator[bytes]:
-        stop.wait(60)
-        yield from ()
-
-    silent = [
-        channel.stream_unary("/tensorflow.serving.PredictionService/Predict").future(nothing())
-        for _ in range(64)
-    ]
-    try:
-        started = time.monotonic()
-        for _ in range(3):
-            assert stub.Predict(predict_request("half", {"x": X}), timeout=15).outputs
-        assert time.monotonic() - started < 10
-    finally:
-        stop.set()
-        for call in silent:
-            call.cancel()
-
-
-def test_a_call_without_a_message_is_refused(channel: grpc.Channel) -> None:
-    with pytest.raises(grpc.RpcError) as error:
-        channel.stream_unary("/tensorflow.serving.PredictionService/Predict")(iter(()))
-    assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert list(stub.Predict(predict_request("half", {"x": few_values(3)})).outputs["y"].float_val) == [3] * 3
 
 
 def test_what_is_no_message_is_refused_and_the_server_goes_on(
@@ -290,11 +249,6 @@ def test_what_is_no_message_is_refused_and_the_server_goes_on(
     with pytest.raises(grpc.RpcError):
         channel.unary_unary("/tensorflow.serving.PredictionService/Predict")(b"\xff\xff\xff")
     assert stub.Predict(predict_request("half", {"x": X})).outputs
-
-
-def test_a_deadline_ends_the_call(stub: prediction_service_pb2_grpc.PredictionServiceStub) -> None:
-    code, _ = complaint(stub.Predict, predict_request("half", {"x": X}), timeout=1e-6)
-    assert code == "DEADLINE_EXCEEDED"
 
 
 def test_what_is_not_there_is_unimplemented(stub: prediction_service_pb2_grpc.PredictionServiceStub) -> None:
@@ -312,15 +266,11 @@ def test_metadata_are_the_signatures(stub: prediction_service_pb2_grpc.Predictio
     assert answer.metadata["signature_def"].Unpack(signatures)
     assert signatures.signature_def["serving_default"].inputs["x"].dtype == 1
     request.metadata_field.append("more")
-    assert complaint(stub.GetModelMetadata, request) == (
-        "INVALID_ARGUMENT",
-        "Metadata field more is not supported",
-    )
+    code, text = complaint(stub.GetModelMetadata, request)
+    assert code == "INVALID_ARGUMENT"
+    assert "more" in text
     del request.metadata_field[:]
-    assert complaint(stub.GetModelMetadata, request) == (
-        "INVALID_ARGUMENT",
-        "GetModelMetadataRequest must specify at least one metadata_field",
-    )
+    assert complaint(stub.GetModelMetadata, request)[0] == "INVALID_ARGUMENT"
 
 
 def test_the_status_of_versions(channel: grpc.Channel) -> None:
@@ -333,12 +283,6 @@ def test_the_status_of_versions(channel: grpc.Channel) -> None:
         (2, available),
     }
     request.model_spec.version.value = 9
-    assert complaint(stub.GetModelStatus, request) == (
-        "NOT_FOUND",
-        "Could not find version 9 of model half",
-    )
+    assert complaint(stub.GetModelStatus, request)[0] == "NOT_FOUND"
     request = get_model_status_pb2.GetModelStatusRequest(model_spec={"name": "no"})
-    assert complaint(stub.GetModelStatus, request) == (
-        "NOT_FOUND",
-        "Could not find any versions of model no",
-    )
+    assert complaint(stub.GetModelStatus, request)[0] == "NOT_FOUND"

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import contextlib
+import random
+import struct
+import threading
 import time
 from collections.abc import Callable
 
@@ -7,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from serving.local import pictures
+from serving.local.pictures import PixelBound
 from serving.local.status import StatusError
 from tests.serving import bad_pictures
 from tests.serving.bad_pictures import encode
@@ -15,8 +19,32 @@ from tests.serving.bad_pictures import encode
 LIMIT = 50_000_000
 
 
-def strings(*values: bytes) -> dict[str, np.ndarray]:
-    return {"image_bytes": np.array(values, object)}
+class Model:
+    """Stands for a servable: keeps how many of its runs there are at a time."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.gate.set()
+        self.runs = 0
+
+    def run(self, *_: object) -> dict[str, np.ndarray]:
+        self.runs += 1
+        assert self.gate.wait(20)
+        return {}
+
+
+def check(*values: bytes, limit: int = LIMIT) -> None:
+    """Runs a batch of strings on a model that does nothing."""
+    model = Model()
+    PixelBound(limit).run(model, "", {"image_bytes": np.array(values, object)}, ())  # type: ignore[arg-type]
+    assert model.runs == 1
+
+
+def refused(*values: bytes, limit: int = LIMIT) -> str:
+    with pytest.raises(StatusError) as error:
+        check(*values, limit=limit)
+    assert error.value.http_status == 400
+    return error.value.message
 
 
 def example(encoded: bytes) -> bytes:
@@ -28,92 +56,85 @@ def example(encoded: bytes) -> bytes:
 
 @pytest.mark.parametrize("kind", bad_pictures.ANSWERED)
 def test_usual_and_unusual_pictures_pass(kind: str) -> None:
-    pictures.check(strings(bad_pictures.ANSWERED[kind]()), LIMIT)
+    check(bad_pictures.ANSWERED[kind]())
 
 
 @pytest.mark.parametrize("huge", [bad_pictures.png_that_says, bad_pictures.jpeg_that_says])
 def test_a_huge_picture_is_refused_with_its_size_and_the_limit(huge: Callable[[int, int], bytes]) -> None:
-    with pytest.raises(StatusError) as refused:
-        pictures.check(strings(encode("PNG"), huge(50_000, 40_000)), LIMIT)
-    assert refused.value.http_status == 400
-    assert refused.value.message == (
-        "image_bytes is a picture of 50000×40000 pixels, and the limit is 50000000 pixels: "
-        "send a smaller one."
-    )
+    for hidden in (huge(50_000, 40_000), example(huge(50_000, 40_000))):
+        message = refused(encode("PNG"), hidden)
+        assert "50000×40000" in message
+        assert "50000000" in message
 
 
-def test_the_limit_itself_is_allowed() -> None:
-    pictures.check(strings(bad_pictures.png_that_says(10_000, 5_000)), LIMIT)
-    with pytest.raises(StatusError, match="10000×5001"):
-        pictures.check(strings(bad_pictures.png_that_says(10_000, 5_001)), LIMIT)
+@pytest.mark.parametrize("how", [{"kind": "BMP"}, {"kind": "WEBP"}, {"kind": "WEBP", "lossless": True}])
+def test_all_formats_are_measured(how: dict) -> None:
+    encoded = encode(size=(321, 65), **how)
+    check(encoded, limit=321 * 65)
+    assert "321×65" in refused(encoded, limit=321 * 65 - 1)
 
 
-def test_a_huge_picture_in_an_example_is_refused() -> None:
-    pictures.check(strings(example(encode("JPEG"))), LIMIT)
-    with pytest.raises(StatusError, match="50000×50000"):
-        pictures.check(strings(example(bad_pictures.jpeg_that_says(50_000, 50_000))), LIMIT)
-
-
-HUGE = example(bad_pictures.png_that_says(50_000, 50_000))
-ANOTHER = tf.train.Features(feature={"ä": tf.train.Feature()})
-
-
-@pytest.mark.parametrize(
-    "hidden",
-    [
-        b"\x12\x00" + HUGE,  # an unknown field before it
-        b"BM"
-        + bytes(16)
-        + b"\1\0\0\0\1\0\0\0"
-        + bytes(53)
-        + HUGE,  # a small BMP's header is an unknown field
-        tf.train.Example(features=ANOTHER).SerializeToString().replace(b"\xc3\xa4", b"\xff\xff") + HUGE,
-    ],
-    ids=["unknown", "bmp", "no-utf8"],
-)
-def test_a_huge_picture_in_whatever_tensorflow_takes_for_an_example_is_refused(hidden: bytes) -> None:
-    found = tf.io.parse_example([hidden], {"image/encoded": tf.io.FixedLenFeature([], tf.string)})
-    assert found["image/encoded"].numpy() == [bad_pictures.png_that_says(50_000, 50_000)]
-    with pytest.raises(StatusError, match="50000×50000"):
-        pictures.check(strings(hidden), LIMIT)
-
-
-def test_an_example_of_endless_fields_is_refused_soon() -> None:
-    started = time.process_time()
-    with pytest.raises(StatusError, match="too many fields"):
-        pictures.check(strings(b"\x10\x00" * 10_000_000), LIMIT)
-    assert time.process_time() - started < 2
-
-
-def test_a_long_animation_is_refused() -> None:
-    with pytest.raises(StatusError, match="60×40×30 frames pixels"):
-        pictures.check(strings(bad_pictures.animation(30)), 60 * 40 * 29)
+def test_the_limit_itself_is_allowed_and_all_frames_of_a_gif_count() -> None:
+    check(bad_pictures.png_that_says(10_000, 5_000))
+    assert "10000×5001" in refused(bad_pictures.png_that_says(10_000, 5_001))
+    check(bad_pictures.animation(30), limit=60 * 40 * 30)
+    assert "60×40×30" in refused(bad_pictures.animation(30), limit=60 * 40 * 29)
 
 
 @pytest.mark.parametrize("start", [b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n"])
 def test_jpeg_xl_is_refused_as_its_size_is_not_known(start: bytes) -> None:
-    with pytest.raises(StatusError, match="JPEG XL"):
-        pictures.check(strings(start + bytes(100)), LIMIT)
+    assert "JPEG XL" in refused(start + bytes(100))
 
 
-def test_a_file_of_endless_parts_is_refused() -> None:
-    with pytest.raises(StatusError, match="more parts than pictures have"):
-        pictures.check(strings(b"\xff\xd8\xff" + b"\xe0\x00\x02\xff" * 600_000), LIMIT)
+def test_what_is_no_picture_is_left_to_the_model() -> None:
+    check(b"", b"text", b"\n\xff\xff no example", b"\xff\xd8\xff", b"GIF89a", b"BM", encode("TIFF"))
+    numbers = {"x": np.ones((2, 2)), "s": np.array(b"a")}
+    PixelBound(0).run(Model(), "", numbers, ())  # type: ignore[arg-type]
 
 
-def test_other_tensors_and_texts_are_let_through() -> None:
-    pictures.check(
-        {
-            "x": np.ones((2, 2)),
-            "text": np.array([[b"\n\xff\xff no example", b""]], object),
-            "s": np.array(b"a"),
-        },
-        0,
-    )
+def test_damaged_pictures_do_no_harm() -> None:
+    chance = random.Random(4)
+    for kind in ("JPEG", "PNG", "GIF", "BMP", "WEBP"):
+        whole = encode(kind, size=(80, 50))
+        for _ in range(100):
+            damaged = bytearray(whole[: chance.randrange(len(whole))])
+            for _ in range(min(len(damaged), 8)):
+                damaged[chance.randrange(len(damaged))] = chance.randrange(256)
+            with contextlib.suppress(StatusError):  # of a size that only looks large
+                check(bytes(damaged))
+
+
+def test_batches_wait_until_there_is_room_for_their_pixels() -> None:
+    bound, model = PixelBound(10_000), Model()
+    model.gate.clear()
+
+    def batch(pictures: int) -> threading.Thread:
+        images = np.array([encode("PNG", size=(100, 100))] * pictures, object)
+        thread = threading.Thread(target=bound.run, args=(model, "", {"x": images}, ()))
+        thread.start()
+        return thread
+
+    threads = [batch(3)]
+    until = time.monotonic() + 20
+    while model.runs < 1 and time.monotonic() < until:
+        time.sleep(0.01)
+    threads += [batch(2), batch(9)]  # no room beside the first; more than there ever is
+    time.sleep(0.3)
+    assert model.runs == 1
+    model.gate.set()
+    for thread in threads:
+        thread.join(20)
+    assert model.runs == 3
 
 
 def test_it_costs_little() -> None:
-    inputs = strings(*[encode("JPEG", size=(500, 375))] * 400)
+    encoded = [encode("JPEG", size=(500, 375))] * 400
     started = time.process_time()
-    pictures.check(inputs, LIMIT)
-    assert (time.process_time() - started) / 400 < 200e-6
+    check(*encoded)
+    assert (time.process_time() - started) / 400 < 500e-6
+
+
+def test_a_bmp_from_the_top_down_has_a_size() -> None:
+    encoded = bytearray(encode("BMP"))
+    struct.pack_into("<i", encoded, 22, -40)
+    assert "60×40" in refused(bytes(encoded), limit=60 * 40 - 1)
