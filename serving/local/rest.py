@@ -193,6 +193,9 @@ class _Api:
             raise web.HTTPRequestTimeout(
                 text=f"The body did not arrive within {self._seconds:g} seconds."
             ) from None
+        except web.HTTPRequestEntityTooLarge as error:
+            error.text = f"{error.text}: send fewer pictures at a time, or raise --max-body-bytes"
+            raise
         except (web.RequestPayloadError, OSError) as error:  # bad chunks, bad gzip, or the client has gone
             raise web.HTTPBadRequest(text=f"The body was cut short: {error}") from None
 
