@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 _LARGE = MIB  # bodies from here on, and answers that may become so large, are worked on beside the event loop
 _IDLE_SECONDS = 60  # for a connection's first request, and for the next one
-_VERSION = r"(?:(?i:/versions/)(?P<version>[0-9]+)|(?i:/labels/)(?P<label>[^/:]+))?"
+_VERSION = r"(?:(?i:/versions/)0*(?P<version>[0-9]{1,19})|(?i:/labels/)(?P<label>[^/:]+))?"
 _MODEL = r"(?i:/v1/models/)(?P<model>[^/:]+)" + _VERSION
 _TARGETS = {
     "POST": re.compile(_MODEL + ":(?P<method>predict|classify|regress)"),
@@ -247,12 +247,9 @@ def _call(request: web.Request) -> _Call:
     target = request.rel_url.raw_path_qs  # as it came: names may have escaped slashes, and never a query
     pattern = _TARGETS.get(request.method)
     found = pattern.fullmatch(target) if pattern else None
-    if not found:
+    version = int(found["version"]) if found and found["version"] else None
+    if not found or (version is not None and version > HIGHEST):
         raise invalid_argument(f"Malformed request: {request.method} {target}")
-    digits = (found["version"] or "").lstrip("0")
-    version = None if found["version"] is None else int(digits[:20] or "0")
-    if version is not None and version > HIGHEST:
-        raise invalid_argument(f"The version {found['version']} is too large")
     label = unquote(found["label"]) if found["label"] else None
     return _Call(unquote(found["model"]), version, label, (found["method"] or "").lower())
 

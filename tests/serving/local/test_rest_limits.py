@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from serving.local import rest
 from serving.local.limits import Limits
 from tests.serving import models
 from tests.serving.local.rest_server import RestServer, rest_server
@@ -69,6 +70,33 @@ def test_a_body_that_drips_is_not_waited_for(server: RestServer) -> None:
                 answer = connection.recv(65536)
                 break
     assert answer.startswith(b"HTTP/1.1 408 ")
+
+
+@pytest.mark.parametrize("before", [b"", b"GET /v1/models/m HTTP/1.1\r\nHost: x\r\n\r\n"])
+def test_a_head_that_drips_is_not_waited_for(
+    model: Path, before: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a new connection, and on one that has been answered."""
+    monkeypatch.setattr(rest, "_IDLE_SECONDS", 1)
+    answer = b"open"
+    with (
+        rest_server({"m": model}, config=model.parent / "models.config") as server,
+        connected(server) as connection,
+    ):
+        if before:
+            connection.sendall(before)
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+        connection.settimeout(0.1)
+        for byte in HEAD + b"A: " + b"b" * 100:
+            try:
+                connection.sendall(bytes([byte]))
+                answer = connection.recv(65536)
+            except TimeoutError:
+                continue
+            except ConnectionError:
+                answer = b""
+            break
+    assert answer == b""
 
 
 @pytest.mark.parametrize(
