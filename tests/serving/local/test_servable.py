@@ -92,34 +92,6 @@ def test_a_kernels_error_comes_with_its_own_code_and_text(tmp_path: Path) -> Non
     assert "File " not in refused.value.message
 
 
-VALUES = {
-    "bool": np.array([True, False]),
-    "double": np.array([0.1, np.nan]),
-    "float": np.array([0.1, np.inf], np.float32),
-    "half": np.array([0.5], np.float16),
-    "int8": np.array([-128, 127], np.int8),
-    "int64": np.array([[2**63 - 1, -(2**63)]]),
-    "scalar": np.array(3, np.int32),
-    "string": np.array([b"a\0b", b"", b"\xff\xd8"], object),
-    "string_scalar": np.array(b"cat", object),
-    "uint64": np.array([2**64 - 1], np.uint64),
-}
-
-
-def test_values_of_all_types_go_in_and_come_out(tmp_path: Path) -> None:
-    specs = {
-        name: tf.TensorSpec(
-            [None] * value.ndim, tf.string if value.dtype == object else tf.as_dtype(value.dtype)
-        )
-        for name, value in VALUES.items()
-    }
-    outputs = Servable("m", 1, models.identity(tmp_path, specs)).run("", VALUES)
-    assert outputs.keys() == VALUES.keys()
-    for name, value in VALUES.items():
-        assert outputs[name].dtype == value.dtype, name
-        np.testing.assert_array_equal(outputs[name], value, err_msg=name)
-
-
 def test_an_error_that_quotes_bytes_is_told_all_the_same(classifier: Servable) -> None:
     with pytest.raises(StatusError) as refused:
         classifier.run("serving_examples", {"examples": np.array([b"\x13\x14\xff\xfe"], object)})
