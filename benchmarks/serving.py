@@ -27,8 +27,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks import serving_clients
-from serving import versions
 from serving.local.background import running
+from serving.repository import versions
 
 BATCH = 16
 PICTURES = 256

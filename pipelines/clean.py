@@ -15,7 +15,8 @@ from components.approved_baseline.ledger import BEST, YES
 from components.errors import InputError
 from pipelines import runs
 from pipelines.settings import Settings
-from serving.publication.place import Terms, open_place
+from serving.repository.publish import open_repository
+from serving.repository.storage import PushConfig
 
 # Artifact types, what says that they approve, and what sets those apart of which each has a last one.
 _APPROVALS: tuple[tuple[str, dict[str, int | str], str | None], ...] = (
@@ -163,8 +164,8 @@ def _approving_executions(store: ml_metadata.MetadataStore, served: int | None) 
 
 def _served(settings: Settings) -> int | None:
     """Returns the served version, which after a rollback is not the highest that was pushed."""
-    terms = Terms(settings.pipeline_name, settings.serving_base_path, settings.serving.keep_versions)
-    return open_place(settings.serving_destination, terms).stock().served
+    config = PushConfig(settings.pipeline_name, settings.serving_base_path, settings.serving.keep_versions)
+    return open_repository(settings.serving_destination, config).versions().served
 
 
 def _before(given_in: Iterable[int], approved: dict[int, metadata_store_pb2.Artifact]) -> list[int]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import shlex
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,8 +20,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from pipelines.settings import Settings
-    from serving.publication.listing import Row
-    from serving.publication.place import Place
+    from serving.repository.manifest import Manifest
+    from serving.repository.publish import ModelRepository
+    from serving.repository.versions import ModelVersions
 
 
 def models(
@@ -35,16 +38,13 @@ def models(
     Exit status: 0, however many there are; 1 they cannot be read; 2 settings that do not fit.
     """
     from pipelines.settings import load
-    from serving.publication.listing import listed
 
-    settings = load(config, overrides or [])
-    place = _place(settings)
-    with _told(place):
-        found = listed(place)
+    with _opened(load(config, overrides or [])) as repository:
+        found = _rows(repository)
     if as_json:
         typer.echo(json.dumps([row.as_dict() for row in found], indent=2))
     elif not found:
-        typer.echo(f"There are no versions in {place.address} yet: catsdogs run pushes the first.")
+        typer.echo(f"There are no versions in {repository.address} yet: catsdogs run pushes the first.")
     else:
         from rich.console import Console
 
@@ -68,19 +68,18 @@ def rollback(
 
     Servers follow within about a second, and answer all the while.
 
-    Exit status: 0 it is served; 1 it is damaged, or the place cannot be used; 2 there is no such version.
+    Exit status: 0 it is served; 1 it is damaged, or the model repository cannot be used; 2 there is no
+    such version.
     """
     from pipelines.settings import load
 
-    settings = load(config, overrides or [])
-    place = _place(settings)
-    with _told(place):
-        before, after = place.roll_back(version, reason)
+    with _opened(load(config, overrides or [])) as repository:
+        before, after = repository.roll_back(version, reason)
     if before == after:
-        typer.echo(f"Version {after} in {place.address} is served already: nothing was changed.")
+        typer.echo(f"Version {after} in {repository.address} is served already: nothing was changed.")
         return
     was = "none was before" if before is None else f"was {before}"
-    typer.echo(f"Version {after} is the newest in {place.address} now, and {was}.")
+    typer.echo(f"Version {after} is the newest in {repository.address} now, and {was}.")
     typer.echo("Servers that watch it change within about a second, without losing a request.")
     if before is None:
         return
@@ -90,28 +89,89 @@ def rollback(
     typer.echo(f"{back}    serves {before} again: nothing was deleted")
 
 
-def _place(settings: Settings) -> Place:
-    from serving.publication.place import Terms, open_place
-
-    terms = Terms(settings.pipeline_name, settings.serving_base_path, settings.serving.keep_versions)
-    return open_place(settings.serving_destination, terms)
-
-
 @contextlib.contextmanager
-def _told(place: Place) -> Iterator[None]:
-    """Turns what a folder refuses into a sentence."""
+def _opened(settings: Settings) -> Iterator[ModelRepository]:
+    """Opens the model repository of the settings; what the file system refuses becomes a sentence."""
     from serving.errors import ServingError
+    from serving.repository.publish import open_repository
+    from serving.repository.storage import PushConfig
 
+    config = PushConfig(settings.pipeline_name, settings.serving_base_path, settings.serving.keep_versions)
+    repository = open_repository(settings.serving_destination, config)
     try:
-        yield
+        yield repository
     except OSError as error:
         raise ServingError(
-            f"{place.address} cannot be used ({error.strerror or error}): check that it is a folder, and "
-            "that you may read and write it."
+            f"{repository.address} cannot be used ({error.strerror or error}): check that it is a folder, "
+            "and that you may read and write it."
         ) from error
 
 
-def _table(found: list[Row]) -> Table:
+@dataclasses.dataclass(frozen=True)
+class _Row:
+    """One version, as `catsdogs models --json` prints it.
+
+    Attributes:
+        version: Its number.
+        pushed: When, in local time; without a manifest, what the number says; None where it is no time.
+        accuracy: On `test`; None where nobody wrote it down.
+        run_id: The run that pushed it; None where nobody wrote it down.
+        state: `served`, `stable`, `kept` or `withdrawn`.
+        labels: What TensorFlow Serving calls it: `canary`, `stable`.
+        damage: What of it is not as it was pushed; None where everything is.
+        size: In bytes.
+    """
+
+    version: int
+    pushed: datetime | None
+    accuracy: float | None
+    run_id: str | None
+    state: str
+    labels: tuple[str, ...]
+    damage: str | None
+    size: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns it for JSON."""
+        pushed = self.pushed and self.pushed.isoformat(timespec="seconds")
+        return {**dataclasses.asdict(self), "pushed": pushed}
+
+
+def _rows(repository: ModelRepository) -> list[_Row]:
+    """Returns all versions, the newest first; every file is read to see whether it is as it was pushed."""
+    versions = repository.versions()
+    return [_row(repository, versions, number) for number in reversed(versions.known)]
+
+
+def _row(repository: ModelRepository, versions: ModelVersions, number: int) -> _Row:
+    try:
+        manifest = repository.manifest(number)
+    except ValueError:  # which is the damage told below
+        manifest = None
+    labels = {"canary": versions.served, "stable": versions.stable}
+    states = {versions.stable: "stable", versions.served: "served"}
+    return _Row(
+        version=number,
+        pushed=_pushed(number, manifest),
+        accuracy=manifest.metrics.get("accuracy") if manifest else None,
+        run_id=manifest.run_id if manifest else None,
+        state="withdrawn" if number in versions.withdrawn else states.get(number, "kept"),
+        labels=tuple(label for label, labelled in labels.items() if labelled == number),
+        damage=repository.damage(number),
+        size=repository.size(number),
+    )
+
+
+def _pushed(number: int, manifest: Manifest | None) -> datetime | None:
+    try:
+        if manifest and manifest.pushed_at:
+            return datetime.fromisoformat(manifest.pushed_at).astimezone()
+        return datetime.fromtimestamp(number, UTC).astimezone() if number > 1e9 else None
+    except (ValueError, OverflowError, OSError):  # no time that anybody lives in
+        return None
+
+
+def _table(found: list[_Row]) -> Table:
     from rich.table import Table
     from rich.text import Text
 

@@ -17,8 +17,7 @@ from tfx.types.standard_component_specs import (
 )
 
 from components import fingerprint
-from components.model_pusher.driver import Driver
-from components.model_pusher.executor import Executor
+from components.model_pusher.executor import Driver, Executor
 
 
 class ModelPusherSpec(component_spec.ComponentSpec):
@@ -56,8 +55,8 @@ class ModelPusher(base_component.BaseComponent):
     Args:
         model: Channel of the Model to push.
         blessing: Channel of its ModelBlessing; an unblessed model is not pushed.
-        destination: Folder or `gs://` address that gets a sub-folder per version.
-        base_path: What TensorFlow Serving calls that place.
+        destination: Folder or `gs://` address of the model repository.
+        base_path: What TensorFlow Serving calls it.
         keep_versions: How many of the newest versions stay.
         model_name: What requests call the model.
         serving_check: Channel of its InfraBlessing; a model that it refuses is not pushed. The warm-up

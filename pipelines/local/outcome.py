@@ -17,8 +17,9 @@ from components.serving_check.report import REPORT
 from pipelines import runs
 from pipelines.local.summary import Check, Outcome, Push
 from serving.errors import ServingError
-from serving.publication.manifest import files_in
-from serving.publication.place import Place, Terms, holding, open_place
+from serving.repository.manifest import files_in
+from serving.repository.publish import ModelRepository, open_repository
+from serving.repository.storage import PushConfig
 
 _log = logging.getLogger(__name__)
 
@@ -93,8 +94,8 @@ def _push(pushed: runs.Output) -> Push:
     if not pushed.cached:
         return Push(number, f"{address}/{number}")
     try:
-        place = open_place(address, Terms("", "", 0))
-        served = _served(place, int(number), Path(pushed.artifact.uri))
+        repository = open_repository(address, PushConfig("", "", 0))
+        served = _served(repository, int(number), Path(pushed.artifact.uri))
     except (ServingError, OSError) as error:
         _log.warning("What is served in %s cannot be read: %s", address, error)
         served = int(number)  # as far as is known
@@ -102,9 +103,9 @@ def _push(pushed: runs.Output) -> Push:
     return Push(str(shown), f"{address}/{shown}", earlier=True, missing=served is None)
 
 
-def _served(place: Place, pushed: int, model: Path) -> int | None:
+def _served(repository: ModelRepository, pushed: int, model: Path) -> int | None:
     """Returns the served version if it is a model that was pushed, by now perhaps under another number."""
-    stock = place.stock()
-    if stock.served in (None, pushed):
-        return stock.served
-    return stock.served if stock.served in holding(place, stock, files_in(model)).live else None
+    versions = repository.versions()
+    if versions.served in (None, pushed):
+        return versions.served
+    return versions.served if versions.served in repository.matching(versions, files_in(model)).live else None

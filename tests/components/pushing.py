@@ -20,7 +20,7 @@ PROPERTIES = {
 }
 
 _processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(["components.model_pusher.executor", "serving.publication.bucket"])
+_processes.set_forkserver_preload(["components.model_pusher.executor", "serving.repository.object_store"])
 
 
 def push(model: str, destination: str, emulator: str = "") -> None:
@@ -47,18 +47,19 @@ def push(model: str, destination: str, emulator: str = "") -> None:
 
 def roll_back(number: int, destination: str, emulator: str = "") -> None:
     """Rolls back as `catsdogs rollback` does."""
-    from serving.publication.place import Terms, open_place
+    from serving.repository.publish import open_repository
+    from serving.repository.storage import PushConfig
 
     _use(emulator)
-    open_place(destination, Terms("catsdogs", "/models/catsdogs", 3)).roll_back(number)
+    open_repository(destination, PushConfig("catsdogs", "/models/catsdogs", 3)).roll_back(number)
 
 
 def _use(emulator: str) -> None:
     """Points to an emulated bucket, which no server watches: its loading is not waited for."""
-    from serving.publication import bucket
+    from serving.repository import object_store
 
     os.environ["STORAGE_EMULATOR_HOST"] = emulator
-    bucket._SETTLED = 0.05
+    object_store._SETTLED = 0.05
 
 
 def in_full(act: Callable[..., None], *arguments: Any) -> float:
@@ -109,7 +110,7 @@ def _start(act: Callable[..., None], arguments: tuple[Any, ...]) -> tuple[Any, C
 
 
 def _run(begun: Connection, act: Callable[..., None], arguments: tuple[Any, ...]) -> None:
-    import serving.publication.bucket  # noqa: F401
+    import serving.repository.object_store  # noqa: F401
 
     begun.send(None)
     act(*arguments)

@@ -13,16 +13,17 @@ from typing import Any
 import pytest
 
 from serving.local import background
-from serving.publication import bucket
-from serving.publication.place import Place, Terms, open_place
+from serving.repository import object_store
+from serving.repository.publish import ModelRepository, open_repository
+from serving.repository.storage import PushConfig
 from tests.components import pushing
 from tests.serving import models
-from tests.serving.publication import cloud_storage
+from tests.serving.repository import cloud_storage
 
 pytestmark = pytest.mark.slow
 
-KILLS = 20
-TERMS = Terms("catsdogs", "/models/catsdogs", 3)
+KILLS = 24  # of pushes to a folder; with those of rollbacks and in an object store, 54
+CONFIG = PushConfig("catsdogs", "/models/catsdogs", 3)
 
 
 class Client(threading.Thread):
@@ -81,8 +82,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def place(served: Path) -> Place:
-    return open_place(str(served), TERMS)
+def repository(served: Path) -> ModelRepository:
+    return open_repository(str(served), CONFIG)
 
 
 @pytest.fixture(scope="module")
@@ -98,10 +99,10 @@ def client(model: Path, served: Path, tmp_path_factory: pytest.TempPathFactory) 
         asking.stop()
 
 
-def check_whole(place: Place) -> None:
-    stock = place.stock()
-    assert stock.served is not None
-    assert {number: place.damage(number) for number in stock.known} == dict.fromkeys(stock.known)
+def check_whole(repository: ModelRepository) -> None:
+    versions = repository.versions()
+    assert versions.served is not None
+    assert {number: repository.damage(number) for number in versions.known} == dict.fromkeys(versions.known)
 
 
 def wait_for(client: Client, number: int) -> None:
@@ -112,47 +113,47 @@ def wait_for(client: Client, number: int) -> None:
 
 
 def test_a_push_that_is_killed_leaves_what_is_served_as_it_was(
-    model: Path, served: Path, place: Place, client: Client
+    model: Path, served: Path, repository: ModelRepository, client: Client
 ) -> None:
     pushing.renew(model, "the second")
     duration = pushing.in_full(pushing.push, str(model), str(served))
 
     def attempt(moment: float) -> bool:
         pushing.renew(model, f"killed after {moment}")
-        before = place.stock()
+        before = repository.versions()
         was_at_work = pushing.after(moment, pushing.push, str(model), str(served))
-        check_whole(place)
-        assert set(before.live[-2:]) <= set(place.stock().live)
+        check_whole(repository)
+        assert set(before.live[-2:]) <= set(repository.versions().live)
         return was_at_work
 
     pushing.at_random(KILLS, 1, duration, attempt)
 
     pushing.renew(model, "the last")
     pushing.in_full(pushing.push, str(model), str(served))
-    newest = place.stock().served
+    newest = repository.versions().served
     assert newest is not None
     wait_for(client, newest)
-    assert len(place.stock().known) == TERMS.keep_versions
-    own = {".lock", "history.jsonl", "models.config", *map(str, place.stock().live)}
+    assert len(repository.versions().known) == CONFIG.keep_versions
+    own = {".lock", "history.jsonl", "models.config", *map(str, repository.versions().live)}
     assert {entry.name for entry in served.iterdir()} == own
     assert client.complaints == []
     assert client.answers > KILLS
 
 
 def test_a_rollback_that_is_killed_is_completed_by_the_next_one(
-    model: Path, served: Path, place: Place, client: Client
+    model: Path, served: Path, repository: ModelRepository, client: Client
 ) -> None:
-    target, *newer = place.stock().live
+    target, *newer = repository.versions().live
     duration = pushing.in_full(pushing.roll_back, target, str(served))
 
     def attempt(moment: float) -> bool:
-        place.roll_back(newer[-1])
-        before = place.stock()
+        repository.roll_back(newer[-1])
+        before = repository.versions()
         was_at_work = pushing.after(moment, pushing.roll_back, target, str(served))
-        check_whole(place)
-        assert place.stock().known == before.known
-        place.roll_back(target)
-        assert place.stock().served == target
+        check_whole(repository)
+        assert repository.versions().known == before.known
+        repository.roll_back(target)
+        assert repository.versions().served == target
         return was_at_work
 
     pushing.at_random(KILLS // 2, 2, duration, attempt)
@@ -160,35 +161,35 @@ def test_a_rollback_that_is_killed_is_completed_by_the_next_one(
     assert client.complaints == []
 
 
-def test_in_a_bucket_the_pointer_names_whole_versions_whenever_it_is_killed(
+def test_in_an_object_store_whole_versions_are_served_whenever_it_is_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bucket, "_SETTLED", 0.0)  # no server is watching
+    monkeypatch.setattr(object_store, "_SETTLED", 0.0)  # no server is watching
     model = pushing.artifact(tmp_path / "model", models.half_plus_two, files=3)
     address = "gs://models/catsdogs"
     with cloud_storage.emulated("models") as emulator:
-        place = open_place(address, TERMS)
+        repository = open_repository(address, CONFIG)
         pushing.renew(model, "the first")
         duration = pushing.in_full(pushing.push, str(model), address, emulator)
 
         def attempt_push(moment: float) -> bool:
             pushing.renew(model, f"killed after {moment}")
             was_at_work = pushing.after(moment, pushing.push, str(model), address, emulator)
-            check_whole(place)
+            check_whole(repository)
             return was_at_work
 
         pushing.at_random(KILLS // 2, 3, duration, attempt_push)
         pushing.renew(model, "the last")
         pushing.in_full(pushing.push, str(model), address, emulator)
-        newest, before = place.stock().served, place.stock().stable
+        newest, before = repository.versions().served, repository.versions().stable
         assert newest is not None
         assert before is not None
 
         def attempt_rollback(moment: float) -> bool:
             was_at_work = pushing.after(moment, pushing.roll_back, before, address, emulator)
-            check_whole(place)
-            place.roll_back(newest)
-            assert place.stock().served == newest
+            check_whole(repository)
+            repository.roll_back(newest)
+            assert repository.versions().served == newest
             return was_at_work
 
         pushing.at_random(KILLS // 4, 4, duration / 2, attempt_rollback)

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from serving.local import background
-from serving.publication.place import Terms, open_place
+from serving.repository.publish import open_repository
+from serving.repository.storage import PushConfig
 from tests.components import pushing
 from tests.serving import models
 
@@ -110,7 +111,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_pushes_and_rollbacks_cost_no_request_and_no_label(
     artifacts: dict[int, Path], served: Path, load: Load
 ) -> None:
-    place = open_place(str(served), Terms("catsdogs", "/models/catsdogs", 5))
+    repository = open_repository(str(served), PushConfig("catsdogs", "/models/catsdogs", 5))
     load.wait_for(plain=1, stable=1, canary=1)
 
     pushing.in_full(pushing.push, str(artifacts[2]), str(served))
@@ -119,11 +120,11 @@ def test_pushes_and_rollbacks_cost_no_request_and_no_label(
     load.wait_for(plain=3, stable=2, canary=3)
 
     begun = time.monotonic()  # just before the rename
-    newest, _ = place.roll_back(None)
+    newest, _ = repository.roll_back(None)
     load.wait_for(plain=2, stable=2, canary=2)
     assert load.last[3] - begun < POLLED + BUSY
 
-    place.roll_back(newest)
+    repository.roll_back(newest)
     load.wait_for(plain=3, stable=2, canary=3)
     assert load.complaints == []
     assert {answer for answers in load.answers.values() for answer in answers} == {1, 2, 3}

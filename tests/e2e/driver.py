@@ -16,7 +16,7 @@ from typing import Any
 from ml_metadata.proto.metadata_store_pb2 import Artifact
 
 from pipelines.runs import open_store
-from serving.versions import versions
+from serving.repository.versions import versions
 from tests.processes import mark, marked
 
 LOOKUPS = {

@@ -21,7 +21,7 @@ import pytest
 from components import fingerprint
 from components.image_example_gen.drawing import jpeg
 from components.quality_gate.verdict import VERDICT_FILE, Verdict
-from serving.versions import versions
+from serving.repository.versions import versions
 from tests.e2e.driver import BEFORE_TRANSFORM, JUDGEMENT, STEPS, Run, Workshop
 from tests.e2e.served import answer, feature, records
 from tests.kubeflow_backend import backend as kfp

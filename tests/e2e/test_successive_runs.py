@@ -18,8 +18,10 @@ import tensorflow as tf
 
 from components.quality_gate import verdict as verdicts
 from components.quality_gate.verdict import Verdict
-from serving.publication.manifest import WARMUP, Manifest, damage
-from serving.publication.place import Terms, open_place
+from serving import warmup
+from serving.repository.manifest import Manifest
+from serving.repository.publish import ModelRepository, open_repository
+from serving.repository.storage import PushConfig
 from tests.e2e.driver import BEFORE_TRANSFORM, JUDGEMENT, LOOKUPS, STEPS, Run, Workshop
 from tests.e2e.served import answer, feature, records
 from trainer import backbones, features, folding, model
@@ -125,10 +127,15 @@ def rolled_back(workshop: Workshop, overridden: Run) -> Run:
 
     So would a schedule. Its model is a good one, and is now judged beside the bad one that was blessed last.
     """
-    place = open_place(str(overridden.pushed[-1].parent), Terms("catsdogs", "/models/catsdogs", 5))
-    place.roll_back(None)
-    place.roll_back(None)
+    served = repository(overridden)
+    served.roll_back(None)
+    served.roll_back(None)
     return workshop.run(*longer())
+
+
+def repository(run: Run) -> ModelRepository:
+    config = PushConfig("catsdogs", "/models/catsdogs", 5)
+    return open_repository(str(run.pushed[-1].parent), config)
 
 
 def verdict(workshop: Workshop, run: Run) -> Verdict:
@@ -215,8 +222,8 @@ class TestFirstRun:
         assert manifest.metrics["accuracy"] == pytest.approx(first.accuracy)
         assert manifest.signatures == (CLASS_ACTIVATION_SIGNATURE, "serving_default", EXAMPLES_SIGNATURE)
         assert len(manifest.data_fingerprint or "") == len(manifest.code_fingerprints["trainer"]) == 64
-        assert WARMUP in manifest.files
-        assert damage(first.pushed[0], manifest) is None
+        assert warmup.FILE in manifest.files
+        assert repository(first).damage(manifest.version) is None
 
 
 class TestUnchangedRun:

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from pipelines.local.summary import Check, Outcome, Push
-from serving.publication.manifest import Manifest, files_in
-from serving.publication.place import Place, Terms, open_place
-from tests.serving.publication import cloud_storage
+from serving.repository.manifest import Manifest, files_in
+from serving.repository.publish import ModelRepository, open_repository
+from serving.repository.storage import PushConfig
+from tests.serving.repository import cloud_storage
 
 pytestmark = pytest.mark.slow
 
@@ -47,27 +48,29 @@ def test_a_refusal_without_an_answer(read: Read, tmp_path: Path) -> None:
 
 
 @pytest.fixture(params=["folder", "bucket"])
-def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
-    """An empty place that keeps three versions."""
-    terms = Terms("pets", "/models/pets", 3)
+def repository(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[ModelRepository]:
+    """An empty model repository that keeps three versions."""
+    config = PushConfig("pets", "/models/pets", 3)
     if request.param == "folder":
-        yield open_place(str(tmp_path / "served"), terms)
+        yield open_repository(str(tmp_path / "served"), config)
         return
-    monkeypatch.setattr("serving.publication.bucket._SETTLED", 0)
+    monkeypatch.setattr("serving.repository.object_store._SETTLED", 0)
     with cloud_storage.emulated("models"):
-        yield open_place("gs://models/pets", terms)
+        yield open_repository("gs://models/pets", config)
 
 
-def publish(place: Place, model: str) -> int:
-    with place.staging() as staging:
+def publish(repository: ModelRepository, model: str) -> int:
+    with repository.staging() as staging:
         version = staging / "version"
         version.mkdir()
         (version / "saved_model.pb").write_text(model)
-        return place.publish(version, Manifest(files_in(version)))
+        return repository.publish(version, Manifest(files_in(version)))
 
 
-def pushed_before(place: Place, number: int) -> dict[str, dict[str, int | str]]:
-    destination = f"{place.address}/{number}"
+def pushed_before(repository: ModelRepository, number: int) -> dict[str, dict[str, int | str]]:
+    destination = f"{repository.address}/{number}"
     properties: dict[str, int | str] = {
         "pushed": 1,
         "pushed_destination": destination,
@@ -77,28 +80,28 @@ def pushed_before(place: Place, number: int) -> dict[str, dict[str, int | str]]:
 
 
 def test_a_model_that_is_served_under_a_later_number_is_found(
-    read: Read, place: Place, tmp_path: Path
+    read: Read, repository: ModelRepository, tmp_path: Path
 ) -> None:
     (tmp_path / "artifact" / "saved_model.pb").write_text("A")
-    first, *_, last = (publish(place, model) for model in "ABCDA")
-    assert first not in place.stock().live
-    found = read(pushed_before(place, first), cached=True)
-    assert found.push == Push(str(last), f"{place.address}/{last}", earlier=True)
+    first, *_, last = (publish(repository, model) for model in "ABCDA")
+    assert first not in repository.versions().live
+    found = read(pushed_before(repository, first), cached=True)
+    assert found.push == Push(str(last), f"{repository.address}/{last}", earlier=True)
     assert found.exit_status == 0
 
 
 def test_a_model_that_another_one_has_replaced_is_not_said_to_be_served(
-    read: Read, place: Place, tmp_path: Path
+    read: Read, repository: ModelRepository, tmp_path: Path
 ) -> None:
     (tmp_path / "artifact" / "saved_model.pb").write_text("A")
-    first, _ = (publish(place, model) for model in "AB")
-    found = read(pushed_before(place, first), cached=True)
-    assert found.push == Push(str(first), f"{place.address}/{first}", earlier=True, missing=True)
+    first, _ = (publish(repository, model) for model in "AB")
+    found = read(pushed_before(repository, first), cached=True)
+    assert found.push == Push(str(first), f"{repository.address}/{first}", earlier=True, missing=True)
     assert found.exit_status == 3
 
 
-def test_an_emptied_place_serves_nothing(read: Read, place: Place) -> None:
-    assert read(pushed_before(place, 7), cached=True).exit_status == 3
+def test_an_emptied_place_serves_nothing(read: Read, repository: ModelRepository) -> None:
+    assert read(pushed_before(repository, 7), cached=True).exit_status == 3
 
 
 def test_a_push_of_this_run_is_not_looked_for(read: Read) -> None:

@@ -21,9 +21,9 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from serving import warmup
 from serving.local import background
-from serving.publication.folder import FolderPlace
-from serving.publication.manifest import Manifest, files_in
-from serving.publication.place import Terms
+from serving.repository.manifest import Manifest, files_in
+from serving.repository.publish import ModelRepository, open_repository
+from serving.repository.storage import PushConfig
 from tests.serving import bad_pictures, models
 
 pytestmark = pytest.mark.slow
@@ -44,16 +44,16 @@ class Served:
         numbers: The versions' names by their numbers: those of their classes, by which answers tell them.
     """
 
-    place: FolderPlace
+    repository: ModelRepository
     address: background.Address
     log: Path
     numbers: dict[int, str] = field(default_factory=dict)
 
     def push(self, name: str, staged: Path) -> int:
-        with self.place.staging() as staging:
+        with self.repository.staging() as staging:
             shutil.copytree(staged, staging / "version")
             described = Manifest(files=files_in(staging / "version"), model_name="m")
-            number = self.place.publish(staging / "version", described)
+            number = self.repository.publish(staging / "version", described)
         self.numbers[number] = name
         return number
 
@@ -76,11 +76,11 @@ def staged(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory, staged: Callable[[str], Path]) -> Iterator[Served]:
     folder, log = tmp_path_factory.mktemp("served") / "m", tmp_path_factory.mktemp("log") / "log"
-    place = FolderPlace(folder, Terms("m", "/models/m", keep_versions=5))
-    first = Served(place, None, log)  # type: ignore[arg-type]  # nothing is asked before the server runs
+    repository = open_repository(str(folder), PushConfig("m", "/models/m", keep_versions=5))
+    first = Served(repository, None, log)  # type: ignore[arg-type]  # nothing is asked before the server runs
     first.push(FIRST, staged(FIRST))
     with background.running(folder, "m", log=log) as address:
-        yield Served(place, address, log, first.numbers)
+        yield Served(repository, address, log, first.numbers)
 
 
 @dataclass
@@ -214,7 +214,7 @@ def test_no_request_is_lost_while_versions_come_and_go(served: Served, staged: C
         crowd.first(SECOND, "canary", started, 20)
         time.sleep(1)
         started = time.monotonic()
-        served.place.roll_back(None)
+        served.repository.roll_back(None)
         seen["roll back"] = crowd.first(FIRST, "latest", started, 20)
         crowd.first(FIRST, "canary", started, 20)
         time.sleep(1)

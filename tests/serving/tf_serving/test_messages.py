@@ -4,8 +4,9 @@ import pytest
 from google.protobuf import text_format
 
 from pipelines import settings
-from serving.publication import models_config
-from serving.publication.stock import Stock
+from serving.repository import models_config
+from serving.repository.storage import PushConfig
+from serving.repository.versions import ModelVersions
 from tests.serving.tf_serving.messages import PROTOS, parsed
 from tests.serving.tf_serving.shipped import HERE
 
@@ -50,6 +51,7 @@ def test_the_example_is_what_a_push_writes() -> None:
     [config] = parsed("models.config").model_config_list.config
     versions = tuple(sorted(config.version_labels.values()))
     defaults = settings.load()
-    written = models_config.of_folder(Stock(versions), defaults.pipeline_name, defaults.serving_base_path)
+    config = PushConfig(defaults.pipeline_name, defaults.serving_base_path, defaults.serving.keep_versions)
+    written = models_config.of_folder(ModelVersions(versions), config)
     assert len(versions) == 2
     assert bare(example) == bare(written)

@@ -47,7 +47,7 @@ STEPS = {
         ("components/image_example_gen/__init__.py", {"ingest"}),
         ("components/data_gate/wording.py", {"gate"}),
         ("components/errors.py", {"ingest", "gate"}),
-        ("serving/versions.py", set()),
+        ("serving/repository/versions.py", set()),
         ("pipelines/cli.py", set()),
     ],
 )

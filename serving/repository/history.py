@@ -9,7 +9,21 @@ import json
 import os
 from datetime import UTC, datetime
 
+from pydantic import TypeAdapter
+
 NAME = "history.jsonl"
+
+
+def now() -> str:
+    """Returns the time in UTC and ISO 8601, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without an account
+        return str(os.getuid())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,31 +47,21 @@ class Entry:
     removed: tuple[int, ...] = ()
     model: str | None = None
     reason: str | None = None
-    time: str = dataclasses.field(default_factory=lambda: now())
-    user: str = dataclasses.field(default_factory=lambda: _user())
+    time: str = dataclasses.field(default_factory=now)
+    user: str = dataclasses.field(default_factory=_user)
 
     def line(self) -> str:
         """Returns the line that is kept, with its end."""
         return json.dumps(dataclasses.asdict(self)) + "\n"
 
 
+_ENTRY = TypeAdapter(Entry)
+
+
 def parse(text: str) -> list[Entry]:
     """Returns the actions of a history; a line that a kill has cut short is left out."""
     entries = []
     for line in text.splitlines():
-        with contextlib.suppress(ValueError, TypeError):
-            fields = json.loads(line)
-            entries.append(Entry(**{**fields, "removed": tuple(fields["removed"])}))
+        with contextlib.suppress(ValueError):
+            entries.append(_ENTRY.validate_json(line))
     return entries
-
-
-def now() -> str:
-    """Returns the time in UTC and ISO 8601, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user without an account
-        return str(os.getuid())

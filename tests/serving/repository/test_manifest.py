@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from serving.publication.manifest import NAME, WARMUP, Manifest, damage, files_in, identity
+from serving import warmup
+from serving.repository.manifest import NAME, Manifest, files_in, identity
 
 
 @pytest.fixture
@@ -14,6 +15,10 @@ def version(tmp_path: Path) -> Path:
     (tmp_path / "variables" / "variables.index").write_text("weights")
     (tmp_path / NAME).write_text("{}")
     return tmp_path
+
+
+def test_files_are_all_but_the_manifest(version: Path) -> None:
+    assert set(files_in(version)) == {"saved_model.pb", "variables/variables.index"}
 
 
 def test_it_is_read_back_as_it_was_written_and_names_of_later_releases_are_left_out(version: Path) -> None:
@@ -56,23 +61,10 @@ def test_what_is_no_manifest_is_a_value_error(text: str | bytes) -> None:
         Manifest.from_json(text)
 
 
-def test_missing_shorter_and_changed_files_are_damage(version: Path) -> None:
-    manifest = Manifest(files=files_in(version))
-    assert set(manifest.files) == {"saved_model.pb", "variables/variables.index"}
-    assert damage(version, manifest) is None
-    (version / "saved_model.pb").write_text("Graph")
-    assert damage(version, manifest) == "saved_model.pb has changed since it was pushed"
-    (version / "saved_model.pb").write_text("gra")
-    assert damage(version, manifest) == "saved_model.pb has 3 bytes and was pushed with 5"
-    (version / "saved_model.pb").unlink()
-    assert damage(version, manifest) == "saved_model.pb is missing"
-    assert damage(version, None) == "saved_model.pb is missing"
-
-
 def test_the_same_model_is_the_same_whatever_it_is_warmed_up_with(version: Path) -> None:
     before = identity(files_in(version))
-    (version / WARMUP).parent.mkdir()
-    (version / WARMUP).write_text("requests")
+    (version / warmup.FILE).parent.mkdir()
+    (version / warmup.FILE).write_text("requests")
     assert identity(files_in(version)) == before
     (version / "variables" / "variables.index").write_text("Weights")
     assert identity(files_in(version)) != before

@@ -14,8 +14,8 @@ from google.cloud import storage
 from requests.exceptions import RequestException
 
 from serving.errors import ServingError, UsageError
+from serving.repository.storage import OBJECT_STORE
 
-SCHEME = "gs://"
 NONE = 0  # the generation of an object that does not exist
 
 
@@ -49,13 +49,13 @@ class Objects:
     """
 
     def __init__(self, address: str) -> None:
-        bucket, _, prefix = address.removeprefix(SCHEME).strip("/").partition("/")
+        bucket, _, prefix = address.removeprefix(OBJECT_STORE).strip("/").partition("/")
         if not bucket or not prefix:
             raise UsageError(
                 f"serving.destination is {address}, and gs://BUCKET/FOLDER is expected: name a folder of an "
                 "existing bucket."
             )
-        self.address = f"{SCHEME}{bucket}/{prefix}"
+        self.address = f"{OBJECT_STORE}{bucket}/{prefix}"
         self._prefix = f"{prefix}/"
         with self._told():
             self._bucket = storage.Client().bucket(bucket)
@@ -110,9 +110,9 @@ class Objects:
             yield
         except (exceptions.GoogleAPIError, GoogleAuthError, RequestException) as error:
             raise ServingError(
-                f"{getattr(self, 'address', SCHEME)} cannot be used ({_short(error)}): check that the bucket "
-                "exists, that it can be reached, and that the account may read and write it (gcloud auth "
-                "application-default login, or the pod's service account)."
+                f"{getattr(self, 'address', OBJECT_STORE)} cannot be used ({_short(error)}): check that the "
+                "bucket exists, that it can be reached, and that the account may read and write it (gcloud "
+                "auth application-default login, or the pod's service account)."
             ) from error
 
 

@@ -8,8 +8,12 @@ import pytest
 from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
-from serving.publication import models_config
-from serving.publication.stock import Stock
+from serving.repository import models_config
+from serving.repository.models_config import ServedVersions
+from serving.repository.storage import PushConfig
+from serving.repository.versions import ModelVersions
+
+CONFIG = PushConfig("catsdogs", "/models/catsdogs", 3)
 
 
 def parsed(text: str) -> Any:
@@ -19,7 +23,7 @@ def parsed(text: str) -> Any:
 
 
 def test_of_a_folder_the_newest_two_are_labelled_and_the_one_before_stays_loaded() -> None:
-    config = parsed(models_config.of_folder(Stock((1, 2, 3)), "catsdogs", "/models/catsdogs"))
+    config = parsed(models_config.of_folder(ModelVersions((1, 2, 3)), CONFIG))
     assert (config.name, config.base_path) == ("catsdogs", "/models/catsdogs")
     assert config.model_platform == "tensorflow"
     assert config.model_version_policy.latest.num_versions == 3
@@ -27,18 +31,18 @@ def test_of_a_folder_the_newest_two_are_labelled_and_the_one_before_stays_loaded
 
 
 def test_after_a_rollback_both_labels_name_what_is_served() -> None:
-    config = parsed(models_config.of_folder(Stock((1, 2), (3,)), "catsdogs", "/models/catsdogs"))
+    config = parsed(models_config.of_folder(ModelVersions((1, 2), (3,)), CONFIG))
     assert dict(config.version_labels) == {"stable": 2, "canary": 2}
 
 
-def test_of_a_bucket_it_is_read_back_with_what_is_withdrawn() -> None:
-    stock = Stock((1, 2, 4), (3, 5))
-    text = models_config.of_bucket(stock, "catsdogs", "gs://b/m", {4, 2}, {"stable": 2, "canary": 4})
+def test_of_an_object_store_it_is_read_back_with_what_is_withdrawn() -> None:
+    served = ServedVersions((2, 4), {"stable": 2, "canary": 4}, (3, 5))
+    text = served.to_text(CONFIG)
     assert list(parsed(text).model_version_policy.specific.versions) == [2, 4]
-    assert models_config.read(text) == ((2, 4), {"stable": 2, "canary": 4}, (3, 5))
+    assert ServedVersions.from_text(text) == served
 
 
 @pytest.mark.parametrize("text", ["not a config", "", "model_config_list {}"])
 def test_what_is_no_such_file_is_a_value_error(text: str) -> None:
     with pytest.raises(ValueError):
-        models_config.read(text)
+        ServedVersions.from_text(text)

@@ -1,0 +1,232 @@
+"""What only a folder has: renames, a lock, links, and files of others."""
+
+from __future__ import annotations
+
+import fcntl
+import itertools
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from serving.errors import ServingError
+from serving.repository import folder as folders
+from serving.repository.publish import ModelRepository
+from serving.repository.versions import ModelVersions
+from tests.serving.repository.conftest import Stored, publish
+
+Push = Callable[[str], int]
+
+
+@pytest.fixture
+def address(folder: Path) -> str:
+    return str(folder)
+
+
+def test_all_of_a_version_is_on_the_disk_before_it_has_its_name(
+    push: Push, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    fsync, rename = os.fsync, Path.rename
+
+    def note_sync(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        fsync(descriptor)
+
+    def note_rename(path: Path, target: Path) -> Path:
+        synced.append(f"named {target.name}")
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", note_sync)
+    monkeypatch.setattr(Path, "rename", note_rename)
+    number = push("first")
+
+    named = synced.index(f"named {number}")
+    whole = {"saved_model.pb", "variables.index", "variables", "version", "manifest.json"}
+    assert whole <= set(synced[:named])
+    assert synced[named + 1] == folder.name
+
+
+def test_a_number_that_somebody_took_at_the_last_moment_is_not_overwritten(
+    push: Push, repository: ModelRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = Path.rename
+    taken: list[Path] = []
+
+    def be_late(path: Path, target: Path) -> Path:
+        if target.name.isdecimal() and len(taken) < 2:
+            taken.append(target)
+            if len(taken) == 1:
+                target.mkdir()
+                (target / "saved_model.pb").write_text("of another")
+            else:
+                target.write_text("a file")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", be_late)
+    number = push("first")
+
+    assert (taken[0] / "saved_model.pb").read_text() == "of another"
+    assert taken[1].read_text() == "a file"
+    assert number == int(taken[0].name) + 2
+    written = repository.manifest(number)
+    assert written is not None
+    assert written.version == number
+
+
+def test_a_rolled_back_version_is_renamed_and_what_is_served_changes_once(
+    push: Push, repository: ModelRepository, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, third = push("first"), push("second"), push("third")
+    rename = Path.rename
+    served = []
+
+    def watch(path: Path, target: Path) -> Path:
+        renamed = rename(path, target)
+        served.append(repository.versions().served)
+        return renamed
+
+    monkeypatch.setattr(Path, "rename", watch)
+    repository.roll_back(first)
+    assert served == [third, third, first]  # models.config, the second version, the third
+    assert (folder / f"withdrawn-{third}" / "variables" / "variables.index").read_text() == "third"
+    served.clear()
+    repository.roll_back(second)
+    assert served == [second, second]
+
+
+def test_a_content_that_has_changed_is_damage_though_its_size_has_not(
+    push: Push, repository: ModelRepository, stored: Stored
+) -> None:
+    number = push("first")
+    stored.write(f"{number}/saved_model.pb", "Graph")
+    assert "saved_model.pb" in (repository.damage(number) or "")
+
+
+def test_a_manifest_that_is_a_folder_is_damage_and_no_obstacle(
+    push: Push, repository: ModelRepository, folder: Path
+) -> None:
+    first = push("first")
+    (folder / str(first) / "manifest.json").unlink()
+    (folder / str(first) / "manifest.json").mkdir()
+    assert "manifest.json" in (repository.damage(first) or "")
+    assert push("first") > first
+
+
+def test_a_version_that_is_a_link_goes_and_what_it_leads_to_stays(
+    push: Push, repository: ModelRepository, folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "saved_model.pb").write_text("graph")
+    folder.mkdir(parents=True)
+    (folder / "1").symlink_to(tmp_path / "elsewhere")
+    (folder / ".removing-2-by-an-earlier-release").symlink_to(tmp_path / "elsewhere")
+    numbers = [push(f"model {index}") for index in range(3)]
+    assert repository.versions() == ModelVersions(tuple(numbers))
+    assert not list(folder.glob(".removing-*"))
+    assert (tmp_path / "elsewhere" / "saved_model.pb").exists()
+
+
+def test_a_copy_in_the_way_of_a_rollback_is_named_before_anything_is_changed(
+    push: Push, repository: ModelRepository, folder: Path, stored: Stored
+) -> None:
+    first, second, third = push("first"), push("second"), push("third")
+    stored.write(f"withdrawn-{third}/saved_model.pb", "a copy")
+    before = stored.labels()
+    with pytest.raises(ServingError, match=rf"{folder}/withdrawn-{third}\b"):
+        repository.roll_back(first)
+    assert repository.versions() == ModelVersions((first, second, third))
+    assert stored.labels() == before
+
+
+def test_changes_at_the_same_time_come_one_after_the_other(repository: ModelRepository) -> None:
+    numbers = [publish(repository, "a"), publish(repository, "b")]
+
+    def run(index: int) -> None:
+        if index % 3:
+            publish(repository, f"model {index}")
+        else:
+            repository.roll_back(numbers[index % 2])
+
+    threads = [threading.Thread(target=run, args=(index,)) for index in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    entries = [entry for entry in repository.history() if entry.action != "remove"]
+    assert all(one.after == other.before for one, other in itertools.pairwise(entries))
+    assert entries[-1].after == repository.versions().served
+
+
+def test_who_holds_the_folder_for_long_is_waited_for_and_then_told_of(
+    push: Push, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    push("first")
+    monkeypatch.setattr(folders, "_PATIENCE", 0.2)
+    with (folder / ".lock").open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(ServingError, match=str(folder)):
+            push("second")
+    push("second")
+
+
+_STAGES = """
+import sys
+from serving.repository.publish import open_repository
+from serving.repository.storage import PushConfig
+with open_repository(sys.argv[1], PushConfig("catsdogs", "", 3)).staging() as staging:
+    (staging / "saved_model.pb").write_text("half")
+    print("staged", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_what_a_live_push_writes_stays_and_what_a_killed_one_left_goes(push: Push, folder: Path) -> None:
+    other = subprocess.Popen(
+        [sys.executable, "-c", _STAGES, str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[3],
+    )
+    assert other.stdout is not None
+    assert other.stdout.readline() == "staged\n"
+    [staged] = folder.glob(".pushing-*")
+    push("first")
+    assert staged.is_dir()
+    other.kill()
+    other.communicate()
+    assert staged.is_dir()
+    push("second")
+    assert not staged.exists()
+
+
+@pytest.mark.parametrize("owner", [b"another-pod", b"\xff\xfe", None])  # none: of an earlier release
+@pytest.mark.parametrize(("hours", "stays"), [(23, True), (25, False)])
+def test_what_another_machine_has_begun_stays_for_a_day(
+    push: Push, folder: Path, hours: int, stays: bool, owner: bytes | None
+) -> None:
+    left = folder / ".pushing-elsewhere"
+    (left / "1700000000").mkdir(parents=True)
+    if owner is not None:
+        (left / ".owner").write_bytes(owner)
+    then = time.time() - hours * 3600
+    os.utime(left, (then, then))
+    push("first")
+    assert left.exists() == stays
+
+
+def test_a_line_of_history_that_was_cut_short_costs_no_other(
+    push: Push, repository: ModelRepository, folder: Path
+) -> None:
+    push("first")
+    with (folder / "history.jsonl").open("a") as file:
+        file.write('{"action": "ro')
+    push("second")
+    assert [entry.action for entry in repository.history()] == ["push", "push"]
