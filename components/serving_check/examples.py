@@ -10,7 +10,7 @@ import tensorflow as tf
 from tfx import types
 from tfx.types import artifact_utils
 
-from components.serving_check.verdict import Answer
+from components.serving_check.report import Answer
 from trainer import features
 from trainer.signatures import EXAMPLES_SIGNATURE
 

@@ -16,10 +16,9 @@ from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
 from components.errors import PipelineError
-from components.serving_check import examples, verdict
-from components.serving_check.exchange import ask
-from components.serving_check.report import REPORT, Report
-from components.serving_check.server import serving
+from components.serving_check import examples
+from components.serving_check.report import REPORT, CheckLimits, Report
+from components.serving_check.server import ask, serving
 from serving import warmup
 from serving.errors import ServingError
 from serving.local.background import LoadFailed
@@ -52,7 +51,7 @@ class Executor(base_executor.BaseExecutor):
         chosen = examples.pictures(
             artifact_utils.get_single_instance(input_dict["examples"]), exec_properties["pictures"]
         )
-        limits = verdict.Limits(
+        limits = CheckLimits(
             exec_properties["max_difference"], exec_properties["max_latency_ms"], _SIGNATURES
         )
         report = Report(exec_properties["model_name"], limits)
@@ -67,7 +66,7 @@ class Executor(base_executor.BaseExecutor):
             warmup.write(requests, report.model_name, pictures[:_WARMUP_PICTURES])
             _serve(saved_model, requests, pictures, report)
         except (examples.Unloadable, LoadFailed) as error:
-            report.problems.append(str(error))
+            report.failure = str(error)
         except ServingError as error:
             raise PipelineError(
                 f"The serving check cannot start a server ({str(error).splitlines()[0]}): the end of the log "
@@ -91,8 +90,6 @@ def _serve(model: Path, requests: Path, pictures: Sequence[bytes], report: Repor
         finally:
             if log.exists():
                 _log.info("The server wrote:\n%s", log.read_text(encoding="utf-8", errors="replace"))
-    for each in report.exchanges:
-        report.problems += verdict.problems(each, report.names, report.expected, report.limits)
 
 
 def _stage(model: Path, requests: Path, version: Path) -> None:

@@ -1,4 +1,7 @@
-"""Starts a server on a model: TensorFlow Serving where it is installed, else the project's own."""
+"""Starts a server on a model, and sends it pictures.
+
+It is TensorFlow Serving where that is installed, else the project's own.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,21 @@ import re
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from components.serving_check.report import Answer, Exchange
+from serving.client import Client, Refused
 from serving.errors import ServingError
 from serving.local import background
 
 BINARY = "tensorflow_model_server"
 _LOADING_SECONDS = 300.0
+_UNCOUNTED = 2  # requests before the clock starts: the first ones open connections
+_TIMEOUT = 60.0  # seconds
 _NOT_LOADED = re.compile(r"^Failed to start server. Error: (.*did not become available.*)$", re.MULTILINE)
 
 
@@ -88,3 +96,41 @@ def _version(binary: str) -> str:
     told = subprocess.run([binary, "--version"], capture_output=True, text=True, check=False)
     found = told.stdout.partition("TensorFlow ModelServer: ")[2].split()
     return f"TensorFlow Serving {found[0]}" if found else "TensorFlow Serving"
+
+
+def ask(protocol: str, url: str, model_name: str, pictures: Sequence[bytes]) -> Exchange:
+    """Sends a server pictures, one after the other, each in a request of its own, and takes the time.
+
+    Args:
+        protocol: What to call it: `REST` or `gRPC`.
+        url: Where the server is.
+        model_name: What it calls the model.
+        pictures: Stored JPEGs or PNGs.
+    """
+    with Client(url, model_name, timeout=_TIMEOUT, retries=0) as client:
+        for picture in pictures[:_UNCOUNTED]:
+            _answer(client, picture)
+        answers, milliseconds = [], []
+        for picture in pictures:
+            started = time.perf_counter()
+            answers.append(_answer(client, picture))
+            milliseconds.append((time.perf_counter() - started) * 1000)
+        return Exchange(protocol, answers, milliseconds, _signatures(client))
+
+
+def _answer(client: Client, picture: bytes) -> Answer | str:
+    try:
+        [said] = client.predict([picture])
+    except Refused as refused:
+        return refused.text
+    except ServingError as error:
+        return str(error)
+    return Answer(said.probability, said.label)
+
+
+def _signatures(client: Client) -> frozenset[str]:
+    try:
+        named = client.metadata()["metadata"]["signature_def"]["signature_def"]
+    except ServingError:
+        return frozenset()
+    return frozenset(name for name in named if not name.startswith("__"))  # those are TensorFlow's own

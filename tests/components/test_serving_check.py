@@ -215,10 +215,12 @@ def test_one_that_is_served_otherwise_and_slowly_is_refused_by_the_installed_ser
         [row] = [each for each in checked.report["pictures"] if f"picture {each['picture']} " in differs]
         answered, expected = row[protocol]["probability"], row["expected"]["probability"]
         assert answered == pytest.approx(expected + 0.1, abs=1e-5)
-        assert differs.startswith(f"{protocol} answered {answered:.4f} for picture cats/")
-        assert f"where the Evaluator works with {expected:.4f}; {PICTURES} of {PICTURES} pictures" in differs
-        assert labels.startswith(f"{protocol} answered the label dog for picture cats/0.jpg where the")
-        assert slow.endswith(f"ms over {protocol}, and 0.001 ms are allowed (serving.check.max_latency_ms)")
+        assert f"{answered:.4f}" in differs
+        assert f"{expected:.4f}" in differs
+        assert f"{PICTURES} of {PICTURES}" in differs
+        assert "cats/0.jpg" in labels
+        assert "serving.check.max_latency_ms" in slow
+        assert all(protocol in problem for problem in (differs, labels, slow))
 
 
 @pytest.mark.slow
@@ -226,20 +228,22 @@ def test_one_without_the_signature_that_is_served_is_refused(check: Check) -> No
     checked = check(lambda model: brightness(model, served_as="serving_bytes"))
     assert not checked.blessed
     [problem] = checked.report["problems"]
-    assert "cannot load the model pets" in problem
+    assert "pets" in problem
     assert "serving_default" in problem
 
 
 def test_one_without_the_signature_of_the_evaluator_is_refused(check: Check) -> None:
     checked = check(lambda model: brightness(model, evaluated_as="examples"))
     assert not checked.blessed
-    assert checked.report["problems"] == ["the model has no serving_examples, which the Evaluator works with"]
+    [problem] = checked.report["problems"]
+    assert "serving_examples" in problem
     assert checked.report["server"] is None
 
 
 def test_one_for_other_classes_is_refused(check: Check) -> None:
     checked = check(brightness, class_names='["ant", "bee"]')
-    assert checked.report["problems"] == ["the model has no bee_probability, which the Evaluator works with"]
+    [problem] = checked.report["problems"]
+    assert "bee_probability" in problem
 
 
 def test_one_that_cannot_be_loaded_is_refused(check: Check) -> None:
@@ -249,7 +253,9 @@ def test_one_that_cannot_be_loaded_is_refused(check: Check) -> None:
 
     checked = check(spoil)
     assert not checked.blessed
-    assert checked.report["problems"][0].startswith("TensorFlow cannot load the model: ")
+    [problem] = checked.report["problems"]
+    assert "TensorFlow" in problem
+    assert checked.report["server"] is None
 
 
 def test_one_that_the_installed_server_cannot_load_is_refused(
@@ -258,16 +264,16 @@ def test_one_that_the_installed_server_cannot_load_is_refused(
     installed(UNABLE)
     checked = check(brightness)
     assert not checked.blessed
-    assert checked.report["problems"] == [
-        "TensorFlow Serving cannot load the model: UNKNOWN: 1 servable(s) did not become available: {pets}"
-    ]
+    [problem] = checked.report["problems"]
+    assert "TensorFlow Serving" in problem
+    assert "UNKNOWN: 1 servable(s) did not become available: {pets}" in problem, "in the server's own words"
 
 
 def test_a_server_that_does_not_start_says_nothing_about_the_model(
     check: Check, installed: Callable[[str], None], tmp_path: Path
 ) -> None:
     installed(NO_SERVER)
-    with pytest.raises(PipelineError, match="^The serving check cannot start a server .*ended with status 1"):
+    with pytest.raises(PipelineError, match="status 1"):
         check(brightness)
     assert not list((tmp_path / "blessing").glob("INFRA_*"))
 

@@ -1,0 +1,112 @@
+"""What is wrong with a server's answers, and what the report says of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+
+from components.serving_check.report import Answer, CheckLimits, Exchange, Report
+
+LIMITS = CheckLimits(1e-5, 100, frozenset({"serving_default", "serving_examples"}))
+NAMES = ["cats/12.jpg", "dogs/7.jpg", "cats/3.jpg"]
+EXPECTED = [Answer(0.2113, "cat"), Answer(0.9, "dog"), Answer(0.4, "cat")]
+GOOD = Exchange("REST", list(EXPECTED), [30.0, 10.0, 20.0], LIMITS.signatures)
+
+
+def wrong(**changes: object) -> list[str]:
+    exchange = dataclasses.replace(GOOD, **changes)  # type: ignore[arg-type]
+    return Report("pets", LIMITS, "a server", NAMES, EXPECTED, [exchange]).problems
+
+
+def answers(first: Answer | str) -> list[Answer | str]:
+    return [first, *EXPECTED[1:]]
+
+
+def test_the_same_answers_in_time_are_right() -> None:
+    assert wrong() == []
+    assert wrong(answers=answers(Answer(0.2113 + 9e-6, "cat"))) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"answers": answers(Answer(0.7312, "cat"))}, ["cats/12.jpg", "0.7312", "0.2113", "1 of 3"]),
+        (
+            {"answers": answers(Answer(0.21133, "cat"))},
+            ["0.21133", "0.21130", "serving.check.max_difference"],
+        ),
+        ({"answers": answers(Answer(math.nan, "cat"))}, ["cats/12.jpg", "nan", "0.2113"]),
+        ({"answers": answers(Answer(0.2113, "dog"))}, ["cats/12.jpg", "dog", "cat", "1 of 3"]),
+        ({"answers": answers("Unknown format.")}, ["cats/12.jpg", "Unknown format.", "1 of 3"]),
+        ({"signatures": frozenset({"serving_default"})}, ["serving_default", "serving_examples"]),
+        ({"signatures": frozenset()}, ["serving_default", "serving_examples"]),
+        ({"milliseconds": [10.0, 100.4, 20.0]}, ["100.4 ms", " 100 ms", "serving.check.max_latency_ms"]),
+    ],
+)
+def test_what_is_wrong_is_one_phrase_with_figures(changes: dict[str, object], named: list[str]) -> None:
+    [problem] = wrong(**changes)
+    assert [text for text in ["REST", *named] if text not in problem] == []
+
+
+def test_the_worst_picture_is_named_and_everything_that_is_wrong_is_listed() -> None:
+    found = wrong(
+        answers=[Answer(0.3, "cat"), Answer(0.1, "cat"), "broken"],
+        signatures=frozenset({"serving_default"}),
+        milliseconds=[900.0] * 3,
+    )
+    assert len(found) == 5
+    assert [text for text in ("dogs/7.jpg", "0.1000", "0.9000", "2 of 3") if text not in found[2]] == []
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "share", "found"),
+    [([3, 1, 2], 50, 2), ([3, 1, 2], 95, 3), (range(1, 101), 95, 95), ([], 95, 0)],
+)
+def test_latencies_are_ones_that_were_measured(milliseconds: list[float], share: float, found: float) -> None:
+    assert dataclasses.replace(GOOD, milliseconds=milliseconds).latency(share) == found
+
+
+def test_the_report_holds_what_was_sent_and_what_came_back() -> None:
+    off = dataclasses.replace(
+        GOOD,
+        protocol="gRPC",
+        answers=[*answers(Answer(0.3113, "cat"))[:2], "too busy"],
+        milliseconds=[5.0] * 3,
+    )
+    report = Report("pets", LIMITS, "a server", NAMES, EXPECTED, [GOOD, off])
+    told = report.to_dict()
+    assert told["blessed"] is False
+    assert told["protocols"]["REST"]["largest_difference"] == 0
+    assert told["protocols"]["REST"]["p50_ms"] == 20
+    assert told["protocols"]["gRPC"]["largest_difference"] == pytest.approx(0.1)
+    assert told["protocols"]["gRPC"]["answered"] == 2
+    assert told["pictures"][0] == {
+        "picture": "cats/12.jpg",
+        "expected": {"probability": 0.2113, "label": "cat"},
+        "REST": {"probability": 0.2113, "label": "cat"},
+        "gRPC": {"probability": 0.3113, "label": "cat"},
+    }
+    assert told["pictures"][2]["gRPC"] == {"error": "too busy"}
+    assert told["versions"]["tensorflow"]
+
+
+def test_what_is_right_is_blessed() -> None:
+    assert Report("pets", LIMITS, "a server", NAMES, EXPECTED, [GOOD]).blessed
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        Report("pets", LIMITS),
+        Report("pets", LIMITS, "a server", exchanges=[Exchange("gRPC", [], [], LIMITS.signatures)]),
+        Report("pets", LIMITS, "a server", NAMES, EXPECTED, [GOOD], failure="it cannot be loaded"),
+        Report(
+            "pets", LIMITS, "a server", NAMES, EXPECTED, [dataclasses.replace(GOOD, milliseconds=[900.0])]
+        ),
+    ],
+)
+def test_nothing_is_blessed_that_was_not_asked_or_has_a_problem(report: Report) -> None:
+    assert not report.blessed
+    assert report.to_dict()["problems"] == report.problems
