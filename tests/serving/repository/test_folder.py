@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import fcntl
-import itertools
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +16,7 @@ from serving.errors import ServingError
 from serving.repository import folder as folders
 from serving.repository.publish import ModelRepository
 from serving.repository.versions import ModelVersions
-from tests.serving.repository.conftest import Stored, publish
+from tests.serving.repository.conftest import Stored
 
 Push = Callable[[str], int]
 
@@ -142,26 +140,6 @@ def test_a_copy_in_the_way_of_a_rollback_is_named_before_anything_is_changed(
         repository.roll_back(first)
     assert repository.versions() == ModelVersions((first, second, third))
     assert stored.labels() == before
-
-
-def test_changes_at_the_same_time_come_one_after_the_other(repository: ModelRepository) -> None:
-    numbers = [publish(repository, "a"), publish(repository, "b")]
-
-    def run(index: int) -> None:
-        if index % 3:
-            publish(repository, f"model {index}")
-        else:
-            repository.roll_back(numbers[index % 2])
-
-    threads = [threading.Thread(target=run, args=(index,)) for index in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-    entries = [entry for entry in repository.history() if entry.action != "remove"]
-    assert all(one.after == other.before for one, other in itertools.pairwise(entries))
-    assert entries[-1].after == repository.versions().served
 
 
 def test_who_holds_the_folder_for_long_is_waited_for_and_then_told_of(

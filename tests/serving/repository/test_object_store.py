@@ -108,10 +108,7 @@ def when_uploaded(monkeypatch: pytest.MonkeyPatch) -> Callable[[Act], None]:
 
 
 def test_a_push_that_is_overtaken_takes_a_higher_number(
-    push: Push,
-    repository: ModelRepository,
-    stored: Stored,
-    when_uploaded: Callable[[Act], None],
+    push: Push, repository: ModelRepository, stored: Stored, when_uploaded: Callable[[Act], None]
 ) -> None:
     numbers: list[int] = []
     when_uploaded(lambda: numbers.append(push("another")))
@@ -122,10 +119,7 @@ def test_a_push_that_is_overtaken_takes_a_higher_number(
 
 
 def test_a_model_that_somebody_else_pushes_meanwhile_becomes_one_version(
-    push: Push,
-    repository: ModelRepository,
-    stored: Stored,
-    when_uploaded: Callable[[Act], None],
+    push: Push, repository: ModelRepository, stored: Stored, when_uploaded: Callable[[Act], None]
 ) -> None:
     numbers: list[int] = []
     when_uploaded(lambda: numbers.append(push("first")))
@@ -135,10 +129,7 @@ def test_a_model_that_somebody_else_pushes_meanwhile_becomes_one_version(
 
 
 def test_a_model_that_is_rolled_back_meanwhile_is_not_pushed(
-    push: Push,
-    repository: ModelRepository,
-    stored: Stored,
-    when_uploaded: Callable[[Act], None],
+    push: Push, repository: ModelRepository, stored: Stored, when_uploaded: Callable[[Act], None]
 ) -> None:
     first, second, third = push("first"), push("second"), push("third")
     when_uploaded(lambda: repository.roll_back(first))
