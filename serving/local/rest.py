@@ -29,7 +29,7 @@ from serving.local.models import Models
 from serving.local.predict_json import PredictRequest, parse_predict, predict_body
 from serving.local.servable import DEFAULT_SIGNATURE, Servable
 from serving.local.status import StatusError, invalid_argument
-from serving.versions import HIGHEST
+from serving.repository.versions import HIGHEST
 
 if TYPE_CHECKING:
     from tensorflow.core.protobuf.meta_graph_pb2 import TensorInfo
