@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.local.asked import DEFAULT_CONFIG, Asked
-from pipelines.options import Config, Overrides
+from pipelines.options import DEFAULT_CONFIG, Config, Overrides
 
 
 def bless(
@@ -31,6 +30,7 @@ def bless(
     Exit status: as of catsdogs run; 2 there is nothing to set aside.
     """
     from pipelines.bless_run import decide
+    from pipelines.local.report import Asked
     from pipelines.local.run import run as run_locally
     from pipelines.local.worker import SETTINGS
     from pipelines.person import login_name

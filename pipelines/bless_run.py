@@ -10,11 +10,11 @@ from pathlib import Path
 from components.errors import InputError
 from components.quality_gate import verdict as verdicts
 from components.quality_gate.verdict import NEVER_LIFTED, VERDICT_FILE, Verdict
-from pipelines import overrides, runs
+from pipelines import runs
 from pipelines.local.failure import disk_error
 from pipelines.local.worker import SETTINGS
 from pipelines.quiet import quiet
-from pipelines.reports import run_folder
+from pipelines.run_folders import record_override, run_folder
 from pipelines.settings import Settings, load
 
 FIRST_STEP = "PredictionTable"  # all before it made the model, and is taken from the run as it is
@@ -71,7 +71,7 @@ class Decision:
             PipelineError: The run's folder cannot be written.
         """
         try:
-            overrides.record(self.settings.runs_dir / self.run_id, json.loads(taken), carried_out_in)
+            record_override(self.settings.runs_dir / self.run_id, json.loads(taken), carried_out_in)
         except OSError as error:
             raise disk_error(error, self.settings.output_root) from error
 

@@ -16,8 +16,7 @@ from components.errors import PipelineError
 from pipelines.bless_command import bless
 from pipelines.compare_command import compare
 from pipelines.kubeflow.commands import submit
-from pipelines.local.asked import DEFAULT_CONFIG, Asked
-from pipelines.options import Config, Overrides
+from pipelines.options import DEFAULT_CONFIG, Config, Overrides
 from pipelines.predict_command import predict
 from pipelines.report_command import report
 from pipelines.runs_command import runs
@@ -86,6 +85,7 @@ def run(
     4 the data were rejected; 130 interrupted; 1 anything else.
     """
     from components.image_example_gen.sources import check_source
+    from pipelines.local.report import Asked
     from pipelines.local.run import run as run_locally
 
     own = ["data.source=folder", f"data.folder={json.dumps(str(images))}"] if images else []

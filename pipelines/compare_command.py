@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.local.asked import DEFAULT_CONFIG
-from pipelines.options import Config, Overrides
+from pipelines.options import DEFAULT_CONFIG, Config, Overrides
 from pipelines.quiet import quiet
 
 

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+DEFAULT_CONFIG = "quickstart"
+
 Config = Annotated[
     str,
     typer.Option(

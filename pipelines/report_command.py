@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.local.asked import DEFAULT_CONFIG
-from pipelines.options import Config, Overrides
+from pipelines.options import DEFAULT_CONFIG, Config, Overrides
 
 
 def report(
@@ -28,16 +27,16 @@ def report(
     import webbrowser
 
     from components.errors import PipelineError
-    from pipelines import overrides as overrides_of_runs
     from pipelines import reports
+    from pipelines.run_folders import overridden_in, run_ids
     from pipelines.settings import load
 
     settings = load(config, overrides or [])
     found = reports.of_run(settings, run)
-    newest = reports.run_ids(settings)[0]
+    newest = run_ids(settings)[0]
     if run is None and found.parent.name != newest:
         typer.echo(f"The newest run, {newest}, has no report; this one is of {found.parent.name}:", err=True)
-    lifted = overrides_of_runs.lifted_in(settings.runs_dir, found.parent.name)
+    lifted = overridden_in(settings.runs_dir, found.parent.name)
     if lifted:
         typer.echo(f"What it says was overridden in run {lifted}.", err=True)
     typer.echo(str(found))

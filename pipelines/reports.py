@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import shutil
 from pathlib import Path
 
 from components.errors import InputError
+from pipelines.run_folders import run_folder, run_ids
 from pipelines.settings import Settings
 
 REPORT, CARD, FIGURES = "report.html", "model_card.md", "report.json"
@@ -30,31 +30,6 @@ def copy(made: str, run_dir: Path) -> Path:
             beside.rename(run_dir / name)
         return run_dir / REPORT
     return Path(made, REPORT)
-
-
-def run_ids(settings: Settings) -> list[str]:
-    """Returns the names of the runs that have a folder, the newest first."""
-    if not settings.runs_dir.is_dir():
-        return []
-    return sorted((folder.name for folder in settings.runs_dir.iterdir() if folder.is_dir()), reverse=True)
-
-
-def run_folder(settings: Settings, run_id: str) -> Path:
-    """Returns the folder of a run.
-
-    Raises:
-        InputError: There is none of this name.
-    """
-    known = run_ids(settings)
-    if run_id in known:
-        return settings.runs_dir / run_id
-    if not known:
-        raise InputError(f"There are no runs in {settings.output_root} yet: catsdogs run makes the first.")
-    close = difflib.get_close_matches(run_id, known, n=1, cutoff=0)
-    raise InputError(
-        f"There is no run {run_id!r} in {settings.output_root}. Did you mean {close[0]!r}? "
-        "catsdogs runs lists all of them."
-    )
 
 
 def of_run(settings: Settings, run_id: str | None) -> Path:

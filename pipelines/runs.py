@@ -1,72 +1,18 @@
-"""Past runs, as ML Metadata keeps them: what the local runner notes, and what `catsdogs runs` lists."""
+"""What ML Metadata keeps of past runs: their steps, and what these put out."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import time
 from collections.abc import Mapping
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import ml_metadata
 from ml_metadata.proto import metadata_store_pb2
 
-from pipelines import overrides
-from pipelines.local import lock
-from pipelines.local.summary import Outcome
-
-RUNNING, DONE, REFUSED, FAILED, INTERRUPTED = "running", "done", "refused", "failed", "interrupted"
-
 _RUN_TYPE, _STEP_TYPE = "pipeline_run", "node"
-_STATE, _STARTED, _FINISHED, _CLEANED = "state", "started", "finished", "cleaned"
-_METRICS, _LOW, _HIGH = ("accuracy", "auc", "loss"), "accuracy_low", "accuracy_high"
+_CLEANED = "cleaned"
 _COMPLETE, _CACHED = metadata_store_pb2.Execution.COMPLETE, metadata_store_pb2.Execution.CACHED
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """One run.
-
-    Attributes:
-        run_id: Its name, and that of its folder.
-        started: When, in local time.
-        seconds: How long it took; None while it runs or where it was killed.
-        state: `running`, `done`, `refused`, `failed` or `interrupted`.
-        steps: How many steps it got through, and of these
-        cached: how many took an earlier run's outputs.
-        accuracy: On `test`; None where nothing was measured.
-        accuracy_interval: What it may be in truth: both ends of the 95 % interval.
-        auc: Area under the ROC curve, likewise.
-        loss: Log loss, likewise.
-        blessed: The gate's verdict; None where no gate was asked.
-        overridden: Whether a person lifted the gate's refusal.
-        overridden_in: The later run in which a person lifted the refusal of this one; None where none did.
-        pushed: The version that was pushed; None where none was.
-    """
-
-    run_id: str
-    started: datetime
-    seconds: float | None
-    state: str
-    steps: int
-    cached: int
-    accuracy: float | None
-    accuracy_interval: tuple[float, float] | None
-    auc: float | None
-    loss: float | None
-    blessed: bool | None
-    overridden: bool
-    overridden_in: str | None
-    pushed: str | None
-
-    @property
-    def verdict(self) -> str:
-        """`blessed`, `overridden`, `refused`, or nothing where no gate was asked."""
-        if self.blessed is None:
-            return ""
-        return ("overridden" if self.overridden else "blessed") if self.blessed else "refused"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,46 +43,11 @@ def open_store(metadata_path: Path, writable: bool = False) -> ml_metadata.Metad
     return ml_metadata.MetadataStore(config)
 
 
-def note_start(store: ml_metadata.MetadataStore, run_id: str, started: float) -> None:
-    """Writes that a run is at work, since a time in seconds of the epoch."""
-    _note(store, run_id, {_STATE: RUNNING, _STARTED: started})
-
-
-def note_end(store: ml_metadata.MetadataStore, run_id: str, state: str) -> None:
-    """Writes that a run ended before its end: FAILED or INTERRUPTED."""
-    _note(store, run_id, {_STATE: state, _FINISHED: time.time()})
-
-
-def note_outcome(store: ml_metadata.MetadataStore, run_id: str, outcome: Outcome) -> None:
-    """Writes how a run that reached its end came out."""
-    facts: dict[str, int | float | str] = {_STATE: outcome.state, _FINISHED: time.time()}
-    facts |= {name: outcome.metrics[name] for name in _METRICS if name in outcome.metrics}
-    if "accuracy" in outcome.intervals:
-        facts[_LOW], facts[_HIGH] = outcome.intervals["accuracy"]
-    if outcome.blessed is not None:
-        facts["blessed"], facts["overridden"] = int(outcome.blessed), int(outcome.overridden)
-    if outcome.push:
-        facts["pushed"] = outcome.push.version
-    _note(store, run_id, facts)
-
-
 def note_cleaned(store: ml_metadata.MetadataStore, run_id: str) -> None:
-    """Notes that a run's folder and artifacts are gone: it is no longer listed."""
-    _note(store, run_id, {_CLEANED: 1})
-
-
-def past(output_root: Path, metadata_path: Path) -> list[Run]:
-    """Returns the runs that have not been cleaned away, newest first."""
-    store = open_store(metadata_path)
-    if store is None:
-        return []
-    at_work = lock.holder(output_root)
-    resolvers = resolver_types(store)
-    return [
-        _run(store, context, output_root / "runs" / context.name, at_work, resolvers)
-        for context in contexts(store)
-        if not is_cleaned(context)
-    ]
+    """Notes that a run's folder and artifacts are gone: no later run takes anything from it."""
+    context = store.get_context_by_type_and_name(_RUN_TYPE, run_id)
+    context.custom_properties[_CLEANED].int_value = 1
+    store.put_contexts([context])
 
 
 def contexts(store: ml_metadata.MetadataStore) -> list[metadata_store_pb2.Context]:
@@ -204,54 +115,3 @@ def _step(store: ml_metadata.MetadataStore, execution: int) -> str:
     contexts = store.get_contexts_by_execution(execution)
     [name] = [context.name for context in contexts if context.type == _STEP_TYPE]
     return str(name.partition(".")[2])  # what comes before is the pipeline's name
-
-
-def _run(
-    store: ml_metadata.MetadataStore,
-    context: metadata_store_pb2.Context,
-    run_dir: Path,
-    at_work: str | None,
-    resolvers: set[int],
-) -> Run:
-    facts = properties(context)
-    started = facts.get(_STARTED, context.create_time_since_epoch / 1000)
-    state = str(facts.get(_STATE, INTERRUPTED))
-    seconds = facts[_FINISHED] - started if _FINISHED in facts else None
-    if state == RUNNING and at_work != f"run {context.name}":
-        state, seconds = _unnoted_end(run_dir)
-    steps = [
-        execution
-        for execution in store.get_executions_by_context(context.id)
-        if has_succeeded(execution) and execution.type_id not in resolvers
-    ]
-    return Run(
-        run_id=context.name,
-        started=datetime.fromtimestamp(started).astimezone(),
-        seconds=seconds,
-        state=state,
-        steps=len(steps),
-        cached=sum(step.last_known_state == _CACHED for step in steps),
-        **{name: facts.get(name) for name in _METRICS},
-        accuracy_interval=(facts[_LOW], facts[_HIGH]) if _LOW in facts else None,
-        blessed=bool(facts["blessed"]) if "blessed" in facts else None,
-        overridden=bool(facts.get("overridden")),
-        overridden_in=overrides.lifted_in(run_dir.parent, context.name),
-        pushed=facts.get("pushed"),
-    )
-
-
-def _unnoted_end(run_dir: Path) -> tuple[str, float | None]:
-    """Returns how a run ended that could not note it, and after how long: its parent knows, if that lived."""
-    try:
-        summary = json.loads((run_dir / "summary.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return INTERRUPTED, None
-    return summary["state"], summary["seconds"]
-
-
-def _note(store: ml_metadata.MetadataStore, run_id: str, facts: Mapping[str, int | float | str]) -> None:
-    context = store.get_context_by_type_and_name(_RUN_TYPE, run_id)
-    for name, value in facts.items():
-        field = {int: "int_value", float: "double_value", str: "string_value"}[type(value)]
-        setattr(context.custom_properties[name], field, value)
-    store.put_contexts([context])

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.local.asked import DEFAULT_CONFIG
-from pipelines.options import Config, Overrides
+from pipelines.options import DEFAULT_CONFIG, Config, Overrides
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from pipelines.runs import Run
+    from pipelines.local.run_record import RunRecord
 
 _COLOURS = {
     "done": "green",
@@ -37,25 +36,27 @@ def runs(
     """
     from rich.console import Console
 
-    from pipelines.runs import past
+    from pipelines.run_folders import overridden_in, past
     from pipelines.settings import load
 
     settings = load(config, overrides or [])
-    found = past(settings.output_root, settings.metadata_path)
+    found = past(settings)
+    overridden = {run.run_id: overridden_in(settings.runs_dir, run.run_id) for run in found}
     if as_json:
-        typer.echo(json.dumps([_as_json(run) for run in found], indent=2))
+        typer.echo(json.dumps([_as_json(run, overridden[run.run_id]) for run in found], indent=2))
     elif found:
         Console(width=None if sys.stdout.isatty() else 1000).print(_table(found))
-        for run in found:
-            if run.overridden_in:
-                typer.echo(f"{run.run_id} was refused, and overridden in run {run.overridden_in}.")
+        for run_id, later in overridden.items():
+            if later:
+                typer.echo(f"{run_id} was refused, and overridden in run {later}.")
     else:
         typer.echo(f"No runs in {settings.output_root} yet: catsdogs run makes the first.")
 
 
-def _table(found: list[Run]) -> Table:
+def _table(found: list[RunRecord]) -> Table:
     from rich.table import Table
 
+    from pipelines.local.run_record import Outcome
     from pipelines.local.wording import duration, share
 
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
@@ -63,24 +64,40 @@ def _table(found: list[Run]) -> Table:
     for heading in ("took", "state", "accuracy", "auc", "loss", "verdict", "pushed"):
         table.add_column(heading, no_wrap=True)
     for run in found:
+        outcome = run.outcome or Outcome()
+        accuracy, auc, loss = (outcome.metrics.get(name) for name in ("accuracy", "auc", "loss"))
         table.add_row(
             run.run_id,
             "" if run.seconds is None else duration(run.seconds),
             f"[{_COLOURS.get(run.state, 'red')}]{run.state}[/]",
-            "" if run.accuracy is None else share(run.accuracy, run.accuracy_interval, decimals=1),
-            "" if run.auc is None else f"{run.auc:.4f}",
-            "" if run.loss is None else f"{run.loss:.4f}",
-            f"[{_COLOURS[run.verdict]}]{run.verdict}[/]" if run.verdict else "",
-            run.pushed or "",
+            "" if accuracy is None else share(accuracy, outcome.intervals.get("accuracy"), decimals=1),
+            "" if auc is None else f"{auc:.4f}",
+            "" if loss is None else f"{loss:.4f}",
+            f"[{_COLOURS[outcome.verdict]}]{outcome.verdict}[/]" if outcome.verdict else "",
+            outcome.push.version if outcome.push else "",
         )
     return table
 
 
-def _as_json(run: Run) -> dict[str, object]:
-    from dataclasses import asdict
+def _as_json(run: RunRecord, overridden_in: str | None) -> dict[str, object]:
+    from pipelines.local.run_record import Outcome
 
+    outcome = run.outcome or Outcome()
+    kept = [step for step in run.steps.values() if step.state.is_kept]
     return {
-        **asdict(run),
+        "run_id": run.run_id,
         "started": run.started.isoformat(timespec="seconds"),
-        "verdict": run.verdict or None,
+        "seconds": run.seconds,
+        "state": run.state,
+        "steps": len(kept),
+        "cached": sum(step.state.is_taken for step in kept),
+        "accuracy": outcome.metrics.get("accuracy"),
+        "accuracy_interval": outcome.intervals.get("accuracy"),
+        "auc": outcome.metrics.get("auc"),
+        "loss": outcome.metrics.get("loss"),
+        "blessed": outcome.blessed,
+        "overridden": outcome.overridden,
+        "overridden_in": overridden_in,
+        "pushed": outcome.push.version if outcome.push else None,
+        "verdict": outcome.verdict or None,
     }

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipelines.local.asked import DEFAULT_CONFIG
-from pipelines.options import Config, Overrides
+from pipelines.options import DEFAULT_CONFIG, Config, Overrides
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -16,7 +16,7 @@ from pipelines.kubeflow.connection import Client, LoginRefused, ServerRefused, U
 from pipelines.kubeflow.logs import end_of_log
 from pipelines.kubeflow.steps import ENDED, Step, error_of, steps_of
 from pipelines.local.display import MARKS, say
-from pipelines.local.events import State
+from pipelines.local.run_record import State
 from pipelines.local.wording import duration
 
 INTERRUPTED = 130

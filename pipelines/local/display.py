@@ -11,8 +11,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.local.board import Board
-from pipelines.local.events import Ended, Event, Planned, Progress, Started, State
+from pipelines.local.run_record import RunRecord, State, Step
 from pipelines.local.wording import duration
 
 LOADING = "Loading TensorFlow and TFX…"
@@ -35,32 +34,32 @@ def say(console: Console, text: str) -> None:
 
 
 class Display(Protocol):
-    """Shows a board while it changes; a context manager."""
+    """Shows a run while it goes on; a context manager."""
 
     def __enter__(self) -> Display: ...
 
     def __exit__(self, *_: object) -> None: ...
 
-    def show(self, event: Event) -> None:
-        """Shows what an event, already applied to the board, has changed."""
+    def show(self, record: RunRecord) -> None:
+        """Shows what has changed since the last record."""
 
     def say(self, text: str) -> None:
         """Shows a remark of the parent's own."""
 
 
-def for_console(console: Console, board: Board) -> Display:
+def for_console(console: Console) -> Display:
     """Returns the display that suits the output."""
-    return LiveDisplay(console, board) if console.is_terminal else PlainDisplay(console, board)
+    return LiveDisplay(console) if console.is_terminal else PlainDisplay(console)
 
 
 class LiveDisplay:
     """A table that is drawn anew a few times a second."""
 
-    def __init__(self, console: Console, board: Board) -> None:
-        self._board = board
+    def __init__(self, console: Console) -> None:
+        self._steps: dict[str, Step] = {}
         self._remark = ""
         self._closed = False
-        self._started = time.monotonic()
+        self._started = time.time()
         self._spinner = Spinner("dots", style="yellow")
         self._live = Live(get_renderable=self._table, console=console, refresh_per_second=8)
 
@@ -73,8 +72,9 @@ class LiveDisplay:
         self._closed = True
         self._live.stop()
 
-    def show(self, event: Event) -> None:
-        """Does nothing: the table reads the board."""
+    def show(self, record: RunRecord) -> None:
+        """Keeps the steps for the next drawing."""
+        self._steps = record.steps
 
     def say(self, text: str) -> None:
         """Shows a remark below the table."""
@@ -87,18 +87,19 @@ class LiveDisplay:
         table.add_column(no_wrap=True)
         table.add_column(no_wrap=True, justify="right")
         table.add_column(no_wrap=True, overflow="ellipsis", style="dim")
-        if not (self._board.lines or self._remark or self._closed):
-            elapsed = duration(time.monotonic() - self._started)
-            table.add_row(self._spinner, LOADING, "", elapsed)
-        for step, line in self._board.lines.items():
-            running = line.state is State.RUNNING
-            mark, style = ("", "bold yellow") if running else MARKS[line.state]
+        now = time.time()
+        if not (self._steps or self._remark or self._closed):
+            table.add_row(self._spinner, LOADING, "", duration(now - self._started))
+        for name, step in self._steps.items():
+            running = step.state is State.RUNNING
+            mark, style = ("", "bold yellow") if running else MARKS[step.state]
+            seconds = now - step.started if running and step.started else step.seconds
             table.add_row(
                 self._spinner if running else Text(mark, style),
-                Text(step, "bold" if running else "dim" if style == "dim" else ""),
-                Text(line.state, style),
-                "" if line.elapsed is None else duration(line.elapsed),
-                Text(line.text),
+                Text(name, "bold" if running else "dim" if style == "dim" else ""),
+                Text(step.state, style),
+                "" if seconds is None else duration(seconds),
+                Text(step.text),
             )
         if self._remark:
             table.add_row("", Text(self._remark, "yellow"))
@@ -108,9 +109,9 @@ class LiveDisplay:
 class PlainDisplay:
     """One line for each change, and progress now and then."""
 
-    def __init__(self, console: Console, board: Board) -> None:
+    def __init__(self, console: Console) -> None:
         self._console = console
-        self._board = board
+        self._shown: dict[str, State] = {}
         self._last_line = 0.0
 
     def __enter__(self) -> PlainDisplay:
@@ -120,28 +121,20 @@ class PlainDisplay:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def show(self, event: Event) -> None:
+    def show(self, record: RunRecord) -> None:
         """Prints a line where a step began or ended, and progress every ten seconds."""
-        match event:
-            case Planned(steps):
-                for step, state in steps.items():
-                    if state is not State.WAITING:
-                        self._print(step, state)
-            case Started(step):
-                self._print(step, State.RUNNING)
-            case Ended(step, state, seconds):
-                self._print(step, f"{state} in {duration(seconds)}")
-            case Progress(text) if self._board.running and self._is_due():
-                self._print(self._board.running, text)
+        for name, step in record.steps.items():
+            text = None
+            if step.state is not self._shown.get(name, State.WAITING):
+                text = step.state if step.seconds is None else f"{step.state} in {duration(step.seconds)}"
+            elif step.state is State.RUNNING and time.monotonic() - self._last_line >= PLAIN_INTERVAL:
+                text = step.text
+            if text:
+                count = len(record.steps)
+                self.say(f"[{record.position(name):{len(str(count))}}/{count}] {name}: {text}")
+                self._last_line = time.monotonic()
+            self._shown[name] = step.state
 
     def say(self, text: str) -> None:
         """Prints a remark."""
         say(self._console, text)
-
-    def _is_due(self) -> bool:
-        return time.monotonic() - self._last_line >= PLAIN_INTERVAL
-
-    def _print(self, step: str, text: str) -> None:
-        count = len(self._board.lines)
-        self.say(f"[{self._board.position(step):{len(str(count))}}/{count}] {step}: {text}")
-        self._last_line = time.monotonic()

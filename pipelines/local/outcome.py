@@ -15,7 +15,7 @@ from components.quality_gate.judge import OVERRIDE
 from components.quality_gate.verdict import Verdict
 from components.serving_check.report import REPORT
 from pipelines import runs
-from pipelines.local.summary import Check, Outcome, Push
+from pipelines.local.run_record import Check, Outcome, Push
 from serving.errors import ServingError
 from serving.repository.manifest import files_in
 from serving.repository.publish import ModelRepository, open_repository

@@ -2,25 +2,70 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
-from pipelines.local.asked import Asked
-from pipelines.local.board import Board
-from pipelines.local.events import State
-from pipelines.local.summary import Check, Outcome
+from pipelines.local.run_record import Check, Outcome, RunRecord, State
 from pipelines.local.wording import duration, path, share
+from pipelines.options import DEFAULT_CONFIG
 from pipelines.settings import Settings
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The options of `catsdogs run`, as they were typed, so that advice can repeat them.
+
+    Attributes:
+        config: `--config`.
+        images: `--images`.
+        overrides: Every `--set`.
+        from_step: `--from`, the first step to run anew.
+        to_step: `--to`, the last step to run.
+    """
+
+    config: str = DEFAULT_CONFIG
+    images: Path | None = None
+    overrides: tuple[str, ...] = ()
+    from_step: str | None = None
+    to_step: str | None = None
+
+    @property
+    def title(self) -> str:
+        """What is run, in a line."""
+        images = [f"--images {self.images}"] if self.images else []
+        return ", ".join([self.config, *images, *self.overrides])
+
+    def run(self, *changes: str, from_step: str | None = None) -> str:
+        """Returns the command that runs the same from `from_step` to the end.
+
+        Args:
+            changes: Settings (KEY=VALUE) that take the place of the user's.
+            from_step: The first step to run anew.
+        """
+        changed = {_key(change) for change in changes}
+        kept = [override for override in self.overrides if _key(override) not in changed]
+        words = ["--config", self.config] if self.config != DEFAULT_CONFIG else []
+        words += ["--images", str(self.images)] if self.images else []
+        words += [word for override in [*kept, *changes] for word in ("--set", override)]
+        words += ["--from", from_step] if from_step else []
+        return shlex.join(["catsdogs", "run", *words])
+
+    def on(self, command: str, output_root: Path, *words: str) -> str:
+        """Returns another command on the runs in an output root, which is named where the user chose it."""
+        chosen = self.config != DEFAULT_CONFIG or "output_root" in map(_key, self.overrides)
+        root = ["--set", f"output_root={output_root}"] if chosen else []
+        return shlex.join(["catsdogs", command, *words, *root])
 
 
 def print_outcome(
     console: Console,
-    board: Board,
+    record: RunRecord,
     outcome: Outcome,
-    seconds: float,
     run_dir: Path,
     report: Path | None,
     advice: Sequence[str],
@@ -31,10 +76,10 @@ def print_outcome(
     rows += _listed("check", _checked(outcome.check)) if outcome.check else []
     rows += [("report", path(report))] if report else []
     rows += [("model", path(outcome.push.path))] if outcome.push else []
-    rows += [("time", _time(board, seconds)), ("logs", path(run_dir / "logs")), *_listed("next", advice)]
+    rows += [("time", _time(record)), ("logs", path(run_dir / "logs")), *_listed("next", advice)]
     colour = "green" if outcome.exit_status == 0 else "yellow"
     console.print()
-    console.print(Text(_headline(outcome, board), f"bold {colour}"), soft_wrap=True)
+    console.print(Text(_headline(outcome, record), f"bold {colour}"), soft_wrap=True)
     for label, text in rows:  # Text, as a path may look like markup; soft_wrap, to copy it in one piece
         console.print(Text.assemble("  ", (f"{label:<6}", "bold"), "  ", text), soft_wrap=True)
 
@@ -78,15 +123,15 @@ def print_failure(console: Console, message: str, log: Path | None, going_on: st
         console.print(going_on, highlight=False, soft_wrap=True)
 
 
-def how_to_go_on(board: Board, asked: Asked) -> str:
+def how_to_go_on(record: RunRecord, asked: Asked) -> str:
     """Returns a sentence where a step has finished, so that the next run need not do it again, else ""."""
-    if not any(line.state.is_kept for line in board.lines.values()):
+    if not any(step.state.is_kept for step in record.steps.values()):
         return ""
     command = "the same command without --from" if asked.from_step else "the same command"
     return f"Finished steps are kept: {command} goes on where this one stopped."
 
 
-def _headline(outcome: Outcome, board: Board) -> str:
+def _headline(outcome: Outcome, record: RunRecord) -> str:
     if outcome.push and outcome.push.missing:
         return f"The model was pushed earlier as version {outcome.push.version}, and is served no longer."
     if outcome.check and not outcome.check.passed:
@@ -102,7 +147,7 @@ def _headline(outcome: Outcome, board: Board) -> str:
         return outcome.not_pushed
     if outcome.reached_pusher:
         return "The run reached its end, and nothing was pushed."
-    last = [step for step, line in board.lines.items() if line.state.is_kept][-1:]
+    last = [name for name, step in record.steps.items() if step.state.is_kept][-1:]
     return f"Done up to {last[0]}, as asked." if last else "There was nothing to do."
 
 
@@ -131,7 +176,11 @@ def _listed(label: str, texts: Sequence[str]) -> list[tuple[str, str]]:
     return [("" if number else label, text) for number, text in enumerate(texts)]
 
 
-def _time(board: Board, seconds: float) -> str:
-    taken = sum(line.state in {State.CACHED, State.REUSED} for line in board.lines.values())
-    total = sum(line.state is not State.SKIPPED for line in board.lines.values())
-    return f"{duration(seconds)}, {taken} of {total} steps taken from earlier runs"
+def _time(record: RunRecord) -> str:
+    states = [step.state for step in record.steps.values() if step.state is not State.SKIPPED]
+    taken = sum(state.is_taken for state in states)
+    return f"{duration(record.seconds or 0)}, {taken} of {len(states)} steps taken from earlier runs"
+
+
+def _key(override: str) -> str:
+    return override.partition("=")[0]

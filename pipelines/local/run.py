@@ -17,20 +17,17 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
+import yaml
 from rich.console import Console
 
-from components.errors import PipelineError
-from pipelines import reports
+from components.errors import InputError, PipelineError
+from pipelines import reports, run_folders
 from pipelines import settings as settings_module
-from pipelines.local import lock, worker
-from pipelines.local.asked import Asked
-from pipelines.local.board import Board
+from pipelines.local import lock, run_record, worker
 from pipelines.local.display import Display, for_console
-from pipelines.local.events import Event, Failed, State, decode
 from pipelines.local.failure import disk_error, output_root_is
-from pipelines.local.report import advise, how_to_go_on, print_failure, print_outcome
-from pipelines.local.summary import INTERRUPTED, Summary
-from pipelines.local.task import check_classes
+from pipelines.local.report import Asked, advise, how_to_go_on, print_failure, print_outcome
+from pipelines.local.run_record import INTERRUPTED, RunRecord, State
 from pipelines.local.wording import size
 from pipelines.settings import Settings
 
@@ -76,9 +73,8 @@ def run(
     out, err = Console(), Console(stderr=True)
     check_disk(settings.output_root)
     check_classes(settings)
-    run_id = datetime.now().strftime("%Y-%m-%dT%H-%M-%S")
+    run_id = datetime.now().strftime(run_record.RUN_ID_FORMAT)
     run_dir = settings.runs_dir / run_id
-    board = Board()
     with lock.hold(settings.output_root, f"run {run_id}") as lock_fd, _signals_interrupt():
         override = decision.taken() if decision else ""
         _make_run_dir(run_dir, settings, override)
@@ -89,21 +85,20 @@ def run(
         arguments += ["--from", asked.from_step] if asked.from_step else []
         arguments += ["--again", decision.run_id, "--from", decision.first_step] if decision else []
         arguments += ["--to", asked.to_step] if asked.to_step else []
-        with for_console(out, board) as display:
-            code = _watch(arguments, run_dir, lock_fd, board, display)
-    summary = _summary(run_id, board, code, time.monotonic() - started, settings.output_root)
-    if _is_refused_at_once(board):
-        shutil.rmtree(run_dir, ignore_errors=True)  # nothing has run, and the message says it all
+        with for_console(out) as display:
+            record, code = _watch(arguments, run_dir, lock_fd, display)
+        status = _close(record, code, time.monotonic() - started)
+        if record.is_expected and not record.steps:
+            shutil.rmtree(run_dir, ignore_errors=True)  # nothing has run, and the message says it all
+        else:
+            _write(record, run_dir)
+    if record.outcome:
+        report = reports.copy(record.outcome.report, run_dir) if record.outcome.report else None
+        advice = advise(record.outcome, asked, settings, run_id)
+        print_outcome(out, record, record.outcome, run_dir, report, advice)
     else:
-        with contextlib.suppress(OSError):  # a full disk, which is what the message is about
-            summary.write(run_dir)
-    if summary.outcome:
-        report = reports.copy(summary.outcome.report, run_dir) if summary.outcome.report else None
-        advice = advise(summary.outcome, asked, settings, run_id)
-        print_outcome(out, board, summary.outcome, summary.seconds, run_dir, report, advice)
-    else:
-        _print_failure(err, board, summary, run_dir, how_to_go_on(board, asked))
-    return summary.exit_status
+        _print_failure(err, record, run_dir, how_to_go_on(record, asked))
+    return status
 
 
 def check_disk(output_root: Path) -> None:
@@ -128,23 +123,61 @@ def check_disk(output_root: Path) -> None:
         )
 
 
+def check_classes(settings: Settings) -> None:
+    """Compares the classes with those of the last run that pushed a model under this pipeline's name.
+
+    A model for other classes must not take the served model's place.
+
+    Raises:
+        InputError: They are others.
+    """
+    now = settings.data.class_names
+    for run_id in run_folders.run_ids(settings):
+        run_dir = settings.runs_dir / run_id
+        outcome = run_record.read(run_dir).outcome
+        if not outcome or not outcome.push:
+            continue
+        try:
+            earlier = yaml.safe_load((run_dir / worker.SETTINGS).read_text(encoding="utf-8"))
+        except (OSError, ValueError, yaml.YAMLError):
+            continue
+        if earlier["pipeline_name"] != settings.pipeline_name:
+            continue
+        before = earlier["data"]["class_names"]
+        if before != list(now):
+            raise InputError(
+                f"The pipeline {settings.pipeline_name!r} in {settings.output_root} serves a model for "
+                f"{' and '.join(before)}, and data.class_names is now [{', '.join(now)}]: give the new one "
+                f"a name of its own (--set pipeline_name={'-'.join(now).lower().replace('_', '-')}), or "
+                "another --set output_root=DIR."
+            )
+        return
+
+
 def _make_run_dir(run_dir: Path, settings: Settings, override: str) -> None:
     try:
         (run_dir / "logs").mkdir(parents=True)
         (run_dir / worker.SETTINGS).write_text(settings_module.dump(settings), encoding="utf-8")
         if override:
             (run_dir / worker.OVERRIDE).write_text(override, encoding="utf-8")
+        RunRecord(run_id=run_dir.name).write(run_dir)
     except OSError as error:
         raise disk_error(error, settings.output_root) from error
 
 
-def _watch(arguments: list[str], run_dir: Path, lock_fd: int, board: Board, display: Display) -> int:
-    """Starts the child, follows it to its end, and returns its exit status (negative: a signal)."""
+def _watch(arguments: list[str], run_dir: Path, lock_fd: int, display: Display) -> tuple[RunRecord, int]:
+    """Starts the child and follows it to its end.
+
+    Returns:
+        The last record that it sent, in which no step is at work any more, and its exit status (negative: a
+        signal).
+    """
+    record = RunRecord(run_id=run_dir.name)
     read_fd, write_fd = os.pipe()
     with worker.log_path(run_dir, 0, "Start").open("wb") as log:
         child = subprocess.Popen(
             # -P: a folder called components or trainer in the working directory must not be taken for ours
-            [sys.executable, "-P", "-m", worker.__name__, *arguments, "--events", str(write_fd)],
+            [sys.executable, "-P", "-m", worker.__name__, *arguments, "--record", str(write_fd)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -155,26 +188,29 @@ def _watch(arguments: list[str], run_dir: Path, lock_fd: int, board: Board, disp
     os.close(write_fd)
     try:
         try:
-            for event in _events(read_fd, child):
-                board.apply(event)
-                display.show(event)
+            for record in _sent(read_fd, child):
+                _write(record, run_dir)
+                display.show(record)
+            code = child.wait()
         except KeyboardInterrupt:
             display.say("Stopping…")
             _stop(child)
-            for event in _events(read_fd, child):
-                board.apply(event)
-                display.show(event)
-            board.end(State.STOPPED)
-            return INTERRUPTED
-        board.end(State.FAILED)
-        return child.wait()
+            for record in _sent(read_fd, child):
+                display.show(record)
+            code = INTERRUPTED
+        step = record.steps.get(record.running or "")
+        if step:
+            step.state = State.STOPPED if code == INTERRUPTED else State.FAILED
+            step.seconds = round(time.time() - (step.started or 0), 2)
+            display.show(record)
+        return record, code
     finally:
         _stop(child)
         os.close(read_fd)
 
 
-def _events(fd: int, child: subprocess.Popen[bytes]) -> Iterator[Event]:
-    """Yields events until the child has ended; its own children may hold the pipe open for longer."""
+def _sent(fd: int, child: subprocess.Popen[bytes]) -> Iterator[RunRecord]:
+    """Yields what the child sends until it has ended; its own children may hold the pipe open for longer."""
     rest = b""
     while True:
         ended = child.poll() is not None
@@ -182,12 +218,19 @@ def _events(fd: int, child: subprocess.Popen[bytes]) -> Iterator[Event]:
         if ready:
             chunk = os.read(fd, 65536)
             *lines, rest = (rest + chunk).split(b"\n")
-            yield from map(decode, lines)
+            for line in lines:
+                with contextlib.suppress(ValueError):  # after Ctrl-C the first may lack its beginning
+                    yield RunRecord.model_validate_json(line)
             if not chunk:
                 child.wait()
                 return
         elif ended:
             return
+
+
+def _write(record: RunRecord, run_dir: Path) -> None:
+    with contextlib.suppress(OSError):  # a full disk: what the child says of it is what the user is to hear
+        record.write(run_dir)
 
 
 def _stop(child: subprocess.Popen[bytes]) -> None:
@@ -223,44 +266,40 @@ def _signals_interrupt() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _summary(run_id: str, board: Board, code: int, seconds: float, output_root: Path) -> Summary:
-    message = None
-    if board.outcome:
-        state, status = board.outcome.state, board.outcome.exit_status
+def _close(record: RunRecord, code: int, seconds: float) -> int:
+    """Completes the record of a run whose child has ended, and returns the command's exit status."""
+    record.seconds = round(seconds, 2)
+    failed = record.last(State.FAILED)
+    if record.outcome:
+        status = record.outcome.exit_status
+        record.state = "refused" if status else "done"
     elif code == INTERRUPTED:  # whatever else may have failed on the way out
-        state, status, message = "interrupted", INTERRUPTED, "Interrupted."
-    elif board.failure:
-        state, status, message = "failed", board.failure.exit_status, _cause(board, board.failure)
+        record.state, status, record.message = "interrupted", INTERRUPTED, "Interrupted."
     else:
-        state, status, message = "failed", 1, _death(board, code)
-    return Summary(run_id, state, status, round(seconds, 2), board.steps(), board.outcome, message)
+        record.state, status = "failed", record.exit_status or 1
+        if record.message is None:
+            record.message = _death(code, failed)
+        elif failed and not record.is_expected:
+            record.message = f"{failed} failed: {record.message}"
+    record.exit_status = status
+    return status
 
 
-def _cause(board: Board, failure: Failed) -> str:
-    step = board.last(State.FAILED)
-    return failure.message if failure.expected or step is None else f"{step} failed: {failure.message}"
-
-
-def _death(board: Board, code: int) -> str:
+def _death(code: int, step: str | None) -> str:
     how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
-    step = board.last(State.FAILED)
     hint = ""
     if code == -signal.SIGKILL:
         hint = " If memory ran out, a smaller training.batch_size or beam.workers=1 helps."
     return f"The process that runs the steps {how}{f' during {step}' if step else ''}.{hint}"
 
 
-def _is_refused_at_once(board: Board) -> bool:
-    return board.failure is not None and board.failure.expected and not board.lines
-
-
-def _print_failure(err: Console, board: Board, summary: Summary, run_dir: Path, going_on: str) -> None:
-    message = summary.message or ""
-    if summary.exit_status == INTERRUPTED:
+def _print_failure(err: Console, record: RunRecord, run_dir: Path, going_on: str) -> None:
+    message = record.message or ""
+    if record.exit_status == INTERRUPTED:
         err.print(f"{message} {going_on}".rstrip(), highlight=False, soft_wrap=True)
-    elif board.failure and board.failure.expected:
+    elif record.is_expected:
         print_failure(err, message, None, going_on)
     else:
-        step = board.last(State.FAILED)
-        log = worker.log_path(run_dir, board.position(step) if step else 0, step or "Start")
+        step = record.last(State.FAILED)
+        log = worker.log_path(run_dir, record.position(step) if step else 0, step or "Start")
         print_failure(err, message, log, going_on)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import ml_metadata
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 from tfx.dsl.compiler import constants
 from tfx.orchestration import metadata
@@ -17,20 +19,20 @@ from tfx.orchestration.portable.mlmd import context_lib
 from tfx.proto.orchestration import pipeline_pb2
 
 from components.errors import PipelineError
-from pipelines import runs
-from pipelines.local import leftovers, outcome, partial
-from pipelines.local.events import Ended, Event, Finished, Planned, Started, State
+from pipelines.local import outcome, partial
+from pipelines.local.run_record import RunRecord, State, Step
+
+_OPEN = {mlmd.Execution.NEW, mlmd.Execution.RUNNING}
 
 _log = logging.getLogger(__name__)
 
 
 class ReportingRunner(LocalDagRunner):
-    """Runs a pipeline, or a part of it, under a run id of ours.
+    """Runs a pipeline, or a part of it, and keeps the record of the run.
 
     Args:
-        run_id: Name of the run in ML Metadata.
-        started: When the run began, in seconds of the epoch.
-        send: Takes the events.
+        record: Its `run_id` names the run in ML Metadata; `steps` and `outcome` are filled in.
+        send: Is called after each change of the record.
         open_log: Turns the output to the log of the step with this position and name.
         from_step: The first step to run anew; the ones before it give what they gave in an earlier run.
         to_step: The last step to run.
@@ -40,9 +42,8 @@ class ReportingRunner(LocalDagRunner):
 
     def __init__(
         self,
-        run_id: str,
-        started: float,
-        send: Callable[[Event], None],
+        record: RunRecord,
+        send: Callable[[], None],
         open_log: Callable[[int, str], None],
         from_step: str | None = None,
         to_step: str | None = None,
@@ -50,8 +51,7 @@ class ReportingRunner(LocalDagRunner):
         is_interrupted: Callable[[], bool] = lambda: False,
     ) -> None:
         super().__init__()
-        self._run_id = run_id
-        self._started = started
+        self._record = record
         self._send = send
         self._open_log = open_log
         self._from_step = from_step
@@ -73,7 +73,7 @@ class ReportingRunner(LocalDagRunner):
             Exception: What a component raised.
         """
         runtime_parameter_utils.substitute_runtime_parameter(
-            pipeline, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: self._run_id}
+            pipeline, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: self._record.run_id}
         )
         deployment = runner_utils.extract_local_deployment_config(pipeline)
         connection = getattr(
@@ -83,19 +83,21 @@ class ReportingRunner(LocalDagRunner):
         root = Path(pipeline.runtime_spec.pipeline_root.field_value.string_value)
         with metadata.Metadata(connection) as handle:
             partial.mark(pipeline, handle.store, self._from_step, self._to_step, self._again)
-            leftovers.abandon(handle.store, root)
+            abandon(handle.store, root)
             nodes = [node.pipeline_node for node in pipeline.nodes]
             context_lib.prepare_contexts(handle, nodes[0].contexts)
-            runs.note_start(handle.store, self._run_id, self._started)
-        self._send(Planned({node.node_info.id: _planned(node) for node in nodes}))
+        self._record.steps = {node.node_info.id: Step(state=_planned(node)) for node in nodes}
+        self._send()
         try:
             for position, node in enumerate(nodes, start=1):
                 if _planned(node) is State.WAITING:
                     self._open_log(position, node.node_info.id)
                     self._run_step(pipeline, node, deployment, connection)
-            self._close(connection)
-        except BaseException as error:
-            self._note_failure(connection, root, error)
+            with metadata.Metadata(connection) as handle:
+                self._record.outcome = outcome.read(handle.store, self._record.run_id)
+            self._send()
+        except BaseException:
+            _abandon_quietly(connection, root)
             raise
 
     def _run_step(
@@ -105,8 +107,10 @@ class ReportingRunner(LocalDagRunner):
         deployment: object,
         connection: mlmd.ConnectionConfig,
     ) -> None:
-        step = node.node_info.id
-        self._send(Started(step))
+        name = node.node_info.id
+        step = self._record.steps[name]
+        step.state, step.started = State.RUNNING, time.time()
+        self._send()
         start = time.monotonic()
         state = State.FAILED
         try:
@@ -118,32 +122,43 @@ class ReportingRunner(LocalDagRunner):
                 mlmd_connection=metadata.Metadata(connection),
                 pipeline_info=pipeline.pipeline_info,
                 pipeline_runtime_spec=pipeline.runtime_spec,
-                executor_spec=runner_utils.extract_executor_spec(deployment, step),
-                custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, step),
+                executor_spec=runner_utils.extract_executor_spec(deployment, name),
+                custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, name),
             ).launch()
-            state = _state(connection, step, info.execution_id)
+            state = _state(connection, name, info.execution_id)
         except BaseException as error:
             if self._is_interrupted() or isinstance(error, KeyboardInterrupt):
                 state = State.STOPPED
                 raise KeyboardInterrupt from error
             raise
         finally:
-            self._send(Ended(step, state, time.monotonic() - start))
+            step.state, step.seconds = state, round(time.monotonic() - start, 2)
+            self._send()
 
-    def _close(self, connection: mlmd.ConnectionConfig) -> None:
+
+def abandon(store: ml_metadata.MetadataStore, artifacts_dir: Path) -> None:
+    """Marks all unfinished executions as cancelled, and removes what they had begun to write.
+
+    Only for the holder of the output root's lock: to anyone else an unfinished execution may be at work.
+    """
+    for execution in store.get_executions():
+        if execution.last_known_state not in _OPEN:
+            continue
+        execution.last_known_state = mlmd.Execution.CANCELED
+        store.put_executions([execution])
+        for context in store.get_contexts_by_execution(execution.id):
+            if context.type == constants.NODE_CONTEXT_TYPE_NAME:
+                step = context.name.partition(".")[2]
+                for folder in (artifacts_dir / step).glob(f"*/{execution.id}"):
+                    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _abandon_quietly(connection: mlmd.ConnectionConfig, artifacts_dir: Path) -> None:
+    try:
         with metadata.Metadata(connection) as handle:
-            result = outcome.read(handle.store, self._run_id)
-            runs.note_outcome(handle.store, self._run_id, result)
-        self._send(Finished(result))
-
-    def _note_failure(self, connection: mlmd.ConnectionConfig, root: Path, error: BaseException) -> None:
-        stopped = isinstance(error, KeyboardInterrupt)
-        try:
-            with metadata.Metadata(connection) as handle:
-                leftovers.abandon(handle.store, root)
-                runs.note_end(handle.store, self._run_id, runs.INTERRUPTED if stopped else runs.FAILED)
-        except Exception:  # a full disk, say: what went wrong first is what the user is to hear of
-            _log.exception("The end of the run could not be written to ML Metadata.")
+            abandon(handle.store, artifacts_dir)
+    except Exception:  # a full disk, say: what went wrong first is what the user is to hear of
+        _log.exception("What the run had begun could not be cancelled in ML Metadata.")
 
 
 def _planned(node: pipeline_pb2.PipelineNode) -> State:

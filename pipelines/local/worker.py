@@ -1,6 +1,6 @@
-"""The child process of `catsdogs run`: imports TFX, runs the pipeline, talks to its parent in events.
+"""The child process of `catsdogs run`: imports TFX, runs the pipeline, sends its parent the run's record.
 
-`python -m pipelines.local.worker RUN_DIR --events FD [--from STEP [--again RUN]] [--to STEP]
+`python -m pipelines.local.worker RUN_DIR --record FD [--from STEP [--again RUN]] [--to STEP]
 [--pipeline MODULE:FUNCTION]`
 """
 
@@ -16,15 +16,13 @@ import select
 import signal
 import sys
 import threading
-import time
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
 from pipelines import settings as settings_module
-from pipelines.local.events import EventWriter, Failed, Progress
 from pipelines.local.failure import explain, is_expected
-from pipelines.local.summary import INTERRUPTED
+from pipelines.local.run_record import INTERRUPTED, RunRecord
 
 PIPELINE = "pipelines.pipeline:build"
 SETTINGS, OVERRIDE = "settings.yaml", "override.json"  # in the run's folder
@@ -33,18 +31,18 @@ PROGRESS_LOGGER = "catsdogs.progress"
 
 def main() -> NoReturn:
     """Runs the pipeline once and ends the process with the run's exit status."""
-    started = time.time()
     options = _options()
-    _end_with_parent(options.events)
+    _end_with_parent(options.record)
     interrupt = Interrupt()
     signal.signal(signal.SIGTERM, interrupt)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.captureWarnings(True)
-    events = EventWriter(options.events)
-    logging.getLogger(PROGRESS_LOGGER).addHandler(_ProgressHandler(events))
+    record = RunRecord(run_id=options.run_dir.name)
+    sender = Sender(record, options.record)
+    logging.getLogger(PROGRESS_LOGGER).addHandler(sender)
     settings = settings_module.load(str(options.run_dir / SETTINGS))
     try:
-        _run(options, settings, started, events, interrupt)
+        _run(options, settings, record, sender, interrupt)
         status = 0
     except BaseException as error:
         if interrupt.came or isinstance(error, KeyboardInterrupt):
@@ -52,8 +50,9 @@ def main() -> NoReturn:
         else:
             logging.exception("The run cannot go on.")
             sentence = explain(error, settings.output_root)
-            events.send(Failed(str(sentence), sentence.exit_status, is_expected(error)))
-            status = sentence.exit_status
+            record.message, record.is_expected = str(sentence), is_expected(error)
+            status = record.exit_status = sentence.exit_status
+            sender.send()
     # Not sys.exit: threads of a library may still be waiting for something that never comes.
     _flush()
     os._exit(status)
@@ -74,6 +73,37 @@ class Interrupt:
         raise KeyboardInterrupt
 
 
+class Sender(logging.Handler):
+    """Sends the record to the parent, one JSON line for each change; threads may share it.
+
+    As a handler it takes what is logged for the step at work as its progress.
+
+    Args:
+        record: What is sent.
+        fd: The child's end of the pipe.
+    """
+
+    def __init__(self, record: RunRecord, fd: int) -> None:
+        super().__init__(logging.INFO)
+        self._record = record
+        self._fd = fd
+        self._sending = threading.Lock()
+
+    def send(self) -> None:
+        """Writes the record as it is now."""
+        with self._sending:
+            line = self._record.model_dump_json().encode() + b"\n"
+            while line:
+                line = line[os.write(self._fd, line) :]
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes how far the step is."""
+        step = self._record.running
+        if step:
+            self._record.steps[step].text = record.getMessage()
+            self.send()
+
+
 def open_log(run_dir: Path, position: int, step: str) -> None:
     """Sends all output of this process, that of C++ libraries included, to the log of a step from here on."""
     _flush()
@@ -91,7 +121,7 @@ def log_path(run_dir: Path, position: int, step: str) -> Path:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("run_dir", type=Path)
-    parser.add_argument("--events", type=int, required=True)
+    parser.add_argument("--record", metavar="FD", type=int, required=True)
     parser.add_argument("--from", dest="from_step")
     parser.add_argument("--again", metavar="RUN", help="the run that --from takes all else from")
     parser.add_argument("--to", dest="to_step")
@@ -102,8 +132,8 @@ def _options() -> argparse.Namespace:
 def _run(
     options: argparse.Namespace,
     settings: settings_module.Settings,
-    started: float,
-    events: EventWriter,
+    record: RunRecord,
+    sender: Sender,
     interrupt: Interrupt,
 ) -> None:
     gc.disable()  # what an import makes stays: to look through it again and again is a tenth of the start
@@ -117,9 +147,8 @@ def _run(
     gc.enable()
     pipeline = build(settings, override=decision)
     runner = ReportingRunner(
-        run_id=options.run_dir.name,
-        started=started,
-        send=events.send,
+        record,
+        sender.send,
         open_log=lambda position, step: open_log(options.run_dir, position, step),
         from_step=options.from_step,
         to_step=options.to_step,
@@ -129,13 +158,13 @@ def _run(
     runner.run(pipeline)
 
 
-def _end_with_parent(events_fd: int) -> None:
-    """Kills this process and its children as soon as nobody reads its events any more: the parent is gone."""
-    os.set_inheritable(events_fd, False)
+def _end_with_parent(record_fd: int) -> None:
+    """Kills this process and its children as soon as nobody reads the record any more: the parent is gone."""
+    os.set_inheritable(record_fd, False)
 
     def watch() -> None:
         poll = select.poll()
-        poll.register(events_fd, 0)  # POLLERR is always reported
+        poll.register(record_fd, 0)  # POLLERR is always reported
         poll.poll()
         os.killpg(0, signal.SIGKILL)
 
@@ -147,15 +176,6 @@ def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError):  # the disk is full: the run's own error says so
             stream.flush()
-
-
-class _ProgressHandler(logging.Handler):
-    def __init__(self, events: EventWriter) -> None:
-        super().__init__(logging.INFO)
-        self._events = events
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._events.send(Progress(record.getMessage()))
 
 
 if __name__ == "__main__":

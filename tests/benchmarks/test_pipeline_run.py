@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import sys
@@ -12,7 +11,7 @@ import pytest
 from benchmarks import pipeline_run
 from benchmarks.watched import RunFailed, memory_of, watch
 from pipelines.local import worker
-from pipelines.local.summary import Outcome, Push, Step, Summary
+from pipelines.local.run_record import Outcome, Push, RunRecord, State, Step
 
 # A process whose child takes memory in the second of two parts.
 _GROWING = """
@@ -71,24 +70,20 @@ def test_the_step_at_work_is_known_by_its_log(tmp_path: Path) -> None:
         assert pipeline_run.step_at_work(tmp_path) == step
 
 
-def summary(push: Push | None) -> Summary:
-    outcome = Outcome(metrics={"accuracy": 0.987, "examples": 1000.0}, push=push)
-    steps = {"Transform": Step("done", 10.0), "Trainer": Step("done", 50.5)}
-    return Summary("run", "done", 0, 80.0, steps, outcome)
-
-
 @pytest.mark.parametrize("push", [Push("1", "somewhere/1"), None])
 def test_a_summary_tells_times_and_accuracy(push: Push | None, tmp_path: Path) -> None:
-    summary(push).write(tmp_path)
+    outcome = Outcome(metrics={"accuracy": 0.987, "examples": 1000.0}, push=push)
+    seconds = {"Transform": 10.0, "Trainer": 50.5}
+    steps = {name: Step(state=State.DONE, seconds=taken) for name, taken in seconds.items()}
+    RunRecord(run_id="run", state="done", seconds=80.0, steps=steps, outcome=outcome).write(tmp_path)
     told = pipeline_run.told(json.loads((tmp_path / "summary.json").read_text()), 81.0)
     assert told == {
         "seconds": 81.0,
-        "parts": {"start and end": pytest.approx(20.5), "Transform": 10.0, "Trainer": 50.5},
+        "parts": {"start and end": pytest.approx(20.5), **seconds},
         "pictures": 1000,
         "correct": {"end": 987},
         "pushed": push is not None,
     }
-    assert dataclasses.asdict(summary(push))["outcome"]["metrics"]["accuracy"] == 0.987
 
 
 def test_a_run_that_fails_is_told(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.local.events import Ended, Event, Finished, Planned, State
-from pipelines.local.summary import Outcome
+from pipelines.local import run as local_run
+from pipelines.local.run_record import INTERRUPTED, Outcome, RunRecord, State
 from pipelines.settings import Settings, load
 
 TINY = Path(__file__).parent / "local"
@@ -18,33 +18,40 @@ TINY = Path(__file__).parent / "local"
 
 @dataclass
 class Ran:
-    """What a run in this process told."""
+    """What a run in this process left behind."""
 
-    run_id: str
     settings: Settings
-    events: list[Event]
+    record: RunRecord
+
+    @property
+    def run_id(self) -> str:
+        """Its name."""
+        return self.record.run_id
 
     @property
     def states(self) -> dict[str, State]:
-        """Where each step ended, resolvers left out."""
-        planned = next(event for event in self.events if isinstance(event, Planned))
-        ended = {event.step: event.state for event in self.events if isinstance(event, Ended)}
-        states = {**planned.steps, **ended}
-        del states["Baseline"]
-        return states
+        """The state of each step, resolvers left out."""
+        return {name: step.state for name, step in self.record.steps.items() if name != "Baseline"}
 
     @property
     def outcome(self) -> Outcome:
         """What came out."""
-        return next(event.outcome for event in self.events if isinstance(event, Finished))
+        assert self.record.outcome is not None
+        return self.record.outcome
 
 
 class TinyRuns:
-    """Runs the tiny pipeline in this process, with the runner that the child process uses, under one root."""
+    """Runs the tiny pipeline in this process, with the runner that the child process uses, under one root.
+
+    Attributes:
+        root: The output root.
+        last: The newest run, also where it has raised.
+    """
 
     def __init__(self, output_root: Path) -> None:
         self.root = output_root
-        self.count = 0
+        self.last: Ran
+        self._count = 0
 
     def __call__(
         self,
@@ -52,27 +59,35 @@ class TinyRuns:
         from_step: str | None = None,
         to_step: str | None = None,
         again: str | None = None,
-        events: list[Event] | None = None,
     ) -> Ran:
-        """Runs once; `events` still holds what was told when the run raises."""
+        """Runs once."""
         from pipelines.local.runner import ReportingRunner
 
-        self.count += 1
-        run_id = f"2026-11-22T05-10-{self.count:02}"
+        self._count += 1
         settings = load(overrides=[f"output_root={self.root}", *overrides])
-        (settings.runs_dir / run_id / "logs").mkdir(parents=True)
-        told: list[Event] = [] if events is None else events
+        record = RunRecord(run_id=f"2026-11-22T05-10-{self._count:02}")
+        self.last = Ran(settings, record)
+        run_dir = settings.runs_dir / record.run_id
+        (run_dir / "logs").mkdir(parents=True)
         runner = ReportingRunner(
-            run_id,
-            time.time(),
-            told.append,
+            record,
+            lambda: record.write(run_dir),
             lambda *_: None,
             from_step=from_step,
             to_step=to_step,
             again=again,
         )
-        runner.run(importlib.import_module("tiny_pipeline").build(settings))
-        return Ran(run_id, settings, told)
+        started, code = time.monotonic(), 1
+        try:
+            runner.run(importlib.import_module("tiny_pipeline").build(settings))
+            code = 0
+        except KeyboardInterrupt:
+            code = INTERRUPTED
+            raise
+        finally:
+            local_run._close(record, code, time.monotonic() - started)
+            record.write(run_dir)
+        return self.last
 
 
 @pytest.fixture

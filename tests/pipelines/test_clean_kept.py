@@ -12,7 +12,7 @@ from ml_metadata.proto import metadata_store_pb2
 
 from components.errors import InputError
 from pipelines import clean, runs
-from pipelines.local.events import State
+from pipelines.local.run_record import State
 from pipelines.settings import Settings
 
 
@@ -164,9 +164,7 @@ def test_a_moved_output_root_is_refused(tmp_path: Path) -> None:
     past.run("1", "Model")
     kept = past.run("2", "Model")
     moved = (tmp_path / "made").rename(tmp_path / "moved")
-    with pytest.raises(
-        InputError, match=rf"runs to be kept use {kept.uri}, which is not in {moved}/art.*: move"
-    ):
+    with pytest.raises(InputError, match=f"{kept.uri}.*{moved}"):
         past.plan(moved)
 
 

@@ -64,27 +64,24 @@ def test_the_installed_command_is_this_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "sentence"),
+    ("arguments", "named"),
     [
-        (["run", "--config", "quikstart"], "There is no configuration or file 'quikstart'. Did you mean"),
-        (
-            ["run", "--set", "training.bacth_size=3"],
-            "There is no setting 'training.bacth_size'. Did you mean",
-        ),
-        (["run", "--set", "data.source=folder"], "data: source is 'folder' and folder is not set"),
-        (["run", "--images", "/no/such/folder"], "/no/such/folder"),
-        (["run", "--set", "output_root=~nobody-of-that-name/x"], "~nobody-of-that-name/x"),
-        (["run", "--images", "~nobody-of-that-name/x"], "~nobody-of-that-name/x"),
-        (["runs", "--set", "training.seed"], "must be KEY=VALUE"),
-        (["clean", "--set", "zzz=1"], "There is no setting 'zzz'."),
+        (["run", "--config", "quikstart"], ["'quikstart'", "'quickstart'"]),
+        (["run", "--set", "training.bacth_size=3"], ["'training.bacth_size'", "'training.batch_size'"]),
+        (["run", "--set", "data.source=folder"], ["data", "'folder'"]),
+        (["run", "--images", "/no/such/folder"], ["/no/such/folder"]),
+        (["run", "--set", "output_root=~nobody-of-that-name/x"], ["~nobody-of-that-name/x"]),
+        (["run", "--images", "~nobody-of-that-name/x"], ["~nobody-of-that-name/x"]),
+        (["runs", "--set", "training.seed"], ["KEY=VALUE", "training.seed"]),
+        (["clean", "--set", "zzz=1"], ["'zzz'"]),
     ],
 )
 def test_bad_settings_end_with_2_and_one_sentence(
-    catsdogs: Command, arguments: list[str], sentence: str
+    catsdogs: Command, arguments: list[str], named: list[str]
 ) -> None:
     status, out, err = catsdogs(*arguments)
     assert (status, out) == (2, "")
-    assert sentence in err
+    assert all(name in err for name in named)
     assert len(err.splitlines()) == 1
 
 
@@ -111,7 +108,7 @@ def test_an_output_root_that_cannot_be_written_ends_with_1(catsdogs: Command, tm
     (tmp_path / "file").touch()
     status, _, err = catsdogs("run", "--set", f"output_root={tmp_path / 'file' / 'output'}")
     assert status == 1
-    assert err == f"{tmp_path}/file/output cannot be written: Not a directory.\n"
+    assert f"{tmp_path}/file/output" in err
 
 
 def test_what_nobody_expected_is_a_sentence_and_a_file(
@@ -121,7 +118,7 @@ def test_what_nobody_expected_is_a_sentence_and_a_file(
     monkeypatch.setattr("tempfile.tempdir", None)
     (tmp_path / "output").mkdir()
     (tmp_path / "output" / "metadata.sqlite").write_text("not a database at all " * 100)
-    status, _, err = catsdogs("runs", "--set", f"output_root={tmp_path / 'output'}")
+    status, _, err = catsdogs("clean", "--set", f"output_root={tmp_path / 'output'}")
     assert status == 1
     assert len(err.splitlines()) == 1
     [details] = re.findall(r"The details are in (\S+)", err)
@@ -133,49 +130,44 @@ def test_what_nobody_expected_is_told_even_where_no_file_can_be_written(
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
     (tmp_path / "metadata.sqlite").write_text("not a database at all " * 100)
-    status, _, err = catsdogs("runs", "--set", f"output_root={tmp_path}")
+    status, _, err = catsdogs("clean", "--set", f"output_root={tmp_path}")
     assert status == 1
-    assert err.startswith("catsdogs did not expect this: ")
-    assert "details" not in err
+    assert "Traceback" not in err
+    assert ".log" not in err
     assert len(err.splitlines()) == 1
 
 
 def test_no_runs_yet(catsdogs: Command, tmp_path: Path) -> None:
     status, out, _ = catsdogs("runs", "--set", f"output_root={tmp_path}")
-    assert (status, out) == (0, f"No runs in {tmp_path} yet: catsdogs run makes the first.\n")
-    assert catsdogs("runs", "--json", "--set", f"output_root={tmp_path}")[1] == "[]\n"
-
-
-def test_the_help_of_clean_promises_no_retention(catsdogs: Command) -> None:
-    status, out, _ = catsdogs("clean", "--help")
     assert status == 0
-    assert "Served versions are never removed" in " ".join(out.split())
+    assert str(tmp_path) in out
+    assert catsdogs("runs", "--json", "--set", f"output_root={tmp_path}")[1] == "[]\n"
 
 
 def test_clean_asks_shows_and_frees(
     catsdogs: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = f"output_root={tmp_path}"
-    assert catsdogs("clean", "--set", root)[:2] == (0, "There is nothing to clean.\n")
-    assert "does not exist" in catsdogs("clean", "--set", f"output_root={tmp_path}/none")[1]
+    assert catsdogs("clean", "--set", root)[0] == 0
+    assert f"{tmp_path}/none" in catsdogs("clean", "--set", f"output_root={tmp_path}/none")[1]
 
     scrap = tmp_path / "artifacts" / "Trainer" / "model" / "7"
     scrap.mkdir(parents=True)
     (scrap / "half").write_bytes(b"x" * 3_000_000)
     status, out, _ = catsdogs("clean", "--dry-run", "--set", root)
-    assert (status, out) == (0, f"Old runs: 0; folders: 1, 3.0 MB:\n  {scrap}\n")
+    assert (status, out.splitlines()[1:]) == (0, [f"  {scrap}"])
+    assert "3.0 MB" in out
     assert scrap.exists()
 
     monkeypatch.setattr(sys.stdin, "isatty", lambda: False, raising=False)
     status, _, err = catsdogs("clean", "--set", root)
-    assert (status, err) == (
-        2,
-        "clean asks before it removes anything; where nobody can answer, add --yes.\n",
-    )
+    assert status == 2
+    assert "--yes" in err
     assert scrap.exists()
 
     status, out, _ = catsdogs("clean", "--yes", "--set", root)
-    assert (status, out.splitlines()[-1]) == (0, "Freed 3.0 MB.")
+    assert status == 0
+    assert "3.0 MB" in out.splitlines()[-1]
     assert not scrap.exists()
 
 
@@ -184,5 +176,5 @@ def test_clean_waits_for_no_run(catsdogs: Command, tmp_path: Path) -> None:
         start = time.monotonic()
         status, _, err = catsdogs("clean", "--yes", "--set", f"output_root={tmp_path}")
     assert status == 1
-    assert "(run 2026-11-22T05-10-33) is at work in" in err
+    assert "2026-11-22T05-10-33" in err
     assert time.monotonic() - start < 5

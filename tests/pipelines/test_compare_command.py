@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -73,14 +74,12 @@ def test_what_only_one_of_them_gets_right_is_counted() -> None:
     paired, *verdicts = comparing.sentences(
         side(OLD, labels, answers, 1), side(NEW, labels, worse, 2, sentence="Refused: why.")
     )
-    assert paired.startswith(
-        f"On the 400 pictures that both judged, {NEW} gets 0 right that {OLD} gets wrong, and 60 the other "
-        "way round: −15.0 points of accuracy ("
-    )
-    assert paired.endswith(f"Chance does not explain that: {OLD} is better.")
+    numbers = re.findall(r"(?<![-\d])[−]?[\d.]+\b(?!-)", paired.replace(NEW, "").replace(OLD, ""))
+    assert numbers[:4] == ["400", "0", "60", "−15.0"]
+    assert paired.split(": ")[-1].startswith(OLD)  # the better one
     assert verdicts == [f"{OLD}: Blessed: why.", f"{NEW}: Refused: why."]
     same = comparing.sentences(side(OLD, labels, answers, 1), side(NEW, labels, answers, 2))[0]
-    assert same.endswith("Chance explains that.")
+    assert OLD not in same.split(": ")[-1]
 
 
 def test_without_a_common_picture_there_is_no_pair() -> None:
@@ -91,17 +90,12 @@ def test_without_a_common_picture_there_is_no_pair() -> None:
 
     labels, answers = drawn(40, 0.9)
     first, second = side(OLD, labels, answers, 1), side(NEW, labels, answers, 2)
-    assert comparing.sentences(first, replace(second, table=None))[0].startswith("They cannot be compared")
+    said = comparing.sentences(first, replace(second, table=None))[0]
+    assert OLD not in said
+    assert not re.search(r"\d", said)
 
 
-@pytest.mark.parametrize(
-    ("changed", "told"),
-    [
-        (0, "Chance explains that."),
-        (1, "One more picture is left out, because its label differs between the two."),
-        (3, "3 more pictures are left out, because their labels differ between the two."),
-    ],
-)
+@pytest.mark.parametrize(("changed", "told"), [(0, ""), (1, "One more picture "), (3, "3 more pictures ")])
 def test_pictures_with_another_label_are_left_out_and_counted(changed: int, told: str) -> None:
     from pipelines import comparing
     from tests.components.prediction_tables import drawn
@@ -109,8 +103,9 @@ def test_pictures_with_another_label_are_left_out_and_counted(changed: int, told
     labels, answers = drawn(40, 0.9)
     relabelled = np.where(np.arange(40) < changed, 1 - labels, labels)
     said = comparing.sentences(side(OLD, labels, answers, 1), side(NEW, relabelled, answers, 2))[0]
-    assert said.startswith(f"On the {40 - changed} pictures that both judged")
-    assert said.endswith(told)
+    assert f" {40 - changed} pictures " in said
+    assert told in said
+    assert ("left out" in said) == bool(changed)
 
 
 @pytest.mark.parametrize("content", ['{"headline": [', "[]", '{"pictures": 40}'])
@@ -123,7 +118,7 @@ def test_figures_that_cannot_be_read_are_gone(tmp_path: Path, content: str) -> N
     settings = load(overrides=[f"output_root={tmp_path}"])
     (tmp_path / "report.json").write_text(content)
     put_out(settings.metadata_path, OLD, "EvaluationReport.report", tmp_path)
-    with pytest.raises(InputError, match=f"The figures of the run {OLD} are gone: run its settings again"):
+    with pytest.raises(InputError, match=f"catsdogs run --config .*{OLD}"):
         comparing.side(settings, OLD)
 
 
@@ -136,12 +131,12 @@ def test_a_run_without_a_report_or_without_its_figures(
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 2
-    assert capsys.readouterr().err.startswith(f"The run {OLD} has no report: it did not get as far as ")
+    said = capsys.readouterr().err
+    assert OLD in said
+    assert "EvaluationReport" in said
     for run_id in (OLD, NEW):
         (tmp_path / "runs" / run_id / "report.html").touch()
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 2
-    assert capsys.readouterr().err.startswith(
-        f"The figures of the run {OLD} are gone: run its settings again"
-    )
+    assert f"catsdogs run --config {tmp_path / 'runs' / OLD}" in capsys.readouterr().err

@@ -74,11 +74,10 @@ def nodes(pipeline: tfx.dsl.Pipeline) -> dict[str, pipeline_pb2.PipelineNode]:
     return {node.pipeline_node.node_info.id: node.pipeline_node for node in compiled.nodes}
 
 
-def producers(node: pipeline_pb2.PipelineNode, name: str) -> list[tuple[str, str]]:
-    """Returns the step and the output that an input comes from."""
-    return [
-        (channel.producer_node_query.id, channel.output_key) for channel in node.inputs.inputs[name].channels
-    ]
+def producer(node: pipeline_pb2.PipelineNode, name: str) -> str:
+    """Returns the one `Step.output` that an input comes from."""
+    [channel] = node.inputs.inputs[name].channels
+    return f"{channel.producer_node_query.id}.{channel.output_key}"
 
 
 def properties(pipeline: tfx.dsl.Pipeline, step: str) -> dict[str, Any]:
@@ -97,13 +96,75 @@ def test_the_steps_in_the_order_in_which_they_run(nodes: dict[str, pipeline_pb2.
     assert list(nodes) == STEPS
 
 
-def test_nothing_is_transformed_before_the_data_are_accepted(
-    nodes: dict[str, pipeline_pb2.PipelineNode],
+@pytest.mark.parametrize(
+    ("step", "inputs"),
+    [
+        (
+            "DataGate",
+            {
+                "statistics": "StatisticsGen.statistics",
+                "anomalies": "ExampleValidator.anomalies",
+                "baseline_statistics": "AcceptedData.subject",
+            },
+        ),
+        ("Trainer", {"examples": "Transform.transformed_examples"}),
+        (
+            "PredictionTable",
+            {"model": "Trainer.model", "newest": "BlessedModel.subject", "best": "BestModel.subject"},
+        ),
+        ("Evaluator", {"examples": "PredictionTable.predictions"}),
+        ("ServingCheck", {"model": "Trainer.model"}),
+        (
+            "QualityGate",
+            {
+                "model": "Trainer.model",
+                "predictions": "PredictionTable.predictions",
+                "evaluation": "Evaluator.evaluation",
+                "serving_check": "ServingCheck.blessing",
+            },
+        ),
+        (
+            "EvaluationReport",
+            {
+                "model": "Trainer.model",
+                "model_run": "Trainer.model_run",
+                "predictions": "PredictionTable.predictions",
+                "evaluation": "Evaluator.evaluation",
+                "blessing": "QualityGate.blessing",
+                "serving_check": "ServingCheck.blessing",
+                "rejected": "ImageExampleGen.rejected",
+                "statistics": "StatisticsGen.statistics",
+                "data_verdict": "DataGate.verdict",
+            },
+        ),
+        (
+            "Pusher",
+            {
+                "model": "Trainer.model",
+                "model_blessing": "QualityGate.blessing",
+                "infra_blessing": "ServingCheck.blessing",
+            },
+        ),
+    ],
+)
+def test_what_a_step_reads(
+    nodes: dict[str, pipeline_pb2.PipelineNode], step: str, inputs: dict[str, str]
 ) -> None:
-    assert "DataGate" in nodes["Transform"].upstream_nodes
-    assert producers(nodes["DataGate"], "statistics") == [("StatisticsGen", "statistics")]
-    assert producers(nodes["DataGate"], "anomalies") == [("ExampleValidator", "anomalies")]
-    assert producers(nodes["DataGate"], "baseline_statistics") == [("AcceptedData", "subject")]
+    assert {name: producer(nodes[step], name) for name in inputs} == inputs
+
+
+@pytest.mark.parametrize(
+    ("step", "after"),
+    [
+        ("Transform", "DataGate"),  # nothing is transformed before the data are accepted
+        ("ServingCheck", "Evaluator"),
+        ("Pusher", "EvaluationReport"),
+    ],
+)
+def test_a_step_waits_for_one_that_it_reads_nothing_from(
+    nodes: dict[str, pipeline_pb2.PipelineNode], step: str, after: str
+) -> None:
+    assert after in nodes[step].upstream_nodes
 
 
 def test_the_model_is_trained_on_train_with_eval_to_watch(pipeline: tfx.dsl.Pipeline) -> None:
@@ -117,23 +178,17 @@ def test_only_what_judges_sees_the_test_split(
 ) -> None:
     splits = json.loads(properties(pipeline, "Transform")["splits_config"])
     assert splits == {"analyze": ["train"], "transform": ["train", "eval"]}
-    assert producers(nodes["Trainer"], "examples") == [("Transform", "transformed_examples")]
     assert json.loads(properties(pipeline, "Evaluator")["example_splits"]) == ["test"]
     readers = {name for name, node in nodes.items() if "ImageExampleGen" in node.upstream_nodes}
     judges = {"PredictionTable", "ServingCheck", "EvaluationReport"}
     assert readers == {"StatisticsGen", "Transform", *judges, "Pusher"}
     for judge in judges:
-        assert producers(nodes[judge], "examples") == [("ImageExampleGen", "examples")]
+        assert producer(nodes[judge], "examples") == "ImageExampleGen.examples"
 
 
-def test_the_model_is_asked_beside_the_last_blessed_one_and_the_best(
-    nodes: dict[str, pipeline_pb2.PipelineNode],
-) -> None:
-    assert producers(nodes["PredictionTable"], "model") == [("Trainer", "model")]
-    assert producers(nodes["PredictionTable"], "newest") == [("BlessedModel", "subject")]
-    assert producers(nodes["PredictionTable"], "best") == [("BestModel", "subject")]
+def test_a_lookup_leaves_the_candidate_itself_out(nodes: dict[str, pipeline_pb2.PipelineNode]) -> None:
     for lookup in ("BlessedModel", "BestModel"):
-        assert list(nodes[lookup].upstream_nodes) == ["Trainer"]  # to leave the candidate itself out
+        assert list(nodes[lookup].upstream_nodes) == ["Trainer"]
 
 
 def test_the_best_model_is_one_of_the_blessed_and_both_count_also_where_they_are_gone() -> None:
@@ -154,49 +209,6 @@ def test_what_is_looked_for_is_what_the_gates_write() -> None:
     assert (SOURCE, BEST) == (ledger.SOURCE, ledger.BEST)
 
 
-def test_all_that_is_said_of_the_model_derives_from_one_table(
-    nodes: dict[str, pipeline_pb2.PipelineNode],
-) -> None:
-    table = [("PredictionTable", "predictions")]
-    assert producers(nodes["Evaluator"], "examples") == table
-    for step in ("QualityGate", "EvaluationReport"):
-        assert producers(nodes[step], "predictions") == table
-        assert producers(nodes[step], "evaluation") == [("Evaluator", "evaluation")]
-        assert producers(nodes[step], "serving_check") == [("ServingCheck", "blessing")]
-        assert producers(nodes[step], "model") == [("Trainer", "model")]
-
-
-def test_the_report_tells_of_the_whole_run(
-    nodes: dict[str, pipeline_pb2.PipelineNode], pipeline: tfx.dsl.Pipeline, settings: Settings
-) -> None:
-    report = nodes["EvaluationReport"]
-    assert producers(report, "model_run") == [("Trainer", "model_run")]
-    assert producers(report, "blessing") == [("QualityGate", "blessing")]
-    assert producers(report, "rejected") == [("ImageExampleGen", "rejected")]
-    assert producers(report, "statistics") == [("StatisticsGen", "statistics")]
-    assert producers(report, "data_verdict") == [("DataGate", "verdict")]
-    assert properties(pipeline, "EvaluationReport")["settings"] == dump(settings, without=["kubeflow"])
-
-
-def test_a_server_is_asked_after_the_evaluator(nodes: dict[str, pipeline_pb2.PipelineNode]) -> None:
-    assert producers(nodes["ServingCheck"], "model") == [("Trainer", "model")]
-    assert "Evaluator" in nodes["ServingCheck"].upstream_nodes
-
-
-def test_only_a_blessed_model_that_a_server_serves_is_pushed(
-    nodes: dict[str, pipeline_pb2.PipelineNode], pipeline: tfx.dsl.Pipeline, settings: Settings
-) -> None:
-    assert producers(nodes["Pusher"], "model") == [("Trainer", "model")]
-    assert producers(nodes["Pusher"], "model_blessing") == [("QualityGate", "blessing")]
-    assert "EvaluationReport" in nodes["Pusher"].upstream_nodes
-    assert producers(nodes["Pusher"], "infra_blessing") == [("ServingCheck", "blessing")]
-    pusher = properties(pipeline, "Pusher")
-    assert pusher["destination"] == settings.serving_destination
-    assert pusher["base_path"] == settings.serving_base_path
-    assert pusher["model_name"] == settings.pipeline_name
-    assert pusher["keep_versions"] == 3
-
-
 def test_settings_reach_the_steps(pipeline: tfx.dsl.Pipeline, settings: Settings) -> None:
     ingest = properties(pipeline, "ImageExampleGen")
     assert json.loads(ingest["source"]) == {"kind": "sample", "count": 1000, "seed": 7}
@@ -213,35 +225,32 @@ def test_settings_reach_the_steps(pipeline: tfx.dsl.Pipeline, settings: Settings
     gate = properties(pipeline, "QualityGate")
     assert json.loads(gate["limits"]) == settings.evaluation.model_dump()
     assert gate["override"] == OVERRIDE
+    assert properties(pipeline, "EvaluationReport")["settings"] == dump(settings, without=["kubeflow"])
+    pusher = properties(pipeline, "Pusher")
+    assert pusher["destination"] == settings.serving_destination
+    assert pusher["base_path"] == settings.serving_base_path
+    assert pusher["model_name"] == settings.pipeline_name
+    assert pusher["keep_versions"] == 3
     check = properties(pipeline, "ServingCheck")
     assert (check["pictures"], check["max_difference"], check["max_latency_ms"]) == (9, 0.001, 150.0)
     assert (check["model_name"], json.loads(check["class_names"])) == ("catsdogs", ["dog", "cat"])
 
 
-def test_a_tolerated_shift_of_the_classes_makes_only_the_gate_judge_again(
-    pipeline: tfx.dsl.Pipeline, settings: Settings
+@pytest.mark.parametrize(
+    ("section", "change", "gate"),
+    [("data", {"max_class_shift": 0.4}, "DataGate"), ("evaluation", {"min_accuracy": 0.8}, "QualityGate")],
+)
+def test_other_limits_make_only_the_gate_judge_again(
+    pipeline: tfx.dsl.Pipeline, settings: Settings, section: str, change: dict[str, float], gate: str
 ) -> None:
-    data = settings.data.model_copy(update={"max_class_shift": 0.4})
-    other = build(settings.model_copy(update={"data": data}), override=OVERRIDE)
+    limits = getattr(settings, section).model_copy(update=change)
+    other = build(settings.model_copy(update={section: limits}), override=OVERRIDE)
     changed = {
         component.id
         for component in pipeline.components
         if component.exec_properties != properties(other, component.id)
     }
-    assert changed == {"DataGate", "EvaluationReport"}
-
-
-def test_other_limits_make_nothing_run_again_that_asks_a_model(
-    pipeline: tfx.dsl.Pipeline, settings: Settings
-) -> None:
-    limits = settings.evaluation.model_copy(update={"min_accuracy": 0.8})
-    other = build(settings.model_copy(update={"evaluation": limits}), override=OVERRIDE)
-    changed = {
-        component.id
-        for component in pipeline.components
-        if component.exec_properties != properties(other, component.id)
-    }
-    assert changed == {"QualityGate", "EvaluationReport"}
+    assert changed == {gate, "EvaluationReport"}
 
 
 def test_every_step_of_ours_notices_changed_code(pipeline: tfx.dsl.Pipeline) -> None:

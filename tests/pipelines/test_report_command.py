@@ -44,7 +44,8 @@ def runs(tmp_path: Path) -> Path:
 def test_the_newest_report_is_found_and_a_newer_run_without_one_is_told(report: Report, runs: Path) -> None:
     status, out, err = report()
     assert (status, out) == (0, f"{runs / NEW / 'report.html'}\n")
-    assert err == f"The newest run, {NEWEST}, has no report; this one is of {NEW}:\n"
+    assert NEWEST in err
+    assert NEW in err
     (runs / NEWEST / "report.html").touch()
     assert report() == (0, f"{runs / NEWEST / 'report.html'}\n", "")
 
@@ -56,10 +57,7 @@ def test_a_run_s_own_report(report: Report, runs: Path) -> None:
 def test_a_run_without_a_report(report: Report, runs: Path) -> None:
     status, out, err = report(NEWEST)
     assert (status, out) == (2, "")
-    assert err == (
-        f"The run {NEWEST} has no report: it did not get as far as EvaluationReport, and "
-        f"{runs / NEWEST / 'summary.json'} says how it ended.\n"
-    )
+    assert all(part in err for part in (NEWEST, "EvaluationReport", str(runs / NEWEST / "summary.json")))
 
 
 @pytest.mark.parametrize("named", [[], [NEWEST]])
@@ -82,21 +80,19 @@ def test_a_run_that_failed_after_its_report_was_made_has_one(
 def test_a_run_that_is_not_there(report: Report, runs: Path) -> None:
     status, out, err = report("2026-11-21T05-10-20")
     assert (status, out) == (2, "")
-    assert err == (
-        f"There is no run '2026-11-21T05-10-20' in {runs.parent}. Did you mean {NEW!r}? "
-        "catsdogs runs lists all of them.\n"
-    )
+    assert all(part in err for part in ("2026-11-21T05-10-20", str(runs.parent), NEW))
 
 
 def test_no_runs_and_no_reports(report: Report, tmp_path: Path) -> None:
     status, _, err = report(OLD)
-    assert (status, err) == (2, f"There are no runs in {tmp_path} yet: catsdogs run makes the first.\n")
+    assert status == 2
+    assert str(tmp_path) in err
     for runs in ("none", OLD):
         if runs != "none":
             (tmp_path / "runs" / OLD).mkdir(parents=True)
         status, _, err = report()
         assert status == 2
-        assert err.startswith(f"No run in {tmp_path} has a report yet: catsdogs run makes one")
+        assert str(tmp_path) in err
 
 
 @pytest.mark.parametrize(("opened", "expected"), [(True, 0), (False, 1)])
@@ -113,7 +109,7 @@ def test_it_opens_in_the_browser(
     status, out, err = report(OLD, "--open")
     assert (status, asked) == (expected, [f"file://{runs / OLD / 'report.html'}"])
     assert out == f"{runs / OLD / 'report.html'}\n"
-    assert err.startswith("" if opened else "No browser could be opened here: open ")
+    assert (str(runs / OLD / "report.html") in err) is not opened
 
 
 def test_a_copy_appears_whole(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from pipelines.kubeflow import submit as submitting
 from pipelines.kubeflow import watch
 from pipelines.kubeflow.login import Login
 from pipelines.kubeflow.steps import Step, steps_of
-from pipelines.local.events import State
+from pipelines.local.run_record import State
 from tests.pipelines.kubeflow.kfp_server import Answer, KfpServer, node, told
 from tests.pipelines.kubeflow.small_package import STEPS
 

@@ -59,13 +59,9 @@ def test_anything_else_is_named_by_type_and_first_line() -> None:
 def test_a_full_disk_real_one() -> None:
     with pytest.raises(OSError) as caught:
         Path("/dev/full").write_text("x")
-    sentence = str(explain(caught.value, ROOT))
-    assert sentence == (
-        "The disk that holds /output is full: free some space (catsdogs clean --set output_root=/output "
-        "removes old runs), or use another disk (--set output_root=DIR)."
-    )
-    spaced = str(explain(caught.value, Path("/my output")))
-    assert "(catsdogs clean --set 'output_root=/my output' removes old runs)" in spaced
+    found = explain(caught.value, Path("/my output"))
+    assert type(found) is PipelineError
+    assert "catsdogs clean --set 'output_root=/my output'" in str(found)
 
 
 @pytest.mark.parametrize(
@@ -74,35 +70,36 @@ def test_a_full_disk_real_one() -> None:
         OSError(errno.EDQUOT, "Disk quota exceeded"),
         RuntimeError("UNKNOWN: /output/x; No space left on device [Op:WriteFile]"),
         RuntimeError("INTERNAL: database or disk is full"),
+        _behind(OSError(errno.ENOSPC, "No space left on device"), RuntimeError("ML Metadata failed")),
     ],
 )
-def test_a_full_disk_in_other_words(error: Exception) -> None:
-    assert "The disk that holds /output is full" in str(explain(error, ROOT))
+def test_a_full_disk_in_other_words_or_behind_a_later_error(error: Exception) -> None:
+    assert "catsdogs clean --set output_root=/output" in str(explain(error, ROOT))
 
 
-def test_a_full_disk_behind_a_later_error() -> None:
-    outer = _behind(OSError(errno.ENOSPC, "No space left on device"), RuntimeError("ML Metadata failed"))
-    assert "is full" in str(explain(outer, ROOT))
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (OSError(errno.EROFS, "Read-only file system", "/output/runs"), "read-only"),
+        (PermissionError(errno.EACCES, "Permission denied", "/output/runs"), "no permission"),
+    ],
+)
+def test_an_output_that_cannot_be_written_may_be_another_folder(error: OSError, why: str) -> None:
+    said = str(explain(error, ROOT))
+    assert all(part in said for part in ("/output ", why, "--set output_root=DIR"))
 
 
-def test_a_disk_that_cannot_be_written() -> None:
-    read_only = OSError(errno.EROFS, "Read-only file system", "/output/runs")
-    assert str(explain(read_only, ROOT)) == (
-        "/output cannot be written (read-only): make it writable, or use another folder "
-        "(--set output_root=DIR)."
-    )
-    elsewhere = OSError(errno.EROFS, "Read-only file system", "/data/tfds")
-    assert str(explain(elsewhere, ROOT)) == "/data/tfds cannot be written (read-only): make it writable."
-    forbidden = PermissionError(errno.EACCES, "Permission denied", "/output/runs")
-    assert "cannot be written (no permission)" in str(explain(forbidden, ROOT))
-
-
-def test_a_picture_that_may_not_be_read_is_not_blamed_on_the_output() -> None:
-    forbidden = PermissionError(errno.EACCES, "Permission denied", "/pictures/cat.jpg")
-    assert str(explain(forbidden, ROOT)).startswith("PermissionError: [Errno 13] Permission denied")
+def test_a_file_elsewhere_is_not_blamed_on_the_output() -> None:
+    read_only = str(explain(OSError(errno.EROFS, "Read-only file system", "/data/tfds"), ROOT))
+    assert "/data/tfds" in read_only
+    assert "output_root" not in read_only
+    forbidden = str(explain(PermissionError(errno.EACCES, "Permission denied", "/pictures/cat.jpg"), ROOT))
+    assert "PermissionError" in forbidden
+    assert "/output" not in forbidden
 
 
 def test_other_trouble_with_the_output_folder_names_it() -> None:
     error = disk_error(NotADirectoryError(errno.ENOTDIR, "Not a directory", "/output/x"), ROOT)
     assert isinstance(error, PipelineError)
-    assert str(error) == "/output cannot be written: Not a directory."
+    assert "/output " in str(error)
+    assert "Not a directory" in str(error)

@@ -33,9 +33,8 @@ def other(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
 def test_a_second_holder_is_told_who_is_first(tmp_path: Path, other: subprocess.Popen[bytes]) -> None:
     with pytest.raises(PipelineError) as caught, lock.hold(tmp_path, "clean"):
         pass
-    assert str(caught.value).startswith(
-        f"Process {other.pid} (run 2026-11-22T05-10-33) is at work in {tmp_path}: wait until it has ended"
-    )
+    for named in (f"kill {other.pid}", "run 2026-11-22T05-10-33", str(tmp_path)):
+        assert named in str(caught.value)
     assert caught.value.exit_status == 1
     assert lock.holder(tmp_path) == "run 2026-11-22T05-10-33"
 
@@ -84,10 +83,7 @@ def test_a_child_that_inherits_the_lock_keeps_it(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_not_there_cannot_be_held(tmp_path: Path) -> None:
-    with (
-        pytest.raises(PipelineError, match="/missing cannot be written"),
-        lock.hold(tmp_path / "missing", "x"),
-    ):
+    with pytest.raises(PipelineError, match="/missing"), lock.hold(tmp_path / "missing", "x"):
         pass
 
 

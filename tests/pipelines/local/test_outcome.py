@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from components.quality_gate.verdict import Override, Rule, Verdict
-from pipelines.local.summary import Outcome
+from pipelines.local.run_record import Outcome
 
 pytestmark = pytest.mark.slow
 

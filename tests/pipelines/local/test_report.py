@@ -1,39 +1,41 @@
 import io
+import shlex
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from pipelines.local.asked import Asked
-from pipelines.local.board import Board
-from pipelines.local.events import Ended, Planned, State
-from pipelines.local.report import advise, how_to_go_on, print_failure, print_outcome
-from pipelines.local.summary import Check, Outcome, Push
+from pipelines.local.report import Asked, advise, how_to_go_on, print_failure, print_outcome
+from pipelines.local.run_record import Check, Outcome, Push, RunRecord, State, Step
 from pipelines.settings import load
 
+RUN = "2026-11-22T05-10-33"
 SERVED = "/d/[/x]/out[v2]/serving_model/catsdogs/7"
-ASKED = Asked(images=Path("/pets"), overrides=("output_root=/d/out[v2]",), from_step="Trainer")
+UNLIKE = "REST answered 0.7312 for picture cats/12.jpg where the Evaluator works with 0.2113"
+CHECKED = Check(True, [], "the local server", 32, 1.2e-7, {"REST": 41.2, "gRPC": 38.0})
+UNSERVED = Check(False, [UNLIKE, "it is slow"])
 
 
-@pytest.fixture
-def console() -> Console:
-    return Console(file=io.StringIO(), width=40)
+def record(ingest: State = State.WAITING) -> RunRecord:
+    return RunRecord(run_id=RUN, seconds=65.0, steps={"Ingest": Step(state=ingest), "Train": Step()})
 
 
-@pytest.fixture
-def board() -> Board:
-    board = Board()
-    board.apply(Planned({"Ingest": State.WAITING, "Train": State.WAITING}))
-    return board
-
-
-def _said(console: Console) -> list[str]:
+def told(outcome: Outcome, advice: tuple[str, ...] = ()) -> tuple[str, dict[str, list[str]]]:
+    """The headline, and what is printed below it, by label, on a terminal that is too narrow for it."""
+    console = Console(file=io.StringIO(), width=40)
+    run_dir = Path("/d/[/x]/runs/1")
+    print_outcome(console, record(State.CACHED), outcome, run_dir, run_dir / "report.html", advice)
     assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue().splitlines()
+    _, headline, *lines = console.file.getvalue().splitlines()
+    rows: dict[str, list[str]] = {}
+    label = ""
+    for line in lines:
+        label = line[:10].strip() or label
+        rows.setdefault(label, []).append(line[10:])
+    return headline, rows
 
 
-def test_paths_that_look_like_markup_and_long_commands_come_out_whole(console: Console, board: Board) -> None:
-    board.apply(Ended("Ingest", State.CACHED, 0.1))
+def test_paths_that_look_like_markup_and_long_commands_come_out_whole() -> None:
     outcome = Outcome(
         {"accuracy": 0.975, "auc": 0.9912, "loss": 0.0712, "examples": 1200},
         {"accuracy": (0.9646, 0.9824)},
@@ -42,145 +44,124 @@ def test_paths_that_look_like_markup_and_long_commands_come_out_whole(console: C
         push=Push("7", SERVED),
         reached_pusher=True,
     )
-    run_dir, next_ = Path("/d/[/x]/runs/1"), ["catsdogs run --images /pets    x", "catsdogs runs    y"]
-    print_outcome(console, board, outcome, 65.0, run_dir, run_dir / "report.html", next_)
-    assert _said(console) == [
-        "",
-        "Blessed and pushed as version 7.",
-        "  test    accuracy 97.50% (96.5–98.2)  auc 0.9912  loss 0.0712  on 1,200 pictures",
-        "  why     Blessed [b].",
-        "  report  /d/[/x]/runs/1/report.html",
-        f"  model   {SERVED}",
-        "  time    1 min 05 s, 1 of 2 steps taken from earlier runs",
-        "  logs    /d/[/x]/runs/1/logs",
-        "  next    catsdogs run --images /pets    x",
-        "          catsdogs runs    y",
-    ]
-
-
-def test_a_refusal_names_its_sentence_and_the_rules_that_failed(console: Console, board: Board) -> None:
-    refused = Outcome(
-        blessed=False, sentence="Refused: why.", reasons=["first", "second"], reached_pusher=True
-    )
-    print_outcome(console, board, refused, 65.0, Path("/d/runs/1"), None, ["catsdogs report"])
-    assert _said(console)[1:5] == [
-        "Not blessed, and so not pushed.",
-        "  why     Refused: why.",
-        "          first",
-        "          second",
-    ]
-
-
-def test_a_lifted_refusal_is_no_plain_blessing(console: Console, board: Board) -> None:
-    outcome = Outcome(blessed=True, overridden=True, push=Push("7", SERVED), reached_pusher=True)
-    print_outcome(console, board, outcome, 65.0, Path("/d/runs/1"), None, [])
-    assert _said(console)[1] == "Blessed against the rules and pushed as version 7."
-
-
-CHECKED = Check(True, [], "the local server", 32, 1.2e-7, {"REST": 41.2, "gRPC": 38.0})
-UNLIKE = "REST answered 0.7312 for picture cats/12.jpg where the Evaluator works with 0.2113"
+    advice = ("catsdogs run --images /pets    x", "catsdogs runs    y")
+    headline, rows = told(outcome, advice)
+    assert "7" in headline
+    assert list(rows) == ["test", "why", "report", "model", "time", "logs", "next"]
+    for figure in ("97.50% (96.5–98.2)", "0.9912", "0.0712", "1,200"):
+        assert figure in rows["test"][0]
+    assert rows["why"] == ["Blessed [b]."]
+    assert rows["report"] == ["/d/[/x]/runs/1/report.html"]
+    assert rows["model"] == [SERVED]
+    assert all(part in rows["time"][0] for part in ("1 min 05 s", "1 of 2"))
+    assert rows["logs"] == ["/d/[/x]/runs/1/logs"]
+    assert rows["next"] == list(advice)
 
 
 @pytest.mark.parametrize(
     ("outcome", "headline", "check"),
     [
+        (Outcome(blessed=False, reached_pusher=True), "Not blessed", []),
+        (
+            Outcome(blessed=True, overridden=True, push=Push("7", SERVED), reached_pusher=True),
+            "against the rules",
+            [],
+        ),
         (
             Outcome(blessed=True, push=Push("7", SERVED), reached_pusher=True, check=CHECKED),
-            "Blessed and pushed as version 7.",
-            [
-                "the local server answers 32 pictures as the Evaluator does, to 1.2e-07; 95 of 100 within "
-                "41.2 ms over REST, 38 ms over gRPC"
-            ],
+            "7",
+            ["the local server", "32", "1.2e-07", "41.2 ms over REST", "38 ms over gRPC"],
+        ),
+        (Outcome(blessed=True, reached_pusher=True, check=UNSERVED), "Not pushed", UNSERVED.problems),
+        (Outcome(blessed=False, reached_pusher=True, check=UNSERVED), "Not pushed", UNSERVED.problems),
+        (Outcome(blessed=True, not_pushed="6 was rolled back.", check=CHECKED), "6 was rolled back.", []),
+        (Outcome(), "Ingest", []),  # the last step that was asked for
+    ],
+)
+def test_the_headline_and_what_a_server_showed(outcome: Outcome, headline: str, check: list[str]) -> None:
+    said, rows = told(outcome)
+    assert headline in said
+    assert [part for part in check if part not in "\n".join(rows["check"])] == []
+
+
+def test_a_refusal_names_its_sentence_and_the_rules_that_failed() -> None:
+    _, rows = told(Outcome(blessed=False, sentence="Refused: why.", reasons=["first", "second"]))
+    assert rows["why"] == ["Refused: why.", "first", "second"]
+
+
+REPORT, BLESS = "catsdogs report", f"catsdogs bless {RUN} --reason TEXT"
+CHECK_AGAIN = "catsdogs run --from ServingCheck"
+LONGER = "training.fine_tuning.epochs"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "overrides", "commands"),
+    [
+        (Outcome(blessed=True, reached_pusher=True, check=UNSERVED), (), [CHECK_AGAIN]),
+        (Outcome(reached_pusher=True, check=UNSERVED), (), [CHECK_AGAIN]),
+        (Outcome(blessed=False, reached_pusher=True, check=UNSERVED), (), [REPORT, CHECK_AGAIN]),
+        (
+            Outcome(blessed=False, reached_pusher=True),
+            (),
+            [REPORT, f"catsdogs run --set {LONGER}=5", BLESS],
         ),
         (
-            Outcome(blessed=True, reached_pusher=True, check=Check(False, [UNLIKE, "it is slow"])),
-            "Not pushed: a server does not serve the model as it was judged.",
-            [UNLIKE, "it is slow"],
+            Outcome(blessed=False, reached_pusher=True),
+            (f"{LONGER}=5",),
+            [REPORT, f"catsdogs run --set {LONGER}=10", BLESS],
         ),
         (
-            Outcome(blessed=False, reached_pusher=True, check=Check(False, [UNLIKE])),
-            "Not pushed: a server does not serve the model as it was judged.",
-            [UNLIKE],
+            Outcome(push=Push("7", SERVED, earlier=True, missing=True), reached_pusher=True),
+            ("output_root=/d/o [v]",),
+            ["catsdogs run --images /pets --set 'output_root=/d/o [v]' --from Pusher"],
         ),
         (
-            Outcome(
-                blessed=True, reached_pusher=True, check=CHECKED, not_pushed="Version 6 was rolled back."
-            ),
-            "Version 6 was rolled back.",
-            None,
+            Outcome(),
+            ("output_root=/d/o [v]",),
+            ["catsdogs run --images /pets --set 'output_root=/d/o [v]'"],
+        ),
+        (
+            Outcome(blessed=True, push=Push("7", SERVED), reached_pusher=True),
+            ("output_root=/d/o [v]",),
+            ["catsdogs runs --set 'output_root=/d/o [v]'"],
         ),
     ],
 )
-def test_what_a_server_showed_is_told(
-    console: Console, board: Board, outcome: Outcome, headline: str, check: list[str] | None
+def test_the_commands_that_come_next_repeat_the_options(
+    outcome: Outcome, overrides: tuple[str, ...], commands: list[str]
 ) -> None:
-    print_outcome(console, board, outcome, 65.0, Path("/d/runs/1"), None, ["catsdogs runs"])
-    said = _said(console)
-    assert said[1] == headline
-    if check is not None:
-        start = next(number for number, line in enumerate(said) if line.startswith("  check   "))
-        assert [line[10:] for line in said[start : start + len(check)]] == check
+    images = Path("/pets") if any("output_root" in override for override in overrides) else None
+    asked = Asked(images=images, overrides=overrides, from_step="Trainer")
+    advice = advise(outcome, asked, load(overrides=overrides), RUN)
+    assert [line.partition("    ")[0] for line in advice] == commands
 
 
-RUN = "2026-11-22T05-10-33"
+def test_going_on_needs_a_finished_step_and_no_from() -> None:
+    assert how_to_go_on(record(), Asked()) == ""
+    assert "--from" not in how_to_go_on(record(State.DONE), Asked())
+    assert "without --from" in how_to_go_on(record(State.DONE), Asked(from_step="Trainer"))
 
 
-def _advice(outcome: Outcome, asked: Asked, *overrides: str) -> list[str]:
-    return advise(outcome, asked, load(overrides=overrides), RUN)
-
-
-@pytest.mark.parametrize("blessed", [True, None])
-def test_a_refused_check_can_be_repeated(blessed: bool | None) -> None:
-    refused = Outcome(blessed=blessed, reached_pusher=True, check=Check(False, [UNLIKE]))
-    again = "catsdogs run --from ServingCheck    checks it again"
-    assert _advice(refused, Asked()) == [again]
-
-
-def test_the_report_comes_first_after_a_refused_check_that_the_gate_heard_of() -> None:
-    refused = Outcome(blessed=False, reached_pusher=True, check=Check(False, [UNLIKE]))
-    assert _advice(refused, Asked()) == [
-        "catsdogs report    shows why",
-        "catsdogs run --from ServingCheck    checks it again",
-    ]
-
-
-def test_advice_repeats_the_options() -> None:
-    root = "output_root=/d/out[v2]"
-    run = f"catsdogs run --images /pets --set '{root}'"
-    gone = Outcome(push=Push("7", SERVED, earlier=True, missing=True), reached_pusher=True)
-    assert _advice(gone, ASKED, root) == [f"{run} --from Pusher    pushes it again"]
-    assert _advice(Outcome(), ASKED, root) == [f"{run}    takes what is finished and goes on"]
-    pushed = Outcome(blessed=True, push=Push("7", SERVED), reached_pusher=True)
-    listed = f"catsdogs runs --set '{root}'    lists this run beside earlier ones"
-    assert _advice(pushed, ASKED, root) == [listed]
-
-
-def test_after_a_refusal_the_report_comes_first_then_what_may_help() -> None:
-    refused = Outcome(blessed=False, reached_pusher=True)
-    longer = "training.fine_tuning.epochs=5"
-    assert _advice(refused, Asked()) == [
-        "catsdogs report    shows why",
-        f"catsdogs run --set {longer}    trains longer",
-        f"catsdogs bless {RUN} --reason TEXT    pushes it against the rules, if you know better",
-    ]
-    again = _advice(refused, Asked(overrides=(longer,)), longer)[1]
-    assert again == "catsdogs run --set training.fine_tuning.epochs=10    trains longer"
-
-
-def test_going_on_needs_a_finished_step_and_no_from(board: Board) -> None:
-    assert how_to_go_on(board, Asked()) == ""
-    board.apply(Ended("Ingest", State.DONE, 1.0))
-    kept = "Finished steps are kept: the same command"
-    assert how_to_go_on(board, Asked()) == f"{kept} goes on where this one stopped."
-    assert how_to_go_on(board, ASKED) == f"{kept} without --from goes on where this one stopped."
-
-
-def test_a_failure_names_its_log_where_there_is_one(console: Console) -> None:
+def test_a_failure_names_its_log_where_there_is_one() -> None:
+    console = Console(file=io.StringIO(), width=40)
     print_failure(console, "Train [/x] failed.", Path("/d/[/x]/03-Train.log"), "It goes on.")
     print_failure(console, "No such step.", None, "")
-    assert _said(console) == [
-        "Train [/x] failed.",
-        "The details are in /d/[/x]/03-Train.log",
-        "It goes on.",
-        "No such step.",
-    ]
+    assert isinstance(console.file, io.StringIO)
+    failure, log, *rest = console.file.getvalue().splitlines()
+    assert (failure, rest) == ("Train [/x] failed.", ["It goes on.", "No such step."])
+    assert log.endswith("/d/[/x]/03-Train.log")
+
+
+def test_what_is_run_in_a_line_and_in_a_command() -> None:
+    assert Asked().title == "quickstart"
+    asked = Asked("full", Path("/my pets"), ("training.batch_size=64",), "Trainer", "Pusher")
+    assert asked.title == "full, --images /my pets, training.batch_size=64"
+    words = ["catsdogs", "run", "--config", "full", "--images", "/my pets", "--set", "training.batch_size=64"]
+    assert shlex.split(asked.run()) == words
+
+
+def test_other_commands_look_into_the_folder_that_was_chosen() -> None:
+    assert Asked(images=Path("/pets"), overrides=("training.seed=1",)).on("runs", Path("/out")) == (
+        "catsdogs runs"
+    )
+    assert Asked("my.yaml").on("runs", Path("/out")) == "catsdogs runs --set output_root=/out"

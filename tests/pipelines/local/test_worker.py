@@ -1,0 +1,24 @@
+import logging
+import os
+import threading
+
+from pipelines.local.run_record import RunRecord, State, Step
+from pipelines.local.worker import Sender
+
+
+def test_threads_do_not_mix_their_lines_and_progress_is_of_the_step_at_work() -> None:
+    record = RunRecord(run_id="1", steps={"A": Step(state=State.DONE), "B": Step(state=State.RUNNING)})
+    read_fd, write_fd = os.pipe()
+    sender = Sender(record, write_fd)
+    texts = [character * 5000 for character in "abcdefgh"]
+    log = logging.getLogger("catsdogs.progress.tested")
+    log.addHandler(sender)
+    log.setLevel(logging.INFO)
+    threads = [threading.Thread(target=log.info, args=[text]) for text in texts]
+    for thread in threads:
+        thread.start()
+    with open(read_fd, "rb") as pipe:  # noqa: PTH123
+        received = [RunRecord.model_validate_json(pipe.readline()) for _ in texts]
+    assert {sent.steps["B"].text for sent in received} == set(texts)
+    assert {sent.steps["A"].text for sent in received} == {""}
+    os.close(write_fd)
