@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import get_args
 
 from pydantic import BaseModel, ValidationError
@@ -71,15 +71,11 @@ _EXPECTED = {
 def _nearest_key(key: str, root: type[BaseModel]) -> str:
     """Suggests a whole key: the same name in another section, or the right one for a misspelt name."""
     parent, _, leaf = key.rpartition(".")
-    sections = _sections(root)
-    if parent not in sections:  # an item of a list, or of names and values, has nothing like it elsewhere
+    keys = list(_keys(root))
+    if (
+        parent and parent not in keys
+    ):  # an item of a list, or of names and values, has nothing like it elsewhere
         return nearest(leaf, _section(parent, root).model_fields)
-    keys = [
-        f"{section}.{name}".lstrip(".")
-        for section, model in sections.items()
-        if _ANY not in section
-        for name in model.model_fields
-    ]
     same = [known for known in keys if f".{known}".endswith(f".{leaf}")]
     if same:
         return f" Did you mean {' or '.join(map(repr, same))}?"
@@ -90,38 +86,23 @@ def _nearest_key(key: str, root: type[BaseModel]) -> str:
     ]
     if close:
         return f" Did you mean {close[0]!r}?"
-    return f" Valid are: {', '.join(sorted(sections[parent].model_fields))}."
+    return f" Valid are: {', '.join(sorted(_section(parent, root).model_fields))}."
 
 
-_ANY = "*"  # stands for each item of a list, and each name of names and values
+def _keys(section: type[BaseModel], above: str = "") -> Iterator[str]:
+    """Yields the dotted keys of all settings and sections below one."""
+    for name, field in section.model_fields.items():
+        yield f"{above}{name}"
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _keys(field.annotation, f"{above}{name}.")
 
 
 def _section(key: str, root: type[BaseModel]) -> type[BaseModel]:
     """Returns the section with a dotted key, which may lead through lists, and names and values."""
-    sections = _sections(root)
-    found = ""
+    found = root
     for part in key.split("."):
-        below = f"{found}.{part}".lstrip(".")
-        found = (
-            below
-            if any(known == below or known.startswith(f"{below}.") for known in sections)
-            else f"{found}.{_ANY}"
-        )
-    return sections[found]
-
-
-def _sections(root: type[BaseModel]) -> dict[str, type[BaseModel]]:
-    """Returns the sections of the settings tree by their dotted keys; the root's is empty."""
-    found: dict[str, type[BaseModel]] = {"": root}
-    waiting = [""]
-    while waiting:
-        key = waiting.pop()
-        for name, field in found[key].model_fields.items():
-            below = f"{key}.{name}".lstrip(".")
-            for place, kind in [(below, field.annotation)] + [
-                (f"{below}.{_ANY}", item) for item in get_args(field.annotation)
-            ]:
-                if isinstance(kind, type) and issubclass(kind, BaseModel):
-                    found[place] = kind
-                    waiting.append(place)
+        field = found.model_fields.get(part)  # else the number or the name of an item, which are all alike
+        for kind in (field.annotation, *get_args(field.annotation)) if field else ():
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                found = kind
     return found

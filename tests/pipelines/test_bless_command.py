@@ -62,34 +62,24 @@ def refused(tiny: Any) -> Ran:
     return ran
 
 
-def test_a_run_without_a_verdict(bless: Bless, tmp_path: Path) -> None:
-    folder = tmp_path / "output" / "runs" / "7"
-    folder.mkdir(parents=True)
-    (folder / "settings.yaml").write_text(dump(load(overrides=[f"output_root={tmp_path / 'output'}"])))
-    status, said = bless("7", "--reason", "so")
-    assert status == 2
-    assert "QualityGate" in said
-
-
-def test_settings_that_cannot_be_read_are_told_before_anything_is_written(
-    bless: Bless, tmp_path: Path
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        (lambda root: dump(load(overrides=[f"output_root={root / 'output'}"])), ["QualityGate"]),
+        (lambda _: "training:\n  no_such_setting: 3\n", ["no_such_setting"]),
+        (lambda root: dump(load(overrides=[f"output_root={root / 'before'}"])), ["before", "output"]),
+    ],
+    ids=["no verdict", "settings that cannot be read", "a run of another place"],
+)
+def test_what_cannot_be_decided_on_is_told_before_anything_is_written(
+    bless: Bless, tmp_path: Path, settings: Callable[[Path], str], named: list[str]
 ) -> None:
     folder = tmp_path / "output" / "runs" / "7"
     folder.mkdir(parents=True)
-    (folder / "settings.yaml").write_text("training:\n  no_such_setting: 3\n")
+    (folder / "settings.yaml").write_text(settings(tmp_path))
     status, said = bless("7", "--reason", "so")
     assert status == 2
-    assert "no_such_setting" in said
-    assert [file.name for file in folder.iterdir()] == ["settings.yaml"]
-
-
-def test_a_run_of_another_place_is_not_decided_on(bless: Bless, tmp_path: Path) -> None:
-    folder = tmp_path / "output" / "runs" / "7"
-    folder.mkdir(parents=True)
-    (folder / "settings.yaml").write_text(dump(load(overrides=[f"output_root={tmp_path / 'before'}"])))
-    status, said = bless("7", "--reason", "so")
-    assert status == 2
-    assert all(str(tmp_path / place) in said for place in ("before", "output"))
+    assert all(name in said for name in named)
     assert not (tmp_path / "before").exists()
     assert [file.name for file in folder.iterdir()] == ["settings.yaml"]
 

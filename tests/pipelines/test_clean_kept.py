@@ -4,15 +4,13 @@ import itertools
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import ml_metadata
 import pytest
 from ml_metadata.proto import metadata_store_pb2
 
 from components.errors import InputError
-from pipelines import clean, runs
-from pipelines.local.run_record import State
+from pipelines import clean
 from pipelines.settings import Settings
 
 
@@ -171,17 +169,3 @@ def test_a_moved_output_root_is_refused(tmp_path: Path) -> None:
 def test_cleaning_needs_no_tensorflow() -> None:
     script = "import sys, pipelines.clean; sys.exit('tensorflow' in sys.modules or 'tfx' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
-
-
-@pytest.mark.slow
-def test_going_back_to_earlier_settings_makes_those_the_last(tiny: Any) -> None:
-    first, served, again = (tiny(f"training.seed={seed}") for seed in (0, 1, 0))
-    assert set(again.states.values()) == {State.CACHED}
-    refused = tiny("training.seed=2", "evaluation.min_accuracy=0.95")
-    store = runs.open_store(refused.settings.metadata_path, writable=True)
-    plan = clean.plan(store, refused.settings, keep=1)
-    assert plan.runs == [first.run_id]
-    clean.carry_out(plan, store)
-    kept = {path.name for path in refused.settings.runs_dir.iterdir()}
-    assert kept == {served.run_id, again.run_id, refused.run_id}
-    assert set(tiny("training.seed=0").states.values()) == {State.CACHED}

@@ -69,30 +69,37 @@ def test_a_model_that_answers_no_number_is_told_of_and_not_an_error(read: Read, 
     assert found.metrics["accuracy"] == 0.75
 
 
-def test_a_blessing_with_its_sentence(read: Read, tmp_path: Path) -> None:
-    judged(tmp_path, Verdict(True, True, "Blessed: why.", [ENOUGH, NOTED], None, 200))
-    found = read({BLESSING: {"blessed": 1}})
-    assert (found.blessed, found.sentence, found.reasons) == (True, "Blessed: why.", [])
-    assert not found.overridden
-    assert found.exit_status == 0
+OVERRIDDEN = Rule("override", "noted", None, None, "Ada overrode the verdict.")
 
 
-def test_a_refusal_with_the_failed_rules_that_the_sentence_only_names(read: Read, tmp_path: Path) -> None:
-    why = "Refused: it gets 80 % right; newest model failed, too."
-    judged(tmp_path, Verdict(False, False, why, [ENOUGH, LOW, WORSE, NOTED], None, 200))
-    found = read({BLESSING: {"blessed": 0}})
-    assert (found.blessed, found.sentence, found.reasons) == (False, why, [WORSE.words])
-    assert found.exit_status == 3
-
-
-@pytest.mark.parametrize("applied", [True, False])
-def test_an_override_counts_where_it_was_applied(read: Read, tmp_path: Path, applied: bool) -> None:
-    override = Override("New camera.", "ada", "2026-11-22T05:10:01+00:00", applied=applied)
-    told = Rule("override", "noted", None, None, "Ada overrode the verdict.")
-    judged(tmp_path, Verdict(applied, False, "So.", [WORSE, told], override, 200))
-    found = read({BLESSING: {"blessed": int(applied)}})
-    assert (found.blessed, found.overridden) == (applied, applied)
-    assert found.reasons == [WORSE.words, told.words]
+@pytest.mark.parametrize(
+    ("sentence", "rules", "applied", "blessed", "reasons"),
+    [
+        ("Blessed: why.", [ENOUGH, NOTED], None, True, []),
+        # the failed rules that the sentence only names
+        ("Refused: it gets 80 % right; newest model, too.", [ENOUGH, LOW, WORSE], None, False, [WORSE]),
+        ("So.", [WORSE, OVERRIDDEN], True, True, [WORSE, OVERRIDDEN]),
+        ("So.", [WORSE, OVERRIDDEN], False, False, [WORSE, OVERRIDDEN]),
+    ],
+)
+def test_the_verdict_with_its_sentence_and_what_that_does_not_say(
+    read: Read,
+    tmp_path: Path,
+    sentence: str,
+    rules: list[Rule],
+    applied: bool | None,
+    blessed: bool,
+    reasons: list[Rule],
+) -> None:
+    override = None
+    if applied is not None:
+        override = Override("New camera.", "ada", "2026-11-22T05:10:01+00:00", applied=applied)
+    judged(tmp_path, Verdict(blessed, False, sentence, rules, override, 200))
+    found = read({BLESSING: {"blessed": int(blessed)}})
+    assert (found.blessed, found.sentence) == (blessed, sentence)
+    assert found.reasons == [rule.words for rule in reasons]
+    assert found.overridden is bool(applied)
+    assert found.exit_status == (0 if blessed else 3)
 
 
 def test_the_evaluator_s_own_blessing_is_no_verdict(read: Read) -> None:
