@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from typing import Protocol
 
 from rich.console import Console, RenderableType
 from rich.live import Live
@@ -33,27 +32,8 @@ def say(console: Console, text: str) -> None:
     console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-class Display(Protocol):
-    """Shows a run while it goes on; a context manager."""
-
-    def __enter__(self) -> Display: ...
-
-    def __exit__(self, *_: object) -> None: ...
-
-    def show(self, record: RunRecord) -> None:
-        """Shows what has changed since the last record."""
-
-    def say(self, text: str) -> None:
-        """Shows a remark of the parent's own."""
-
-
-def for_console(console: Console) -> Display:
-    """Returns the display that suits the output."""
-    return LiveDisplay(console) if console.is_terminal else PlainDisplay(console)
-
-
 class LiveDisplay:
-    """A table that is drawn anew a few times a second."""
+    """A table that is drawn anew a few times a second; a context manager."""
 
     def __init__(self, console: Console) -> None:
         self._steps: dict[str, Step] = {}
@@ -107,7 +87,7 @@ class LiveDisplay:
 
 
 class PlainDisplay:
-    """One line for each change, and progress now and then."""
+    """One line for each change, and progress now and then; a context manager."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -138,3 +118,11 @@ class PlainDisplay:
     def say(self, text: str) -> None:
         """Prints a remark."""
         say(self._console, text)
+
+
+Display = LiveDisplay | PlainDisplay
+
+
+def for_console(console: Console) -> Display:
+    """Returns the display that suits the output."""
+    return LiveDisplay(console) if console.is_terminal else PlainDisplay(console)

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from pipelines.local.run_record import Check, Outcome, RunRecord, State
 from pipelines.local.wording import duration, path, share
+from pipelines.local.worker import log_path
 from pipelines.options import DEFAULT_CONFIG
 from pipelines.settings import Settings
 
@@ -114,10 +115,16 @@ def advise(outcome: Outcome, asked: Asked, settings: Settings, run_id: str) -> l
     return [f"{asked.run()}    takes what is finished and goes on"]
 
 
-def print_failure(console: Console, message: str, log: Path | None, going_on: str) -> None:
+def print_failure(console: Console, record: RunRecord, run_dir: Path, asked: Asked) -> None:
     """Prints what went wrong, where the details are, and how to go on."""
-    console.print(Text(message, "bold red"), soft_wrap=True)
-    if log:
+    going_on = how_to_go_on(record, asked)
+    if record.state == "interrupted":
+        console.print(Text(f"{record.message} {going_on}".rstrip()), soft_wrap=True)
+        return
+    console.print(Text(record.message or "", "bold red"), soft_wrap=True)
+    if not record.is_expected:
+        step = record.last(State.FAILED)
+        log = log_path(run_dir, record.position(step) if step else 0, step or "Start")
         console.print(f"The details are in {path(log)}", highlight=False, markup=False, soft_wrap=True)
     if going_on:
         console.print(going_on, highlight=False, soft_wrap=True)

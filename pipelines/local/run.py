@@ -26,7 +26,7 @@ from pipelines import settings as settings_module
 from pipelines.local import lock, run_record, worker
 from pipelines.local.display import Display, for_console
 from pipelines.local.failure import disk_error, output_root_is
-from pipelines.local.report import Asked, advise, how_to_go_on, print_failure, print_outcome
+from pipelines.local.report import Asked, advise, print_failure, print_outcome
 from pipelines.local.run_record import INTERRUPTED, RunRecord, State
 from pipelines.local.wording import size
 from pipelines.settings import Settings
@@ -97,7 +97,7 @@ def run(
         advice = advise(record.outcome, asked, settings, run_id)
         print_outcome(out, record, record.outcome, run_dir, report, advice)
     else:
-        _print_failure(err, record, run_dir, how_to_go_on(record, asked))
+        print_failure(err, record, run_dir, asked)
     return status
 
 
@@ -291,15 +291,3 @@ def _death(code: int, step: str | None) -> str:
     if code == -signal.SIGKILL:
         hint = " If memory ran out, a smaller training.batch_size or beam.workers=1 helps."
     return f"The process that runs the steps {how}{f' during {step}' if step else ''}.{hint}"
-
-
-def _print_failure(err: Console, record: RunRecord, run_dir: Path, going_on: str) -> None:
-    message = record.message or ""
-    if record.exit_status == INTERRUPTED:
-        err.print(f"{message} {going_on}".rstrip(), highlight=False, soft_wrap=True)
-    elif record.is_expected:
-        print_failure(err, message, None, going_on)
-    else:
-        step = record.last(State.FAILED)
-        log = worker.log_path(run_dir, record.position(step) if step else 0, step or "Start")
-        print_failure(err, message, log, going_on)

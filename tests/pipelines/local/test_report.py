@@ -1,6 +1,7 @@
 import io
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -142,14 +143,27 @@ def test_going_on_needs_a_finished_step_and_no_from() -> None:
     assert "without --from" in how_to_go_on(record(State.DONE), Asked(from_step="Trainer"))
 
 
-def test_a_failure_names_its_log_where_there_is_one() -> None:
+@pytest.mark.parametrize(
+    ("changes", "log"),
+    [
+        (
+            {"steps": {"Ingest": Step(state=State.DONE), "Train [/x]": Step(state=State.FAILED)}},
+            "02-Train [/x]",
+        ),
+        ({}, "00-Start"),
+        ({"is_expected": True}, None),
+        ({"state": "interrupted"}, None),
+    ],
+)
+def test_a_failure_names_its_log_where_that_tells_more(changes: dict[str, Any], log: str | None) -> None:
     console = Console(file=io.StringIO(), width=40)
-    print_failure(console, "Train [/x] failed.", Path("/d/[/x]/03-Train.log"), "It goes on.")
-    print_failure(console, "No such step.", None, "")
+    failed = RunRecord(**{"run_id": RUN, "state": "failed", "message": "It failed [/x].", **changes})
+    print_failure(console, failed, Path("/d/[/x]"), Asked())
     assert isinstance(console.file, io.StringIO)
-    failure, log, *rest = console.file.getvalue().splitlines()
-    assert (failure, rest) == ("Train [/x] failed.", ["It goes on.", "No such step."])
-    assert log.endswith("/d/[/x]/03-Train.log")
+    said, *more = console.file.getvalue().splitlines()
+    assert said == "It failed [/x]."
+    assert [line for line in more if line.endswith(f"/d/[/x]/logs/{log}.log")] == more[: log is not None]
+    assert bool(more[log is not None :]) is ("steps" in changes)  # how to go on, where a step has finished
 
 
 def test_what_is_run_in_a_line_and_in_a_command() -> None:
