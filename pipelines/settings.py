@@ -79,11 +79,6 @@ class Settings(Section):
         return self.output_root / "approvals" / self.pipeline_name
 
     @property
-    def finished_steps_dir(self) -> Path:
-        """What steps on Kubeflow have made, by what went into them."""
-        return self.output_root / "finished_steps"
-
-    @property
     def runs_dir(self) -> Path:
         """One sub-folder a run: resolved settings, logs, summary."""
         return self.output_root / "runs"

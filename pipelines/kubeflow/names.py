@@ -1,16 +1,14 @@
-"""Names that Kubernetes takes: each kind has its own rule."""
+"""What a pod has already: paths, volumes and variables that settings may not take.
+
+Kubernetes itself says which names are none; what takes the place of something else fails inside a run.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import Annotated
 
 from pydantic import AfterValidator
-
-_LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
-_QUALIFIED = r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?"
 
 # What KFP's launcher, Kubernetes and the image itself have in a container.
 RESERVED_PATHS = (
@@ -35,53 +33,6 @@ RESERVED_VARIABLES = (
 RESERVED_PREFIXES = ("CATSDOGS_", "KFP_")
 
 
-def _rule(pattern: str, longest: int, what: str, expected: str) -> Callable[[str], str]:
-    compiled = re.compile(pattern)
-
-    def check(name: str) -> str:
-        if len(name) > longest or not compiled.fullmatch(name):
-            raise ValueError(f"{name!r} is not {what}: it must be {expected}, {longest} characters at most")
-        return name
-
-    return check
-
-
-_prefix = _rule(
-    rf"{_LABEL}(\.{_LABEL})*",
-    253,
-    "a DNS name",
-    "small letters, digits, hyphens and dots, such as example.com",
-)
-_label_name = _rule(
-    _QUALIFIED,
-    63,
-    "a label's name",
-    "letters, digits, '-', '_' and '.', with a letter or digit at both ends",
-)
-_label_value = _rule(
-    rf"({_QUALIFIED})?",
-    63,
-    "a label's value",
-    "letters, digits, '-', '_' and '.', with a letter or digit at both ends",
-)
-
-
-def _label_key(key: str) -> str:
-    prefix, slash, name = key.rpartition("/")
-    if slash:
-        _prefix(prefix)
-    _label_name(name)
-    return key
-
-
-def _resource(name: str) -> str:
-    if "/" not in name:
-        raise ValueError(
-            f"{name!r} is not the name of a device: it must have a vendor's domain, such as nvidia.com/gpu"
-        )
-    return _label_key(name)
-
-
 def _mount_path(text: str) -> str:
     path = PurePosixPath(text)
     if not path.is_absolute() or ".." in path.parts or ":" in text or str(path) != text or path.name == "":
@@ -96,6 +47,8 @@ def _mount_path(text: str) -> str:
 
 
 def _claim(name: str) -> str:
+    if "." in name:  # KFP gives the claim's name to the pod's volume
+        raise ValueError(f"{name!r} is no claim that KFP can mount: its name must not have a dot")
     if name in RESERVED_CLAIMS:
         raise ValueError(
             f"{name!r} is taken: KFP has a volume of that name in each pod; name the claim otherwise"
@@ -109,33 +62,6 @@ def _variable(name: str) -> str:
     return name
 
 
-_LETTERS = "small letters, digits and hyphens, with a letter or digit at both ends"
-
-# A claim's name also becomes the volume's, which may not have dots.
-ClaimName = Annotated[
-    str,
-    AfterValidator(_rule(_LABEL, 63, "the name of a claim that KFP can mount", _LETTERS)),
-    AfterValidator(_claim),
-]
-SecretName = Annotated[
-    str, AfterValidator(_rule(rf"{_LABEL}(\.{_LABEL})*", 253, "the name of a secret", f"dots, {_LETTERS}"))
-]
-SecretKey = Annotated[
-    str, AfterValidator(_rule(r"[-._A-Za-z0-9]+", 253, "a secret's key", "letters, digits, '-', '_' and '.'"))
-]
-EnvironmentName = Annotated[
-    str,
-    AfterValidator(
-        _rule(
-            r"[A-Za-z_][A-Za-z0-9_]*",
-            253,
-            "the name of an environment variable",
-            "letters, digits and '_', without a digit in front",
-        )
-    ),
-    AfterValidator(_variable),
-]
-LabelKey = Annotated[str, AfterValidator(_label_key)]
-LabelValue = Annotated[str, AfterValidator(_label_value)]
-DeviceName = Annotated[str, AfterValidator(_resource)]
 MountPath = Annotated[str, AfterValidator(_mount_path)]
+ClaimName = Annotated[str, AfterValidator(_claim)]
+EnvironmentName = Annotated[str, AfterValidator(_variable)]

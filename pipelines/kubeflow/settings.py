@@ -10,17 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from pipelines.kubeflow import roots
-from pipelines.kubeflow.images import Image
-from pipelines.kubeflow.names import (
-    ClaimName,
-    DeviceName,
-    EnvironmentName,
-    LabelKey,
-    LabelValue,
-    MountPath,
-    SecretKey,
-    SecretName,
-)
+from pipelines.kubeflow.names import ClaimName, EnvironmentName, MountPath
 from pipelines.kubeflow.quantities import Cores, Memory, parse
 from pipelines.settings_errors import nearest
 from trainer.recipe import Count, Section
@@ -71,6 +61,13 @@ def _told(pattern: str, what: str) -> Callable[[str], str]:
 
 
 StepName = Annotated[str, AfterValidator(_known_step)]
+# By digest, because what a tag's earlier image made would come out of the cache.
+Image = Annotated[
+    str,
+    AfterValidator(
+        _told(r"[^\s@]+@sha256:[0-9a-f]{64}", "one image for good: name it by its digest, NAME@sha256:…")
+    ),
+]
 Endpoint = Annotated[
     str,
     AfterValidator(
@@ -96,7 +93,7 @@ class ImageSettings(Section):
 
     cpu: Image | None = None
     gpu: Image | None = None
-    pull_secrets: tuple[SecretName, ...] = ()
+    pull_secrets: tuple[str, ...] = ()
 
 
 class ArtifactStoreSettings(Section):
@@ -145,9 +142,9 @@ class TolerationSettings(Section):
         effect: What the taint does; None means any.
     """
 
-    key: LabelKey | None = None
+    key: str | None = None
     operator: Literal["Exists", "Equal"] = "Exists"
-    value: LabelValue | None = None
+    value: str | None = None
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
 
     @model_validator(mode="after")
@@ -171,11 +168,9 @@ class GpuSettings(Section):
         tolerations: Taints of the node that the pod puts up with.
     """
 
-    type: DeviceName = "nvidia.com/gpu"
+    type: str = "nvidia.com/gpu"
     count: Count = 1
-    node_selector: Annotated[dict[LabelKey, LabelValue], BeforeValidator(_without_null)] = Field(
-        default_factory=dict
-    )
+    node_selector: Annotated[dict[str, str], BeforeValidator(_without_null)] = Field(default_factory=dict)
     tolerations: tuple[TolerationSettings, ...] = ()
 
 
@@ -199,8 +194,8 @@ class SecretSettings(Section):
         env: Environment variables, with the secret's key that each is filled from.
     """
 
-    name: SecretName
-    env: Annotated[dict[EnvironmentName, SecretKey], Field(min_length=1)]
+    name: str
+    env: Annotated[dict[EnvironmentName, str], Field(min_length=1)]
 
 
 class RetrySettings(Section):

@@ -34,9 +34,6 @@ _TRY_WITHOUT_TIMEOUT = 7 * 24 * 3600
 
 PUSH_STEP = "Pusher"
 
-# Baselines are cheaper to copy than to look up, and a push has an effect beyond its output.
-_NEVER_TAKEN_OVER = {"AcceptedData", "BlessedModel", "BestModel", PUSH_STEP}
-
 # The input that a step approves, when its output says `blessed`, and the ledger it is written into.
 _APPROVES = {"DataGate": "statistics:accepted-data", "QualityGate": "model:blessed-model"}
 
@@ -79,11 +76,8 @@ def open_parameters(spec: Spec, settings: Settings) -> None:
         "max_bad_fraction": _parameter("NUMBER_DOUBLE", data.max_bad_fraction),
         "max_class_shift": _parameter("NUMBER_DOUBLE", data.max_class_shift),
         "override": _parameter("STRING", ""),
-        "reuse": _parameter("STRING", "true"),
     }
     spec["root"]["inputDefinitions"] = {"parameters": parameters}
-    for name in spec["root"]["dag"]["tasks"]:
-        add_input(spec, name, "reuse", {"componentInputParameter": "reuse"}, "true")
     for step, name in (
         ("ImageExampleGen", "source"),
         ("ImageExampleGen", "max_bad_fraction"),
@@ -143,8 +137,6 @@ def set_arguments(spec: Spec, pipeline: tfx_pipeline.Pipeline, settings: Setting
         ]
         if node.id in _APPROVES:
             own += ["--approves", _APPROVES[node.id], "--approvals", str(settings.approvals_dir)]
-        if node.id not in _NEVER_TAKEN_OVER:
-            own += ["--finished_steps", str(settings.finished_steps_dir)]
         if isinstance(node.executor_spec, executor_spec.BeamExecutorSpec):
             own += ["--keep_remote"] if beam.is_remote(settings, node.id) else []
             own += beam.arguments(settings, node.id)

@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import logging
 import os
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,14 +17,13 @@ from typing import Any, NoReturn
 
 from components import fingerprint
 from components.approved_baseline.ledger import LOOKED_FOR, Ledger
-from components.errors import InputError, told_in
-from pipelines.kubeflow.container import executor_input, failure, finished, in_store, step_key
-from pipelines.kubeflow.container.arguments import pair
-from pipelines.kubeflow.container.files import write
+from components.errors import InputError, PipelineError, chain, told_in
+from pipelines.kubeflow.container import executor_input
 from pipelines.kubeflow.container.paths import Paths
 
 CODE = ("components", "trainer", "serving", "pipelines.kubeflow.container")
-_REUSE = "reuse"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FULL_TEXTS = ("No space left on device", "Disk quota exceeded")  # TensorFlow's errors have no number
 
 _log = logging.getLogger(__name__)
 
@@ -50,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def run(options: argparse.Namespace, beam_arguments: list[str]) -> None:
-    """Runs one step, or takes its outputs from an earlier run, and writes the ExecutorOutput last of all.
+    """Runs one step, and records what it approves.
 
     Raises:
         InputError: The image holds other code than the pipeline was compiled from.
@@ -61,54 +60,39 @@ def run(options: argparse.Namespace, beam_arguments: list[str]) -> None:
     inputs_spec = json.loads(options.json_serialized_inputs_spec_args)
     paths = Paths.of_launcher(keep_remote=options.keep_remote)
     prepared = executor_input.prepare(message, inputs_spec)
-    may_reuse = prepared["inputs"].get("parameterValues", {}).pop(_REUSE, "true") != "false"
-
-    answer = key = steps = None
-    if options.finished_steps is not None:
-        steps = finished.FinishedSteps(options.finished_steps / options.executor_class_path, paths)
-        key = step_key.key(options.executor_class_path, prepared, paths)
-        answer = steps.restore(key, prepared) if may_reuse else None
-    if answer is None:
-        answer = _execute(options, prepared, paths, beam_arguments)
-        if steps is not None and key is not None:
-            steps.keep(key, answer)
+    _execute(options, prepared, paths, beam_arguments)
+    output_file = Path(prepared["outputs"]["outputFile"])
+    answer = executor_input.for_store(json.loads(output_file.read_text(encoding="utf-8")), paths)
     if options.approves is not None:
         _record_approval(options.approvals, options.approves, prepared, answer, paths)
-    write(Path(prepared["outputs"]["outputFile"]), json.dumps(answer))
+    output_file.write_text(json.dumps(answer), encoding="utf-8")
 
 
 def _execute(
     options: argparse.Namespace, prepared: dict[str, Any], paths: Paths, beam_arguments: list[str]
-) -> dict[str, Any]:
-    """Lets TFX run the executor; returns the ExecutorOutput with URIs."""
+) -> None:
+    """Lets TFX run the executor; the ExecutorOutput that it writes has paths in place of URIs."""
     from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor  # takes ten seconds
 
     message = executor_input.for_executor(prepared, paths)
     for found in message["outputs"]["artifacts"].values():
         for artifact in found["artifacts"]:
             _empty(artifact["uri"])
-    # Beside the file that the launcher reads, because TFX takes its folder for that of the step.
-    answer_file = Path(message["outputs"]["outputFile"]).with_name("executor_output.json")
-    answer_file.unlink(missing_ok=True)  # of an attempt that was cut short; TFX would take it for a driver's
-    message["outputs"]["outputFile"] = str(answer_file)
     arguments = argparse.Namespace(
         executor_class_path=options.executor_class_path,
         json_serialized_invocation_args=json.dumps(message),
         json_serialized_inputs_spec_args=options.json_serialized_inputs_spec_args,
     )
     kubeflow_v2_run_executor.main((arguments, beam_arguments))
-    answer = json.loads(answer_file.read_text(encoding="utf-8"))
-    answer_file.unlink()
-    return executor_input.for_store(answer, paths)
 
 
 def _empty(output: str) -> None:
-    """Prepares an output, without what an attempt or a copy that was cut short has left."""
-    if "://" in output:
-        in_store.empty(output)
-        return
-    shutil.rmtree(output, ignore_errors=True)
-    Path(output).mkdir(parents=True, exist_ok=True)
+    """Makes an output's folder, without what an attempt that was cut short has left there."""
+    from tfx.dsl.io import fileio  # a store's folder, too, where remote workers write to it
+
+    if fileio.exists(output):
+        fileio.rmtree(output)
+    fileio.makedirs(output)
 
 
 def _check_code(compiled: str) -> None:
@@ -122,10 +106,10 @@ def _check_code(compiled: str) -> None:
 
 
 def _record_approval(
-    approvals: Path, approves: tuple[str, str], prepared: dict[str, Any], answer: dict[str, Any], paths: Paths
+    approvals: Path, approves: str, prepared: dict[str, Any], answer: dict[str, Any], paths: Paths
 ) -> None:
     """Records that the step has approved one of its inputs, if an output of it says so."""
-    key, ledger = approves
+    key, _, ledger = approves.partition(":")
     outputs = [found["artifacts"][0].get("metadata", {}) for found in answer["artifacts"].values()]
     approving = next((metadata for metadata in outputs if metadata.get("blessed") == 1), None)
     if approving is None:
@@ -147,11 +131,24 @@ def _report(error: BaseException) -> int:
         return 130
     if told_in(error) is None:
         _log.error("The step cannot go on.", exc_info=error)
-    sentence = failure.sentence(error)
+    sentence = told_in(error) or _full_disk(error)
     if sentence is None:
         return 1
     sys.stderr.write(f"\n{sentence}\n")
     return sentence.exit_status
+
+
+def _full_disk(error: BaseException) -> PipelineError | None:
+    """Returns the error for the user where a disk is full somewhere behind an exception; None elsewhere."""
+    for link in chain(error):
+        if getattr(link, "errno", None) in _FULL or any(text in str(link) for text in _FULL_TEXTS):
+            file = getattr(link, "filename", None)
+            where = f" for {file}" if file else ""
+            return PipelineError(
+                f"There is no space left{where}: give the volume with the state more space if the file lies "
+                "there, and else the nodes, as the pod's own files (ephemeral storage) lie on their disks."
+            )
+    return None
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -160,9 +157,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json_serialized_invocation_args", required=True)
     parser.add_argument("--json_serialized_inputs_spec_args", required=True)
     parser.add_argument("--code_fingerprint", required=True)
-    parser.add_argument("--finished_steps", type=Path)
     parser.add_argument("--approvals", type=Path)
-    parser.add_argument("--approves", type=pair("INPUT:LEDGER", ":"), metavar="INPUT:LEDGER")
+    parser.add_argument("--approves", metavar="INPUT:LEDGER")
     parser.add_argument("--keep_remote", action="store_true")
     return parser
 

@@ -15,14 +15,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from components import fingerprint
 from components.approved_baseline.ledger import Ledger
 from components.errors import InputError, PipelineError
 from components.image_example_gen.sources import open_source, source_name
-from pipelines.kubeflow.container.arguments import pair
-from pipelines.kubeflow.container.files import write
 from pipelines.kubeflow.container.paths import Paths
 
 _log = logging.getLogger(__name__)
@@ -57,8 +54,8 @@ def data_fingerprint(options: argparse.Namespace) -> None:
     found = open_source(options.source, options.class_names).fingerprint()
     _log.info("The fingerprint of the data is %s.", found)
     if options.source_name_output:
-        write(options.source_name_output, source_name(options.source))
-    write(options.output, found)
+        options.source_name_output.write_text(source_name(options.source), encoding="utf-8")
+    options.output.write_text(found, encoding="utf-8")
 
 
 def approved(options: argparse.Namespace) -> None:
@@ -80,12 +77,13 @@ def approved(options: argparse.Namespace) -> None:
             "of the code, make image, compile and submit, because a new image makes new artifacts."
         )
     ledger = Ledger(options.approvals / options.ledger)
-    approval = ledger.newest(fingerprint.of_folder(candidate), dict(options.where))
+    where = dict(condition.split("=", 1) for condition in options.where)
+    approval = ledger.newest(fingerprint.of_folder(candidate), where)
     _log.info("The last one is %s.", f"{approval.uri}, of {approval.id}" if approval else "none")
     if approval and options.hand_on_missing and not Path(approval.files).exists():
         _log.warning("Its files are gone from %s.", approval.files)
         approval = replace(approval, files="")
-    write(options.output, approval.text() if approval else "")
+    options.output.write_text(approval.text() if approval else "", encoding="utf-8")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -94,8 +92,8 @@ def _parser() -> argparse.ArgumentParser:
 
     data = looks.add_parser("data-fingerprint", allow_abbrev=False)
     data.set_defaults(look=data_fingerprint)
-    data.add_argument("--source", type=_json, required=True)
-    data.add_argument("--class_names", type=_json, required=True)
+    data.add_argument("--source", type=json.loads, required=True)
+    data.add_argument("--class_names", type=json.loads, required=True)
     data.add_argument("--output", type=Path, required=True)
     data.add_argument("--source_name_output", type=Path)
 
@@ -104,19 +102,10 @@ def _parser() -> argparse.ArgumentParser:
     baseline.add_argument("--approvals", type=Path, required=True)
     baseline.add_argument("--ledger", required=True)
     baseline.add_argument("--candidate", required=True)
-    baseline.add_argument(
-        "--where", type=pair("NAME=VALUE", "="), action="append", default=[], metavar="NAME=VALUE"
-    )
+    baseline.add_argument("--where", action="append", default=[], metavar="NAME=VALUE")
     baseline.add_argument("--hand_on_missing", action="store_true")
     baseline.add_argument("--output", type=Path, required=True)
     return parser
-
-
-def _json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not JSON: {error}") from None
 
 
 if __name__ == "__main__":

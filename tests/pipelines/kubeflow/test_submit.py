@@ -641,7 +641,6 @@ def test_the_real_pipeline_is_taken_with_its_parameters(
             'source={"kind": "sample", "seed": 3, "count": 200}',
             "max_bad_fraction=0.5",
             "max_class_shift=0.25",
-            "reuse=false",
         ],
         wait=True,
     )
@@ -653,7 +652,6 @@ def test_the_real_pipeline_is_taken_with_its_parameters(
         "source": '{"count": 200, "kind": "sample", "seed": 3}',
         "max_bad_fraction": 0.5,
         "max_class_shift": 0.25,
-        "reuse": "false",
     }
     # Each step after those that it waits for.
     order = [match[1] for match in re.finditer(r"\] (\w+): ", shown)]

@@ -33,8 +33,8 @@ def test_it_finds_what_the_local_driver_finds(
     tmp_path: Path, folder_of: Callable[[Mapping[str, int]], Path]
 ) -> None:
     source = {"kind": "folder", "folder": str(folder_of({"cats": 2, "dogs": 2}))}
-    assert data_fingerprint(source, tmp_path / "outputs" / "found") == 0  # whose folder is made
-    found = (tmp_path / "outputs" / "found").read_text()
+    assert data_fingerprint(source, tmp_path / "found") == 0
+    found = (tmp_path / "found").read_text()
     assert found == open_source(source, ["cat", "dog"]).fingerprint()
 
     data_fingerprint(source, tmp_path / "again")
@@ -63,40 +63,25 @@ def test_it_says_what_the_source_is_called(tmp_path: Path) -> None:
     assert name.read_text() == "sample"
 
 
-def test_a_folder_that_is_not_mounted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    source = {"kind": "folder", "folder": str(tmp_path / "data")}
-    assert data_fingerprint(source, tmp_path / "found") == 2
-    assert capsys.readouterr().err.strip() == (
-        f"The folder {tmp_path}/data is not there in the pod: mount the claim that holds the pictures with "
-        "kubeflow.volumes, or correct data.folder."
-    )
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_folder_without_pictures(
+    is_there: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "data"
+    if is_there:
+        folder.mkdir()
+    assert data_fingerprint({"kind": "folder", "folder": str(folder)}, tmp_path / "found") == 2
+    [sentence] = capsys.readouterr().err.strip().splitlines()[-1:]
+    assert str(folder) in sentence
+    assert ("kubeflow.volumes" in sentence) is not is_there
     assert not (tmp_path / "found").exists()
 
 
-def test_a_folder_of_something_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "data").mkdir()
-    assert data_fingerprint({"kind": "folder", "folder": str(tmp_path / "data")}, tmp_path / "found") == 2
-    assert "holds no folders: sort the pictures into" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("arguments", "complaint"),
-    [
-        (["data-fingerprint", "--source", "{", "--class_names", CLASSES, "--output", "f"], "is not JSON"),
-        (
-            [
-                *("approved", "--approvals", "a", "--ledger", "l", "--candidate", "c", "--output", "f"),
-                *("--where", "source"),
-            ],
-            "'source' must be NAME=VALUE",
-        ),
-    ],
-)
-def test_bad_usage(arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_source_that_is_not_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
-        look.main(arguments)
+        look.main(["data-fingerprint", "--source", "{", "--class_names", CLASSES, "--output", "f"])
     assert end.value.code == 2
-    assert complaint in capsys.readouterr().err
+    assert "--source" in capsys.readouterr().err
 
 
 @pytest.fixture
@@ -106,7 +91,7 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
 
 
 def approved(cluster: Cluster, candidate: str, *more: str) -> str:
-    output = cluster.folder / "outputs" / "approved"
+    output = cluster.folder / "approved"
     arguments = ["--approvals", str(cluster.state), "--ledger", "blessed-model", "--candidate", candidate]
     assert look.main(["approved", *arguments, "--output", str(output), *more]) == 0
     return output.read_text()
@@ -156,7 +141,7 @@ def test_a_damaged_approval(cluster: Cluster, capsys: pytest.CaptureFixture[str]
     candidate = cluster.put("model", {"weights": b"A"}).uri
     arguments = ["--approvals", str(cluster.state), "--ledger", "blessed-model", "--candidate", candidate]
     assert look.main(["approved", *arguments, "--output", str(cluster.folder / "found")]) == 1
-    assert "cannot be read" in capsys.readouterr().err
+    assert str(cluster.state / "blessed-model" / "2026") in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("left", ["nothing", "an empty folder"])
@@ -171,11 +156,7 @@ def test_a_candidate_that_was_removed_from_the_store(
         (cluster.local(candidate) / "variables").mkdir(parents=True)
     arguments = ["--approvals", str(cluster.state), "--ledger", "blessed-model", "--candidate", candidate]
     assert look.main(["approved", *arguments, "--output", str(cluster.folder / "found")]) == 1
-    assert capsys.readouterr().err.strip() == (
-        f"The artifact {candidate} of an earlier run was removed from the store, and KFP's cache still "
-        "points to it: let no life cycle of the bucket remove artifacts; to go on, commit a change of the "
-        "code, make image, compile and submit, because a new image makes new artifacts."
-    )
+    assert candidate in capsys.readouterr().err
     assert not (cluster.folder / "found").exists()
 
 

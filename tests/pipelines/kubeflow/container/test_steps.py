@@ -149,7 +149,7 @@ def test_the_gate_remembers_what_it_accepted(cluster: Cluster) -> None:
     assert "absent" not in before.metadata
     status, log, _ = gate.run({**inputs, "statistics": second, "baseline_statistics": before}, *approves)
     assert status == 4
-    assert log.startswith("The data were rejected: the share of class 'dog' in split 'train' is 80 % ")
+    assert "80 %" in log
     assert Ledger(cluster.state / "accepted-data").newest() == approval
 
 
@@ -160,9 +160,7 @@ def test_an_approval_whose_files_are_known_to_be_gone(cluster: Cluster) -> None:
     status, log, outputs = step.run({"candidate": candidate})
     assert status == 0, log
     subject = outputs["subject"]
-    assert subject.metadata["unreadable"] == (
-        "the copy of its files that was kept as 2026 is gone from the volume"
-    )
+    assert "2026" in subject.metadata["unreadable"]
     assert (subject.metadata["approved_in"], subject.metadata["approved_uri"]) == ("2026", "minio://b/s")
     assert "absent" not in subject.metadata
     assert not list(cluster.local(subject.uri).rglob("*"))
@@ -174,7 +172,4 @@ def test_an_approval_whose_files_went_since(cluster: Cluster) -> None:
     step = Step(cluster, Baseline(channel, approval.text()).with_id("BlessedModel"))
     status, log, _ = step.run({"candidate": cluster.put("model", {"saved_model.pb": b"model"})})
     assert status == 1
-    assert log == (
-        f"What was approved is not in {cluster.state}/gone/files any more: submit the run again, and it is "
-        "looked up anew."
-    )
+    assert f"{cluster.state}/gone/files" in log
