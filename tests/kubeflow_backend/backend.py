@@ -19,7 +19,6 @@ import uuid
 from collections.abc import Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -170,7 +169,6 @@ class _Run:
         self._folder = folder
         self._root = f"{root.partition('?')[0].rstrip('/')}/{pipeline.name}/{identity}"
         self._launcher = Launcher(backend.store, backend.records, backend.containers, root, self._root)
-        self._started = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
     def tasks(self) -> dict[str, Step]:
         """Runs every task whose upstream tasks have all succeeded."""
@@ -196,9 +194,7 @@ class _Run:
         started = time.monotonic()
         log = self._folder / f"{task.name}.log"
         try:
-            inputs = resolve_inputs(
-                task, self._values, results, self._backend.records, self._placeholders(task)
-            )
+            inputs = resolve_inputs(task, self._values, results, self._backend.records)
             given = pb.ExecutorInput(
                 inputs=inputs, outputs=provision_outputs(task, self._root, str(uuid.uuid4()))
             )
@@ -246,14 +242,3 @@ class _Run:
                 if not self._backend.keep_pods:
                     shutil.rmtree(pod, ignore_errors=True)
         raise AssertionError("unreachable")
-
-    def _placeholders(self, task: Task) -> dict[str, str]:
-        return {
-            "{{$.pipeline_job_name}}": f"{self._pipeline.name} {self._started}",
-            "{{$.pipeline_job_resource_name}}": f"{self._pipeline.name}-{self._id[:5]}",
-            "{{$.pipeline_job_uuid}}": self._id,
-            "{{$.pipeline_task_name}}": task.name,
-            "{{$.pipeline_task_uuid}}": "1",  # sic: the id of the DAG's execution
-            "{{$.pipeline_job_create_time_utc}}": self._started,
-            "{{$.pipeline_job_schedule_time_utc}}": self._started,
-        }

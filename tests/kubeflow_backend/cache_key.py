@@ -53,11 +53,6 @@ def fingerprint(key: Mapping[str, Any]) -> str:
     return hashlib.sha256(dumps(key).encode()).hexdigest()
 
 
-def own_fingerprint(component: str, key: str) -> str:
-    """Returns the fingerprint of a task with a `cachingOptions.cacheKey`: nothing else counts."""
-    return hashlib.sha256(component.encode() + b"\0" + key.encode()).hexdigest()
-
-
 def _json(message: Message) -> Any:
     return json_format.MessageToDict(message)
 

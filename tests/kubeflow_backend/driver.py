@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from google.protobuf import struct_pb2
 from kfp.pipeline_spec import pipeline_spec_pb2 as pb
 
-from tests.kubeflow_backend.cache_key import cache_key, fingerprint, own_fingerprint
+from tests.kubeflow_backend.cache_key import cache_key, fingerprint
 from tests.kubeflow_backend.errors import Refused
 from tests.kubeflow_backend.metadata import ArtifactRecords
 from tests.kubeflow_backend.object_store import local_path
@@ -50,16 +50,14 @@ def resolve_inputs(
     parameters: Mapping[str, struct_pb2.Value],
     results: Mapping[str, Results],
     records: ArtifactRecords,
-    placeholders: Mapping[str, str],
 ) -> pb.ExecutorInput.Inputs:
-    """Returns what a task is given; component defaults are left to the launcher.
+    """Returns what a task is given; the defaults of components, which ours do not need, are not filled in.
 
     Args:
         task: The task.
         parameters: Of the run.
         results: Of all tasks upstream.
         records: Which know the artifacts.
-        placeholders: What constants such as `{{$.pipeline_job_uuid}}` stand for.
 
     Raises:
         Refused: A value is missing or of another type.
@@ -67,7 +65,7 @@ def resolve_inputs(
     inputs = pb.ExecutorInput.Inputs()
     declared = task.component.input_definitions.parameters
     for name, spec in task.spec.inputs.parameters.items():
-        value = _parameter(name, spec, parameters, results, placeholders)
+        value = _parameter(name, spec, parameters, results)
         if value.WhichOneof("kind") == "null_value":
             if name in declared and declared[name].is_optional:
                 continue
@@ -117,8 +115,6 @@ def provision_outputs(task: Task, run_root: str, salt: str) -> pb.ExecutorInput.
 
 def task_fingerprint(task: Task, executor_input: pb.ExecutorInput, claims: Sequence[str]) -> str:
     """Returns the fingerprint under which KFP's cache keeps a task."""
-    if key := task.spec.caching_options.cache_key:
-        return own_fingerprint(task.spec.component_ref.name, key)
     types = {
         name: _TYPES.Name(spec.parameter_type)
         for name, spec in task.component.output_definitions.parameters.items()
@@ -137,8 +133,6 @@ def resolve_command(task: Task, inputs: pb.ExecutorInput.Inputs) -> list[str]:
     """
     resolved = []
     for part in (*task.container.command, *task.container.args):
-        if part.lstrip().startswith('{"IfPresent":'):
-            raise NotImplementedError(f"{task.name}: IfPresent is not run here")
         resolved.append(
             part if "$.outputs" in part else _PARAMETER.sub(lambda found: _text(found[1], inputs), part)
         )
@@ -165,7 +159,6 @@ def _parameter(
     spec: pb.TaskInputsSpec.InputParameterSpec,
     parameters: Mapping[str, struct_pb2.Value],
     results: Mapping[str, Results],
-    placeholders: Mapping[str, str],
 ) -> struct_pb2.Value:
     if spec.parameter_expression_selector:
         raise NotImplementedError(f"parameter {name!r}: expression selectors are not evaluated here")
@@ -184,9 +177,7 @@ def _parameter(
                 )
             return produced[source.output_parameter_key]
         case "runtime_value" if spec.runtime_value.WhichOneof("value") == "constant":
-            constant = spec.runtime_value.constant
-            text = placeholders.get(constant.string_value)
-            return constant if text is None else struct_pb2.Value(string_value=text)
+            return spec.runtime_value.constant
         case "runtime_value":
             kind = spec.runtime_value.WhichOneof("value")
             raise Refused(

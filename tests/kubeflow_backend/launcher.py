@@ -5,9 +5,7 @@ Go: v2/component/launcher_v2.go.
 
 from __future__ import annotations
 
-import re
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -22,8 +20,6 @@ from tests.kubeflow_backend.metadata import ArtifactRecords
 from tests.kubeflow_backend.object_store import ObjectStore, local_path, session
 from tests.kubeflow_backend.specs import Task
 from tests.kubeflow_backend.texts import to_text, to_value
-
-_VARIABLE = re.compile(r"\$\$|\$\(([-._a-zA-Z0-9]+)\)")
 
 
 class Failed(Exception):
@@ -77,14 +73,14 @@ class Launcher:
         _relocate(seen.outputs, self.containers.root(pod))
         environment = {variable.name: variable.value for variable in task.container.env}
         try:
-            command = _expand(resolve_command(task, seen.inputs), environment)
+            command = resolve_command(task, seen.inputs)
             pod.mkdir(parents=True)
             self._download(seen.inputs, pod)
             _prepare(seen.outputs, pod, self.containers.root(pod))
             container = Container(
                 task.name,
                 task.container.image,
-                fill_in(command, with_defaults(seen, task.component), self.containers.root(pod)),
+                fill_in(command, seen, self.containers.root(pod)),
                 environment,
                 pod,
                 mounts(task),
@@ -133,16 +129,6 @@ class Launcher:
         return recorded
 
 
-def with_defaults(executor_input: pb.ExecutorInput, component: pb.ComponentSpec) -> pb.ExecutorInput:
-    """Returns a copy in which parameters that were not given have the component's defaults."""
-    filled = pb.ExecutorInput()
-    filled.CopyFrom(executor_input)
-    for name, spec in component.input_definitions.parameters.items():
-        if spec.HasField("default_value") and name not in filled.inputs.parameter_values:
-            filled.inputs.parameter_values[name].CopyFrom(spec.default_value)
-    return filled
-
-
 def fill_in(command: list[str], executor_input: pb.ExecutorInput, root: Path) -> list[str]:
     """Fills in the placeholders of a command: `{{$}}`, and the single ones in its arguments."""
     whole = dumps(json_format.MessageToDict(executor_input), html=False)
@@ -187,14 +173,6 @@ def _relocate(outputs: pb.ExecutorInput.Outputs, root: Path) -> None:
 
 def _in_pod(file: str, pod: Path, root: Path) -> Path:
     return pod / Path(file).relative_to(root)
-
-
-def _expand(command: list[str], environment: Mapping[str, str]) -> list[str]:
-    """Does what the kubelet does: `$(NAME)` is a variable of the container if it has one, and `$$` is `$`."""
-    return [
-        _VARIABLE.sub(lambda found: "$" if found[0] == "$$" else environment.get(found[1], found[0]), part)
-        for part in command
-    ]
 
 
 def _prepare(outputs: pb.ExecutorInput.Outputs, pod: Path, root: Path) -> None:

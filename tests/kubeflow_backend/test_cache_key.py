@@ -8,8 +8,8 @@ import pytest
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2 as pb
 
-from tests.kubeflow_backend.cache_key import cache_key, fingerprint, own_fingerprint
-from tests.kubeflow_backend.go_json import dumps, plain_number
+from tests.kubeflow_backend.cache_key import cache_key, fingerprint
+from tests.kubeflow_backend.go_json import dumps
 
 MODEL = (
     "title: kfp.Model\ntype: object\nproperties:\n  framework:\n    type: string\n  framework_version:\n"
@@ -60,10 +60,8 @@ def parse(inputs: dict[str, Any] = INPUTS, outputs: dict[str, Any] = OUTPUTS) ->
     )
 
 
-def of(
-    inputs: dict[str, Any] = INPUTS, outputs: dict[str, Any] = OUTPUTS, claims: tuple[str, ...] = ()
-) -> str:
-    return fingerprint(cache_key(*parse(inputs, outputs), TYPES, ["sh", "ec", "test"], "python:3.11", claims))
+def of(claims: tuple[str, ...] = ()) -> str:
+    return fingerprint(cache_key(*parse(), TYPES, ["sh", "ec", "test"], "python:3.11", claims))
 
 
 def test_it_is_the_fingerprint_of_kfp() -> None:
@@ -79,50 +77,22 @@ def test_a_key_with_little_in_it_has_the_fingerprint_of_kfp() -> None:
     assert fingerprint(key) == "3d9a2a778fa3174c6cfc6e639c507c265b5f21ef6e5b1dd70b236462cc6da464"
 
 
-def test_a_key_of_ones_own_has_the_fingerprint_of_kfp() -> None:
-    expected = "ad05e747b67b95e4fc4ce080cdb5850f89744360a85753b90a1a434d46dedd2e"
-    assert own_fingerprint("my-component", "my-custom-cache-key") == expected
-
-
-def test_places_do_not_count() -> None:
-    elsewhere = {
-        "artifacts": {
-            name: {"artifacts": [artifact | {"uri": "gs://elsewhere"} for artifact in found["artifacts"]]}
-            for name, found in OUTPUTS["artifacts"].items()
-        },
-        "parameters": {name: {"outputFile": "/elsewhere"} for name in OUTPUTS["parameters"]},
-    }
-    assert of(outputs=elsewhere) == of()
-
-
 def test_volume_claims_count_whatever_their_order() -> None:
     assert of(claims=("a", "b")) == of(claims=("b", "a", "b")) != of()
 
 
 @pytest.mark.parametrize(
-    ("number", "text"),
+    ("value", "text"),
     [
         (5.0, "5"),
-        (0.1, "0.1"),
-        (-0.0, "-0"),
         (1e20, "100000000000000000000"),
         (1e21, "1e+21"),
-        (0.000001, "0.000001"),
         (1.5e-7, "1.5e-7"),
-        (1e-10, "1e-10"),
+        (
+            {"b": "<ä> & \u2028\n", "a": [True, None]},
+            '{"a":[true,null],"b":"\\u003cä\\u003e \\u0026 \\u2028\\n"}',
+        ),
     ],
 )
-def test_numbers_are_written_as_go_writes_them(number: float, text: str) -> None:
-    assert dumps(number) == text
-
-
-def test_numbers_in_commands_have_no_exponent() -> None:
-    assert plain_number(1e-7) == "0.0000001"
-    assert plain_number(1e22) == "10000000000000000000000"
-
-
-def test_texts_are_escaped_as_go_escapes_them() -> None:
-    assert dumps({"b": "<ä> & \u2028\n", "a": [True, None]}) == (
-        '{"a":[true,null],"b":"\\u003cä\\u003e \\u0026 \\u2028\\n"}'
-    )
-    assert dumps("<&>", html=False) == '"<&>"'
+def test_json_is_written_as_go_writes_it(value: Any, text: str) -> None:
+    assert dumps(value) == text

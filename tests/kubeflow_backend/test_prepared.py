@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
 import time
@@ -78,21 +77,12 @@ def test_a_fork_is_as_a_process_of_its_own(tmp_path: Path, packages: Path, prepa
     assert not told[0]["others"]
 
 
-def test_what_one_has_done_another_does_not_see(tmp_path: Path, packages: Path, prepared: Prepared) -> None:
-    assert prepared.run(command(tmp_path, "tells")) == 0
-    (packages / "ours.py").write_text("TEXT = 'of another image'  # longer")
-    assert prepared.run(command(tmp_path, "tells")) == 0
-    assert "of another image" in (tmp_path / "log").read_text()
-
-
 @pytest.mark.parametrize(
     ("code", "status", "last_line"),
     [
         ("raise SystemExit(4)", 4, ""),
-        ("raise SystemExit('a sentence')", 1, "a sentence"),
         ("raise ValueError('no')", 1, "ValueError: no"),
         ("import os, signal; os.kill(os.getpid(), signal.SIGTERM)", -signal.SIGTERM, ""),
-        ("import os; print('last', flush=True); os._exit(3)", 3, "last"),
     ],
 )
 def test_the_exit_status_is_the_command_s(
@@ -109,25 +99,6 @@ def test_it_is_killed_at_its_deadline(tmp_path: Path, packages: Path, prepared: 
     assert prepared.run(command(tmp_path, "sleeps", deadline=2)) == -signal.SIGKILL
     assert 2 <= time.monotonic() - started < 60
     assert not Path("/proc", (tmp_path / "log").read_text().strip()).exists()
-
-
-def test_what_a_command_leaves_behind_is_found(tmp_path: Path, packages: Path, prepared: Prepared) -> None:
-    """As by `tests.processes`, be it started anew or forked."""
-    (packages / "leaves.py").write_text(
-        "import os, subprocess, sys, time\n"
-        "started = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']).pid\n"
-        "forked = os.fork()\n"
-        "if not forked: time.sleep(600)\n"
-        "print(started, forked)\n"
-    )
-    assert prepared.run(command(tmp_path, "leaves")) == 0
-    left = [int(process) for process in (tmp_path / "log").read_text().split()]
-    try:
-        prepared.close()
-        assert len(marked(tmp_path)) == len(left) == 2
-    finally:
-        for process in left:
-            os.kill(process, signal.SIGKILL)
 
 
 def test_it_ends_with_its_context(tmp_path: Path, packages: Path) -> None:
