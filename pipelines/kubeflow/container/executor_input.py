@@ -33,7 +33,7 @@ def prepare(executor_input: Json, inputs_spec: Json) -> Json:
     inputs = prepared.setdefault("inputs", {})
     artifacts = inputs.setdefault("artifacts", {})
     for name, found in list(artifacts.items()):
-        present = [artifact for artifact in found.get("artifacts", []) if not is_absent(artifact)]
+        present = [artifact for artifact in found.get("artifacts", []) if not _is_absent(artifact)]
         if not present:
             del artifacts[name]
             continue
@@ -51,7 +51,7 @@ def prepare(executor_input: Json, inputs_spec: Json) -> Json:
     return prepared
 
 
-def is_absent(artifact: Json) -> bool:
+def _is_absent(artifact: Json) -> bool:
     """Whether an artifact only says that there is none."""
     return bool(artifact.get("metadata", {}).get(_ABSENT))
 

@@ -147,9 +147,8 @@ def test_the_gate_remembers_what_it_accepted(cluster: Cluster) -> None:
     assert before.metadata["approved_uri"] == first.uri
     assert before.metadata["split_names"] == first.metadata["split_names"]
     assert "absent" not in before.metadata
-    status, log, _ = gate.run({**inputs, "statistics": second, "baseline_statistics": before}, *approves)
+    status, _, _ = gate.run({**inputs, "statistics": second, "baseline_statistics": before}, *approves)
     assert status == 4
-    assert "80 %" in log
     assert Ledger(cluster.state / "accepted-data").newest() == approval
 
 
