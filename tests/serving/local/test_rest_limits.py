@@ -127,7 +127,9 @@ def test_a_gzip_bomb_is_not_blown_up(server: RestServer) -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 32 * 1024
 
 
-@pytest.mark.parametrize("body", [b"not gzip", gzip.compress(b'{"instances": [[1.0]]}')[:-12]])
+@pytest.mark.parametrize(
+    "body", [b"not gzip", gzip.compress(b'{"instances": [[1.0]]}')[:-12]], ids=["text", "cut short"]
+)
 def test_damaged_gzip_is_a_bad_request(server: RestServer, body: bytes) -> None:
     answer = server.ask("POST", PATH, body, {"Content-Encoding": "gzip"})
     assert answer.status == 400
