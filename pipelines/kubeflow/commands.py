@@ -81,25 +81,26 @@ def submit(
     """
     from rich.console import Console
 
-    from pipelines.kubeflow import submit as submitting
-    from pipelines.kubeflow.login import Login
+    from pipelines.kubeflow.connection import Login
+    from pipelines.kubeflow.submit import SubmitOptions
+    from pipelines.kubeflow.submit import submit as submit_pipeline
 
-    asked = submitting.Asked(
-        file=file,
-        login=Login(endpoint, token, token_file, cookies, ca_cert),
+    options = SubmitOptions(
+        file,
+        Login(endpoint, token, token_file, cookies, ca_cert),
         experiment=experiment,
         create_experiment=create_experiment,
-        name=run_name,
+        run_name=run_name,
         parameters=param or (),
         pipeline_root=pipeline_root,
         no_cache=no_cache,
-        cron=schedule,
+        schedule=schedule,
         wait=wait,
         namespace=namespace,
         service_account=service_account,
     )
     try:
-        status = submitting.submit(asked, Console())
+        status = submit_pipeline(options, Console())
     except KeyboardInterrupt:
         typer.echo("Interrupted; the list of runs tells whether there is one already.", err=True)
         status = 130

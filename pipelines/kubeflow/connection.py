@@ -1,4 +1,4 @@
-"""The connection to a Kubeflow Pipelines server, and what its errors mean."""
+"""KFP's client with this project's login options, with time limits, and with errors in one sentence."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import contextlib
 import io
 import json
 import logging
+import os
 import ssl
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from components.errors import InputError, PipelineError
-from pipelines.kubeflow.login import Login, in_a_header
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # about KFP's own future
@@ -22,63 +24,133 @@ with warnings.catch_warnings():
     import urllib3
     from kfp_server_api import exceptions, rest
 
-_TIME_LIMITS = (10, 120)  # seconds to connect, and to wait for an answer
-_GATEWAY = {502, 503, 504}
+ENDPOINT = "KF_PIPELINES_ENDPOINT"  # this name and that of the token's path are KFP's own
+TOKEN_PATH = "KF_PIPELINES_SA_TOKEN_PATH"
+TOKEN = "CATSDOGS_KUBEFLOW_TOKEN"
+COOKIES = "CATSDOGS_KUBEFLOW_COOKIES"
+
+_IN_CLUSTER = "http://ml-pipeline.kubeflow.svc.cluster.local:8888"
+_PROJECTED = Path("/var/run/secrets/kubeflow/pipelines/token")  # where KFP's manifests mount a pod's token
+_LOGIN_PAGES = ("login", "signin", "sign_in", "auth", "dex")  # what is in their addresses
+_TIME_LIMITS = (10, 120)  # seconds to connect, and to wait for a response
 
 
-class Unreachable(PipelineError):
-    """No answer, or none of the server itself: worth another try."""
-
-
-class LoginRefused(PipelineError):
-    """The server asks who this is, or does not accept what it was told."""
-
-
-class ServerRefused(PipelineError):
-    """The server answered, and does not do what it was asked to.
+class ServerError(PipelineError):
+    """The server cannot be reached, or refuses a request.
 
     Attributes:
-        status: The HTTP status.
+        status: The HTTP status, 401 for a login page; 0 where nothing came back.
     """
 
-    def __init__(self, message: str, status: int) -> None:
+    def __init__(self, message: str, status: int = 0) -> None:
         super().__init__(message)
         self.status = status
+
+    @property
+    def is_temporary(self) -> bool:
+        """Whether the same request may succeed later."""
+        return self.status == 0 or self.status >= 500
+
+
+@dataclass(frozen=True)
+class Login:
+    """Where the server is and who the user is; what is None comes from the environment.
+
+    Attributes:
+        endpoint: URL; else KF_PIPELINES_ENDPOINT, else, in a pod, the cluster's own server.
+        token: A bearer token; else CATSDOGS_KUBEFLOW_TOKEN.
+        token_file: A file that holds one, read anew for every request, so that a token which its owner renews
+            lasts as long as a run; else KF_PIPELINES_SA_TOKEN_PATH, else, in a pod, its projected token.
+        cookies: A `Cookie` header, such as a browser's session; else CATSDOGS_KUBEFLOW_COOKIES, else KFP's
+            context file.
+        ca_cert: The certificates of who signed the server's.
+    """
+
+    endpoint: str | None = None
+    token: str | None = None
+    token_file: Path | None = None
+    cookies: str | None = None
+    ca_cert: Path | None = None
 
 
 def connect(login: Login) -> Client:
     """Returns a client whose server has answered.
 
-    Args:
-        login: What the user gave, resolved.
-
     Raises:
-        InputError: A file, or something that is shown to the server, is wrong.
-        PipelineError: The server cannot be reached, is no Kubeflow Pipelines, or refuses.
+        InputError: The endpoint, a token, the cookies, the CA certificate or KFP's context file is unusable.
+        ServerError: The server cannot be reached, is not Kubeflow Pipelines, or refuses.
     """
-    credentials = _TokenFile(login.token_file) if login.token_file else None
+    endpoint = _endpoint(login.endpoint)
+    token, token_file = _token(login)
+    cookies = (login.cookies or os.environ.get(COOKIES) or "").strip() or None
+    if login.ca_cert:
+        try:
+            ssl.create_default_context(cafile=login.ca_cert)
+        except OSError as error:
+            raise InputError(
+                f"The CA certificate {login.ca_cert} cannot be used: {_one_line(error)}."
+            ) from None
     try:
-        with _quiet():
-            client = Client(
-                login,
-                host=login.endpoint,
-                existing_token=login.token,
-                credentials=credentials,
-                cookies=login.cookies,
-                ssl_ca_cert=str(login.ca_cert) if login.ca_cert else None,
-            )
-            client.get_kfp_healthz()
+        client = Client(
+            endpoint,
+            existing_token=token,
+            credentials=_TokenFile(token_file) if token_file else None,
+            cookies=cookies,
+            ssl_ca_cert=str(login.ca_cert) if login.ca_cert else None,
+        )
+        client.get_kfp_healthz()
     except json.JSONDecodeError as error:
         where = kfp.client.Client._LOCAL_KFP_CONTEXT
         raise InputError(f"KFP's context file {where} is not JSON ({error}): correct or remove it.") from None
     except google.auth.exceptions.GoogleAuthError as error:
-        raise LoginRefused(f"Google gives no token for {login.endpoint}: {_one_line(error)}.") from None
+        raise ServerError(f"Google gives no token for {endpoint}: {_one_line(error)}.", 401) from None
     return client
 
 
+def _endpoint(given: str | None) -> str:
+    endpoint = (given or os.environ.get(ENDPOINT) or "").strip()
+    if not endpoint and "KUBERNETES_SERVICE_HOST" in os.environ:
+        return _IN_CLUSTER
+    if not endpoint:
+        raise InputError(
+            f"Give the address of Kubeflow Pipelines with --endpoint URL or {ENDPOINT}; after kubectl "
+            "port-forward --namespace kubeflow service/ml-pipeline-ui 8080:80, it is http://localhost:8080."
+        )
+    if "@" in endpoint:
+        raise InputError(
+            "The endpoint (not shown here) has an @, as in USER:PASSWORD@HOST, and Kubeflow Pipelines takes "
+            "no passwords: leave that out, and give --token, --token-file or --cookies."
+        )
+    try:
+        parts = urlsplit(endpoint)
+        is_valid = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:  # of a port, or of an IPv6 address
+        is_valid = False
+    if not is_valid or " " in endpoint:
+        raise InputError(f"The endpoint {endpoint!r} must be http://HOST:PORT or https://HOST/PATH.")
+    return endpoint.rstrip("/")
+
+
+def _token(login: Login) -> tuple[str | None, Path | None]:
+    """Returns the token or the file that holds it."""
+    if login.token and login.token_file:
+        raise InputError("Give --token or --token-file, not both.")
+    file = login.token_file
+    token = login.token or (None if file else os.environ.get(TOKEN))
+    if token:
+        return token.strip(), None
+    if file is None and TOKEN_PATH in os.environ:
+        file = Path(os.environ[TOKEN_PATH])
+    if file is None and _PROJECTED.exists():
+        file = _PROJECTED
+    if file and not file.is_file():
+        raise InputError(f"The token file {file} does not exist.")
+    return None, file
+
+
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps KFP's prints and warnings from the user, who is told the same in the project's words."""
+def quiet() -> Iterator[None]:
+    """Keeps what KFP prints and warns of from the terminal."""
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         yield
@@ -95,49 +167,35 @@ class _TokenFile(kfp.client.TokenCredentialsBase):
         try:
             token = self._path.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
-            raise LoginRefused(f"The token file {self._path} cannot be read: {_one_line(error)}.") from None
+            raise ServerError(
+                f"The token file {self._path} cannot be read: {_one_line(error)}.", 401
+            ) from None
         if not token:
-            raise LoginRefused(f"The token file {self._path} is empty.")
-        config.api_key["authorization"] = in_a_header(f"token in {self._path}", token)
+            raise ServerError(f"The token file {self._path} is empty.", 401)
+        config.api_key["authorization"] = token
 
 
 class Client(kfp.client.Client):
-    """KFP's client with time limits and errors that say what to do.
+    """KFP's client whose requests have time limits and whose errors say what to do.
 
     Args:
-        login: Where it is, and what is shown, for the errors.
-        **how: As KFP's.
+        endpoint: URL.
+        **options: As KFP's client takes them.
     """
 
-    def __init__(self, login: Login, **how: Any) -> None:
-        self.login = login
-        super().__init__(**how)
+    def __init__(self, endpoint: str, **options: Any) -> None:
+        self._endpoint = endpoint
+        with quiet():
+            super().__init__(host=endpoint, **options)
 
     def get_kfp_healthz(self, sleep_duration: int = 0) -> Any:
-        """Asks once whether the server is well; KFP's constructor does so too, and would ask five times."""
-        api_client = self._healthz_api.api_client
+        """Sends one request; KFP's own method, which its constructor calls, repeats it five times."""
+        api_client = self._healthz_api.api_client  # the one of all its services
         if not isinstance(api_client.rest_client, _Requests):
-            api_client.rest_client = _Requests(self.login, api_client.configuration)
+            api_client.rest_client = _Requests(self._endpoint, api_client.configuration)
         return self._healthz_api.healthz_service_get_healthz()
 
-    # KFP prints the pages of what it makes, in words of its own.
-
-    def create_experiment(self, *what: Any, **how: Any) -> Any:
-        """As KFP's."""
-        with _quiet():
-            return super().create_experiment(*what, **how)
-
-    def run_pipeline(self, *what: Any, **how: Any) -> Any:
-        """As KFP's."""
-        with _quiet():
-            return super().run_pipeline(*what, **how)
-
-    def upload_pipeline_version(self, *what: Any, **how: Any) -> Any:
-        """As KFP's."""
-        with _quiet():
-            return super().upload_pipeline_version(*what, **how)
-
-    def log_of(self, run_id: str, pod: str) -> str:
+    def pod_log(self, run_id: str, pod: str) -> str:
         """Returns the log of a pod of a run; empty where the server does not have it."""
         log = self._run_api.api_client.call_api(
             "/apis/v1alpha1/runs/{run_id}/nodes/{pod}/log",  # KFP has no other, and no method for it
@@ -157,102 +215,61 @@ class Client(kfp.client.Client):
 class _Requests(rest.RESTClientObject):
     """Sends requests; every error leaves here as a PipelineError."""
 
-    def __init__(self, login: Login, configuration: Any) -> None:
-        self._login = login
-        # KFP has it tell of every try; the last one is told here.
-        logging.getLogger("urllib3").setLevel(logging.ERROR)
-        try:
-            ssl.create_default_context(cafile=configuration.ssl_ca_cert)
-        except OSError as error:
-            raise InputError(
-                f"The CA certificate {login.ca_cert} cannot be used: {_one_line(error)}."
-            ) from None
+    def __init__(self, endpoint: str, configuration: Any) -> None:
+        self._endpoint = endpoint
+        logging.getLogger("urllib3").setLevel(logging.ERROR)  # else it logs each retry
         super().__init__(configuration)
 
-    def request(self, method: str, url: str, **how: Any) -> Any:
-        how["_request_timeout"] = how.get("_request_timeout") or _TIME_LIMITS
+    def request(self, method: str, url: str, **options: Any) -> Any:
+        if not all(text.isascii() and text.isprintable() for text in options["headers"].values()):
+            raise InputError(  # http.client would quote the header
+                f"The token or the cookies for {self._endpoint} must be one line of ASCII characters: copy "
+                "them again (they are not shown here)."
+            )
+        options["_request_timeout"] = options.get("_request_timeout") or _TIME_LIMITS
         try:
-            response = super().request(method, url, **how)
+            response = super().request(method, url, **options)
         except exceptions.ApiException as error:
-            raise self._refusal(error.status or 0, error.reason, error.body) from None
+            raise self._refusal(error.status or 0, _message(error.body), error.reason) from None
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise self._unreachable(error) from None
-        except ValueError:  # of http.client, about a header, which it quotes
-            raise InputError(
-                f"What is to be shown to {self._login.endpoint} cannot be sent: the cookie in KFP's context "
-                "file, or a token, has several lines, or characters that are not ASCII."
-            ) from None
+            reason = getattr(error, "reason", None) or error
+            hint = "is the address right, and a port-forward to it open?"
+            if isinstance(reason, ssl.SSLError | urllib3.exceptions.SSLError):
+                hint = "begin it with http:// if it has no TLS, or trust its certificate with --ca-cert FILE."
+            raise ServerError(f"Cannot reach {self._endpoint} ({_one_line(reason)}): {hint}") from None
         if "text/html" in (response.urllib3_response.headers.get("content-type") or ""):
-            raise self._page(response.urllib3_response.geturl())
+            raise self._refusal(200, None, response.urllib3_response.geturl())
         return response
 
-    def _refusal(self, status: int, reason: str | None, body: bytes | None) -> PipelineError:
-        endpoint, secret = self._login.endpoint, self._login.secret
-        said = _said(body) or reason or ""
-        if status == 401 and secret:
-            return LoginRefused(f"{endpoint} refuses the {secret} (401): it may have expired; get a new one.")
-        if status == 401:
-            return LoginRefused(f"{endpoint} asks for a login (401): {_HOW_TO_LOG_IN}.")
-        if status == 403 and not secret:
-            return LoginRefused(f"{endpoint} asks for a login (403): {_HOW_TO_LOG_IN}.")
-        if status == 403:
-            return LoginRefused(
-                f"{endpoint} does not let the owner of the {secret} do this (403): {said}; ask for the "
-                "right, or name another namespace with --namespace."
+    def _refusal(self, status: int, message: str | None, detail: str | None) -> ServerError:
+        """Returns the error of a response; without a message, it is not one of Kubeflow Pipelines' own."""
+        is_login = status == 200 and any(word in (detail or "").lower() for word in _LOGIN_PAGES)
+        if status == 401 or is_login or (status == 403 and message is None):
+            return ServerError(
+                f"{self._endpoint} needs a login, or a newer one ({'login page' if is_login else status}): "
+                "give --token, --token-file, or with --cookies the session of a browser that is logged in; "
+                "docs/kubeflow.md says where to get them.",
+                401,
             )
-        if status in _GATEWAY:
-            return Unreachable(f"{endpoint} has no Kubeflow Pipelines behind it just now ({status}): {said}.")
-        if status == 404 and _said(body) is None:
-            return self._stranger("404")
-        if "empty namespace" in said or "Namespace is required" in said:
-            return InputError(f"{endpoint} serves many users: name your namespace with --namespace.")
-        return ServerRefused(f"{endpoint} refuses the request ({status}): {said.rstrip('.')}.", status)
-
-    def _page(self, url: str | None) -> PipelineError:
-        asks = any(word in (url or "").lower() for word in ("login", "signin", "sign_in", "auth", "dex"))
-        if asks or not self._login.secret:
-            return LoginRefused(f"{self._login.endpoint} shows a page to log in: {_HOW_TO_LOG_IN}.")
-        return self._stranger("a web page")
-
-    def _stranger(self, answer: str) -> PipelineError:
-        return ServerRefused(
-            f"{self._login.endpoint} is not Kubeflow Pipelines: it answers with {answer}; the endpoint is "
-            "what comes before /apis/v2beta1, in a full Kubeflow https://HOST/pipeline.",
-            404,
-        )
-
-    def _unreachable(self, error: BaseException) -> PipelineError:
-        endpoint = self._login.endpoint
-        reason = getattr(error, "reason", None) or error
-        if isinstance(reason, ssl.SSLError | urllib3.exceptions.SSLError):
-            if "WRONG_VERSION_NUMBER" in str(reason) or "RECORD_LAYER" in str(reason):
-                return InputError(f"{endpoint} does not speak TLS: begin the endpoint with http://.")
-            return ServerRefused(
-                f"{endpoint} cannot prove who it is ({_one_line(reason)}): give the certificate of the "
-                "authority that signed its own with --ca-cert FILE.",
-                495,
+        if message is None and status in {200, 404}:
+            return ServerError(
+                f"{self._endpoint} is not Kubeflow Pipelines ({'web page' if status == 200 else status}): "
+                "the endpoint is what comes before /apis/v2beta1, in a full Kubeflow https://HOST/pipeline.",
+                404,
             )
-        return Unreachable(
-            f"Cannot reach {endpoint} ({_one_line(reason)}): is the address right, and a port-forward to it "
-            "open?"
-        )
+        said = (message or _one_line(detail)).rstrip(".")
+        return ServerError(f"{self._endpoint} refuses the request ({status}): {said}.", status)
 
 
-_HOW_TO_LOG_IN = (
-    "give --token or --token-file, or with --cookies the session of a browser that is logged in; "
-    "docs/kubeflow.md says where to get them"
-)
-
-
-def _said(body: bytes | None) -> str | None:
-    """Returns what the server says in its JSON; None where the answer is none of Kubeflow Pipelines'."""
+def _message(body: bytes | None) -> str | None:
+    """Returns the server's message; None where the body is not Kubeflow Pipelines' JSON."""
     try:
-        told = json.loads(body or b"")
+        content = json.loads(body or b"")
     except ValueError:
         return None
-    if not isinstance(told, dict):
+    if not isinstance(content, dict):
         return None
-    texts = (told.get(key) for key in ("message", "error_message", "error"))
+    texts = (content.get(key) for key in ("message", "error_message", "error"))
     return next((_one_line(text) for text in texts if text), None)
 
 

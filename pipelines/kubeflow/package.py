@@ -1,22 +1,35 @@
-"""A compiled pipeline: the file that `catsdogs compile` writes."""
+"""A compiled pipeline, as `catsdogs compile` writes it, and the parameters of a run of it."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import FiniteFloat, Json, TypeAdapter, ValidationError
 
 from components.errors import InputError
-from pipelines.kubeflow import roots
+from pipelines.data_settings import DataSettings
+from pipelines.person import login_name
+from pipelines.settings_errors import nearest, sentence
 
-SCHEMA = "2.1.0"
+OVERRIDE = "override"
+SCHEMA = "2.1.0"  # the only one that Kubeflow Pipelines takes
 
-_RECOMPILE = "make it with catsdogs compile"
+_TYPES: Mapping[str, Any] = {
+    "STRING": str,
+    "NUMBER_DOUBLE": FiniteFloat,
+    "NUMBER_INTEGER": int,
+    "BOOLEAN": bool,
+    "LIST": Json[list[Any]],
+    "STRUCT": Json[dict[str, Any]],
+}
 
 
 @dataclass(frozen=True)
@@ -27,98 +40,126 @@ class Package:
         path: Its file.
         name: Name of the pipeline.
         version: Name of this version of it: the same for the same bytes.
-        parameters: The root's parameters: name → definition.
-        pipeline_root: Where artifacts go unless another place is named; None when it says nothing.
+        parameters: The parameters that a run may set: name → type, such as `NUMBER_DOUBLE`.
+        pipeline_root: Where artifacts go unless another place is named; None when the file names none.
         steps: Names of the tasks, each after those that it waits for.
-        mounts: Where every step finds a volume.
     """
 
     path: Path
     name: str
     version: str
-    parameters: Mapping[str, Mapping[str, Any]]
+    parameters: Mapping[str, str]
     pipeline_root: str | None
     steps: Sequence[str]
-    mounts: Sequence[str]
 
 
 def read(path: Path) -> Package:
-    """Reads and checks a compiled pipeline.
+    """Reads a compiled pipeline; the server says whether it is valid as a whole.
 
     Args:
-        path: A `.yaml` file: the pipeline's document and the platform's.
+        path: A `.yaml` file of two documents: the pipeline and its Kubernetes settings, without which no
+            step would see a volume.
 
     Raises:
-        InputError: The file is missing, or the server would not take it.
+        InputError: The file cannot be read, or holds something else.
     """
-    if path.suffix not in {".yaml", ".yml"}:
-        raise InputError(
-            f"The file {path} must end in .yaml, which is how KFP knows what it is: {_RECOMPILE}."
-        )
     try:
         content = path.read_bytes()
-        documents = [document for document in yaml.safe_load_all(content) if document is not None]
-    except FileNotFoundError:
-        raise InputError(
-            f"The file {path} does not exist: make it with catsdogs compile --output {path}."
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"The file {path} cannot be read: {error}.") from None
-    except yaml.YAMLError as error:
-        raise InputError(f"The file {path} is not YAML: {' '.join(str(error).split())}.") from None
-    if not all(isinstance(document, dict) for document in documents):
-        raise InputError(f"The file {path} holds no compiled pipeline: {_RECOMPILE}.")
-    specs = [document for document in documents if "pipelineInfo" in document]
-    platforms = [document for document in documents if "platforms" in document]
-    if len(specs) != 1 or len(platforms) != 1 or len(documents) != 2:
-        raise InputError(
-            f"The file {path} must hold two documents, a pipeline and its Kubernetes settings, and holds "
-            f"{len(specs)} and {len(platforms)} of them: {_RECOMPILE}."
-        )
-    spec = specs[0]
-    if spec.get("schemaVersion") != SCHEMA:
-        raise InputError(
-            f"The file {path} has schema version {spec.get('schemaVersion')}, and Kubeflow Pipelines takes "
-            f"{SCHEMA} only: {_RECOMPILE}."
-        )
-    try:
+        spec, platform = yaml.safe_load_all(content)
+        parameters = spec["root"].get("inputDefinitions", {}).get("parameters", {})
         tasks = spec["root"]["dag"]["tasks"]
-        waits_for = {name: sorted(task.get("dependentTasks", ())) for name, task in sorted(tasks.items())}
+        waits_for = {name: sorted(tasks[name].get("dependentTasks", ())) for name in sorted(tasks)}
+        if spec["schemaVersion"] != SCHEMA or "platforms" not in platform:
+            raise ValueError
         return Package(
             path=path,
             name=spec["pipelineInfo"]["name"],
             version=f"sha256-{hashlib.sha256(content).hexdigest()[:16]}",
-            parameters=spec["root"].get("inputDefinitions", {}).get("parameters", {}),
+            parameters={name: definition["parameterType"] for name, definition in parameters.items()},
             pipeline_root=spec.get("defaultPipelineRoot"),
             steps=tuple(TopologicalSorter(waits_for).static_order()),
-            mounts=_mounts(platforms[0]),
         )
-    except (AttributeError, KeyError, TypeError, ValueError):
-        raise InputError(f"The file {path} holds no compiled pipeline: {_RECOMPILE}.") from None
+    except OSError as error:
+        raise InputError(
+            f"The file {path} cannot be read ({error.strerror}): catsdogs compile --output {path} makes it."
+        ) from None
+    except (AttributeError, KeyError, TypeError, ValueError, yaml.YAMLError):
+        raise InputError(
+            f"The file {path} holds no compiled pipeline of schema {SCHEMA} with its Kubernetes settings: "
+            "make it with catsdogs compile."
+        ) from None
 
 
-def _mounts(platform: Mapping[str, Any]) -> tuple[str, ...]:
-    executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values()
-    mounts = [{mount["mountPath"] for mount in executor.get("pvcMount", ())} for executor in executors]
-    return tuple(sorted(set.intersection(*mounts)))
-
-
-def check_root(given: str | None, package: Package) -> str:
-    """Returns the pipeline root of a run.
+def read_parameters(texts: Sequence[str], package: Package) -> dict[str, Any]:
+    """Reads `--param` texts by the types that the pipeline gives its parameters.
 
     Args:
-        given: `--pipeline-root`; None means the file's own.
+        texts: `NAME=VALUE` each.
         package: The pipeline.
 
+    Returns:
+        Values as the server takes them.
+
     Raises:
-        InputError: There is none, or the server has no such store.
+        InputError: A name is unknown, or a value does not fit its type or the setting that it replaces.
     """
-    root = package.pipeline_root if given is None else given
-    if not root:
-        raise InputError(
-            f"The file {package.path} names no pipeline root: give --pipeline-root, such as minio://mlpipeline/v2."
-        )
+    values: dict[str, Any] = {}
+    for text in texts:
+        name, separator, value = text.partition("=")
+        if not separator or not name:
+            raise InputError(f"--param {text!r} must be NAME=VALUE, for example max_bad_fraction=0.05.")
+        if name not in package.parameters:
+            raise InputError(f"The pipeline has no parameter {name!r}.{nearest(name, package.parameters)}")
+        if name in values:
+            raise InputError(f"--param {name} is given twice: give it once.")
+        try:
+            values[name] = TypeAdapter(_TYPES[package.parameters[name]]).validate_python(value)
+        except ValidationError as error:
+            expected = error.errors()[0]["msg"].replace("Input should", "it must")
+            raise InputError(f"--param {text}: {expected}.") from None
+        if name == "source":
+            values[name] = _source(value)
+        elif name == OVERRIDE:
+            values[name] = _signed(value)
+        elif name in DataSettings.model_fields:
+            _data_settings(text, {name: values[name]})
+    return values
+
+
+def _source(text: str) -> str:
+    """Returns a source exactly as the compiled pipeline writes it, because KFP's cache compares the texts."""
     try:
-        return roots.check(root)
-    except ValueError as error:
-        raise InputError(f"The pipeline root {error}.") from None
+        details = json.loads(text)
+        kind = details.pop("kind")
+        if kind == "folder" and not details.get("folder"):
+            raise ValueError
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise InputError(
+            f"--param source={text}: it must be JSON such as "
+            """{"kind": "folder", "folder": "/data"} or {"kind": "sample", "count": 1000, "seed": 0}."""
+        ) from None
+    chosen = {"folder": details, "sample": {"sample": details}, "tfds": {"tfds": details}}.get(str(kind), {})
+    source = _data_settings(f"source={text}", {"source": kind, **chosen}).source_spec
+    unknown = next((key for key in details if key not in source), None)
+    if unknown is not None:
+        raise InputError(
+            f"--param source={text}: a source of the kind {kind} has no {unknown!r}."
+            f"{nearest(unknown, source)}"
+        )
+    return json.dumps(source, sort_keys=True)
+
+
+def _data_settings(text: str, settings: Mapping[str, Any]) -> DataSettings:
+    try:
+        return DataSettings.model_validate(settings)
+    except ValidationError as error:
+        raise InputError(f"--param {text}: {sentence(error, DataSettings)}") from None
+
+
+def _signed(reason: str) -> str:
+    """Returns an override as the gate records it: with who gives it, and when."""
+    if not reason.strip():
+        raise InputError(f"--param {OVERRIDE}={reason}: give the reason why the model is to be blessed.")
+    person = login_name("LOGNAME=NAME catsdogs submit ….")
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    return json.dumps({"at": at, "by": person, "reason": reason.strip()}, ensure_ascii=False)

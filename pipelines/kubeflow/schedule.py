@@ -1,150 +1,115 @@
-"""Schedules in Kubeflow Pipelines' cron: six fields, the seconds first."""
+"""Recurring runs of Kubeflow Pipelines: one for each pipeline and name, however often it is submitted."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from itertools import islice, pairwise
+from typing import TYPE_CHECKING, Any
 
-from cronsim import CronSim, CronSimError
+from rich.console import Console
 
 from components.errors import InputError
+from pipelines.local.display import say
 
-_MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
-_DAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
+if TYPE_CHECKING:
+    from pipelines.kubeflow.connection import Client
 
-
-@dataclass(frozen=True)
-class _Field:
-    name: str
-    lowest: int
-    highest: int
-    names: tuple[str, ...] = ()  # of the numbers from the lowest one up
+_EQUALS = 1  # in KFP's filters
 
 
-_FIELDS = (
-    _Field("second", 0, 59),
-    _Field("minute", 0, 59),
-    _Field("hour", 0, 23),
-    _Field("day of the month", 1, 31),
-    _Field("month", 1, 12, _MONTHS),
-    _Field("day of the week", 0, 6, _DAYS),
-)
-_SHORTHANDS: Mapping[str, str] = {
-    "@yearly": "0 0 0 1 1 *",
-    "@monthly": "0 0 0 1 * *",
-    "@weekly": "0 0 0 * * 0",
-    "@daily": "0 0 0 * * *",
-    "@hourly": "0 0 * * * *",
-}
-_SHORTEST = 60  # seconds between two runs; what is shorter was meant otherwise
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """When a recurring run starts, in the time zone of the cluster's scheduler.
-
-    Attributes:
-        cron: Six fields: second, minute, hour, day of the month, month, day of the week.
-    """
-
-    cron: str
-
-    @property
-    def words(self) -> str:
-        """The schedule in English: `At 03:00 every day`."""
-        return self._simulated(datetime.now(UTC)).explain()
-
-    def next_times(self, after: datetime, count: int = 3) -> list[datetime]:
-        """Returns when it comes round next.
-
-        Args:
-            after: A moment; its time zone is taken for the scheduler's.
-            count: How many times.
-        """
-        return list(islice(self._simulated(after), count))
-
-    def _simulated(self, after: datetime) -> CronSim:
-        return CronSim(self.cron, after)
-
-
-def parse(text: str) -> Schedule:
-    """Reads a schedule as Kubeflow Pipelines' server does, which is not quite as crontab does.
+def parse(text: str) -> str:
+    """Returns a cron text for KFP's server, which checks the values of its fields.
 
     Args:
-        text: Six fields, or one of @hourly, @daily, @weekly, @monthly, @yearly.
+        text: Six fields, the seconds first, or a shorthand such as `@daily`.
 
     Raises:
-        InputError: It is none, never comes round, or does so more than once a minute.
+        InputError: It has another number of fields. The server takes five as well, and reads crontab's
+            `0 3 * * *` as minute 3 of every hour.
     """
-    text = " ".join(text.split())
-    if text.startswith("@"):
-        if text not in _SHORTHANDS:
-            raise InputError(
-                f"--schedule {text!r} is none of {', '.join(_SHORTHANDS)}: give one of them, or six fields, "
-                "such as '0 0 3 * * *' for 03:00 every day."
+    cron = " ".join(text.split())
+    count = len(cron.split())
+    if cron.startswith("@") or count == 6:
+        return cron
+    if count == 5:
+        raise InputError(
+            f"--schedule {text!r} has five fields, and Kubeflow's begin with the seconds: '0 {cron}'."
+        )
+    raise InputError(
+        f"--schedule {text!r} has {count} fields, and must have six: second, minute, hour, day of the month, "
+        "month, day of the week, such as '0 0 3 * * *' for 03:00 every day."
+    )
+
+
+def named(name: str) -> str:
+    """Returns a filter of KFP's lists: what has this name."""
+    return json.dumps({"predicates": [{"operation": _EQUALS, "key": "display_name", "stringValue": name}]})
+
+
+def create(
+    client: Client, cron: str, name: str, namespace: str | None, job: Mapping[str, Any], console: Console
+) -> None:
+    """Creates a recurring run, in the place of those of the pipeline that have this name.
+
+    Args:
+        client: The connection.
+        cron: When it runs.
+        name: What it is called.
+        namespace: Whose it is, where the server has many users.
+        job: What it runs, as `kfp.Client.create_recurring_run` takes it.
+        console: Where to say what was done.
+    """
+    active = _active(client, name, namespace, job["pipeline_id"])
+    same = next((other for other in active if _is_same(other, cron, job)), None)
+    recurring = same or client.create_recurring_run(
+        job_name=name, cron_expression=cron, no_catchup=True, max_concurrency=1, **job
+    )
+    what = "is there already, and stays" if same else "is set up"
+    link = client.link(f"recurringrun/details/{recurring.recurring_run_id}")
+    say(console, f"Recurring run {recurring.recurring_run_id} ({name}, {cron!r}) {what}: {link}")
+    # Only once the new one is there: better two for a moment than none.
+    for other in active:
+        if other is not same:
+            client.disable_recurring_run(other.recurring_run_id)
+            say(
+                console,
+                f"It replaces {other.recurring_run_id} ({_cron(other)!r}), which is disabled; to go back: "
+                f"kfp recurring-run enable {other.recurring_run_id}",
             )
-        return Schedule(_SHORTHANDS[text])
-    fields = text.split()
-    if len(fields) == 5:
-        # The server takes five as well, for the last field may be missing: '0 3 * * *' would be minute 3.
-        raise InputError(
-            f"--schedule {text!r} has five fields, and Kubeflow's begin with the seconds: '0 {text}'."
+
+
+def _active(client: Client, name: str, namespace: str | None, pipeline_id: str) -> list[Any]:
+    """Returns the recurring runs of a pipeline that are enabled under a name, in whatever experiment."""
+    listed: list[Any] = []
+    page: str | None = ""
+    while page is not None:
+        response = client.list_recurring_runs(
+            page_token=page, page_size=200, namespace=namespace, filter=named(name)
         )
-    if len(fields) != 6:
-        raise InputError(
-            f"--schedule {text!r} has {len(fields)} fields, and must have six: second, minute, hour, day of "
-            "the month, month, day of the week, such as '0 0 3 * * *' for 03:00 every day."
-        )
-    cron = " ".join(
-        _checked(given.upper(), field, text) for given, field in zip(fields, _FIELDS, strict=True)
+        listed += response.recurring_runs or ()
+        page = response.next_page_token or None
+    return [
+        one
+        for one in listed
+        if one.status == "ENABLED"
+        and one.pipeline_version_reference
+        and one.pipeline_version_reference.pipeline_id == pipeline_id
+    ]
+
+
+def _is_same(other: Any, cron: str, job: Mapping[str, Any]) -> bool:
+    config = other.runtime_config
+    return bool(
+        config
+        and _cron(other) == cron
+        and other.pipeline_version_reference.pipeline_version_id == job["version_id"]
+        and other.experiment_id == job["experiment_id"]
+        and (config.parameters or {}) == job["params"]
+        and config.pipeline_root == job["pipeline_root"]
+        and job["service_account"] in (None, other.service_account)
     )
-    try:
-        schedule = Schedule(cron)
-        times = schedule.next_times(datetime.now(UTC), 10)
-    except CronSimError:
-        raise InputError(f"--schedule {text!r} names a day that never comes.") from None
-    gaps = [(later - earlier).total_seconds() for earlier, later in pairwise(times)]
-    if min(gaps, default=_SHORTEST) < _SHORTEST:
-        raise InputError(
-            f"--schedule {text!r} starts a run every {min(gaps):g} s: put one number, such as 0, in the "
-            "first field, which is the second."
-        )
-    return schedule
 
 
-def _checked(given: str, field: _Field, text: str) -> str:
-    """Returns a field in the form that CronSim reads as the server does."""
-    if given in ("*", "?"):
-        return "*"
-    return ",".join(_checked_part(part, field, text) for part in given.split(","))
-
-
-def _checked_part(part: str, field: _Field, text: str) -> str:
-    span, slash, step = part.partition("/")
-    low, dash, high = span.partition("-")
-    if slash and not (step.isdecimal() and int(step) > 0):
-        raise _wrong(part, field, text)
-    if span in ("*", "?") and slash:
-        return f"*/{step}"
-    first = _number(low, field)
-    last = _number(high, field) if dash else field.highest if slash else first
-    if first is None or last is None or first > last:
-        raise _wrong(part, field, text)
-    return f"{first}-{last}/{step}" if slash else f"{first}-{last}" if dash else str(first)
-
-
-def _number(given: str, field: _Field) -> int | None:
-    if given in field.names:
-        return field.names.index(given) + field.lowest
-    number = int(given) if given.isdecimal() else -1
-    return number if field.lowest <= number <= field.highest else None
-
-
-def _wrong(part: str, field: _Field, text: str) -> InputError:
-    names = f", or {field.names[0]}-{field.names[-1]}" if field.names else ""
-    return InputError(
-        f"--schedule {text!r}: {part!r} is no {field.name}, which is *, or numbers from {field.lowest} to "
-        f"{field.highest}{names}, as in 1, 1-5, 1,3 or */2."
-    )
+def _cron(recurring: Any) -> str | None:
+    schedule = recurring.trigger and recurring.trigger.cron_schedule
+    return schedule.cron if schedule else None

@@ -10,7 +10,8 @@ from rich.console import Console
 
 from pipelines.kubeflow import submit as submitting
 from pipelines.kubeflow import watch
-from pipelines.kubeflow.login import COOKIES, ENDPOINT, TOKEN, TOKEN_PATH, Login
+from pipelines.kubeflow.connection import COOKIES, ENDPOINT, TOKEN, TOKEN_PATH, Login
+from pipelines.kubeflow.submit import SubmitOptions
 from tests.pipelines.kubeflow import small_package
 from tests.pipelines.kubeflow.kfp_server import KfpServer
 
@@ -49,17 +50,16 @@ def package(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def submit(server: KfpServer, package: Path) -> Submit:
-    """`submit(**asked)`: the exit status and what was printed; the login's fields go among the others."""
+    """`submit(**options)`: the exit status and what was printed; the login's fields go among the others."""
 
-    def call(**asked: Any) -> tuple[int, str]:
-        fields = {name: asked.pop(name) for name in list(asked) if name in Login.__dataclass_fields__}
+    def call(**options: Any) -> tuple[int, str]:
+        login = {name: options.pop(name) for name in list(options) if name in Login.__dataclass_fields__}
         output = io.StringIO()
-        request = submitting.Asked(
-            file=asked.pop("file", package),
-            login=Login(**{"endpoint": server.endpoint, **fields}),
-            **asked,
+        given = SubmitOptions(
+            file=options.pop("file", package),
+            login=Login(**{"endpoint": server.endpoint, **login}),
+            **options,
         )
-        console = Console(file=output, width=200, force_terminal=asked.get("terminal"))
-        return submitting.submit(request, console), output.getvalue()
+        return submitting.submit(given, Console(file=output, width=200)), output.getvalue()
 
     return call
