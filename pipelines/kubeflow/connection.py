@@ -170,8 +170,6 @@ class _TokenFile(kfp.client.TokenCredentialsBase):
             raise ServerError(
                 f"The token file {self._path} cannot be read: {_one_line(error)}.", 401
             ) from None
-        if not token:
-            raise ServerError(f"The token file {self._path} is empty.", 401)
         config.api_key["authorization"] = token
 
 

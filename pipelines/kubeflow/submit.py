@@ -81,10 +81,11 @@ def submit(options: SubmitOptions, console: Console) -> int:
         raise InputError(
             "--schedule sets up many runs, and --wait and --no-cache are for one: leave them out."
         )
-    if OVERRIDE in parameters and (cron or options.no_cache or len(parameters) > 1):
+    others = [f"--param {name}" for name in parameters if name != OVERRIDE]
+    if OVERRIDE in parameters and (cron or options.no_cache or others):
         raise InputError(
-            f"--param {OVERRIDE} is for the model of a run that somebody has looked at, and --schedule, "
-            f"--no-cache and other parameters ({', '.join(parameters)}) make others: leave them out."
+            f"--param {OVERRIDE} is for the model of a run that somebody has looked at: leave out what makes "
+            f"another one ({', '.join(others) or '--schedule, --no-cache'})."
         )
     job: dict[str, Any] = {
         "params": parameters,
