@@ -91,13 +91,14 @@ def connect(login: Login) -> Client:
                 f"The CA certificate {login.ca_cert} cannot be used: {_one_line(error)}."
             ) from None
     try:
-        client = Client(
-            endpoint,
-            existing_token=token,
-            credentials=_TokenFile(token_file) if token_file else None,
-            cookies=cookies,
-            ssl_ca_cert=str(login.ca_cert) if login.ca_cert else None,
-        )
+        with quiet():
+            client = Client(
+                host=endpoint,
+                existing_token=token,
+                credentials=_TokenFile(token_file) if token_file else None,
+                cookies=cookies,
+                ssl_ca_cert=str(login.ca_cert) if login.ca_cert else None,
+            )
         client.get_kfp_healthz()
     except json.JSONDecodeError as error:
         where = kfp.client.Client._LOCAL_KFP_CONTEXT
@@ -174,23 +175,13 @@ class _TokenFile(kfp.client.TokenCredentialsBase):
 
 
 class Client(kfp.client.Client):
-    """KFP's client whose requests have time limits and whose errors say what to do.
-
-    Args:
-        endpoint: URL.
-        **options: As KFP's client takes them.
-    """
-
-    def __init__(self, endpoint: str, **options: Any) -> None:
-        self._endpoint = endpoint
-        with quiet():
-            super().__init__(host=endpoint, **options)
+    """KFP's client whose requests have time limits and whose errors say what to do."""
 
     def get_kfp_healthz(self, sleep_duration: int = 0) -> Any:
         """Sends one request; KFP's own method, which its constructor calls, repeats it five times."""
         api_client = self._healthz_api.api_client  # the one of all its services
         if not isinstance(api_client.rest_client, _Requests):
-            api_client.rest_client = _Requests(self._endpoint, api_client.configuration)
+            api_client.rest_client = _Requests(api_client.configuration)
         return self._healthz_api.healthz_service_get_healthz()
 
     def pod_log(self, run_id: str, pod: str) -> str:
@@ -213,8 +204,8 @@ class Client(kfp.client.Client):
 class _Requests(rest.RESTClientObject):
     """Sends requests; every error leaves here as a PipelineError."""
 
-    def __init__(self, endpoint: str, configuration: Any) -> None:
-        self._endpoint = endpoint
+    def __init__(self, configuration: Any) -> None:
+        self._endpoint = configuration.host
         logging.getLogger("urllib3").setLevel(logging.ERROR)  # else it logs each retry
         super().__init__(configuration)
 
@@ -265,9 +256,8 @@ def _message(body: bytes | None) -> str | None:
         content = json.loads(body or b"")
     except ValueError:
         return None
-    if not isinstance(content, dict):
-        return None
-    texts = (content.get(key) for key in ("message", "error_message", "error"))
+    keys = ("message", "error_message", "error")
+    texts = [content.get(key) for key in keys] if isinstance(content, dict) else []
     return next((_one_line(text) for text in texts if text), None)
 
 

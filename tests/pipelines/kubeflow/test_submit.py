@@ -249,16 +249,6 @@ def test_an_override_is_sent_with_who_gives_it_and_when(submit: Submit, server: 
     assert sent == {"reason": "Grün, und der alte = kaputt", "by": getpass.getuser()}
 
 
-def test_nobody_overrides_without_a_name(
-    submit: Submit, server: KfpServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def no_name() -> str:
-        raise KeyError("getpwuid(): uid not found: 1000770000")
-
-    monkeypatch.setattr("getpass.getuser", no_name)
-    refused_here(submit, server, "LOGNAME", parameters=["override=good enough"])
-
-
 @pytest.mark.parametrize(
     "options",
     [{"schedule": "0 0 3 * * *"}, {"no_cache": True}, {"parameters": ["max_bad_fraction=0.5"]}],
