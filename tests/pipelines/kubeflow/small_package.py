@@ -27,7 +27,6 @@ SPEC: dict[str, Any] = {
                 "augment": {"parameterType": "BOOLEAN", "defaultValue": True},
                 "layers": {"parameterType": "LIST", "defaultValue": [1]},
                 "override": {"parameterType": "STRING", "defaultValue": ""},
-                "reuse": {"parameterType": "STRING", "defaultValue": "true"},
             }
         },
         "dag": {
