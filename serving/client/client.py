@@ -6,9 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from serving.client.address import Model, parse
-from serving.client.answers import Prediction, Refused, VersionStatus
-from serving.client.retries import Retries
+from serving.client.transport import Model, Prediction, Refused, Retries, VersionStatus, parse_url
 
 if TYPE_CHECKING:
     from serving.client.grpc_transport import GrpcTransport
@@ -51,14 +49,12 @@ class Client:
         batch: int = 16,
         tell_version: bool = False,
     ) -> None:
-        over_grpc, address = parse(url)
+        over_grpc, address = parse_url(url)
         asked, patience = Model(model, version, label), Retries(retries, timeout)
         self._batch = batch
         self._transport: GrpcTransport | RestTransport
         if over_grpc:
-            from serving.client.grpc_transport import (
-                GrpcTransport,
-            )  # imports TensorFlow, which takes its time
+            from serving.client.grpc_transport import GrpcTransport  # which imports TensorFlow
 
             self._transport = GrpcTransport(address, asked, patience)
         else:

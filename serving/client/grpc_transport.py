@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 import grpc
 import numpy as np
@@ -19,10 +18,19 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from serving.client.address import Model, is_here
-from serving.client.answers import Prediction, Refused, Unreachable, VersionStatus, prediction
-from serving.client.rest import no_server, one_line
-from serving.client.retries import Retries, TryAgain
+from serving.client.transport import (
+    Model,
+    Prediction,
+    Refused,
+    Retries,
+    TryAgain,
+    Unreachable,
+    VersionStatus,
+    is_here,
+    no_server,
+    one_line,
+    prediction,
+)
 from serving.errors import ServingError
 
 INPUT = "image_bytes"
@@ -49,7 +57,7 @@ class GrpcTransport:
                 ("grpc.max_receive_message_length", -1),
                 ("grpc.max_send_message_length", -1),
                 ("grpc.enable_retries", 0),  # they are made, and counted, here
-                ("grpc.enable_http_proxy", int(not is_here(urlsplit(self.where).hostname))),
+                ("grpc.enable_http_proxy", int(not is_here(self.where))),
             ],
         )
         self._predictions = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
@@ -116,7 +124,7 @@ class GrpcTransport:
 
     def _failure(self, code: grpc.StatusCode, text: str) -> TryAgain | Refused:
         if code is grpc.StatusCode.UNAVAILABLE and "failed to connect" in text.lower():
-            return TryAgain(no_server(self.where))
+            return no_server(self.where)
         if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
             return TryAgain(Unreachable(f"{self.where} cannot answer now ({code.name}): {one_line(text)}."))
         return Refused(f"{self.where} refuses ({code.name}): {one_line(text)}.", code.name, text)

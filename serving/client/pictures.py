@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 import sys
@@ -65,7 +64,7 @@ def read(name: str) -> bytes:
             with Path(name).open("rb") as file:
                 data = file.read(MAX_REQUEST_BYTES + 1)
     except OSError as error:
-        raise Unreadable(f"{shown(name)} cannot be read: {_reason(error)}.") from None
+        raise Unreadable(f"{shown(name)} cannot be read: {error.strerror}.") from None
     if not data:
         raise Unreadable(f"{shown(name)} is empty, and a picture is expected.")
     if len(data) > MAX_REQUEST_BYTES:
@@ -89,12 +88,9 @@ def _is_folder(name: str) -> bool:
     try:
         return stat.S_ISDIR(Path(name).stat().st_mode)
     except FileNotFoundError:
-        if Path(name).is_symlink():
-            there = shown(str(Path(name).readlink()))
-            raise UsageError(f"{shown(name)} is a link to {there}, which does not exist.") from None
         raise UsageError(f"There is no file or folder {shown(name)}.") from None
     except OSError as error:
-        raise UsageError(f"{shown(name)} cannot be read: {_reason(error)}.") from None
+        raise UsageError(f"{shown(name)} cannot be read: {error.strerror}.") from None
 
 
 def _below(folder: str) -> Iterator[str | Unreadable]:
@@ -105,10 +101,4 @@ def _below(folder: str) -> Iterator[str | Unreadable]:
             if not name.startswith(".") and Path(name).suffix.lower() in _ENDINGS:
                 yield str(Path(root, name))
     for error in refused:
-        yield Unreadable(f"The folder {shown(str(error.filename))} cannot be read: {_reason(error)}.")
-
-
-def _reason(error: OSError) -> str:
-    if error.errno == errno.ENOENT and error.filename and Path(error.filename).is_symlink():
-        return "it is a link to what does not exist"
-    return error.strerror or str(error)
+        yield Unreadable(f"The folder {shown(str(error.filename))} cannot be read: {error.strerror}.")

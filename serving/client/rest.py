@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
-import email.utils
+import io
 import json
-import time
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+import os
+import ssl
+import threading
+import weakref
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
-import requests
-import urllib3
+import aiohttp
 
-from serving.client import watched
-from serving.client.address import Model, is_here
-from serving.client.answers import Prediction, Refused, Unreachable, VersionStatus, prediction
-from serving.client.retries import Retries, TryAgain
-from serving.errors import ServingError
+from serving.client.transport import (
+    Model,
+    Prediction,
+    Refused,
+    Retries,
+    TryAgain,
+    Unreachable,
+    VersionStatus,
+    is_here,
+    no_server,
+    one_line,
+    prediction,
+)
+from serving.errors import ServingError, UsageError
 
 _PASSING = {502, 503, 504}  # restarting behind a proxy, overloaded, too slow
 _CODES = {
@@ -32,12 +46,25 @@ _CODES = {
     501: "UNIMPLEMENTED",
 }
 _CONNECT_SECONDS = 5.0
-_MAX_ANSWER_BYTES = 16 * 2**20  # a batch's answer has some kilobytes
 _RESOLVED_ANEW = 3  # times, when the version that was just named is gone
 
 
+@dataclass(frozen=True)
+class _Connections:
+    loop: asyncio.AbstractEventLoop
+    session: aiohttp.ClientSession
+    closed: asyncio.Event
+
+    def close(self) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended with the interpreter
+            self.loop.call_soon_threadsafe(self.closed.set)
+
+
 class RestTransport:
-    """Asks one model over REST. Threads may share it: each request has a connection of its own.
+    """Asks one model over REST. Threads may share it.
+
+    aiohttp does the work, in a thread of its own: it bounds a request as a whole, whatever the server
+    does, and the caller may have an event loop or none.
 
     Args:
         url: The server's address, with whatever path a proxy wants before `/v1`.
@@ -53,7 +80,12 @@ class RestTransport:
         self._model = model
         self._retries = retries
         self._tell_version = tell_version
-        self._idle: deque[requests.Session] = deque()
+        tls = _trusted() if url.startswith("https:") else True
+        ready: Future[_Connections] = Future()
+        threading.Thread(target=lambda: asyncio.run(_hold_connections(url, tls, ready)), daemon=True).start()
+        self._connections = ready.result()
+        # A finalizer, because a caller may forget to close.
+        self._close = weakref.finalize(self, self._connections.close)
 
     def predict(self, pictures: Sequence[bytes]) -> list[Prediction]:
         """Returns what the model says, in the order of the pictures.
@@ -70,15 +102,15 @@ class RestTransport:
             version = int(self.metadata()["model_spec"]["version"])
             try:
                 return self._predict(body, len(rows), version, f"/versions/{version}")
-            except Refused as refusal:
-                gone = refusal
-                if refusal.code != "NOT_FOUND":  # else it was replaced between the two requests
+            except Refused as refused:
+                gone = refused
+                if refused.code != "NOT_FOUND":  # else it was replaced between the two requests
                     raise
         raise gone
 
     def metadata(self) -> dict[str, Any]:
         """Returns `{"model_spec": {"name", "version"}, "metadata": {"signature_def": …}}`."""
-        answer = self._ask("GET", f"{self._selector()}/metadata")
+        answer = self._send("GET", f"{self._selector()}/metadata")
         if not isinstance(answer, dict) or "version" not in answer.get("model_spec", {}):
             raise self._stranger("what is no metadata")
         return answer
@@ -86,7 +118,7 @@ class RestTransport:
     def status(self) -> list[VersionStatus]:
         """Returns the versions that the server knows."""
         selector = "" if self._model.version is None else f"/versions/{self._model.version}"
-        answer = self._ask("GET", selector)
+        answer = self._send("GET", selector)
         if not isinstance(answer, dict) or not isinstance(answer.get("model_version_status"), list):
             raise self._stranger("what is no status of a model")
         return [
@@ -96,8 +128,7 @@ class RestTransport:
 
     def close(self) -> None:
         """Closes the connections."""
-        while self._idle:
-            self._idle.pop().close()
+        self._close()
 
     def _selector(self) -> str:
         if self._model.version is not None:
@@ -105,61 +136,67 @@ class RestTransport:
         return "" if self._model.label is None else f"/labels/{quote(self._model.label, safe='')}"
 
     def _predict(self, body: bytes, count: int, version: int | None, selector: str) -> list[Prediction]:
-        answer = self._ask("POST", f"{selector}:predict", body)
+        answer = self._send("POST", f"{selector}:predict", body)
         rows = answer.get("predictions") if isinstance(answer, dict) else None
         if not isinstance(rows, list) or len(rows) != count:
             raise self._stranger(f"what are not {count} predictions")
         return [prediction(row, version, self.where) for row in rows]
 
-    def _ask(self, method: str, path: str, body: bytes | None = None) -> Any:
-        return self._retries.run(lambda seconds: self._try(method, self._url + path, body, seconds))
+    def _send(self, method: str, path: str, body: bytes | None = None) -> Any:
+        def attempt(seconds: float) -> Any:
+            work = self._try(method, self._url + path, body, seconds)
+            sent = asyncio.run_coroutine_threadsafe(work, self._connections.loop)
+            try:
+                return sent.result()
+            except BaseException:  # an interrupt ends the request, too
+                sent.cancel()
+                raise
 
-    def _try(self, method: str, url: str, body: bytes | None, seconds: float) -> Any:
-        deadline = time.monotonic() + seconds
+        return self._retries.run(attempt)
+
+    async def _try(self, method: str, url: str, body: bytes | None, seconds: float) -> Any:
         try:
-            with self._session() as session:
-                response = session.request(
-                    method,
-                    url,
-                    data=body,
-                    headers={"Content-Type": "application/json"} if body else None,
-                    timeout=(min(seconds, _CONNECT_SECONDS), seconds),
-                    allow_redirects=False,  # requests would go on with a GET
-                    stream=True,
-                )
-                answer = self._read(response)
-        except requests.exceptions.SSLError as error:
+            async with self._connections.session.request(
+                method,
+                url,
+                data=None if body is None else io.BytesIO(body),
+                headers={"Content-Type": "application/json"} if body else None,
+                timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=_CONNECT_SECONDS),
+                allow_redirects=False,  # a redirected POST would go on as a GET
+            ) as response:
+                return self._answer(response, await response.read())
+        except aiohttp.ClientSSLError as error:
             raise ServingError(
-                f"{self.where} does not speak TLS, or cannot prove who it is ({_reason(error)}): begin the "
+                f"{self.where} does not speak TLS, or cannot prove who it is ({error.__cause__}): begin the "
                 "address with http://, or name the authority's certificate in REQUESTS_CA_BUNDLE."
             ) from None
-        except requests.exceptions.ConnectTimeout:
-            raise TryAgain(no_server(self.where)) from None
-        except requests.exceptions.Timeout:
-            raise TryAgain(self._late()) from None
-        except (requests.exceptions.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
-            late = time.monotonic() >= deadline
-            raise TryAgain(self._late() if late else self._broken(error)) from None
-        except (requests.exceptions.RequestException, ValueError) as error:
-            raise ServingError(f"{self.where} cannot be asked: {_reason(error)}.") from None
-        if time.monotonic() >= deadline:  # where the connection's end is the answer's, it may be cut
-            raise TryAgain(self._late())
-        return self._answer(response, answer)
+        except (aiohttp.ClientProxyConnectionError, aiohttp.ClientHttpProxyError) as error:
+            raise TryAgain(
+                Unreachable(f"{self.where} cannot be reached through the proxy that is set: {error}.")
+            ) from None
+        except (aiohttp.ConnectionTimeoutError, aiohttp.ClientConnectorError):
+            raise no_server(self.where) from None
+        except TimeoutError:
+            raise TryAgain(
+                Unreachable(
+                    f"{self.where} takes a request and gives no answer within {self._retries.timeout:g} s: "
+                    "it may be overloaded, or no TensorFlow Serving."
+                )
+            ) from None
+        except aiohttp.ClientResponseError as error:
+            raise self._stranger(f"what is no HTTP ({error.message.splitlines()[0]})") from None
+        except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError) as error:
+            raise TryAgain(
+                Unreachable(
+                    f"{self.where} closes the connection in the middle ({error}): it may be restarting, or "
+                    "refuse requests of this size."
+                )
+            ) from None
+        except (aiohttp.ClientError, ValueError) as error:
+            raise ServingError(f"{self.where} cannot be asked: {error}.") from None
 
-    def _read(self, response: requests.Response) -> bytes:
-        read = bytearray()
-        try:
-            for chunk in response.iter_content(2**16):
-                read += chunk
-                if len(read) > _MAX_ANSWER_BYTES:
-                    response.close()
-                    raise self._stranger(f"more than {_MAX_ANSWER_BYTES // 2**20} MiB")
-        finally:
-            watched.done(response)
-        return bytes(read)
-
-    def _answer(self, response: requests.Response, body: bytes) -> Any:
-        status = response.status_code
+    def _answer(self, response: aiohttp.ClientResponse, body: bytes) -> Any:
+        status = response.status
         try:
             answer = json.loads(body)
         except (ValueError, RecursionError):
@@ -172,40 +209,10 @@ class RestTransport:
         if status == 200 and said is None and answer is not None:
             return answer
         if said is None and status != 413:  # a proxy's limit comes without the server's words
-            raise self._stranger(
-                "what is no JSON" if status == 200 else f"{status} {response.reason}".strip()
-            )
-        text = one_line(said or response.reason or "")
+            raise self._stranger("what is no JSON" if status == 200 else f"{status} {response.reason}")
+        text = str(said or response.reason)
         raise Refused(
-            f"{self.where} refuses ({status}): {text}.", _CODES.get(status, "UNKNOWN"), str(said or text)
-        )
-
-    @contextlib.contextmanager
-    def _session(self) -> Iterator[requests.Session]:
-        try:
-            session = self._idle.pop()
-        except IndexError:
-            session = watched.Session()
-            if self.where.startswith("http:") and is_here(urlsplit(self.where).hostname):
-                session.trust_env = False
-        try:
-            yield session
-        finally:
-            self._idle.append(session)
-
-    def _broken(self, error: requests.exceptions.RequestException) -> Unreachable:
-        cause = error.args[0] if error.args else error
-        if isinstance(getattr(cause, "reason", None), urllib3.exceptions.NewConnectionError):
-            return no_server(self.where)
-        return Unreachable(
-            f"{self.where} closes the connection in the middle ({_reason(error)}): it may be restarting, or "
-            "refuse requests of this size."
-        )
-
-    def _late(self) -> Unreachable:
-        return Unreachable(
-            f"{self.where} takes a request and gives no answer within {self._retries.timeout:g} s: "
-            "it may be overloaded, or no TensorFlow Serving."
+            f"{self.where} refuses ({status}): {one_line(text)}.", _CODES.get(status, "UNKNOWN"), text
         )
 
     def _stranger(self, answer: str) -> ServingError:
@@ -214,27 +221,28 @@ class RestTransport:
         )
 
 
-def no_server(where: str) -> Unreachable:
-    """Returns the error of an address where nothing listens."""
-    return Unreachable(
-        f"No server answers at {where}: start one with catsdogs serve, or name another with --url."
-    )
+async def _hold_connections(url: str, tls: ssl.SSLContext | bool, ready: Future[_Connections]) -> None:
+    connector = aiohttp.TCPConnector(limit=0, ssl=tls)
+    async with aiohttp.ClientSession(connector=connector, trust_env=not is_here(url)) as session:
+        connections = _Connections(asyncio.get_running_loop(), session, asyncio.Event())
+        ready.set_result(connections)
+        await connections.closed.wait()
 
 
-def one_line(text: object) -> str:
-    """Returns a server's words for the middle of a sentence."""
-    return " ".join(str(text).split()).rstrip(".")
+def _trusted() -> ssl.SSLContext:
+    import certifi  # for TLS alone
 
-
-def _reason(error: BaseException) -> str:
-    return one_line(getattr(error.args[0] if error.args else error, "reason", None) or error)
+    path = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or certifi.where()
+    try:
+        if Path(path).is_dir():
+            return ssl.create_default_context(capath=path)
+        return ssl.create_default_context(cafile=path)
+    except OSError as error:
+        raise UsageError(
+            f"{path}, which REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names, holds no certificates: {error}."
+        ) from None
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
     value = headers.get("Retry-After", "")
-    if value.isdecimal():
-        return float(value)
-    try:
-        return max(email.utils.parsedate_to_datetime(value).timestamp() - time.time(), 0.0)
-    except ValueError:
-        return None
+    return float(value) if value.isdecimal() else None

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 
@@ -39,8 +41,8 @@ class Scripted:
 
 
 @contextlib.contextmanager
-def scripted(answer: Callable[[Asked], Answer]) -> Iterator[Scripted]:
-    """Runs a server on a free port."""
+def scripted(answer: Callable[[Asked], Answer], tls: tuple[Path, Path] | None = None) -> Iterator[Scripted]:
+    """Runs a server on a free port; `tls` is its certificate and key."""
     asked: list[Asked] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -70,10 +72,14 @@ def scripted(answer: Callable[[Asked], Answer]) -> Iterator[Scripted]:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        if tls:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*tls)
+            server.socket = context.wrap_socket(server.socket, server_side=True)
         serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         serving.start()
         try:
-            yield Scripted(f"http://127.0.0.1:{server.server_port}", asked)
+            yield Scripted(f"{'https' if tls else 'http'}://127.0.0.1:{server.server_port}", asked)
         finally:
             server.shutdown()
             serving.join()

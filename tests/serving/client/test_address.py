@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from serving.client import Client
-from serving.client.address import parse
+from serving.client.transport import parse_url
 from serving.errors import UsageError
 
 
@@ -17,7 +19,7 @@ from serving.errors import UsageError
     ],
 )
 def test_addresses(url: str, meant: tuple[bool, str]) -> None:
-    assert parse(url) == meant
+    assert parse_url(url) == meant
 
 
 @pytest.mark.parametrize(
@@ -28,23 +30,23 @@ def test_addresses(url: str, meant: tuple[bool, str]) -> None:
     ],
 )
 def test_what_is_no_address_is_told(url: str) -> None:
-    with pytest.raises(UsageError, match="is no address of a server: http://HOST:PORT, https://HOST:PORT or"):
+    with pytest.raises(UsageError, match=re.escape(repr(url))):
         Client(url)
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "a:predict"])
 def test_what_is_no_name_is_told(name: str) -> None:
-    with pytest.raises(UsageError, match="is no model's name"):
+    with pytest.raises(UsageError, match=repr(name)):
         Client(model=name)
 
 
 @pytest.mark.parametrize("version", [-1, 2**63, 99999999999999999999999])
 @pytest.mark.parametrize("url", ["http://localhost:8501", "grpc://localhost:8500"])
 def test_what_is_no_version_is_told(url: str, version: int) -> None:
-    with pytest.raises(UsageError, match=f"{version} is no version of a model: a number from 0 to 92233720"):
+    with pytest.raises(UsageError, match=f"{version}.*0 to {2**63 - 1}"):
         Client(url, version=version)
 
 
 def test_a_version_and_a_label_exclude_each_other() -> None:
-    with pytest.raises(UsageError, match="Version 3 and label 'stable' are both given"):
+    with pytest.raises(UsageError, match="3.*'stable'"):
         Client(version=3, label="stable")

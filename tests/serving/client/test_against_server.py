@@ -76,25 +76,20 @@ def test_a_bad_picture_costs_no_other_its_answer(url: str, picture: Callable[...
         found = list(client.answers(sent))
         alone = client.predict(sent[::2])
     assert [index for index, one in enumerate(found) if isinstance(one, Refused)] == [1, 3]
-    assert "Unknown image file format" in found[1].text  # type: ignore[union-attr]
     assert found[::2] == alone
 
 
 @pytest.mark.parametrize(
-    ("model", "chosen", "text"),
-    [
-        ("other", {}, r"Servable not found for request: Latest\(other\)"),
-        ("catsdogs", {"version": 6}, r"Servable not found for request: Specific\(catsdogs, 6\)"),
-        ("catsdogs", {"label": "blue"}, "Unrecognized servable version label: blue"),
-    ],
+    ("model", "chosen", "name"),
+    [("other", {}, "other"), ("catsdogs", {"version": 6}, "6"), ("catsdogs", {"label": "blue"}, "blue")],
 )
-def test_what_is_not_served_ends_with_the_server_s_words(
-    url: str, model: str, chosen: dict[str, Any], text: str, picture: Callable[..., bytes]
+def test_what_is_not_served_is_refused_by_name(
+    url: str, model: str, chosen: dict[str, Any], name: str, picture: Callable[..., bytes]
 ) -> None:
     with Client(url, model, **chosen) as client:
-        with pytest.raises(Refused, match=text):
+        with pytest.raises(Refused, match=name):
             client.predict([picture(0)])
-        with pytest.raises(Refused, match=text):
+        with pytest.raises(Refused, match=name):
             client.metadata()
 
 
@@ -146,14 +141,14 @@ def test_over_grpc_too_what_passes_is_tried_again(grpc_server: Callable[..., str
         assert client.status() == []
     with (
         Client(grpc_server(grpc.StatusCode[code], "wait"), retries=1) as client,
-        pytest.raises(Unreachable, match=rf"cannot answer now \({code}\): wait\."),
+        pytest.raises(Unreachable, match=f"{code}.*wait"),
     ):
         client.status()
 
 
-def test_where_nobody_listens_over_grpc_one_sentence_says_what_to_do() -> None:
+def test_where_nobody_listens_over_grpc_the_error_says_what_to_do() -> None:
     with (
         Client("grpc://127.0.0.1:9", retries=0) as client,
-        pytest.raises(Unreachable, match="No server answers at grpc://127.0.0.1:9: start one with catsdogs"),
+        pytest.raises(Unreachable, match="grpc://127.0.0.1:9.*catsdogs serve"),
     ):
         client.status()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import io
 import os
 import subprocess
@@ -43,20 +44,20 @@ def test_a_link_to_a_folder_is_followed_where_it_is_named_only(folder: Path, tmp
 
 
 @pytest.mark.parametrize(
-    ("name", "sentence"),
+    ("name", "reason"),
     [
-        ("absent.jpg", r"There is no file or folder .*absent\.jpg\."),
-        ("broken.jpg", r"broken\.jpg is a link to nowhere, which does not exist\."),
-        ("empty", r"The folder .*empty has no pictures \(\.bmp, \.gif, \.jpeg, .*\), nor have those in it\."),
-        ("a.jpg/b.jpg", r"a\.jpg/b\.jpg cannot be read: Not a directory\."),
-        ("x" * 300, r"x cannot be read: File name too long\."),
+        ("absent.jpg", ""),
+        ("broken.jpg", ""),
+        ("empty", r"\.bmp, \.gif, \.jpeg"),
+        ("a.jpg/b.jpg", os.strerror(errno.ENOTDIR)),
+        ("x" * 300, os.strerror(errno.ENAMETOOLONG)),
     ],
 )
-def test_names_that_lead_nowhere(tmp_path: Path, name: str, sentence: str) -> None:
+def test_names_that_lead_nowhere(tmp_path: Path, name: str, reason: str) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "a.jpg").touch()
     (tmp_path / "broken.jpg").symlink_to("nowhere")
-    with pytest.raises(UsageError, match=sentence):
+    with pytest.raises(UsageError, match=f"{name}.*{reason}"):
         find([str(tmp_path / name)])
 
 
@@ -77,10 +78,11 @@ for one in find(["."]):
     shown = subprocess.run(
         [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True
     ).stdout
-    assert shown.splitlines() == [
-        "str open/a.jpg",
-        "Unreadable The folder ./shut cannot be read: Permission denied.",
-    ]
+    first, second = shown.splitlines()
+    assert first == "str open/a.jpg"
+    assert second.startswith("Unreadable ")
+    assert "./shut" in second
+    assert os.strerror(errno.EACCES) in second
 
 
 def test_a_picture_is_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,22 +92,17 @@ def test_a_picture_is_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert read("-") == b"sent"
 
 
-def test_what_cannot_be_sent_is_told(tmp_path: Path) -> None:
+def test_what_cannot_be_sent_is_named(tmp_path: Path) -> None:
     (tmp_path / "empty.jpg").touch()
-    with pytest.raises(Unreadable, match=r"empty\.jpg is empty, and a picture is expected\."):
-        read(str(tmp_path / "empty.jpg"))
+    (tmp_path / "broken.jpg").symlink_to("nowhere")
     with (tmp_path / "huge.jpg").open("wb") as huge:
         huge.truncate(2**40)
-    with pytest.raises(Unreadable, match=r"huge\.jpg has more than 32 MiB, the most that is sent"):
-        read(str(tmp_path / "huge.jpg"))
-    with pytest.raises(Unreadable, match=r"/dev/zero has more than 32 MiB"):
-        read("/dev/zero")
-    assert MAX_REQUEST_BYTES == 32 * 2**20
-    (tmp_path / "broken.jpg").symlink_to("nowhere")
-    with pytest.raises(
-        Unreadable, match=r"broken\.jpg cannot be read: it is a link to what does not exist\."
-    ):
-        read(str(tmp_path / "broken.jpg"))
+    for name in ("empty.jpg", "broken.jpg"):
+        with pytest.raises(Unreadable, match=name):
+            read(str(tmp_path / name))
+    for name in (str(tmp_path / "huge.jpg"), "/dev/zero"):
+        with pytest.raises(Unreadable, match=f"{name}.* {MAX_REQUEST_BYTES // 2**20} MiB"):
+            read(name)
 
 
 def test_a_name_cannot_command_the_terminal() -> None:

@@ -1,20 +1,23 @@
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import socket
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable
-from email.utils import formatdate
+from pathlib import Path
 
 import pytest
 
 from serving.client import Client, Prediction, Refused, Unreachable
-from serving.errors import ServingError
+from serving.errors import ServingError, UsageError
 from tests.serving.client.scripted import Answer, Asked, in_turn, predictions, scripted
 
-BUSY = Answer(503, {"error": "The batch scheduling queue to which this task was submitted is full"})
+BUSY_TEXT = "The batch scheduling queue to which this task was submitted is full"
+BUSY = Answer(503, {"error": BUSY_TEXT})
 UNKNOWN = "Unknown image file format. One of JPEG, PNG, GIF, BMP required.\n\t [[{{node DecodeImage}}]]"
 
 
@@ -72,7 +75,7 @@ def test_an_answer_of_another_kind_of_model_is_an_error(rows: list[object]) -> N
     with (
         scripted(in_turn(Answer(body={"predictions": rows}))) as server,
         Client(server.url) as client,
-        pytest.raises(ServingError, match="a label and a probability are expected"),
+        pytest.raises(ServingError, match=server.url),
     ):
         client.predict([b"picture"])
 
@@ -97,15 +100,14 @@ def test_what_does_not_pass_ends_with_the_server_s_words() -> None:
     with (
         scripted(in_turn(BUSY)) as server,
         Client(server.url, retries=2) as client,
-        pytest.raises(Unreachable, match=r"cannot answer now \(503\): The batch scheduling queue"),
+        pytest.raises(Unreachable, match=f"503.*{BUSY_TEXT}"),
     ):
         client.predict([b"picture"])
     assert len(server.asked) == 3
 
 
-@pytest.mark.parametrize("after", [lambda: "1", lambda: formatdate(time.time() + 2, usegmt=True)])
-def test_retry_after_is_obeyed(after: Callable[[], str]) -> None:
-    answers = in_turn(Answer(503, {}, {"Retry-After": after()}), predictions(1))
+def test_retry_after_is_obeyed() -> None:
+    answers = in_turn(Answer(503, {}, {"Retry-After": "1"}), predictions(1))
     began = time.monotonic()
     with scripted(answers) as server, Client(server.url) as client:
         client.predict([b"picture"])
@@ -146,11 +148,11 @@ def test_a_server_that_starts_late_is_waited_for() -> None:
         starting.join()
 
 
-def test_where_nobody_listens_one_sentence_says_what_to_do() -> None:
+def test_where_nobody_listens_the_error_says_what_to_do() -> None:
     url = f"http://127.0.0.1:{free_port()}"
     with (
         Client(url, retries=1) as client,
-        pytest.raises(Unreachable, match=f"No server answers at {url}: start one with catsdogs serve, or"),
+        pytest.raises(Unreachable, match=f"{url}.*catsdogs serve.*--url"),
     ):
         client.predict([b"picture"])
 
@@ -160,7 +162,7 @@ def test_a_server_that_never_answers_is_left_at_the_deadline() -> None:
         began = time.monotonic()
         with (
             Client(f"http://127.0.0.1:{mute.getsockname()[1]}", timeout=0.5) as client,
-            pytest.raises(Unreachable, match=r"gives no answer within 0\.5 s"),
+            pytest.raises(Unreachable, match=r"0\.5 s"),
         ):
             client.predict([b"picture"])
     assert time.monotonic() - began < 2
@@ -191,7 +193,7 @@ def test_a_server_that_drips_is_left_at_the_deadline(at_once: bytes, dripped: by
         began = time.monotonic()
         with (
             Client(f"http://127.0.0.1:{listening.getsockname()[1]}", timeout=0.5) as client,
-            pytest.raises(Unreachable, match=r"gives no answer within 0\.5 s"),
+            pytest.raises(Unreachable, match=r"0\.5 s"),
         ):
             client.status()
         assert time.monotonic() - began < 1.5
@@ -206,62 +208,82 @@ def test_a_server_behind_a_proxy_is_asked(monkeypatch: pytest.MonkeyPatch) -> No
     assert proxy.asked[0].path == "http://models.example/v1/models/catsdogs"
 
 
-def test_an_answer_without_end_is_not_read_to_its_end() -> None:
-    with (
-        scripted(in_turn(Answer(body=b" " * 17 * 2**20))) as server,
-        Client(server.url) as client,
-        pytest.raises(ServingError, match="it answers with more than 16 MiB"),
-    ):
-        client.status()
-
-
-def test_json_that_is_nested_without_end_is_no_json() -> None:
-    with (
-        scripted(in_turn(Answer(body=b"[" * 2**20))) as server,
-        Client(server.url) as client,
-        pytest.raises(ServingError, match="what is no JSON"),
-    ):
-        client.status()
-
-
 def test_a_refusal_is_not_tried_again_and_keeps_the_server_s_text() -> None:
     text = "Servable not found for request: Latest(other)"
     with (
         scripted(in_turn(Answer(404, {"error": text}))) as server,
         Client(server.url, "other") as client,
-        pytest.raises(Refused, match=r"refuses \(404\): Servable not found for request: Latest\(other\)\."),
+        pytest.raises(Refused, match="404") as refused,
+    ):
+        client.predict([b"picture"])
+    assert (refused.value.code, refused.value.text) == ("NOT_FOUND", text)
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "names"),
+    [
+        (Answer(404, b"<html>Not Found</html>"), "404 Not Found"),
+        (Answer(302, b"", {"Location": "/login"}), "302 Found"),
+        (Answer(200, b"<html>Welcome</html>"), "JSON"),
+        (Answer(200, b"[" * 2**20), "JSON"),
+        (Answer(body={"predictions": [{}, {}]}), "1 predictions"),
+    ],
+)
+def test_another_program_is_recognised(answer: Answer, names: str) -> None:
+    with (
+        scripted(in_turn(answer)) as server,
+        Client(server.url) as client,
+        pytest.raises(ServingError, match=f"{server.url}.*8501.*{names}"),
     ):
         client.predict([b"picture"])
     assert len(server.asked) == 1
 
 
-@pytest.mark.parametrize(
-    ("answer", "says"),
-    [
-        (Answer(404, b"<html>Not Found</html>"), "404 Not Found"),
-        (Answer(302, b"", {"Location": "/login"}), "302 Found"),
-        (Answer(200, b"<html>Welcome</html>"), "what is no JSON"),
-        (Answer(body={"predictions": [{}, {}]}), "what are not 1 predictions"),
-    ],
-)
-def test_another_program_is_recognised(answer: Answer, says: str) -> None:
-    with (
-        scripted(in_turn(answer)) as server,
-        Client(server.url) as client,
-        pytest.raises(
-            ServingError, match=f"is not TensorFlow Serving's REST port, usually 8501: it answers with {says}"
-        ),
-    ):
-        client.predict([b"picture"])
+def test_what_does_not_speak_http_is_recognised() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def speak() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+
+        speaking = threading.Thread(target=speak)
+        speaking.start()
+        with (
+            Client(f"http://127.0.0.1:{listening.getsockname()[1]}") as client,
+            pytest.raises(ServingError, match="8501"),
+        ):
+            client.predict([b"picture"])
+        speaking.join()
 
 
 def test_a_port_without_tls_is_told() -> None:
     with (
         scripted(in_turn(predictions(1))) as server,
         Client(server.url.replace("http:", "https:"), retries=0) as client,
-        pytest.raises(ServingError, match="does not speak TLS"),
+        pytest.raises(ServingError, match="TLS.*REQUESTS_CA_BUNDLE"),
     ):
         client.predict([b"picture"])
+
+
+def test_an_authority_of_one_s_own_is_trusted_where_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=127.0.0.1"]
+    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(command, check=True, capture_output=True)
+    with scripted(in_turn(predictions(1)), tls=(certificate, key)) as server:
+        with Client(server.url, retries=0) as client, pytest.raises(ServingError, match="REQUESTS_CA_BUNDLE"):
+            client.predict([b"picture"])
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+        with Client(server.url) as client:
+            assert client.predict([b"picture"]) == [Prediction(1, "dog", "dog")]
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "absent.pem"))
+        with pytest.raises(UsageError, match="absent.pem"):
+            Client(server.url)
 
 
 def test_a_bad_picture_costs_no_other_its_answer() -> None:
@@ -273,8 +295,9 @@ def test_a_bad_picture_costs_no_other_its_answer() -> None:
     pictures[5] = pictures[17] = b"bad"
     with scripted(answer) as server, Client(server.url) as client:
         found = list(client.answers(pictures))
-        with pytest.raises(Refused, match="Unknown image file format"):
+        with pytest.raises(Refused) as refused_one:
             client.predict(pictures)
+    assert refused_one.value.text == UNKNOWN
     refused = [index for index, one in enumerate(found) if isinstance(one, Refused)]
     assert refused == [5, 17]
     assert found[5].text == UNKNOWN  # type: ignore[union-attr]
@@ -338,3 +361,22 @@ def test_threads_share_a_client() -> None:
             thread.join()
     assert wrong == []
     assert len(server.asked) == 80
+
+
+def test_code_that_runs_in_an_event_loop_may_use_it() -> None:
+    async def program() -> list[Prediction]:
+        with Client(server.url) as client:
+            return client.predict([b"picture"])
+
+    with scripted(in_turn(predictions(1))) as server:
+        assert asyncio.run(program()) == [Prediction(1, "dog", "dog")]
+
+
+def test_a_client_that_is_not_closed_keeps_no_script_from_its_end() -> None:
+    script = "import sys; from serving.client import Client; print(Client(sys.argv[1]).predict([b'picture']))"
+    with scripted(in_turn(predictions(1))) as server:
+        ended = subprocess.run(
+            [sys.executable, "-Walways", "-c", script, server.url], capture_output=True, text=True, timeout=30
+        )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert str(Prediction(1.0, "dog", "dog")) in ended.stdout
