@@ -53,7 +53,7 @@ def test_only_the_same_question_has_the_same_answer(tmp_path: Path) -> None:
 
     assert once(kept, PIPELINE, 1, "code", fail) == ours(1)
     for other in ((PIPELINE, 2, "code"), (PIPELINE, 1, "other code"), (TUTORIAL, 1, "code")):
-        with pytest.raises(SystemExit, match="It did not work"):
+        with pytest.raises(SystemExit, match="^It did not work.$"):
             once(kept, *other, fail)
     assert kept.measured == [ours(1)]
 
@@ -127,15 +127,14 @@ def test_what_changed_while_it_was_measured_is_not_kept(
     def edit() -> None:
         monkeypatch.setattr(pipeline_run, "code", lambda: "edited")
 
-    said = "^catsdogs run, seed 0: not kept, as code, pictures or pinned packages changed while it ran"
-    with pytest.raises(SystemExit, match=said):
+    with pytest.raises(SystemExit, match="catsdogs run, seed 0"):
         benchmark(monkeypatch, images, meanwhile=edit)
-    with pytest.raises(SystemExit, match=said):
+    with pytest.raises(SystemExit, match="catsdogs run, seed 0"):
         benchmark(monkeypatch, images, meanwhile=lambda: (images / "train" / "2.jpg").write_bytes(b"2"))
     pins = tmp_path / "project.txt"
     pins.write_text("keras==1")
     monkeypatch.setattr(machine, "_PINNED", pins)
-    with pytest.raises(SystemExit, match=said):
+    with pytest.raises(SystemExit, match="catsdogs run, seed 0"):
         benchmark(monkeypatch, images, meanwhile=lambda: pins.write_text("keras==2"))
     assert not (images.parent / "output" / "compare.json").exists()
     assert len(benchmark(monkeypatch, images)) == 4
@@ -148,7 +147,7 @@ def test_the_page_takes_nothing_that_it_does_not_speak_of(
     words: str, images: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(page, "put", lambda *_: pytest.fail("It was written."))
-    with pytest.raises(SystemExit, match="^--write needs --tutorial-epochs 10 and 3 different --seeds"):
+    with pytest.raises(SystemExit, match="--write.* 10 .* 3 .*--seeds"):
         benchmark(monkeypatch, images, 0, "--write", *shlex.split(words))
     assert benchmark(monkeypatch, images, 9, *shlex.split(words))
     assert "| Trainer: times as quick" in capsys.readouterr().out
@@ -175,10 +174,10 @@ def test_a_tutorial_that_tells_nothing_is_told(
 ) -> None:
     monkeypatch.setattr(compare, "_TUTORIAL_MODULE", "benchmarks.machine")  # ends well, and says nothing
     options = argparse.Namespace(images=images, tutorial_epochs=1, output=tmp_path)
-    with pytest.raises(RunFailed, match="The tutorial's script ended with status 0, so there is nothing"):
+    with pytest.raises(RunFailed, match="status 0"):
         compare._measure(Job(TUTORIAL, 0, "script"), options, 1)
 
 
 def test_a_folder_without_pictures_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(SystemExit, match=r"no pictures in .*train: IMAGES must hold train/<class>"):
+    with pytest.raises(SystemExit, match=f"{tmp_path}/train"):
         benchmark(monkeypatch, tmp_path)

@@ -42,16 +42,13 @@ def test_components_within_bounds_are_not_marked() -> None:
     assert f"| Transform | {times} | {memory} |" in text
     assert f"| **all** | {times} | {memory} |" in text
     assert "| Pusher | 0.0 → 0.0 | 0.00 → 0.00 |  | | | | |" in text
-    assert "Time per picture grows by more than 20 % of no component." in text
-    assert "Peak memory grows by more than 50 % of no component.\nIt is that of the whole process" in text
+    assert "**+" not in text
 
 
 def test_components_beyond_bounds_are_marked() -> None:
     text = told(125, 1000)
     assert "**+25 %**" in text
-    assert "more than 20 % of Transform." in text
-    assert "more than 50 % of no component." in text
-    assert "more than 50 % of Transform." in told(100, 1600)
+    assert "**+60 %**" in told(100, 1600)
 
 
 def test_a_run_during_which_the_code_changed_is_not_kept(
@@ -68,7 +65,7 @@ def test_a_run_during_which_the_code_changed_is_not_kept(
     monkeypatch.setattr(sys, "argv", ["growth", "--output", str(tmp_path)])
     monkeypatch.setattr(pipeline_run, "run", measure)
     monkeypatch.setattr(pipeline_run, "code", lambda: "code")
-    with pytest.raises(SystemExit, match="^30,000 pictures, seed 0: not kept, as code, pictures"):
+    with pytest.raises(SystemExit, match="30,000 pictures, seed 0"):
         growth.main()
     monkeypatch.setattr(pipeline_run, "code", lambda: "code")
     growth.main()

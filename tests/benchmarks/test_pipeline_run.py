@@ -88,5 +88,5 @@ def test_a_summary_tells_times_and_accuracy(push: Push | None, tmp_path: Path) -
 
 def test_a_run_that_fails_is_told(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    with pytest.raises(RunFailed, match=r"status 2, (.|\n)*ends with:\nThere is no setting"):
+    with pytest.raises(RunFailed, match=r" 2(.|\n)*batchsize"):
         pipeline_run.run("run", 0, "", 10, ["--set", "training.batchsize=3"], log)

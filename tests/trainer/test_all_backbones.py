@@ -123,7 +123,7 @@ def test_the_cut_network_answers_as_the_whole_and_its_suffix_trains_it(
     assert len(backbones.blocks(network)) == FAMILIES[name]
     backbones.unfreeze(network, 1)
     if name == "NASNetMobile":  # each cell takes the results of the two before it
-        with pytest.raises(backbones.BackboneError, match="Nowhere before the last 1 of the 16 blocks"):
+        with pytest.raises(backbones.BackboneError, match="training.feature_cache.enabled"):
             cut.before_last_blocks(network, 1)
         return
     prefix, suffix = cut.before_last_blocks(network, 1)
@@ -159,7 +159,7 @@ def test_the_structure_of_each_is_cut_before_its_last_blocks(name: str) -> None:
     blocks = backbones.blocks(network)
     assert len(blocks) == OTHERS[name]
     if name == "NASNetLarge":
-        with pytest.raises(backbones.BackboneError, match="Nowhere before the last 1 of the 22 blocks"):
+        with pytest.raises(backbones.BackboneError, match="training.feature_cache.enabled"):
             cut.before_last_blocks(network, 1)
         return
     prefix, suffix = cut.before_last_blocks(network, 1)

@@ -23,7 +23,7 @@ def test_family_is_the_module_with_the_scaling() -> None:
 
 @pytest.mark.parametrize(("name", "nearest"), [("MobilNetV2", "MobileNetV2"), ("resnet50v2", "ResNet50V2")])
 def test_a_misspelt_backbone_is_refused_with_the_nearest_name(name: str, nearest: str) -> None:
-    with pytest.raises(backbones.BackboneError, match=f"no backbone '{name}'.*Did you mean '{nearest}'"):
+    with pytest.raises(backbones.BackboneError, match=f"'{name}'.*'{nearest}'"):
         backbones.build(name, 64, None)
 
 
@@ -35,36 +35,24 @@ def test_blocks_follow_the_network_and_leave_out_the_stem(mobilenet: keras.Model
     assert blocks[-1][-1].name == "out_relu"
 
 
-@pytest.mark.parametrize(
-    ("name", "count"), [("ResNet50V2", 16), ("EfficientNetV2B0", 21), ("MobileNetV3Small", 11), ("VGG16", 5)]
-)
-def test_blocks_are_told_for_other_families(name: str, count: int) -> None:
-    assert len(backbones.blocks(backbones.build(name, 64, None))) == count
-
-
 def test_a_network_whose_blocks_have_no_names_is_refused_with_the_cure() -> None:
     network = keras.Sequential([keras.Input((8,)), keras.layers.Dense(2)], name="plain")
-    with pytest.raises(backbones.BackboneError, match=r"blocks of plain .*fine_tuning\.epochs to 0"):
+    with pytest.raises(backbones.BackboneError, match=r"plain.*training\.fine_tuning\.epochs"):
         backbones.blocks(network)
 
 
 @pytest.mark.parametrize(
-    ("name", "image_size", "last_blocks", "message"),
+    ("name", "image_size", "last_blocks", "values"),
     [
-        ("MobileNetV2", 64, 18, "unfrozen_blocks is 18"),
-        (
-            "InceptionV3",
-            64,
-            0,
-            "InceptionV3 cannot be built for training.image_size 64: Input size must be at",
-        ),
-        ("InceptionV3", 96, 12, "unfrozen_blocks is 12, and inception_v3 has 11 blocks"),
+        ("MobileNetV2", 64, 18, "training.unfrozen_blocks.*18.*17"),
+        ("InceptionV3", 64, 0, "InceptionV3.*training.image_size.*64"),
+        ("InceptionV3", 96, 12, "training.unfrozen_blocks.*12.*11"),
     ],
 )
 def test_what_would_fail_in_the_second_phase_is_found_before_the_first(
-    name: str, image_size: int, last_blocks: int, message: str
+    name: str, image_size: int, last_blocks: int, values: str
 ) -> None:
-    with pytest.raises(backbones.BackboneError, match=message):
+    with pytest.raises(backbones.BackboneError, match=values):
         backbones.check(name, image_size, last_blocks)
 
 
@@ -83,13 +71,6 @@ def test_unfreezing_takes_the_last_blocks_without_batch_normalisation(mobilenet:
 
     backbones.unfreeze(mobilenet, 0)
     assert mobilenet.trainable_weights == []
-
-
-def test_more_blocks_than_there_are_is_refused(mobilenet: keras.Model) -> None:
-    with pytest.raises(
-        backbones.BackboneError, match="unfrozen_blocks is 18, and mobilenetv2.* has 17 blocks"
-    ):
-        backbones.unfreeze(mobilenet, 18)
 
 
 def test_dropout_within_the_blocks_is_off_even_in_training() -> None:

@@ -88,26 +88,15 @@ def test_a_block_with_two_ways_is_never_cut() -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("network", "last_blocks", "blocks"),
-    [
-        ("VGG16", 5, 5),  # there is no stem
-        ("NASNetMobile", 1, 16),  # each cell takes the results of two before it
-    ],
-)
-def test_where_nothing_can_be_kept_the_cure_is_named(network: str, last_blocks: int, blocks: int) -> None:
+def test_where_nothing_can_be_kept_the_cure_is_named() -> None:
     with keras.StatelessScope():  # the structure without weights
-        backbone = backbones.build(network, 32, None)
-    with pytest.raises(
-        backbones.BackboneError,
-        match=rf"before the last {last_blocks} of the {blocks} blocks of {backbone.name} does .*"
-        r"set training\.feature_cache\.enabled to false",
-    ):
-        cut.before_last_blocks(backbone, last_blocks)
+        backbone = backbones.build("VGG16", 32, None)  # it has no stem
+    with pytest.raises(backbones.BackboneError, match=r"5.*vgg16.*training\.feature_cache\.enabled"):
+        cut.before_last_blocks(backbone, 5)
 
 
 def test_more_blocks_than_there_are_and_none_at_all_are_refused(mobilenet: keras.Model) -> None:
-    with pytest.raises(backbones.BackboneError, match="unfrozen_blocks is 18"):
+    with pytest.raises(backbones.BackboneError, match="training.unfrozen_blocks.*18"):
         cut.before_last_blocks(mobilenet, 18)
-    with pytest.raises(ValueError, match="last_blocks is 0"):
+    with pytest.raises(ValueError, match="last_blocks.*0"):
         cut.before_last_blocks(mobilenet, 0)

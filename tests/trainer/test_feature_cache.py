@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from trainer import feature_cache
 from trainer.feature_cache import SHARD_PICTURES, FeatureCache, Split
@@ -116,8 +117,7 @@ def test_a_damaged_shard_is_noticed_said_and_made_anew(
     cache = opened(tmp_path)
     assert cache.missing(SPLIT) == [0]
     [said] = caplog.messages
-    assert said.startswith(f"The kept features in {file.parent} are damaged (")
-    assert said.endswith("): made anew.")
+    assert str(file.parent) in said
     assert first_numbers(filled(tmp_path), kind) == [
         float(n) for s in (0, 1) for n in values(s)[0]["pooled"][:, 0]
     ]
@@ -130,7 +130,8 @@ def test_a_folder_that_does_not_say_what_it_holds_is_discarded(
     [note] = tmp_path.glob("*/made_from.json")
     note.write_text("{}")
     assert opened(tmp_path).missing(SPLIT) == [0, 1]
-    assert caplog.messages == [f"The kept features in {note.parent} do not say what they are of: discarded."]
+    [said] = caplog.messages
+    assert str(note.parent) in said
 
 
 def test_features_that_nobody_used_for_a_day_go_and_newer_ones_stay(
@@ -145,7 +146,7 @@ def test_features_that_nobody_used_for_a_day_go_and_newer_ones_stay(
     opened(tmp_path, views=4)
     assert not old.exists()
     assert len(list(tmp_path.iterdir())) == 2
-    assert f"not used for a day: {old}." in caplog.text
+    assert str(old) in caplog.text
 
 
 def test_features_that_are_used_again_count_as_used(tmp_path: Path) -> None:
@@ -183,14 +184,14 @@ def test_only_what_fits_is_held_in_memory(
     assert not caplog.messages
     monkeypatch.setattr(feature_cache, "_MEGABYTE", 1000)
     streamed = cache.batches("pooled", SPLIT, 32, 1)
-    assert caplog.messages == ["The pooled of train are read from disk in every epoch: over 1 MB."]
+    assert len(caplog.messages) == 1
     assert [len(labels) for _, labels in streamed.as_numpy_iterator()] == [32] * 16 + [20]
     assert first_numbers(cache, memory_mb=1) == first_numbers(cache, memory_mb=9)
     first = {id(data): list(data.as_numpy_iterator()) for data in (held, streamed)}
     for file in tmp_path.glob("*/train/*/pooled"):
         file.unlink()
     assert len(list(held.as_numpy_iterator())) == len(first[id(held)])
-    with pytest.raises(Exception, match="No such file"):
+    with pytest.raises(tf.errors.NotFoundError):
         list(streamed.as_numpy_iterator())
 
 

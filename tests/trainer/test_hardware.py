@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from types import SimpleNamespace
 from typing import Any
 
@@ -69,14 +70,11 @@ def test_a_gpu_that_is_not_seen_is_told(
     with caplog.at_level(logging.INFO, hardware.__name__):
         hardware.detect()
     first, *others = caplog.messages
-    assert first == (
-        "Training in mixed_float16 on Tesla T4."
-        if seen
-        else "Training in float32 on the CPU: TensorFlow sees no GPU."
-    )
-    assert bool(others) == warned
-    if warned:
-        assert f"asked for, and TensorFlow sees {seen}: look whether the node has its driver" in others[0]
+    for word in ("mixed_float16", "Tesla T4") if seen else ("float32", "CPU"):
+        assert word in first
+    assert len(others) == warned
+    for other in others:
+        assert "kubeflow.images.gpu" in other
 
 
 def test_a_gpu_whose_name_the_driver_does_not_tell_is_told_by_its_number(
@@ -85,7 +83,7 @@ def test_a_gpu_whose_name_the_driver_does_not_tell_is_told_by_its_number(
     machine(OTHER_MAKE)
     with caplog.at_level(logging.INFO, hardware.__name__):
         hardware.detect()
-    assert caplog.messages == ["Training in float32 on /physical_device:GPU:0."]
+    assert "/physical_device:GPU:0" in caplog.text
 
 
 RECIPE = TrainingSettings(
@@ -106,9 +104,8 @@ def test_batch_and_learning_rates_grow_with_the_devices_and_are_told(
     assert scaled.fine_tuning.learning_rate == pytest.approx(6e-5)
     unchanged = {"batch_size", "frozen", "fine_tuning"}
     assert scaled.model_dump(exclude=unchanged) == RECIPE.model_dump(exclude=unchanged)
-    assert caplog.messages[1:] == [
-        "3 devices share each batch of 48 (16 each); learning rates times 3: 0.003 frozen, 6e-05 fine-tuning."
-    ]
+    [said] = caplog.messages[1:]
+    assert re.findall(r"[\d.e-]*\d", said) == ["3", "48", "16", "3", "0.003", "6e-05"]
 
 
 def test_several_devices_have_shares_of_one_size_in_the_first_batch_of_few_pictures(machine: Any) -> None:
@@ -140,5 +137,5 @@ def test_the_precision_holds_inside_the_scope_alone_even_when_building_fails() -
 def test_fewer_pictures_than_devices_are_refused() -> None:
     two = hardware.on(["CPU:0"])._replace(devices=("GPU:0", "GPU:1"))
     assert two.whole_batch(64, 3) == 2
-    with pytest.raises(ValueError, match="A split has 1 pictures, and 2 devices train: give it 2 at least"):
+    with pytest.raises(ValueError, match=" 1 .* 2 .*data.split"):
         two.whole_batch(64, 1)

