@@ -17,10 +17,13 @@ import keras
 import numpy as np
 
 from trainer import leftovers
-from trainer.history import EpochMetrics
 
 _NAME = re.compile(r"epoch-(\d+)\.npz")
 _KEPT_EPOCHS = 2  # the one before is there in case that the last is damaged
+
+# `epoch`, counted from 1 in its phase, and `accuracy`, `loss`, `auc` on `train` and, as `val_…`, on `eval`;
+# None where a metric was no finite number.
+EpochMetrics = dict[str, float | None]
 
 _log = logging.getLogger(__name__)
 

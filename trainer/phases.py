@@ -2,21 +2,51 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
 
 from trainer import backbones
-from trainer.checkpoints import Epoch, EpochCheckpoints
-from trainer.history import History
+from trainer.checkpoints import Epoch, EpochCheckpoints, EpochMetrics
 from trainer.model import compile_for_training
 from trainer.stages import Stage
 
 _PROGRESS_SECONDS = 1.0
 _progress = logging.getLogger("catsdogs.progress")
+
+
+@dataclass(frozen=True)
+class History:
+    """All finished epochs of a training, those before it was killed and resumed included.
+
+    Attributes:
+        phases: The epochs of every phase that was trained, by its name, in the order of training.
+        kept_phase: The phase that the model's weights are from.
+        kept_epoch: The epoch of that phase.
+    """
+
+    phases: dict[str, list[EpochMetrics]]
+    kept_phase: str
+    kept_epoch: int
+
+    def write(self, folder: Path) -> None:
+        """Writes `history.json` to a folder, which is made when needed.
+
+        It holds `phases`, a list of `name` and `epochs`, and `kept`, which names a `phase` and an `epoch`.
+        """
+        content = {
+            "phases": [{"name": name, "epochs": epochs} for name, epochs in self.phases.items()],
+            "kept": {"phase": self.kept_phase, "epoch": self.kept_epoch},
+        }
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "history.json").write_text(
+            f"{json.dumps(content, indent=2, allow_nan=False)}\n", encoding="utf-8"
+        )
 
 
 def train(

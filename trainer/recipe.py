@@ -6,9 +6,29 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
 
-from trainer import resolutions
-
 NAMED_WEIGHTS = ("packaged", "imagenet", "random")  # all others are paths
+
+# Pixels: what each network of Keras Applications was trained on.
+_USUAL_RESOLUTION = 224
+_OTHER_RESOLUTIONS = {
+    "EfficientNetB1": 240,
+    "EfficientNetB2": 260,
+    "EfficientNetB3": 300,
+    "EfficientNetB4": 380,
+    "EfficientNetB5": 456,
+    "EfficientNetB6": 528,
+    "EfficientNetB7": 600,
+    "EfficientNetV2B1": 240,
+    "EfficientNetV2B2": 260,
+    "EfficientNetV2B3": 300,
+    "EfficientNetV2L": 480,
+    "EfficientNetV2M": 480,
+    "EfficientNetV2S": 384,
+    "InceptionResNetV2": 299,
+    "InceptionV3": 299,
+    "NASNetLarge": 331,
+    "Xception": 299,
+}
 
 Count = Annotated[int, Field(ge=1)]
 LearningRate = Annotated[float, Field(gt=0, le=1)]
@@ -67,7 +87,9 @@ class PhaseSettings(Section):
 
 
 def _or_own(image_size: Any, others: ValidationInfo) -> Any:
-    return resolutions.own(others.data.get("backbone", "")) if image_size is None else image_size
+    # A name that is none gets the usual size here; `trainer.backbones` refuses it.
+    own = _OTHER_RESOLUTIONS.get(others.data.get("backbone", ""), _USUAL_RESOLUTION)
+    return own if image_size is None else image_size
 
 
 class TrainingSettings(Section):

@@ -19,7 +19,7 @@ def run_fn(fn_args: FnArgs) -> None:
 
     Args:
         fn_args: The transformed `train` and `eval` files, the folders for the model and for logs (with the
-            history, see `trainer.history`), and `custom_config`: `recipe` (fields of TrainingSettings),
+            history, see `phases.History`), and `custom_config`: `recipe` (fields of TrainingSettings),
             `class_names`, `weights_fingerprint` and `code_fingerprint`, `checkpoint_root`, a folder that
             outlives this execution, for resuming a killed one, and `feature_cache_root`, another one, for
             what later trainings can use again.

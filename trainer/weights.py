@@ -78,7 +78,6 @@ def pretrained(backbone: str, image_size: int, weights: str) -> keras.Model:
 
 
 def _imagenet(backbone: str, image_size: int) -> keras.Model:
-    backbones.family(backbone)
     try:
         return backbones.build(backbone, image_size, "imagenet")
     except backbones.BackboneError:

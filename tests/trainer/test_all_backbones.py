@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer import backbones, cut, resolutions
+from trainer import backbones, cut
 from trainer.preprocessing import Normalise
+from trainer.recipe import TrainingSettings
 
 SMALLEST = {"inception_v3": 75, "inception_resnet_v2": 75, "xception": 71}  # all others take 32
 FAMILIES = {
@@ -184,9 +185,9 @@ def test_the_own_resolution_is_the_one_in_keras(name: str, monkeypatch: pytest.M
         raise Asked(default_size)
 
     if backbones.family(name) == "mobilenet_v3":  # takes any size; its paper's and its weights' is 224
-        assert resolutions.own(name) == 224
+        assert TrainingSettings(backbone=name).image_size == 224
         return
     monkeypatch.setattr("keras.src.applications.imagenet_utils.obtain_input_shape", asked)
     with pytest.raises(Asked) as size:
         getattr(keras.applications, name)(weights=None)
-    assert resolutions.own(name) == size.value.args[0]
+    assert TrainingSettings(backbone=name).image_size == size.value.args[0]
