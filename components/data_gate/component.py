@@ -29,6 +29,7 @@ SOURCE = "source"
 # Drift is judged here alone: chance moves the shares of the small splits too much.
 DRIFT_SPLIT = "train"
 _DRIFT = ("COMPARATOR_L_INFTY_HIGH", "COMPARATOR_JENSEN_SHANNON_DIVERGENCE_HIGH")
+_DISTANCES_OF = {features.CLASS_NAME: "class name", features.BRIGHTNESS: "brightness"}
 
 
 def with_class_shift(schema: schema_pb2.Schema, max_class_shift: float) -> schema_pb2.Schema:
@@ -78,7 +79,10 @@ def accepted(
         "split": DRIFT_SPLIT,
         **_counts(baseline),
         "distances": {
-            wording.plain_name(info.path.step[0]): {"value": measured.value, "allowed": measured.threshold}
+            _DISTANCES_OF.get(info.path.step[0], info.path.step[0]): {
+                "value": measured.value,
+                "allowed": measured.threshold,
+            }
             for info in drift.drift_skew_info
             for measured in info.drift_measurements
         },
@@ -120,7 +124,7 @@ class DataGateSpec(component_spec.ComponentSpec):
 
 
 class Executor(base_executor.BaseExecutor):
-    """Raises the anomalies as a sentence, or writes `verdict.json`."""
+    """Raises the anomalies as an error, or writes `verdict.json`."""
 
     def Do(  # noqa: N802
         self,
@@ -155,7 +159,7 @@ class Executor(base_executor.BaseExecutor):
             baseline_artifact = artifact_utils.get_single_instance(input_dict["baseline_statistics"])
             baseline = stats_artifact_utils.load_statistics(baseline_artifact, DRIFT_SPLIT).proto()
             drift = find_drift(splits[DRIFT_SPLIT], baseline, schema)
-            problems += wording.describe(DRIFT_SPLIT, drift, schema, splits[DRIFT_SPLIT], baseline)
+            problems += wording.describe(DRIFT_SPLIT, drift, schema, splits[DRIFT_SPLIT])
         if problems:
             raise DataRejected(wording.message(problems))
 

@@ -14,7 +14,7 @@ from tfx.types import standard_artifacts
 
 from components.approved_baseline.strategy import NewestApproved
 from components.artifacts import DataVerdict
-from components.curated_schema.component import CuratedSchema, fill
+from components.curated_schema.component import SCHEMA_FILE, CuratedSchema, fill
 from components.data_gate import component, wording
 from components.data_gate.component import DataGate, accepted, find_drift, with_class_shift
 from components.data_gate.statistics_options import counted_features
@@ -29,16 +29,12 @@ def found(values: Columns, split: str = "train", class_names: tuple[str, str] = 
     """What the gate says of pictures that are compared with the schema alone."""
     counted = statistics(values)
     schema = fill(class_names)
-    return [
-        problem.sentence
-        for problem in wording.describe(split, tfdv.validate_statistics(counted, schema), schema, counted)
-    ]
+    return wording.describe(split, tfdv.validate_statistics(counted, schema), schema, counted)
 
 
 def found_drift(values: Columns, before: Columns) -> list[str]:
     counted, baseline = statistics(values), statistics(before)
-    drift = find_drift(counted, baseline, SCHEMA)
-    return [problem.sentence for problem in wording.describe("train", drift, SCHEMA, counted, baseline)]
+    return wording.describe("train", find_drift(counted, baseline, SCHEMA), SCHEMA, counted)
 
 
 def with_values(name: str, values: list, count: int = 100) -> Columns:
@@ -48,104 +44,64 @@ def with_values(name: str, values: list, count: int = 100) -> Columns:
     return sound
 
 
-def test_sound_data_have_no_problems() -> None:
-    assert found(columns()) == []
-    assert found_drift(columns(seed=1), columns(seed=2)) == []
-
-
-@pytest.mark.parametrize(("present", "absent"), [("cat", "dog"), ("dog", "cat"), ("ant", "bee")])
-def test_a_class_is_missing(present: str, absent: str) -> None:
-    names = ("ant", "bee") if "bee" in (present, absent) else ("cat", "dog")
-    positives = float(present == names[1])
-    assert found(columns(40, positives, names), "eval", names) == [
-        f"split 'eval' has no picture of class '{absent}' ('{present}' (40)); every split needs both "
-        f"classes; add pictures of '{absent}', or, if other splits have some, try another data.split.seed"
-    ]
-
-
-def test_a_class_that_is_not_in_the_settings() -> None:
-    [sentence] = found(with_values(features.CLASS_NAME, ["fox", "fox"]))
-    assert sentence == (
-        "split 'train' has 2 of 100 pictures (2 %) with an unexpected class name: 'fox' (2); expected is "
-        "'cat' or 'dog'; correct the source, or name its two classes in data.class_names"
-    )
-
-
-def test_labels_out_of_range() -> None:
-    [sentence] = found(with_values(features.LABEL, [2, 2, 7, -1]))
-    assert sentence == (
-        "split 'train' has 4 of 100 pictures (4 %) with a label out of range: '2' (2), '7' (1), '-1' (1); "
-        "expected is 0 to 1; correct the source: a label is the position of the class in data.class_names"
-    )
-
-
-def test_too_many_pictures_of_another_mode() -> None:
-    [sentence] = found(with_values(features.MODE, ["L"] * 15 + ["CMYK"] * 5))
-    assert sentence == (
-        "split 'train' has 20 of 100 pictures (20 %) with an unexpected colour mode: 'L' (15), 'CMYK' (5); "
-        "expected is 'RGB', with at most 5 % of others; convert these pictures to RGB, or change its "
-        "expectation in components/curated_schema/schema.pbtxt if that is meant"
-    )
-
-
-def test_a_few_pictures_of_another_mode_are_fine() -> None:
-    assert found(with_values(features.MODE, ["L", "RGBA", "CMYK", "P"])) == []
-
-
-def test_another_file_format() -> None:
-    [sentence] = found(with_values(features.FORMAT, ["gif"]))
-    assert "1 of 100 pictures (1 %) with an unexpected file format: 'gif' (1)" in sentence
-    assert "expected is 'jpeg' or 'png'; convert" in sentence
-
-
-def test_nearly_all_pictures_are_dark() -> None:
-    assert found(with_values(features.BRIGHTNESS_RANGE, ["dark"] * 89)) == []
-    [sentence] = found(with_values(features.BRIGHTNESS_RANGE, ["dark"] * 95))
-    assert "95 of 100 pictures (95 %) with an unexpected brightness range: 'dark' (95)" in sentence
-    assert "at most 90 % of others; look whether" in sentence
+def without(name: str) -> Columns:
+    return {other: values for other, values in columns().items() if other != name}
 
 
 @pytest.mark.parametrize(
-    ("name", "values", "words"),
+    "values",
     [
-        (features.HEIGHT, [20], "height out of range: the values go from 20 to 4"),
-        (features.WIDTH, [31], "expected is 32 or more; remove these pictures"),
-        (features.BYTE_SIZE, [3], "file size in bytes out of range: the values go from 3 to"),
-        (features.BRIGHTNESS, [-0.5, 127.0], "brightness out of range: the values go from -0.5 to 127; "),
-        (features.BRIGHTNESS, [127.0], "expected is 0 to 1; correct the source, or"),
-        (features.CONTRAST, [0.7], "expected is 0 to 0.5"),
-        (features.CONTRAST, [float("nan")], "has pictures whose contrast is not a number"),
-        (
-            features.LABEL,
-            ["1"] * 100,
-            "has a label of type STRING in its pictures; expected is INT; correct the",
-        ),
-        (features.BRIGHTNESS, [1] * 100, "has a brightness of type INT in its pictures; expected is FLOAT"),
-        (
-            features.CLASS_NAME,
-            [b"\xff"] * 50,
-            "whose class name is not UTF-8 text; expected is 'cat' or 'dog'",
-        ),
-        (features.MODE, [None] * 3, "3 of 100 pictures (3 %) without a colour mode (image/mode)"),
-        (features.WIDTH, [None] * 3, "3 of 100 pictures (3 %) without a width (image/width)"),
-        (features.HEIGHT, [[100, 200]], "more or fewer values than one for the height (image/height)"),
-        (features.MODE, [[]], "more or fewer values than one for the colour mode (image/mode)"),
+        columns(),
+        columns(100, 0.5, ("cat", "dog"), seed=2),
+        with_values(features.MODE, ["L", "RGBA", "CMYK", "P"]),
+        with_values(features.BRIGHTNESS_RANGE, ["dark"] * 89),
     ],
 )
-def test_other_faults_in_values(name: str, values: list, words: str) -> None:
-    [sentence] = found(with_values(name, values))
-    assert sentence.startswith("split 'train' has ")
-    assert words in sentence
+def test_sound_data_have_no_problems(values: Columns) -> None:
+    assert found(values) == []
+    assert found_drift(values, columns()) == []
+
+
+@pytest.mark.parametrize("names", [("cat", "dog"), ("ant", "bee")])
+@pytest.mark.parametrize("positives", [0, 1])
+def test_a_class_is_missing(names: tuple[str, str], positives: float) -> None:
+    [problem] = found(columns(40, positives, names), "eval", names)
+    for named in ("'eval'", features.CLASS_NAME, "at least 2", "only 1", "data.split.seed"):
+        assert named in problem
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "named"),
+    [
+        (features.CLASS_NAME, ["fox", "fox"], ["fox (~2%)", '"cat"', '"dog"', "data.class_names"]),
+        (features.CLASS_NAME, [b"\xff"] * 50, ["UTF8", SCHEMA_FILE]),
+        (features.LABEL, [2, 2, 7, -1], ["-1", "7", "min: 0 max: 1", "data.class_names"]),
+        (features.LABEL, ["1"] * 100, ["INT", "STRING"]),
+        (features.MODE, ["L"] * 15 + ["CMYK"] * 5, ["L (~15%)", "CMYK (~5%)", '"RGB"', SCHEMA_FILE]),
+        (features.MODE, [None] * 3, ["0.97"]),
+        (features.MODE, [[]], ["exactly one"]),
+        (features.FORMAT, ["gif"], ["gif (~1%)", '"jpeg"', '"png"']),
+        (features.BRIGHTNESS_RANGE, ["dark"] * 95, ["dark (~95%)", SCHEMA_FILE]),
+        (features.HEIGHT, [20], ["20", "min: 32"]),
+        (features.HEIGHT, [[100, 200]], ["exactly one"]),
+        (features.WIDTH, [31], ["31", "min: 32"]),
+        (features.WIDTH, [None] * 3, ["0.97"]),
+        (features.BYTE_SIZE, [3], ["3", "min: 64"]),
+        (features.BRIGHTNESS, [-0.5, 127.0], ["-0.5", "127", "max: 1"]),
+        (features.BRIGHTNESS, [1] * 100, ["FLOAT", "INT"]),
+        (features.CONTRAST, [0.7], ["0.7", "max: 0.5"]),
+        (features.CONTRAST, [float("nan")], ["NaN", SCHEMA_FILE]),
+    ],
+)
+def test_a_fault_names_feature_split_values_and_cure(name: str, values: list, named: list[str]) -> None:
+    [problem] = found(with_values(name, values))
+    for value in ["'train'", name, *named]:
+        assert value in problem
 
 
 def test_a_feature_is_missing_altogether() -> None:
-    values = columns()
-    del values[features.CONTRAST]
-    [sentence] = found(values)
-    assert (
-        "has 100 of 100 pictures (100 %) without a contrast (image/contrast); expected is one value"
-        in sentence
-    )
+    [problem] = found(without(features.CONTRAST))
+    assert features.CONTRAST in problem
 
 
 def test_a_feature_that_the_schema_does_not_know() -> None:
@@ -154,39 +110,40 @@ def test_a_feature_that_the_schema_does_not_know() -> None:
     [index] = [i for i, column in enumerate(schema.feature) if column.name == features.CONTRAST]
     del schema.feature[index]
     [problem] = wording.describe("train", tfdv.validate_statistics(counted, schema), schema, counted)
-    assert "the unknown feature image/contrast; add it to components/" in problem.sentence
+    assert features.CONTRAST in problem
+    assert SCHEMA_FILE in problem
 
 
-def test_an_empty_split() -> None:
-    empty = statistics({name: values[:0] for name, values in columns().items()})
-    for counted in (empty, statistics_pb2.DatasetFeatureStatisticsList()):
-        anomalies = anomalies_pb2.Anomalies(data_missing=True)
-        [problem] = wording.describe("test", anomalies, SCHEMA, counted)
-        assert problem.sentence == (
-            "split 'test' is empty; every split needs at least 2 pictures; add some, or give it a larger "
-            "share in data.split"
-        )
+@pytest.mark.parametrize(
+    "counted",
+    [
+        statistics({name: values[:0] for name, values in columns().items()}),
+        statistics_pb2.DatasetFeatureStatisticsList(),
+    ],
+)
+@pytest.mark.parametrize("data_missing", [True, False])
+def test_an_empty_split(counted: statistics_pb2.DatasetFeatureStatisticsList, data_missing: bool) -> None:
+    anomalies = anomalies_pb2.Anomalies(data_missing=data_missing)
+    [problem] = wording.describe("test", anomalies, SCHEMA, counted)
+    assert "'test'" in problem
+    assert "data.split" in problem
 
 
 def test_a_split_of_one_picture() -> None:
-    sentences = found(columns(1), "test")
-    assert sentences[0].startswith(
-        "split 'test' has only 1 picture; every split needs at least 2 pictures; add"
-    )
-    assert sentences[1].startswith("split 'test' has no picture of class ")
+    few, one_class = found(columns(1), "test")
+    assert "'test'" in few
+    assert "1 examples" in few
+    assert features.CLASS_NAME in one_class
 
 
 def test_class_shares_far_from_the_last_accepted_data() -> None:
-    [sentence] = found_drift(columns(1000, positives=0.2), columns(800, positives=0.5))
-    assert sentence == (
-        "the share of class 'cat' in split 'train' is 80 % of 1,000 pictures, and was 50 % of 800 pictures "
-        "in the last accepted data; expected is a change of at most 10 %; look whether pictures were lost or "
-        "mislabelled, or, if the change is meant, accept it with --set data.max_class_shift=0.31 "
-        "(catsdogs submit: --param max_class_shift=0.31) in the runs on these data"
-    )
+    [problem] = found_drift(columns(1000, positives=0.2), columns(800, positives=0.5))
+    for named in ("'train'", features.CLASS_NAME, "0.3", "0.1", "cat", "data.max_class_shift"):
+        assert named in problem
+    assert found_drift(columns(1000, positives=0.45), columns(800, positives=0.5)) == []
 
 
-def test_the_proposed_setting_lets_the_shift_pass() -> None:
+def test_a_larger_tolerance_lets_the_shift_pass() -> None:
     now, before = statistics(columns(1000, positives=0.2)), statistics(columns(800, positives=0.5))
     assert find_drift(now, before, SCHEMA).anomaly_info
     assert not find_drift(now, before, with_class_shift(SCHEMA, 0.31)).anomaly_info
@@ -200,18 +157,10 @@ def test_the_tolerance_is_set_in_a_copy_of_the_schema() -> None:
     assert column.drift_comparator.infinity_norm.threshold == 0.25
 
 
-def test_a_tolerable_change_of_class_shares() -> None:
-    assert found_drift(columns(1000, positives=0.45), columns(800, positives=0.5)) == []
-
-
 def test_brightness_that_does_not_overlap_with_the_last_accepted_data() -> None:
-    values = columns()
-    values[features.BRIGHTNESS] = [0.02] * 100
-    [sentence] = found_drift(values, columns())
-    assert "the brightness of the pictures in split 'train' hardly overlaps" in sentence
-    assert (
-        "0.02 on average, and it was 0.48; expected is a Jensen-Shannon divergence of at most 0.6" in sentence
-    )
+    [problem] = found_drift({**columns(), features.BRIGHTNESS: [0.02] * 100}, columns())
+    for named in ("'train'", features.BRIGHTNESS, "is 1 ", "0.6", SCHEMA_FILE):
+        assert named in problem
 
 
 def test_drift_leaves_out_what_the_schema_alone_finds() -> None:
@@ -220,7 +169,7 @@ def test_drift_leaves_out_what_the_schema_alone_finds() -> None:
     assert found_drift(values, columns()) == []
 
 
-def test_an_anomaly_nobody_foresaw_is_told_in_tfdv_s_words() -> None:
+def test_an_anomaly_nobody_foresaw_is_described_by_tfdv() -> None:
     anomalies = anomalies_pb2.Anomalies()
     anomalies.anomaly_info[features.MODE].reason.add(
         type=anomalies_pb2.AnomalyInfo.FEATURE_COVERAGE_TOO_LOW,
@@ -228,25 +177,15 @@ def test_an_anomaly_nobody_foresaw_is_told_in_tfdv_s_words() -> None:
         description="Coverage is 0.1. ",
     )
     [problem] = wording.describe("eval", anomalies, SCHEMA, statistics(columns()))
-    assert problem.sentence.startswith("split 'eval', colour mode: Low coverage: Coverage is 0.1; convert")
+    for named in ("'eval'", features.MODE, "Low coverage", "0.1", SCHEMA_FILE):
+        assert named in problem
 
 
-def test_the_message_of_one_problem_is_one_sentence() -> None:
-    problem = wording.Problem("train", "label", "split 'train' has labels out of range; correct them")
-    assert wording.message([problem, problem]) == (
-        "The data were rejected: split 'train' has labels out of range; correct them."
-    )
-
-
-def test_the_message_of_several_begins_with_all_of_them() -> None:
-    problems = [
-        wording.Problem("train", "label", "first"),
-        wording.Problem("eval", "colour mode", "second"),
-    ]
-    assert wording.message(problems) == (
-        "The data were rejected for 2 reasons (label in 'train', colour mode in 'eval'):\n  - first.\n  - "
-        "second."
-    )
+def test_the_message_has_a_line_for_each_of_several_problems() -> None:
+    assert len(wording.message(["one"]).splitlines()) == 1
+    first, *others = wording.message(["one", "two"]).splitlines()
+    assert "2" in first
+    assert [line.strip(" -.") for line in others] == ["one", "two"]
 
 
 def test_the_verdict_on_the_first_data() -> None:
@@ -256,10 +195,8 @@ def test_the_verdict_on_the_first_data() -> None:
         "pictures": 10,
         "classes": {"cat": {"pictures": 6, "share": 0.6}, "dog": {"pictures": 4, "share": 0.4}},
     }
-    assert verdict["summary"] == (
-        "90 pictures accepted (train 80, eval 10); no data were accepted before, so there was nothing to "
-        "compare them with"
-    )
+    for named in ("90", "train 80", "eval 10"):
+        assert named in verdict["summary"]
 
 
 def test_the_verdict_says_what_was_compared() -> None:
@@ -270,7 +207,7 @@ def test_the_verdict_says_what_was_compared() -> None:
     assert compared["classes"]["dog"] == {"pictures": 100, "share": 0.5}
     assert compared["distances"]["class name"] == {"value": pytest.approx(0.05), "allowed": 0.1}
     assert 0 <= compared["distances"]["brightness"]["value"] < 0.3
-    assert verdict["summary"].endswith("class shares moved by 5 points since the last accepted data")
+    assert "5 points" in verdict["summary"]
     json.dumps(verdict)
 
 
@@ -380,12 +317,10 @@ def test_each_run_is_compared_with_the_last_accepted_other_one(runs: Runs) -> No
     assert runs.states()["DataGate"] == "COMPLETE"
     assert runs.verdict()["compared_with"]["pictures"] == 100
 
-    with pytest.raises(
-        DataRejected, match=r"^The data were rejected: the share of class 'dog' in .* is 80 % "
-    ):
+    with pytest.raises(DataRejected, match=rf"'train', {features.CLASS_NAME}: .*data\.max_class_shift"):
         runs.run(shifted)
     assert runs.states()["DataGate"] == "FAILED"
-    with pytest.raises(DataRejected, match=r"data\.max_class_shift=0\.31"):
+    with pytest.raises(DataRejected):
         runs.run(shifted)  # rejected data do not become the baseline, nor does the failure wear off
     runs.run(shifted, origin="elsewhere")  # of data from elsewhere nothing has been accepted yet
     assert runs.verdict()["compared_with"] is None
@@ -406,11 +341,9 @@ def test_every_fault_of_every_split_stops_the_run_in_one_message(runs: Runs) -> 
     with pytest.raises(DataRejected) as caught:
         runs.run(source)
     first, *lines = str(caught.value).splitlines()
-    assert first == (
-        "The data were rejected for 3 reasons (class name in 'eval', no pictures in 'test', label in "
-        "'train'):"
-    )
-    assert "split 'eval' has no picture of class 'dog'" in lines[0]
-    assert "split 'test' is empty" in lines[1]
-    assert "split 'train' has 1 of 100 pictures (1 %) with a label out of range: '7' (1)" in lines[2]
+    assert "3" in first
+    for line, named in zip(
+        lines, (["'eval'", features.CLASS_NAME], ["'test'"], ["'train'", features.LABEL, "7"]), strict=True
+    ):
+        assert all(value in line for value in named)
     assert caught.value.exit_status == 4
