@@ -10,8 +10,8 @@ from scipy import optimize, special
 from components.figures import Comparison, compare
 from components.prediction_table.table import BaselineState, PredictionTable
 from components.quality_gate.limits import Limits
-from components.quality_gate.verdict import Rule
-from components.quality_gate.wording import between, bound, pictures, points
+from components.quality_gate.verdict import Rule, failed
+from components.quality_gate.wording import between, bound, pictures, points, sentence
 
 NEWEST, BEST = "newest", "best"
 SMALLEST_LOSS = "smallest visible loss"
@@ -75,12 +75,11 @@ def smallest_loss(table: PredictionTable, found: dict[str, Comparison], limits: 
     gained = max(min(each.only_candidate_right, each.only_baseline_right) for each in found.values()) / total
     level = limits.comparisons_level / len(found)
     loss = visible_loss(total, gained, limits.max_accuracy_loss, level, limits.missed_loss_rate)
-    would = f"{pictures(total)} would show a loss"
-    if loss is None:
-        words = f"These {would} of no size with a probability of {bound(1 - limits.missed_loss_rate)}."
-    else:
-        words = f"These {would} of {points(loss)} or more with a probability of "
-        words += f"{bound(1 - limits.missed_loss_rate)}."
+    size = "no size" if loss is None else f"{points(loss)} or more"
+    words = (
+        f"These {pictures(total)} would show a loss of {size} with a probability of "
+        f"{bound(1 - limits.missed_loss_rate)}."
+    )
     return [Rule(SMALLEST_LOSS, "noted", loss, None, words)]
 
 
@@ -133,9 +132,10 @@ def _compared(name: str, found: Comparison, limits: Limits) -> Rule:
     label = f"{name} model"
     if found.worse:
         reason = f"{counts}, {size} that chance does not explain{allowed}"
-        return Rule(label, "failed", value, 0 - tolerated, f"O{reason[1:]}. {chance}", reason)
+        return failed(label, value, 0 - tolerated, reason, f". {chance}")
     explained = " that chance explains" if value < -tolerated else ""
-    return Rule(label, "passed", value, 0 - tolerated, f"O{counts[1:]}, {size}{explained}{allowed}. {chance}")
+    words = sentence(f"{counts}, {size}{explained}{allowed}. {chance}")
+    return Rule(label, "passed", value, 0 - tolerated, words)
 
 
 def _probability(value: float) -> str:
@@ -153,8 +153,8 @@ def _absent(name: str, baseline: BaselineState, limits: Limits) -> Rule:
         return Rule(label, "noted", None, None, "The best model so far is the last blessed one.")
     why = f"{called} ({baseline.uri}) cannot be compared with, because {baseline.reason}"
     if limits.missing_baseline == "ignore":
-        words = f"T{why[1:]}; it is done without, as evaluation.missing_baseline is ignore."
+        words = sentence(f"{why}; it is done without, as evaluation.missing_baseline is ignore.")
         if name == BEST:
             words += " Until its files are back, no other model becomes the best one."
         return Rule(label, "not judged", None, None, words)
-    return Rule(label, "failed", None, None, f"T{why[1:]}: {_CURE}.", why)
+    return failed(label, None, None, why, f": {_CURE}.")

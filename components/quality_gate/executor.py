@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
 from tfx import types
 from tfx.components.evaluator import constants
 from tfx.dsl.components.base import base_executor
@@ -18,7 +20,7 @@ from tfx.utils import io_utils, path_utils
 from components import evaluation_metrics
 from components.errors import InputError
 from components.prediction_table import table as prediction_table
-from components.quality_gate import crosscheck, data, verdict
+from components.quality_gate import crosscheck, rules, verdict
 from components.quality_gate.judge import judge
 from components.quality_gate.limits import Limits
 from components.quality_gate.verdict import Override, Verdict
@@ -47,7 +49,7 @@ class Executor(base_executor.BaseExecutor):
         model = artifact_utils.get_single_instance(input_dict["model"])
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])
         table = prediction_table.read(artifact_utils.get_single_uri(input_dict["predictions"]))
-        if data.usable(table):
+        if rules.usable(table):
             evaluation = evaluation_metrics.read(artifact_utils.get_single_uri(input_dict["evaluation"]))
             crosscheck.compare(table, evaluation.whole)
         found = judge(
@@ -92,15 +94,13 @@ def _override(text: str) -> Override | None:
     if not text:
         return None
     try:
-        given = json.loads(text)
-        rules = given.get("rules")
-        seen = None if rules is None else tuple(map(str, rules))
-        return Override(given["reason"], given["by"], given["at"], given.get("model"), seen)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        given = TypeAdapter(Override).validate_json(text)
+    except ValueError as error:
         raise InputError(
             f"The override {text!r} cannot be read: give nothing, or JSON with reason, by and at, as "
             "`catsdogs bless` does."
         ) from error
+    return replace(given, applied=False, lifted=())  # which is for the verdict to say
 
 
 def _bless(blessing: types.Artifact, found: Verdict, model: types.Artifact) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from components.figures import Comparison, measures, paired
 from components.prediction_table.table import PredictionTable
-from components.quality_gate import baselines, data, floors, serving
+from components.quality_gate import baselines, rules
 from components.quality_gate.limits import Limits
 from components.quality_gate.verdict import (
     ANSWERS,
@@ -22,12 +22,12 @@ from components.quality_gate.verdict import (
 )
 from components.quality_gate.wording import listed, percent, pictures, points
 
-SIZE, OVERRIDE = "model size", "override"
+OVERRIDE = "override"
 
 # Which failure is told first: the plainest one.
 _ORDER = (
     *(TEST_PICTURES, BOTH_CLASSES, UNSEEN, ANSWERS),
-    *(floors.ACCURACY, "newest model", "best model"),
+    *(rules.ACCURACY, "newest model", "best model"),
 )
 
 
@@ -47,26 +47,33 @@ def judge(
         model_bytes: Size of the model's files; None leaves that rule out.
         override: A person's decision to bless it all the same.
     """
-    about_data = data.rules(table)
-    judged = data.usable(table)
+    judged = rules.usable(table)
     compared = baselines.comparisons(table, limits) if judged else {}
-    rules = [
-        *about_data,
-        *(_about_model(table, compared, limits) if judged else []),
-        *([] if model_bytes is None else [_size(model_bytes, limits)]),
-        *([] if served is None else [serving.rule(served)]),
-    ]
-    failed = sorted((rule for rule in rules if rule.state == "failed"), key=_place)
+    found = rules.of_data(table)
+    if judged:
+        found += [
+            rules.accuracy(table, limits),
+            *baselines.rules(table, compared, limits),
+            *baselines.smallest_loss(table, compared, limits),
+            rules.calibration(table, limits),
+            *rules.slices(table, limits),
+            *rules.kept_labels(table, limits),
+        ]
+    if model_bytes is not None:
+        found.append(rules.size(model_bytes, limits))
+    if served is not None:
+        found.append(rules.serving_check(served))
+    failed = sorted((rule for rule in found if rule.state == "failed"), key=_place)
     if override is not None:
         override, note = _decide(override, failed, table.model_uri)
-        rules.append(note)
+        found.append(note)
     lifted = override is not None and override.applied
     blessed = not failed or lifted
     return Verdict(
         blessed=blessed,
         best=blessed and not failed and baselines.is_best(table, limits),
         sentence=_sentence(table, failed, override, compared, limits.max_accuracy_loss),
-        rules=rules,
+        rules=found,
         override=override,
         pictures=len(table.labels),
         model_uri=table.model_uri,
@@ -75,30 +82,8 @@ def judge(
     )
 
 
-def _about_model(table: PredictionTable, compared: dict[str, Comparison], limits: Limits) -> list[Rule]:
-    return [
-        floors.accuracy(table, limits),
-        *baselines.rules(table, compared, limits),
-        *baselines.smallest_loss(table, compared, limits),
-        floors.calibration(table, limits),
-        *floors.slices(table, limits),
-        *floors.kept_labels(table, limits),
-    ]
-
-
 def _place(rule: Rule) -> int:
     return _ORDER.index(rule.name) if rule.name in _ORDER else len(_ORDER)
-
-
-def _size(model_bytes: int, limits: Limits) -> Rule:
-    size, most = model_bytes / 1e6, limits.max_model_mb
-    if most is None:
-        return Rule(SIZE, "noted", size, None, f"The model's files take {size:.1f} MB; no limit is set.")
-    if size <= most:
-        words = f"The model's files take {size:.1f} MB, and {most:g} MB are allowed."
-        return Rule(SIZE, "passed", size, most, words)
-    reason = f"the model's files take {size:.1f} MB where {most:g} MB are allowed"
-    return Rule(SIZE, "failed", size, most, f"T{reason[1:]}.", reason)
 
 
 def _decide(override: Override, failed: list[Rule], model_uri: str) -> tuple[Override, Rule]:

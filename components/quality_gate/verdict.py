@@ -7,7 +7,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from components.figures import Comparison, Figure
+from pydantic import TypeAdapter
+
+from components.figures import Comparison
+from components.quality_gate.wording import sentence
 
 VERDICT_FILE = "verdict.json"
 
@@ -39,6 +42,19 @@ class Rule:
     bound: float | None
     words: str
     reason: str = ""
+
+
+def failed(name: str, figure: float | None, bound: float | None, reason: str, more: str = ".") -> Rule:
+    """Returns a failed rule, whose words are its reason as a sentence.
+
+    Args:
+        name: As in `Rule`.
+        figure: As in `Rule`.
+        bound: As in `Rule`.
+        reason: As in `Rule`.
+        more: What follows the reason in the words: the cure, and the full stop.
+    """
+    return Rule(name, "failed", figure, bound, f"{sentence(reason)}{more}", reason)
 
 
 @dataclass(frozen=True)
@@ -105,27 +121,10 @@ class Verdict:
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Verdict:
         """Returns the verdict that `to_dict` gave."""
-        return cls(
-            **{
-                **content,
-                "rules": [Rule(**rule) for rule in content["rules"]],
-                "override": _override(content["override"]),
-                "comparisons": {name: _comparison(values) for name, values in content["comparisons"].items()},
-            }
-        )
+        return _STORED.validate_python(content)
 
 
-def _override(values: Mapping[str, Any] | None) -> Override | None:
-    if values is None:
-        return None
-    rules = values.get("rules")
-    seen = None if rules is None else tuple(rules)
-    return Override(**{**values, "rules": seen, "lifted": tuple(values["lifted"])})
-
-
-def _comparison(values: Mapping[str, Any]) -> Comparison:
-    stored = {name: value for name, value in values.items() if name != "worse"}
-    return Comparison(**{**stored, "difference": Figure(**stored["difference"])})
+_STORED = TypeAdapter(Verdict)
 
 
 def write(folder: str, verdict: Verdict) -> None:

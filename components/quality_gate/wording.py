@@ -39,9 +39,9 @@ def pictures(count: int) -> str:
     return f"{count:,} picture{'' if count == 1 else 's'}"
 
 
-def first(text: str) -> str:
-    """Returns the text with its first letter in lower case."""
-    return text[:1].lower() + text[1:]
+def sentence(text: str) -> str:
+    """Returns the text with its first letter in upper case, and nothing else changed."""
+    return text[:1].upper() + text[1:]
 
 
 def listed(names: list[str], most: int = 3) -> str:

@@ -11,9 +11,9 @@ import pytest
 
 from components.prediction_table.table import BaselineState, PredictionTable
 from components.quality_gate.baselines import visible_loss
-from components.quality_gate.floors import by_chance, holm, slice_name
 from components.quality_gate.judge import judge
 from components.quality_gate.limits import Limits
+from components.quality_gate.rules import by_chance, holm
 from components.quality_gate.verdict import Override, Rule, Verdict
 from tests.components.prediction_tables import table
 from trainer import features
@@ -217,7 +217,6 @@ def test_holm_gives_the_likeliest_failures_the_least_level() -> None:
     assert holm([0.02, 0.2, 0.001], 0.05) == [True, False, True]
     assert holm([0.03, 0.2, 0.03], 0.05) == [False, False, False]
     assert by_chance(7, 10, 0.9) == pytest.approx(0.0702, abs=1e-4)
-    assert slice_name(features.CLASS_NAME) == "class"
 
 
 def test_probabilities_must_mean_what_they_say() -> None:
