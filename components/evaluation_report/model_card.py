@@ -9,7 +9,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from components.evaluation_report import page, rules, wording
+from components.evaluation_report import page
 from components.evaluation_report.json_values import Facts
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~&])")
@@ -18,32 +18,15 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029]+")
 
 def render(facts: Facts) -> str:
     """Returns the card; what others named, such as files, cannot become Markdown or HTML in it."""
-    return (
-        _environment()
-        .get_template("model_card.md.j2")
-        .render(
-            facts=facts,
-            models=wording.MODELS,
-            shown_models=page.shown_models(facts),
-            rules=rules.shown(facts["verdict"]),
-            rule_states=wording.RULE_STATES,
-            slice_names=wording.SLICES,
-            inputs=wording.INPUTS,
-        )
+    template = _environment().get_template("model_card.md.j2")
+    return template.render(
+        facts=facts, shown_models=page.shown_models(facts), rules=page.shown_rules(facts["verdict"])
     )
 
 
 @cache
 def _environment() -> jinja2.Environment:
-    made = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(page.TEMPLATES),
-        finalize=_escaped,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    made.filters |= wording.FILTERS
+    made = page.make_environment(finalize=_escaped, keep_trailing_newline=True)
     made.filters |= {"code_block": _code_block}
     return made
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +13,11 @@ import jinja2
 import yaml
 from markupsafe import Markup
 
-from components.evaluation_report import charts, rules, wording
+from components.evaluation_report import charts, wording
 from components.evaluation_report.charts import Model
 from components.evaluation_report.gallery import Illustration
 from components.evaluation_report.json_values import Facts
-from components.evaluation_report.svg import drawn
+from components.evaluation_report.svg import drawn_or_not
 
 TEMPLATES = Path(__file__).with_name("templates")
 
@@ -25,6 +27,8 @@ _NOTED = {
     "evaluation": ("min_accuracy", "min_slice_accuracy", "max_accuracy_loss", "missing_baseline"),
 }
 _POINTS = 12
+_SLICE = "slice "
+SLICES_SHOWN = 40  # rules about slices: those that failed, and as many others
 
 
 def render(facts: Facts, illustrations: Mapping[str, Illustration]) -> str:
@@ -44,12 +48,8 @@ def render(facts: Facts, illustrations: Mapping[str, Illustration]) -> str:
             illustrations=illustrations,
             looked=any(one.looked for one in illustrations.values()),
             charts=_charts(facts),
-            models=wording.MODELS,
             shown_models=shown_models(facts),
-            rules=rules.shown(facts["verdict"]),
-            rule_states=wording.RULE_STATES,
-            slice_names=wording.SLICES,
-            inputs=wording.INPUTS,
+            rules=shown_rules(facts["verdict"]),
             floor=floor,
             overall=overall and overall["value"],
             slice_scale=_scale(facts["slices"], floor),
@@ -60,14 +60,7 @@ def render(facts: Facts, illustrations: Mapping[str, Illustration]) -> str:
 @cache
 def environment() -> jinja2.Environment:
     """Returns what renders the HTML: file names are escaped, for anybody may have chosen them."""
-    made = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=jinja2.select_autoescape(["html"]),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    made.filters |= wording.FILTERS
+    made = make_environment(autoescape=jinja2.select_autoescape(["html"]))
     made.filters |= {
         "at": _at,
         "groupby_in_order": _grouped,
@@ -77,10 +70,59 @@ def environment() -> jinja2.Environment:
     return made
 
 
+def make_environment(**options: Any) -> jinja2.Environment:
+    """Returns what page and model card have in common: how facts are named and written."""
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        **options,
+    )
+    made.filters |= wording.FILTERS
+    made.globals |= {
+        "models": wording.MODELS,
+        "rule_states": wording.RULE_STATES,
+        "slice_names": wording.SLICES,
+        "inputs": wording.INPUTS,
+    }
+    return made
+
+
 def shown_models(facts: Facts) -> list[str]:
     """Returns the candidate and what it was compared with; the best one only where it is another model."""
     compared = [one["baseline"] for one in facts["comparisons"] if one["state"] == "compared"]
     return ["candidate", *(name for name in compared if name in facts["curves"])]
+
+
+def shown_rules(verdict: Facts | None) -> Facts:
+    """Chooses the rules to show: a source may have any number of folders, each of them a slice.
+
+    Args:
+        verdict: As `report.json` has it; None has no rules.
+
+    Returns:
+        `highlighted`: those that failed, and then the others that are not about slices.
+        `failed_left_out`: how many failed slices these leave out.
+        `collapsed`: slices that did not fail, the nearest to the floor first.
+        `slices`: how many such slices there are.
+        `too_small`: how many of them are too small to judge.
+    """
+    rules = (verdict or {}).get("rules", [])
+    slices = [rule for rule in rules if rule["name"].startswith(_SLICE)]
+    slices.sort(
+        key=lambda rule: (rule["state"] == "not judged", (rule["figure"] or 0) - (rule["bound"] or 0))
+    )
+    failed = [rule for rule in slices if rule["state"] == "failed"]
+    others = [rule for rule in slices if rule["state"] != "failed"]
+    highlighted = [rule for rule in rules if not rule["name"].startswith(_SLICE)] + failed[:SLICES_SHOWN]
+    return {
+        "highlighted": sorted(highlighted, key=lambda rule: bool(rule["state"] != "failed")),
+        "failed_left_out": len(failed[SLICES_SHOWN:]),
+        "collapsed": others[:SLICES_SHOWN],
+        "slices": len(others),
+        "too_small": sum(rule["state"] == "not judged" for rule in others),
+    }
 
 
 def _charts(facts: Facts) -> Facts:
@@ -95,7 +137,7 @@ def _charts(facts: Facts) -> Facts:
         else [],
         "curves": curves(models, second) if facts["pictures"] else [],
         "distributions": [
-            (one["label"].split(",")[0], drawn(charts.distribution, f"distribution{place}", one))
+            (one["label"].split(",")[0], drawn_or_not(charts.distribution, f"distribution{place}", one))
             for place, one in enumerate(facts["data"]["distributions"])
             if any(split["edges"] for split in one["splits"])
         ],
@@ -105,7 +147,7 @@ def _charts(facts: Facts) -> Facts:
 def learning(histories: Sequence[tuple[str, Facts]]) -> list[tuple[str, Markup]]:
     """Returns the titles and charts of the training of one run, or of two."""
     return [
-        (title, drawn(charts.learning, f"learning-{metric}", histories, metric, title.lower()))
+        (title, drawn_or_not(charts.learning, f"learning-{metric}", histories, metric, title.lower()))
         for metric, title in (("loss", "Loss"), ("accuracy", "Accuracy"))
     ]
 
@@ -117,19 +159,19 @@ def curves(models: Sequence[Model], second: str) -> list[tuple[str, Markup, str]
         found += [
             (
                 "ROC",
-                drawn(charts.roc, "roc", models, second),
+                drawn_or_not(charts.roc, "roc", models, second),
                 "The closer to the upper left corner, the better.",
             ),
             (
                 "Precision and recall",
-                drawn(charts.precision_recall, "precision-recall", models, second),
+                drawn_or_not(charts.precision_recall, "precision-recall", models, second),
                 "The closer to the upper right corner, the better.",
             ),
         ]
     caption = (
         "Probabilities are right where points lie on the dotted line. Below: how many pictures each is of."
     )
-    return [*found, ("Calibration", drawn(charts.calibration, "calibration", models, second), caption)]
+    return [*found, ("Calibration", drawn_or_not(charts.calibration, "calibration", models, second), caption)]
 
 
 def _scale(slices: Sequence[Facts], floor: float | None) -> tuple[float, float]:
@@ -148,10 +190,8 @@ def _at(value: float | None, scale: tuple[float, float]) -> float:
 
 
 def _grouped(rows: Iterable[Facts], key: str) -> list[tuple[Any, list[Facts]]]:
-    groups: dict[Any, list[Facts]] = {}
-    for row in rows:
-        groups.setdefault(row[key], []).append(row)
-    return list(groups.items())
+    """Returns neighbouring rows by a key; jinja's `groupby` would sort them."""
+    return [(value, list(group)) for value, group in groupby(rows, itemgetter(key))]
 
 
 def _of_note(text: str) -> Iterator[tuple[str, str]]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import matplotlib
@@ -59,43 +58,31 @@ _CANNOT_BE_DRAWN = Markup('<p class="soft">This chart cannot be drawn: the log o
 _log = logging.getLogger(__name__)
 
 
-class Chart:
-    """A chart under way.
-
-    Attributes:
-        figure: Matplotlib's, to draw on.
-        svg: What came of it, once `charted` has ended.
-    """
-
-    def __init__(self) -> None:
-        self.figure = Figure(figsize=_SIZE, layout="constrained")
-        self.svg = Markup()
-
-
-@contextmanager
-def charted(name: str, description: str) -> Iterator[Chart]:
-    """Opens a chart to draw on within the house style.
+def drawn(draw: Callable[..., str], name: str, *facts: Any) -> Markup:
+    """Returns a chart in the house style.
 
     Args:
+        draw: One of the functions of `charts`: it draws on the axes, and returns what a person hears who
+            cannot see it.
         name: Unlike that of any other chart on the page: the ids within start with it.
-        description: What a person hears who cannot see it.
-    """
-    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": name}):
-        chart = Chart()
-        yield chart
-        chart.svg = _inline(chart.figure, name, description)
-
-
-def drawn(draw: Callable[..., Markup], name: str, *facts: Any) -> Markup:
-    """Returns a chart; where it cannot be drawn, words that say so, for no model is held back for a picture.
-
-    Args:
-        draw: One of the functions of `charts`.
-        name: For the ids.
         *facts: What else it takes.
     """
+    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": name}):
+        figure = Figure(figsize=_SIZE, layout="constrained")
+        axes = figure.subplots()
+        description = draw(axes, *facts)
+        handles, labels = axes.get_legend_handles_labels()
+        if len(handles) > 1:  # above the chart it covers nothing
+            figure.legend(
+                handles, labels, loc="outside upper left", ncols=3, handlelength=1.8, columnspacing=1.2
+            )
+        return _inline(figure, name, description)
+
+
+def drawn_or_not(draw: Callable[..., str], name: str, *facts: Any) -> Markup:
+    """Returns a chart, or words that say why not: no model is held back for a picture."""
     try:
-        return draw(name, *facts)
+        return drawn(draw, name, *facts)
     except Exception:
         _log.exception("The chart %s cannot be drawn.", name)
         return _CANNOT_BE_DRAWN

@@ -126,11 +126,6 @@ def p_value(found: float | None) -> Markup:
     return Markup(f"p = {found:.2g}")
 
 
-def size(length: float | None) -> Markup:
-    """Returns a number of bytes in MB."""
-    return NOTHING if length is None else Markup(f"{length / 1e6:.1f}\u202fMB")
-
-
 def moment(time: str | None) -> Markup | str:
     """Returns an ISO time as "22 November 2026, 15:10 UTC"; another text as it is."""
     try:
@@ -172,7 +167,6 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "count": count,
     "number": number,
     "p_value": p_value,
-    "size": size,
     "moment": moment,
     "sentence": sentence,
     "shorter": shorter,

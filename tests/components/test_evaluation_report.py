@@ -20,7 +20,6 @@ from PIL import Image
 
 from components import figures
 from components.evaluation_report import (
-    activation,
     charts,
     comparison,
     data_facts,
@@ -28,7 +27,7 @@ from components.evaluation_report import (
     model_card,
     page,
     prediction_facts,
-    rules,
+    svg,
     wording,
 )
 from components.evaluation_report.charts import Model
@@ -205,7 +204,7 @@ def test_the_gallery_has_the_most_confident_mistakes_and_the_least_certain_other
 
 def test_red_is_what_speaks_for_the_answer() -> None:
     towards = np.array([[1.0, 0.0], [0.0, -0.5]])
-    laid = np.asarray(activation.laid_over(Image.new("RGB", (40, 40), (128, 128, 128)), towards)).astype(int)
+    laid = np.asarray(gallery.laid_over(Image.new("RGB", (40, 40), (128, 128, 128)), towards)).astype(int)
     red, blue = laid[2, 2], laid[-3, -3]
     assert red[0] - red[2] > 60
     assert blue[2] - blue[0] > 30
@@ -229,7 +228,8 @@ def test_curves_of_many_pictures_keep_their_shape_in_few_points() -> None:
 
 def test_names_of_classes_are_no_formulas_in_charts() -> None:
     labels, answers = prediction_tables.drawn(50)
-    drawn = charts.roc("roc", [Model("<b>", prediction_facts.curves(labels, answers))], "$\\frac{<")
+    model = Model("<b>", prediction_facts.curves(labels, answers))
+    drawn = svg.drawn(charts.roc, "roc", [model, model], "$\\frac{<")
     assert "$\\frac{&lt;" in drawn
     assert "<b>" not in drawn
 
@@ -261,12 +261,10 @@ def test_odd_data_have_a_report_too(name: str, odd: PredictionTable, tmp_path: P
     prediction_table.write(str(tmp_path / "predictions"), odd)
     written = report_inputs.report(tmp_path, inputs)
     html = (written / "report.html").read_text()
-    json.loads((written / "report.json").read_text(), parse_constant=pytest.fail)
-    assert "The verdict of this run cannot be read" in html
-    assert "The training left no history" in html
+    facts = json.loads((written / "report.json").read_text(), parse_constant=pytest.fail)
+    assert (facts["verdict"], facts["history"]) == (None, None)
+    assert [one["state"] for one in facts["comparisons"]] == [one.state for one in odd.baselines.values()]
     assert ("its files are gone" in html) == (name == "unreadable baselines")
-    none = {baseline.state for baseline in odd.baselines.values()} == {"none"}
-    assert ("No other model has been blessed before" in html) == none
 
 
 def _side(run: str, table: PredictionTable | None, settings: str) -> Side:
@@ -319,7 +317,7 @@ def test_two_runs_are_compared_on_the_pictures_that_both_judged(tmp_path: Path) 
 def test_runs_without_tables_are_compared_by_their_figures() -> None:
     sides = _side("first", None, "a: 1"), _side("second", None, "a: 1")
     assert comparison.pair(*sides) is None
-    assert "cannot be compared picture by picture" in comparison.render(*sides)
+    assert 'id="pictures"' not in comparison.render(*sides)
 
 
 def test_pictures_whose_label_differs_are_left_out_of_the_pair() -> None:
@@ -334,10 +332,9 @@ def test_pictures_whose_label_differs_are_left_out_of_the_pair() -> None:
     assert paired is not None
     assert (paired.pictures, paired.relabelled, paired.of) == (37, 3, (40, 40))
     assert paired.figures["difference"]["value"] == 0  # the same answers to the same question
-    assert "3 more, whose label differs between the two runs, are left out" in comparison.render(*sides)
+    assert 'id="pictures"' in comparison.render(*sides)
     turned = _side("second", prediction_tables.table(1 - labels, answers), "a: 1")
     assert comparison.pair(sides[0], turned) is None
-    assert "in common that has the same label" in comparison.render(sides[0], turned)
 
 
 def test_every_slice_has_every_figure(facts: dict[str, Any], table: PredictionTable, html: str) -> None:
@@ -376,34 +373,43 @@ def test_what_cannot_be_read_is_not_told_as_nothing(
             (tmp_path / path).write_text(content)
         else:
             (tmp_path / path).unlink()
-    written = report_inputs.report(tmp_path, inputs)
-    for text in ((written / "report.html").read_text(), (written / "model_card.md").read_text()):
-        assert "No picture had to be set aside" not in text
-        assert "No data of this source were accepted before" not in text
-        if "rejected/counts.json" in broken:
-            assert re.search("many (pictures )?were set aside cannot be read", text)
-        if "data_verdict/verdict.json" in broken:
-            assert "The verdict on the data cannot be read" in text
-    if "rejected/rejected.csv" in broken and "rejected/counts.json" not in broken:
-        assert "Which cannot be read" in (written / "report.html").read_text()
-    for what, path in (
-        ("counts of what was set aside", "rejected/counts.json"),
-        ("list of what was set aside", "rejected/rejected.csv"),
-        ("verdict on the data", "data_verdict/verdict.json"),
-    ):
-        assert (f"goes without the {what}, which cannot be read" in caplog.text) == (path in broken)
+    data = json.loads((report_inputs.report(tmp_path, inputs) / "report.json").read_text())["data"]
+    files = {
+        "rejected": "rejected/counts.json",
+        "rejected_files": "rejected/rejected.csv",
+        "verdict": "data_verdict/verdict.json",
+    }
+    assert {name for name in files if data[name] is None} == {
+        name for name, path in files.items() if path in broken
+    }
+    assert [record for record in caplog.records if record.name.endswith("collect")]
 
 
-def test_nothing_set_aside_and_nothing_accepted_before_are_told_where_it_is_so(tmp_path: Path) -> None:
+def test_nothing_set_aside_and_nothing_accepted_before(tmp_path: Path) -> None:
     inputs = report_inputs.folders(tmp_path)
     prediction_table.write(str(tmp_path / "predictions"), prediction_tables.table([], []))
     (tmp_path / "rejected" / "counts.json").write_text('{"rejected": {}}')
     (tmp_path / "rejected" / "rejected.csv").write_text("file,reason,detail\n")
     (tmp_path / "data_verdict" / "verdict.json").write_text('{"accepted": true, "summary": "fine"}')
-    written = report_inputs.report(tmp_path, inputs)
-    for text in ((written / "report.html").read_text(), (written / "model_card.md").read_text()):
-        assert "No picture had to be set aside" in text
-        assert "No data of this source were accepted before" in text
+    data = json.loads((report_inputs.report(tmp_path, inputs) / "report.json").read_text())["data"]
+    assert data["rejected"]["pictures"] == 0
+    assert data["rejected_files"] == []
+    assert data["verdict"] == {"summary": "fine", "drift": None}
+
+
+@pytest.mark.parametrize("render", [lambda facts: page.render(facts, {}), model_card.render])
+@pytest.mark.parametrize(
+    ("name", "nothing"),
+    [
+        ("rejected", {"pictures": 0, "reasons": {}, "in_test_and_elsewhere": 0}),
+        ("verdict", {"summary": "fine", "drift": None}),
+    ],
+)
+def test_what_cannot_be_read_does_not_look_like_nothing(
+    render: Callable[[dict[str, Any]], str], name: str, nothing: dict[str, Any], facts: dict[str, Any]
+) -> None:
+    texts = {render({**facts, "data": {**facts["data"], name: found}}) for found in (None, nothing)}
+    assert len(texts) == 2
 
 
 def test_torn_examples_hold_no_report_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -414,8 +420,8 @@ def test_torn_examples_hold_no_report_back(tmp_path: Path, caplog: pytest.LogCap
     (tmp_path / "examples" / "Split-test").mkdir()
     (tmp_path / "examples" / "Split-test" / "data-00000-of-00001.gz").write_bytes(b"torn")
     html = (report_inputs.report(tmp_path, inputs) / "report.html").read_text()
-    assert "This picture cannot be shown" in html
-    assert "No pictures are shown" in caplog.text
+    assert "<img" not in html
+    assert [record for record in caplog.records if record.name.endswith("gallery")]
 
 
 def test_a_chart_that_cannot_be_drawn_says_so(
@@ -424,9 +430,8 @@ def test_a_chart_that_cannot_be_drawn_says_so(
     broken = copy.deepcopy(facts)
     broken["data"]["distributions"][0]["splits"][0]["edges"][0] = None
     html = page.render(broken, {})
-    assert html.count("This chart cannot be drawn") == 1
     assert html.count("<svg") == 8
-    assert "distribution0 cannot be drawn" in caplog.text
+    assert "distribution0" in caplog.text
 
 
 def test_a_picture_that_cannot_be_drawn_is_left_out(
@@ -441,8 +446,7 @@ def test_a_picture_that_cannot_be_drawn_is_left_out(
     shown = {"mistakes": [{"digest": name, "answer": "cat"} for name in "ab"], "uncertain": []}
     drawn = gallery.illustrate(shown, str(tmp_path / "data*"), str(tmp_path / "no model"), "dog")
     assert set(drawn) == {"b"}
-    assert "The picture a cannot be drawn" in caplog.text
-    assert "does not show where the network looked" in caplog.text
+    assert len([record for record in caplog.records if record.name.endswith("gallery")]) == 2
 
 
 def test_figures_and_card_are_there_before_anything_is_drawn(tmp_path: Path) -> None:
@@ -481,55 +485,56 @@ def _sizes(label: str, low: float, high: float) -> dict[str, Any]:
     return {"label": label, "splits": [{"split": "train", "edges": edges, "pictures": [3] * 10}]}
 
 
-AXES = {
-    "losses of a hundredth": lambda: charts.learning(
-        "x", [("", _history("loss", [0.0123, 0.0119, 0.0117, 0.0116]))], "loss", "loss"
-    ),
-    "losses about ln 2": lambda: charts.learning(
-        "x", [("", _history("loss", [0.6936, 0.6932, 0.6931]))], "loss", "loss"
-    ),
-    "high accuracies": lambda: charts.learning(
-        "x", [("", _history("accuracy", [0.980, 0.984, 0.988, 0.99]))], "accuracy", "accuracy"
-    ),
-    "one epoch": lambda: charts.learning("x", [("", _history("loss", [0.7]))], "loss", "loss"),
-    "many epochs": lambda: charts.learning(
-        "x", [("", _history("loss", list(np.geomspace(0.7, 0.01, 137))))], "loss", "loss"
-    ),
-    "narrow brightness": lambda: charts.distribution("x", _sizes("Brightness, 0 to 1", 0.5011, 0.5023)),
-    "one brightness": lambda: charts.distribution("x", _sizes("Brightness, 0 to 1", 0.5, 0.5)),
-    "small files": lambda: charts.distribution("x", _sizes("File size, bytes", 900, 2600)),
-    "narrow file sizes": lambda: charts.distribution("x", _sizes("File size, bytes", 1_234_500, 1_234_510)),
-    "wide file sizes": lambda: charts.distribution("x", _sizes("File size, bytes", 900, 90_000_000)),
-    "few mistakes": lambda: charts.roc(
-        "x",
+def _losses(*values: float) -> tuple[Any, ...]:
+    return charts.learning, [("", _history("loss", list(values)))], "loss", "loss"
+
+
+AXES: dict[str, tuple[Any, ...]] = {
+    "losses of a hundredth": _losses(0.0123, 0.0119, 0.0117, 0.0116),
+    "losses about ln 2": _losses(0.6936, 0.6932, 0.6931),
+    "high accuracies": _losses(0.980, 0.984, 0.988, 0.99),
+    "one epoch": _losses(0.7),
+    "many epochs": _losses(*np.geomspace(0.7, 0.01, 137)),
+    "narrow brightness": (charts.distribution, _sizes("Brightness, 0 to 1", 0.5011, 0.5023)),
+    "one brightness": (charts.distribution, _sizes("Brightness, 0 to 1", 0.5, 0.5)),
+    "small files": (charts.distribution, _sizes("File size, bytes", 900, 2600)),
+    "narrow file sizes": (charts.distribution, _sizes("File size, bytes", 1_234_500, 1_234_510)),
+    "wide file sizes": (charts.distribution, _sizes("File size, bytes", 900, 90_000_000)),
+    "few mistakes": (
+        charts.roc,
         [Model("m", prediction_facts.curves(*prediction_tables.drawn(4000, 0.999)))],
         "dog",
     ),
 }
 
 
-@pytest.mark.parametrize("draw", AXES.values(), ids=list(AXES))
-def test_no_axis_has_the_same_label_twice(draw: Callable[[], str]) -> None:
-    axes = _tick_labels(draw())
+@pytest.mark.parametrize("chart", AXES.values(), ids=list(AXES))
+def test_no_axis_has_the_same_label_twice(chart: tuple[Any, ...]) -> None:
+    axes = _tick_labels(svg.drawn(chart[0], "x", *chart[1:]))
     assert len(axes) >= 2
     assert any(axes)
     for labels in axes:
         assert len(set(labels)) == len(labels), labels
 
 
-def test_epochs_are_whole_numbers() -> None:
-    drawings = {name: AXES[name]() for name in ("one epoch", "losses of a hundredth", "many epochs")}
-    assert [_tick_labels(drawing)[0] for drawing in drawings.values()] == [
-        ["1"],
-        ["1", "2", "3", "4"],
-        ["20", "40", "60", "80", "100", "120"],
-    ]
+@pytest.mark.parametrize(
+    ("name", "epochs"),
+    [
+        ("one epoch", [1]),
+        ("losses of a hundredth", [1, 2, 3, 4]),
+        ("many epochs", [20, 40, 60, 80, 100, 120]),
+    ],
+)
+def test_epochs_are_whole_numbers(name: str, epochs: list[int]) -> None:
+    draw, *facts = AXES[name]
+    labels, _ = _tick_labels(svg.drawn(draw, "x", *facts))
+    assert [int(label) for label in labels] == epochs
 
 
 def test_texts_of_charts_keep_every_digit() -> None:
     labels, answers = prediction_tables.drawn(50)
     model = Model("run 1.23456", prediction_facts.curves(labels, answers))
-    drawn = charts.roc("roc", [model, charts.second("#010101 0.98765", model.curves)], "dog")
+    drawn = svg.drawn(charts.roc, "roc", [model, charts.second("#010101 0.98765", model.curves)], "dog")
     assert ">run 1.23456<" in drawn
     assert ">#010101 0.98765<" in drawn
     assert not re.search(r'="[^"]*\d\.\d{3}', drawn)
@@ -584,7 +589,7 @@ def test_the_page_of_very_many_folders_is_small(tmp_path: Path) -> None:
     assert len(judged) > 19_000
     for text in (html, card):
         assert "slice source folder larger" in text
-        assert re.search("19,6[0-9]{2}(, further| more, further)", text)
+        assert re.search(r"\b19,[67][0-9]{2}\b", text)  # slices that are left out
         assert deep not in re.sub('title="[^"]*"', "", text)
     assert f'title="Source folder: {deep[:20]}' in html or f'title="{deep[:20]}' in html
 
@@ -596,11 +601,11 @@ def test_of_slices_the_nearest_to_the_floor_are_shown() -> None:
     passed = [rule(f"slice source folder {index}", "passed", 0.8 + index / 1000) for index in range(99)]
     small = [rule(f"slice brightness {index}", "not judged", 0.1) for index in range(3)]
     failed = [rule(f"slice source folder bad {index}", "failed", index / 1000) for index in range(60)]
-    found = rules.shown({"rules": [rule("accuracy", "passed", 0.9), *passed[::-1], *small, *failed]})
-    assert [one["state"] for one in found.loud] == ["failed"] * 40 + ["passed"]
-    assert found.loud[0]["name"] == "slice source folder bad 0"
-    assert [one["name"] for one in found.quiet] == [one["name"] for one in passed[:40] + small]
-    assert (found.slices, found.left_out, found.too_small, found.failed_left_out) == (102, 59, 3, 20)
+    found = page.shown_rules({"rules": [rule("accuracy", "passed", 0.9), *passed[::-1], *small, *failed]})
+    assert [one["state"] for one in found["highlighted"]] == ["failed"] * 40 + ["passed"]
+    assert found["highlighted"][0]["name"] == "slice source folder bad 0"
+    assert found["collapsed"] == passed[:40]
+    assert (found["slices"], found["too_small"], found["failed_left_out"]) == (102, 3, 20)
 
 
 def test_long_names_lose_their_middle() -> None:
@@ -629,9 +634,9 @@ def test_the_card_says_what_was_lifted_and_what_is_left_out(facts: dict[str, Any
         "slices_left_out": 1234,
     }
     for text in (model_card.render(changed), page.render(changed, {})):
-        assert "sets aside: accuracy, slice brightness dark, " in text
-        assert "and 4 more." in text
-        assert "1,234 smaller slices are" in text
+        for shown in ("Ann", "it must go out", "accuracy", "slice brightness dark", "slice 7", "1,234"):
+            assert shown in text
+        assert "slice 11" not in text  # ten are named
 
 
 def test_a_sampled_picture_without_an_answer_has_lost_its_label() -> None:
