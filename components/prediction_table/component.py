@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 from tfx import types
-from tfx.dsl.components.base import base_component, executor_spec
+from tfx.dsl.components.base import base_component, base_driver, executor_spec
+from tfx.orchestration import metadata
+from tfx.orchestration.portable import base_driver as portable_base_driver
+from tfx.orchestration.portable import data_types
+from tfx.proto.orchestration import driver_output_pb2
 from tfx.types import component_spec, standard_artifacts
 
 from components import fingerprint
-from components.prediction_table.driver import Driver
+from components.prediction_table import columns
 from components.prediction_table.executor import Executor
 
 
@@ -32,6 +37,31 @@ class PredictionTableSpec(component_spec.ComponentSpec):
     OUTPUTS: ClassVar[dict[str, Any]] = {
         "predictions": component_spec.ChannelParameter(type=standard_artifacts.Examples)
     }
+
+
+class Driver(base_driver.BaseDriver, portable_base_driver.BaseDriver):
+    """Looks at the earlier models before the cache does, so that one that is back is compared with again.
+
+    Adds `baseline_files` to the execution properties: fingerprints of the earlier models as they are now.
+
+    Without it, a table that notes a model as unreadable would be found in the cache when it is put back.
+    """
+
+    def __init__(self, metadata_handle: metadata.Metadata) -> None:
+        base_driver.BaseDriver.__init__(self, metadata_handle)  # the class TFX asks components for
+        portable_base_driver.BaseDriver.__init__(self, metadata_handle)  # the class it runs
+
+    def run(self, execution_info: data_types.ExecutionInfo) -> driver_output_pb2.DriverOutput:
+        """Returns the addition; of a model that is gone, the fingerprint is that of no files."""
+        found = {
+            name: [
+                fingerprint.of_folder(Path(model.uri)) for model in execution_info.input_dict.get(name, [])
+            ]
+            for name in columns.BASELINES
+        }
+        output = driver_output_pb2.DriverOutput()
+        output.exec_properties["baseline_files"].string_value = json.dumps(found)
+        return output
 
 
 class PredictionTable(base_component.BaseComponent):

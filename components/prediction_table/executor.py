@@ -17,8 +17,8 @@ from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 
 from components.errors import PipelineError
-from components.prediction_table import baselines, columns
-from components.prediction_table.models import Model, Unreadable
+from components.prediction_table import columns
+from components.prediction_table.models import Model, Unreadable, look
 from components.prediction_table.rows import Ask, Models, read_digests, shard_of, with_seen
 from components.prediction_table.table import SHARD, SHARD_WITHOUT, SPLIT, About, encode, write_about
 from trainer.signatures import probability_name
@@ -46,7 +46,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         output = probability_name((first, second))
 
         _progress.info("loading the models")
-        states, earlier = baselines.look(input_dict, output)
+        states, earlier = look(input_dict, output)
         models = Models({columns.PROBABILITY: _load(candidate, output)})
         models.update({columns.BASELINES[name]: model for name, model in earlier.items()})
 

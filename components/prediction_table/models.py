@@ -1,18 +1,27 @@
-"""Exported models as the table asks them, and what can be wrong with one."""
+"""Exported models as the table asks them, and which of the earlier ones can be compared with."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import tensorflow as tf
+from tfx import types
 from tfx.dsl.io import fileio
 from tfx.utils import path_utils
 
-from components.prediction_table import behaviours
+from components.prediction_table import behaviours, columns
+from components.prediction_table.table import BaselineState, is_probability
 from trainer.signatures import EXAMPLES_SIGNATURE
 
+# As components.approved_baseline.component sets them on its copies.
+APPROVED_URI, UNREADABLE = "approved_uri", "unreadable"
+
 _CPU = "/CPU:0"
+
+_log = logging.getLogger(__name__)
 
 
 class Unreadable(Exception):
@@ -70,3 +79,52 @@ class Model:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def look(
+    found: Mapping[str, Sequence[types.Artifact]], output: str
+) -> tuple[dict[str, BaselineState], dict[str, Model]]:
+    """Loads the earlier models, each of them once.
+
+    Args:
+        found: By `newest` and `best` at most one Model each.
+        output: Name of the output with the probability.
+
+    Returns:
+        What became of each, and those that can be asked.
+    """
+    states: dict[str, BaselineState] = {}
+    models: dict[str, Model] = {}
+    for name in columns.BASELINES:
+        if not found.get(name):
+            states[name] = BaselineState("none")
+            continue
+        [artifact] = found[name]
+        twin = next((state for state in states.values() if state.uri == _origin(artifact)), None)
+        if twin:
+            states[name] = replace(twin, state="same" if twin.state == "compared" else twin.state)
+            continue
+        try:
+            models[name] = _load(artifact, output)
+            states[name] = BaselineState("compared", artifact.id, _origin(artifact))
+        except Unreadable as error:
+            states[name] = BaselineState("unreadable", artifact.id, _origin(artifact), str(error))
+            _log.warning(
+                "The %s blessed model cannot be compared with: %s (%s).", name, error, _origin(artifact)
+            )
+    return states, models
+
+
+def _load(artifact: types.Artifact, output: str) -> Model:
+    reason = artifact.get_string_custom_property(UNREADABLE)
+    if reason:
+        raise Unreadable(reason)
+    model = Model(artifact.uri, output)
+    if not is_probability(model.grey):
+        raise Unreadable(f"it answers {model.grey:g} for a grey picture, which is no probability")
+    return model
+
+
+def _origin(artifact: types.Artifact) -> str:
+    """Returns where the model was when it was blessed: what is handed on may be a copy of it."""
+    return artifact.get_string_custom_property(APPROVED_URI) or artifact.uri
