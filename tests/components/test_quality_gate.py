@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -117,7 +118,7 @@ def test_a_bad_model_is_a_result_and_a_person_may_bless_it(
     for name in ("alone", "overridden"):
         (tmp_path / name).mkdir()
     blessing, found = judged(tmp_path / "alone", monkeypatch, accuracy=0.8)
-    assert found.sentence.startswith("Refused: it gets ")
+    assert [rule.name for rule in found.failed] == ["accuracy"]
     assert not model_utils.is_model_blessed(blessing)
     assert (Path(blessing.uri) / "NOT_BLESSED").exists()
     assert blessing.get_string_custom_property("best") == "no"
@@ -138,7 +139,7 @@ def test_a_bad_model_is_a_result_and_a_person_may_bless_it(
 def test_an_override_that_cannot_be_read_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, override: str
 ) -> None:
-    with pytest.raises(InputError, match="cannot be read: give nothing, or JSON with reason, by and at"):
+    with pytest.raises(InputError, match=re.escape(repr(override))):
         judged(tmp_path, monkeypatch, override=override)
 
 
@@ -154,7 +155,7 @@ def test_an_override_that_cannot_be_read_is_an_error(
 def test_figures_that_differ_from_tfma_s_stop_the_run(changes: dict[str, Any], name: str) -> None:
     made = table(*drawn(200, 0.9))
     crosscheck.compare(made, metrics_of(made))
-    with pytest.raises(PipelineError, match=f"The Evaluator and the QualityGate disagree on the {name}"):
+    with pytest.raises(PipelineError, match=name):
         crosscheck.compare(made, metrics_of(made, **changes))
 
 

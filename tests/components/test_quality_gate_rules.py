@@ -48,67 +48,73 @@ def rule(found: Verdict, name: str) -> Rule:
     return next(each for each in found.rules if each.name == name)
 
 
+def failed(found: Verdict) -> list[str]:
+    return [each.name for each in found.failed]
+
+
 def test_the_first_good_model_is_blessed_and_the_best() -> None:
     found = verdict()
     assert found.blessed
     assert found.best
-    assert found.sentence == (
-        "Blessed: it gets 98.0 % of 1,000 pictures right, and no other was blessed before, so that there was "
-        "nothing to compare it with."
-    )
+    assert "98.0 %" in found.sentence
     assert rule(found, "newest model").state == rule(found, "best model").state == "not judged"
     assert not found.failed
 
 
-def test_an_empty_test_split_is_refused_whoever_wants_it() -> None:
-    found = judge(table([], []), Limits(), override=OVERRIDE)
-    assert found.sentence == "Refused: there is not one test picture to judge it on."
-    assert found.override is not None
-    assert not found.override.applied
-    assert "nobody may set aside" in rule(found, "override").words
-
-
-def test_one_class_is_refused() -> None:
-    found = judge(table([1] * 50, [0.98] * 50), Limits(), override=OVERRIDE)
-    assert found.sentence == "Refused: all test pictures are of one class (0 of cat and 50 of dog)."
-
-
-def test_pictures_shared_with_training_are_refused_and_named() -> None:
+def seen_pictures() -> np.ndarray:
     seen = np.zeros(COUNT, bool)
     seen[[3, 5, 8, 13]] = True
-    found = judge(made(slice(0, 20), seen=seen), Limits(), override=OVERRIDE)
-    assert found.sentence == (
-        "Refused: 4 pictures of 1,000 in test are in training, too (0003.jpg, 0005.jpg, 0008.jpg and 1 more)."
-    )
-    assert rule(verdict(), "unseen pictures").state == "passed"
+    return seen
 
 
-@pytest.mark.parametrize("value", [np.nan, 1.5])
-def test_an_answer_that_is_no_probability_is_refused(value: float) -> None:
+def with_answer(value: float) -> PredictionTable:
     probabilities = answers()
     probabilities[7] = value
-    found = judge(table(LABELS, probabilities), Limits(), override=OVERRIDE)
+    return table(LABELS, probabilities)
+
+
+@pytest.mark.parametrize(
+    ("unfit", "name", "named"),
+    [
+        (table([], []), "test pictures", []),
+        (table([1] * 50, [0.98] * 50), "both classes", ["0 of cat", "50 of dog"]),
+        (
+            made(slice(0, 20), seen=seen_pictures()),
+            "unseen pictures",
+            ["4", "0003.jpg", "0008.jpg", "1 more"],
+        ),
+        (with_answer(np.nan), "answers", ["nan", "0007.jpg"]),
+        (with_answer(1.5), "answers", ["1.5", "0007.jpg"]),
+    ],
+)
+def test_test_pictures_unfit_to_judge_on_are_refused_whoever_wants_it(
+    unfit: PredictionTable, name: str, named: list[str]
+) -> None:
+    found = judge(unfit, Limits(), override=OVERRIDE)
     assert not found.blessed
-    assert f"no probability (such as {value:g} for 0007.jpg)" in found.sentence
-    assert all(each.name != "accuracy" for each in found.rules)
+    assert failed(found)[0] == name
+    assert found.override is not None
+    assert not found.override.applied
+    assert all(value in found.sentence for value in named)
+    judged = any(each.name == "accuracy" for each in found.rules)
+    assert judged == (name in ("both classes", "unseen pictures"))
+    assert rule(verdict(), name).state == "passed"
 
 
 def test_the_floor_is_what_is_measured() -> None:
     assert verdict(slice(0, 100)).blessed
     found = verdict(slice(0, 101))
-    assert found.sentence == (
-        "Refused: it gets 89.9 % of 1,000 pictures right (87.9 to 91.6) where 90 % are asked."
-    )
+    assert failed(found) == ["accuracy"]
     assert (rule(found, "accuracy").figure, rule(found, "accuracy").bound) == (pytest.approx(0.899), 0.9)
+    for value in ("89.9 %", "87.9 to 91.6", "90 %"):
+        assert value in found.sentence
 
 
 def test_a_model_that_is_worse_than_the_newest_is_refused() -> None:
     found = verdict(slice(0, 52), slice(52, 64))
-    assert not found.blessed
-    assert found.sentence.startswith(
-        "Refused: of 1,000 pictures it gets 52 wrong that the last blessed model gets right and 12 the other "
-        "way round, a loss of 4.0 points (2.5 to 5.7) that chance does not explain"
-    )
+    assert failed(found) == ["newest model"]
+    for value in ("52", "12", "4.0 points", "2.5 to 5.7"):
+        assert value in found.sentence
     assert rule(found, "newest model").figure == pytest.approx(-0.04)
     assert rule(found, "best model").state == "noted"
     assert found.comparisons["newest"].level == pytest.approx(0.0325)
@@ -116,18 +122,14 @@ def test_a_model_that_is_worse_than_the_newest_is_refused() -> None:
 
 def test_what_chance_explains_is_no_reason() -> None:
     found = verdict(slice(0, 30), slice(20, 42))
-    assert found.sentence == (
-        "Blessed: it gets 97.0 % of 1,000 pictures right, and chance explains that it is 0.8 points fewer "
-        "than the last blessed model."
-    )
+    assert found.blessed
+    assert "0.8 points fewer" in found.sentence
     assert not found.best
 
 
 def test_a_model_that_is_better_beyond_chance_is_the_best() -> None:
     found = verdict(slice(0, 10), slice(0, 40))
-    assert found.sentence == (
-        "Blessed: it gets 99.0 % of 1,000 pictures right, 3.0 points more than the last blessed model."
-    )
+    assert "3.0 points more" in found.sentence
     assert found.best
     assert not verdict(slice(0, 10), slice(0, 14)).best
 
@@ -136,8 +138,7 @@ def test_small_losses_do_not_add_up() -> None:
     """As good as the newest model, which has slipped below the best one."""
     found = verdict(slice(0, 60), slice(5, 61), slice(60, 80))
     assert rule(found, "newest model").state == "passed"
-    assert rule(found, "best model").state == "failed"
-    assert "that the best model so far gets right" in found.sentence
+    assert failed(found) == ["best model"]
 
 
 def test_two_baselines_share_the_level_by_hochberg() -> None:
@@ -147,24 +148,23 @@ def test_two_baselines_share_the_level_by_hochberg() -> None:
     assert two.blessed
     assert two.comparisons["newest"].level == pytest.approx(0.01625)
     both = verdict(slice(0, 20), slice(20, 29), slice(30, 39))
-    assert [each.name for each in both.failed] == ["newest model", "best model"]
+    assert failed(both) == ["newest model", "best model"]
 
 
-def test_a_tolerated_loss_is_tolerated() -> None:
-    worse = made(slice(0, 52), slice(52, 64))
-    tolerated = judge(worse, Limits(max_accuracy_loss=0.03))
-    assert tolerated.sentence == (
-        "Blessed: it gets 94.8 % of 1,000 pictures right, 4.0 points fewer than the last blessed model, of "
-        "which 3.0 points are tolerated and chance explains the rest."
-    )
-    assert "A model that loses just that would come out so low" in rule(tolerated, "newest model").words
-    within = judge(worse, Limits(max_accuracy_loss=0.045))
-    assert within.sentence.endswith("model, which is within the 4.5 points that are tolerated.")
-    assert "An equal model would" in rule(judge(worse, Limits()), "newest model").words
-    small = judge(made(slice(0, 30), slice(20, 42)), Limits(max_accuracy_loss=0.01))
-    assert "and chance explains that it is 0.8 points fewer" in small.sentence
-    refused = judge(worse, Limits(max_accuracy_loss=0.01))
-    assert "chance does not explain, where a loss of 1.0 point is tolerated" in refused.sentence
+@pytest.mark.parametrize(
+    ("loss", "blessed", "named"),
+    [
+        (0.0, False, ["4.0 points"]),
+        (0.01, False, ["4.0 points", "1.0 point"]),
+        (0.03, True, ["94.8 %", "4.0 points", "3.0 points"]),
+        (0.045, True, ["4.0 points", "4.5 points"]),
+    ],
+)
+def test_a_tolerated_loss_is_tolerated(loss: float, blessed: bool, named: list[str]) -> None:
+    found = judge(made(slice(0, 52), slice(52, 64)), Limits(max_accuracy_loss=loss))
+    assert found.blessed == blessed
+    assert rule(found, "newest model").bound == -loss
+    assert all(value in found.sentence for value in named)
 
 
 @pytest.mark.parametrize("name", ["newest", "best"])
@@ -174,43 +174,34 @@ def test_an_unreadable_baseline_is_never_no_baseline(name: str) -> None:
     made_with.baselines[name] = gone
     del made_with.baseline_probabilities[name]
     found = judge(made_with, Limits())
-    assert not found.blessed
-    assert "(/models/4) cannot be compared with, because its files are gone" in found.sentence
+    assert failed(found) == [f"{name} model"]
+    assert "/models/4" in found.sentence
+    assert "its files are gone" in found.sentence
     ignored = judge(made_with, Limits(missing_baseline="ignore"))
     assert ignored.blessed
     assert rule(ignored, f"{name} model").state == "not judged"
-    assert "as evaluation.missing_baseline is ignore." in rule(ignored, f"{name} model").words
+    assert "evaluation.missing_baseline" in rule(ignored, f"{name} model").words
     assert not ignored.best
-    waits = (
-        "Until its files are back, no other model becomes the best one."
-        in rule(ignored, f"{name} model").words
-    )
-    assert waits == (name == "best")
-    beside = {"newest": "as many as the best model so far, and the last blessed model cannot be read"}
-    told = beside.get(name, "as many as the last blessed model")
-    assert ignored.sentence == f"Blessed: it gets 98.0 % of 1,000 pictures right, {told}."
 
 
-def test_slices_fail_beyond_chance_alone() -> None:
-    bright = [("dark" if index < 100 else "bright") for index in range(COUNT)]
-    slices = made(None).slices | {features.BRIGHTNESS_RANGE: bright}
-    failed = verdict(slice(0, 45), slices=slices)
-    assert failed.sentence == (
-        "Refused: of 100 pictures with brightness dark it gets 55.0 % right, fewer than the 80 % that are "
-        "asked and than chance explains."
-    )
-    explained = verdict(slice(0, 25), slices=slices)
-    assert explained.blessed
-    assert rule(explained, "slice brightness dark").words.endswith("80 % are asked; chance explains so few.")
+def of_brightness(dark: int) -> dict[str, list[str]]:
+    """The slices of pictures of which the first ones are dark."""
+    values = [("dark" if index < dark else "bright") for index in range(COUNT)]
+    return made(None).slices | {features.BRIGHTNESS_RANGE: values}
 
 
-def test_a_small_slice_is_not_judged() -> None:
-    few = [("dark" if index < 29 else "bright") for index in range(COUNT)]
-    found = verdict(slice(0, 29), slices=made(None).slices | {features.BRIGHTNESS_RANGE: few})
-    assert found.blessed
-    small = rule(found, "slice brightness dark")
-    assert (small.state, small.figure) == ("not judged", 0)
-    assert "too small to judge, which takes 30 pictures" in small.words
+@pytest.mark.parametrize(
+    ("dark", "wrong", "state", "share"),
+    [(100, 45, "failed", 0.55), (100, 25, "passed", 0.75), (29, 29, "not judged", 0)],
+)
+def test_slices_fail_beyond_chance_alone(dark: int, wrong: int, state: str, share: float) -> None:
+    found = verdict(slice(0, wrong), slices=of_brightness(dark))
+    judged = rule(found, "slice brightness dark")
+    assert (judged.state, judged.figure, judged.bound) == (state, pytest.approx(share), 0.8)
+    assert found.blessed == (state != "failed")
+    if not found.blessed:
+        assert failed(found) == ["slice brightness dark"]
+        assert all(value in found.sentence for value in ("100", "55.0 %", "80 %"))
 
 
 def test_holm_gives_the_likeliest_failures_the_least_level() -> None:
@@ -222,11 +213,12 @@ def test_holm_gives_the_likeliest_failures_the_least_level() -> None:
 def test_probabilities_must_mean_what_they_say() -> None:
     sure = np.where(answers(slice(0, 90)) > 0.5, 0.7, 0.3)  # right 91 of 100 times, and says 70
     found = judge(table(LABELS, sure), Limits())
-    assert "its probabilities are off by 21.0 points on average (" in found.sentence
-    assert found.sentence.endswith("where 10 are allowed.")
+    assert failed(found) == ["calibration"]
+    assert "21.0 points" in found.sentence
     assert judge(table(LABELS, sure), Limits(max_calibration_error=None)).blessed
-    few = judge(table(LABELS[:40], np.where(LABELS[:40] == 1, 0.88, 0.12)), Limits())
-    assert rule(few, "calibration").words.endswith("chance explains the difference.")
+    few = rule(judge(table(LABELS[:40], np.where(LABELS[:40] == 1, 0.88, 0.12)), Limits()), "calibration")
+    assert few.state == "passed"  # by chance
+    assert (few.figure or 0) > (few.bound or 0)
 
 
 def test_labels_must_be_kept() -> None:
@@ -236,10 +228,8 @@ def test_labels_must_be_kept() -> None:
     flipped[:15] = 1 - flipped[:15]
     changed = {"flipped": flipped}
     found = verdict(changed=changed)
-    assert found.sentence == (
-        "Refused: flipped, 185 of 200 pictures keep their label (92.5 %), fewer than the 97 % that are asked "
-        "and than chance explains."
-    )
+    assert failed(found) == ["flipped pictures"]
+    assert rule(found, "flipped pictures").figure == 185 / 200
     flipped[5:15] = probabilities[5:15]
     assert rule(verdict(changed=changed), "flipped pictures").state == "passed"
     assert rule(found, "grey picture").state == "noted"
@@ -252,15 +242,16 @@ def test_an_answer_to_a_changed_picture_that_is_no_number_is_a_label_lost() -> N
     flipped = np.full(COUNT, np.nan)
     flipped[20:200] = probabilities[20:200]
     found = verdict(changed={"flipped": flipped}, sampled=np.arange(COUNT) < 200)
-    assert found.sentence.startswith("Refused: flipped, 180 of 200 pictures keep their label (90.0 %)")
+    assert failed(found) == ["flipped pictures"]
+    assert rule(found, "flipped pictures").figure == 180 / 200
 
 
-def test_the_size_is_judged_where_a_limit_is_set() -> None:
-    small = made(slice(0, 20))
-    assert rule(judge(small, Limits(), model_bytes=12_000_000), "model size").state == "noted"
-    assert judge(small, Limits(max_model_mb=12), model_bytes=12_000_000).blessed
-    refused = judge(small, Limits(max_model_mb=11.5), model_bytes=12_000_000)
-    assert refused.sentence == "Refused: the model's files take 12.0 MB where 11.5 MB are allowed."
+@pytest.mark.parametrize(("most", "state"), [(None, "noted"), (12, "passed"), (11.5, "failed")])
+def test_the_size_is_judged_where_a_limit_is_set(most: float | None, state: str) -> None:
+    found = judge(made(slice(0, 20)), Limits(max_model_mb=most), model_bytes=12_000_000)
+    judged = rule(found, "model size")
+    assert (judged.state, judged.figure, judged.bound) == (state, 12.0, most)
+    assert found.blessed == (state != "failed")
 
 
 def served(*problems: str) -> dict[str, Any]:
@@ -274,26 +265,19 @@ def served(*problems: str) -> dict[str, Any]:
 
 
 def test_the_serving_check_is_a_rule() -> None:
-    good = judge(made(slice(0, 20)), Limits(), served())
-    assert rule(good, "serving check") == Rule(
-        "serving check",
-        "passed",
-        41.25,
-        300,
-        "The local server answers as the model was judged, 95 of 100 pictures within 41.25 ms over REST and "
-        "20 ms over gRPC; 300 ms are allowed.",
-    )
-    slow = judge(made(slice(0, 20)), Limits(), served("it is too slow"), override=OVERRIDE)
-    assert slow.sentence == "Refused: it must not be served: it is too slow."
+    good = rule(judge(made(slice(0, 20)), Limits(), served()), "serving check")
+    assert (good.state, good.figure, good.bound) == ("passed", 41.25, 300)
+    slow = judge(made(slice(0, 20)), Limits(), served("it is too slow", "it is odd"), override=OVERRIDE)
+    assert failed(slow) == ["serving check"]
+    assert "it is too slow" in slow.sentence
+    assert "it is odd" in rule(slow, "serving check").words
     assert not slow.best
-    silent = judge(made(slice(0, 20)), Limits(), {"blessed": False})
-    assert "the serving check left no report" in silent.sentence
+    assert failed(judge(made(slice(0, 20)), Limits(), {"blessed": False})) == ["serving check"]
 
 
 def test_the_plainest_failure_is_told_first_and_the_others_named() -> None:
     found = verdict(slice(0, 150), slice(200, 210))
-    assert found.sentence.startswith("Refused: it gets 85.0 % of 1,000 pictures right")
-    assert found.sentence.endswith("; newest model, calibration failed, too.")
+    assert found.sentence.index("85.0 %") < found.sentence.index("newest model, calibration")
 
 
 def test_a_person_may_bless_against_the_rules() -> None:
@@ -303,16 +287,14 @@ def test_a_person_may_bless_against_the_rules() -> None:
     assert found.override is not None
     assert found.override.applied
     assert found.override.lifted[:2] == ("accuracy", "newest model")
-    assert found.sentence.startswith(
-        "Blessed by Ann (“the customer waits”) against the rules: it gets 85.0 % of 1,000 pictures right"
-    )
+    assert all(value in found.sentence for value in ("Ann", "the customer waits", "85.0 %"))
 
 
 def test_another_model_s_override_does_not_count() -> None:
     bad = made(slice(0, 150))
     other = judge(bad, Limits(), override=replace(OVERRIDE, model="/models/8"))
     assert not other.blessed
-    assert "for another model (/models/8)" in rule(other, "override").words
+    assert "/models/8" in rule(other, "override").words
     assert judge(bad, Limits(), override=replace(OVERRIDE, model=bad.model_uri)).blessed
 
 
@@ -325,23 +307,21 @@ def test_an_override_lifts_what_the_person_saw_and_nothing_else() -> None:
     assert seen.override.lifted == every
     refused = judge(bad, Limits(), override=replace(OVERRIDE, rules=("accuracy",)))
     assert not refused.blessed
-    assert rule(refused, "override").words.endswith("as since then newest model, calibration failed, too.")
+    assert "newest model, calibration" in rule(refused, "override").words
     assert Verdict.from_dict(json.loads(json.dumps(refused.to_dict()))) == refused
 
 
 def test_an_override_of_nothing_changes_nothing() -> None:
     found = judge(made(slice(0, 20)), Limits(), override=OVERRIDE)
     assert found.best
-    assert found.sentence.startswith("Blessed: ")
-    assert rule(found, "override").words.endswith("and there was nothing to set aside.")
+    assert found.override is not None
+    assert (found.override.applied, found.override.lifted) == (False, ())
 
 
 def test_it_is_said_how_small_a_loss_would_show() -> None:
     found = rule(verdict(slice(0, 40), slice(30, 50)), "smallest visible loss")
-    assert (
-        found.words
-        == "These 1,000 pictures would show a loss of 2.0 points or more with a probability of 90 %."
-    )
+    assert found.figure == pytest.approx(0.02, abs=0.0005)
+    assert "2.0 points" in found.words
     assert all(each.name != "smallest visible loss" for each in verdict().rules)
 
 
