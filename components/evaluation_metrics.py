@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,21 +12,6 @@ import numpy as np
 import tensorflow_model_analysis as tfma
 
 _Values = Mapping[str, Any]  # as TFMA's protocol buffers look in JSON, where zeros may be left out
-
-
-@dataclass(frozen=True)
-class Bucket:
-    """Pictures of similar probability.
-
-    Attributes:
-        probability: Their mean probability of the second class.
-        share: How many of them are of the second class, 0 to 1.
-        count: How many there are.
-    """
-
-    probability: float
-    share: float
-    count: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +27,7 @@ class Metrics:
         recall: Of either label.
         f1: Of either label.
         confusion: Pictures by truth and answer, int64 [2, 2].
-        calibration: The buckets that hold pictures, the lowest probability first.
+        calibration_error: Expected calibration error over ten buckets (Naeini et al. 2015), 0 to 1.
     """
 
     examples: int
@@ -53,13 +38,7 @@ class Metrics:
     recall: tuple[float, float]
     f1: tuple[float, float]
     confusion: np.ndarray
-    calibration: Sequence[Bucket]
-
-    @property
-    def calibration_error(self) -> float:
-        """Expected calibration error over the buckets (Naeini et al. 2015), 0 to 1."""
-        gaps = [bucket.count * abs(bucket.probability - bucket.share) for bucket in self.calibration]
-        return sum(gaps) / self.examples if self.examples else math.nan
+    calibration_error: float
 
     def figures(self, class_names: tuple[str, str]) -> dict[str, float]:
         """Returns the figures by the names that `components.figures.measure` gives them."""
@@ -146,29 +125,17 @@ def _metrics(values: _Values, plots: _Values) -> Metrics:
             figure("f1_score", there[1] or answered[1]),
         ),
         confusion=confusion,
-        calibration=_buckets(plots),
+        calibration_error=_calibration_error(plots),
     )
 
 
-def _buckets(plots: _Values) -> list[Bucket]:
-    """Returns the buckets; of a probability of just 1 TFMA makes one of its own, which goes to the last."""
+def _calibration_error(plots: _Values) -> float:
+    """Returns by how much sums of probabilities and of labels differ; NaN where nothing was measured."""
     found = plots.get("calibrationHistogramBuckets", {}).get("buckets", [])
     if not found:
-        return []
-    sums = np.array(
-        [
-            [
-                bucket["totalWeightedRefinedPrediction"],
-                bucket["totalWeightedLabel"],
-                bucket["numWeightedExamples"],
-            ]
-            for bucket in found
-        ],
-        np.float64,
-    )
-    sums[-2] += sums[-1]
-    return [
-        Bucket(float(probabilities / count), float(labels / count), int(count))
-        for probabilities, labels, count in sums[:-1]
-        if count
-    ]
+        return math.nan
+    names = ("totalWeightedRefinedPrediction", "totalWeightedLabel", "numWeightedExamples")
+    sums = np.array([[bucket[name] for name in names] for bucket in found], np.float64)
+    sums[-2] += sums[-1]  # TFMA makes a bucket of its own of a probability of just 1
+    said, labels, counts = sums[:-1].T
+    return float(np.abs(said - labels).sum() / counts.sum())

@@ -46,7 +46,7 @@ def metrics_of(made: prediction_table.PredictionTable, **changes: Any) -> evalua
         "recall": (1.0, 1.0),
         "f1": (1.0, 1.0),
         "confusion": np.zeros((2, 2), np.int64),
-        "calibration": [],
+        "calibration_error": 0.0,
     }
     return evaluation_metrics.Metrics(**(values | changes))
 

