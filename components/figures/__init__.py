@@ -1,8 +1,16 @@
 """Figures of a model with their intervals, and the comparison of two models."""
 
-from components.figures.curves import Bucket, Curve, calibration, precision_recall, roc
 from components.figures.intervals import ABSENT, Figure, proportion
-from components.figures.measures import confusion, correct, measure
+from components.figures.measures import (
+    Bucket,
+    Curve,
+    calibration,
+    confusion,
+    correct,
+    measure,
+    precision_recall,
+    roc,
+)
 from components.figures.paired import Comparison, compare
 
 __all__ = [
