@@ -172,6 +172,14 @@ def test_the_card_says_what_the_page_says(facts: dict[str, Any], card: str) -> N
         assert f": {one['value']} | {one['pictures']} |" in card
     assert "min_slice_accuracy: 0.8" in card
     assert "brightness 0.03 (allowed 0.8)" in card
+    assert "| train | 200 | cat 100 (50.0\u202f%), dog 100 (50.0\u202f%) |" in card
+    assert "| cannot be decoded | 2 |" in card
+    assert f"with {wording.p_value(facts['comparisons'][0]['p_value']).unescape()}." in card
+    for bucket in facts["curves"]["candidate"]["calibration"]:
+        shown = f"| {100 * bucket['probability']:.1f}\u202f% | {100 * bucket['share']['value']:.1f}\u202f% ("
+        assert shown in card
+    assert "| REST | 12.5 ms | 20.1 ms |" in card
+    assert card.endswith("more in report.html.\n")
 
 
 def test_slices_that_are_too_small_say_so(table: PredictionTable) -> None:
@@ -224,14 +232,6 @@ def test_curves_of_many_pictures_keep_their_shape_in_few_points() -> None:
     whole = figures.roc(labels, answers)
     assert np.trapezoid(curve["y"], curve["x"]) == pytest.approx(np.trapezoid(whole.y, whole.x), abs=1e-3)
     assert (curve["x"][0], curve["y"][-1]) == (0, 1)
-
-
-def test_names_of_classes_are_no_formulas_in_charts() -> None:
-    labels, answers = prediction_tables.drawn(50)
-    model = Model("<b>", prediction_facts.curves(labels, answers))
-    drawn = svg.drawn(charts.roc, "roc", [model, model], "$\\frac{<")
-    assert "$\\frac{&lt;" in drawn
-    assert "<b>" not in drawn
 
 
 def _odd() -> dict[str, PredictionTable]:
@@ -531,12 +531,13 @@ def test_epochs_are_whole_numbers(name: str, epochs: list[int]) -> None:
     assert [int(label) for label in labels] == epochs
 
 
-def test_texts_of_charts_keep_every_digit() -> None:
+def test_texts_of_charts_are_neither_formulas_nor_markup_and_keep_every_digit() -> None:
     labels, answers = prediction_tables.drawn(50)
-    model = Model("run 1.23456", prediction_facts.curves(labels, answers))
-    drawn = svg.drawn(charts.roc, "roc", [model, charts.second("#010101 0.98765", model.curves)], "dog")
-    assert ">run 1.23456<" in drawn
-    assert ">#010101 0.98765<" in drawn
+    model = Model("<b> 1.23456", prediction_facts.curves(labels, answers))
+    models = [model, charts.second("#010101 0.98765", model.curves)]
+    drawn = svg.drawn(charts.roc, "roc", models, "$\\frac{<")
+    for text in ("$\\frac{&lt;", ">&lt;b&gt; 1.23456<", ">#010101 0.98765<"):
+        assert text in drawn
     assert not re.search(r'="[^"]*\d\.\d{3}', drawn)
 
 
@@ -612,17 +613,6 @@ def test_long_names_lose_their_middle() -> None:
     assert wording.shorter("x" * 100) == "x" * 100
     assert wording.shorter("ab" * 100, 5) == "ab…ab"
     assert len(wording.shorter("x" * 101)) == 100
-
-
-def test_the_card_has_the_facts_of_the_page(facts: dict[str, Any], card: str) -> None:
-    assert "| train | 200 | cat 100 (50.0\u202f%), dog 100 (50.0\u202f%) |" in card
-    assert "| cannot be decoded | 2 |" in card
-    assert f"with {wording.p_value(facts['comparisons'][0]['p_value']).unescape()}." in card
-    for bucket in facts["curves"]["candidate"]["calibration"]:
-        shown = f"| {100 * bucket['probability']:.1f}\u202f% | {100 * bucket['share']['value']:.1f}\u202f% ("
-        assert shown in card
-    assert "| REST | 12.5 ms | 20.1 ms |" in card
-    assert card.endswith("more in report.html.\n")
 
 
 def test_the_card_says_what_was_lifted_and_what_is_left_out(facts: dict[str, Any]) -> None:
