@@ -8,7 +8,7 @@ from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
 
 from components.curated_schema.component import SCHEMA_FILE
-from components.data_gate.statistics import Statistics, picture_count
+from components.data_gate.statistics import Statistics, picture_count, value_counts
 
 _MORE_IMAGES = "add images, or give the split a larger share in data.split"
 _OUT_OF_RANGE = "remove or replace these images; a label is the position of its class in data.class_names"
@@ -59,7 +59,10 @@ def describe(
     if anomalies.HasField("dataset_anomaly_info"):
         found = {"number of images": anomalies.dataset_anomaly_info} | found
     columns = {column.name: column for column in schema.feature}
-    return [f"split {split!r}, {name}: {_described(info, columns.get(name))}" for name, info in found.items()]
+    return [
+        f"split {split!r}, {name}: {_described(info, columns.get(name), statistics)}"
+        for name, info in found.items()
+    ]
 
 
 def message(problems: Sequence[str]) -> str:
@@ -70,14 +73,16 @@ def message(problems: Sequence[str]) -> str:
     return f"The data were rejected for {len(problems)} reasons:{lines}"
 
 
-def _described(info: anomalies_pb2.AnomalyInfo, column: schema_pb2.Feature | None) -> str:
-    texts = [
-        f"{reason.short_description.rstrip('. ')}: {reason.description.rstrip('. ')}"
-        for reason in info.reason
-    ]
+def _described(
+    info: anomalies_pb2.AnomalyInfo, column: schema_pb2.Feature | None, statistics: Statistics
+) -> str:
+    texts = [reason.description.rstrip(". ") for reason in info.reason]
+    types = [anomalies_pb2.AnomalyInfo.Type.Name(reason.type) for reason in info.reason]
+    if column and "FEATURE_TYPE_LOW_UNIQUE" in types:  # TFDV says how many, not which
+        texts.append(f"found: {', '.join(value_counts(statistics, column.name))}")
     domain = column.WhichOneof("domain_info") if column else None
     if domain:
-        texts.append(f"expected: {text_format.MessageToString(getattr(column, domain), as_one_line=True)}")
-    types = [anomalies_pb2.AnomalyInfo.Type.Name(reason.type) for reason in info.reason]
+        expected = text_format.MessageToString(getattr(column, domain), as_one_line=True)
+        texts.append(f"the schema expects {expected}")
     texts += dict.fromkeys(_ADVICE[type_] for type_ in types if type_ in _ADVICE) or [_OTHER_ADVICE]
     return "; ".join(texts)
