@@ -77,12 +77,7 @@ def unchanged(workshop: Workshop, first: Run) -> Run:
 
 
 @pytest.fixture(scope="module")
-def relearned(workshop: Workshop, unchanged: Run) -> Run:
-    return workshop.run(*settings(training__frozen__learning_rate=0.002))
-
-
-@pytest.fixture(scope="module")
-def killed(workshop: Workshop, relearned: Run) -> Run:
+def killed(workshop: Workshop, unchanged: Run) -> Run:
     """Preprocessing is edited; the run is killed while it trains, after its first epoch."""
     workshop.edit("trainer/preprocessing.py", "tf.round(resized)", "tf.floor(resized)")
     return workshop.run_until(lambda run: "frozen: epoch 1 of 60 done" in run.log("Trainer"), *longer())
@@ -242,32 +237,6 @@ class TestUnchangedRun:
         assert not {"newest", "best"} & set(workshop.artifacts(unchanged, "PredictionTable"))
 
 
-class TestChangedLearningRate:
-    def test_it_re_runs_from_the_trainer_on(self, relearned: Run) -> None:
-        assert relearned.status == 0, relearned.output
-        assert relearned.steps("cached") == BEFORE_TRANSFORM | {"Transform"}
-        assert relearned.steps("done") == LOOKUPS | JUDGEMENT | {"Trainer"}
-
-    def test_the_model_is_compared_with_the_first_one(
-        self, workshop: Workshop, first: Run, relearned: Run
-    ) -> None:
-        asked = workshop.artifacts(relearned, "PredictionTable")
-        # It is the best one, too, and ML Metadata keeps one of the two names that it goes in under.
-        baselines = {asked[name].id for name in ("newest", "best") if name in asked}
-        assert baselines == {workshop.artifacts(first, "Trainer")["model"].id}
-        assert asked["model"].id == workshop.artifacts(relearned, "Trainer")["model"].id
-        judged = verdict(workshop, relearned)
-        assert judged.baselines == {"newest": "compared", "best": "same"}
-        difference = judged.comparisons["newest"].difference
-        assert difference.value == pytest.approx(relearned.accuracy - first.accuracy)
-
-    def test_it_is_another_model(self, workshop: Workshop, first: Run, relearned: Run) -> None:
-        pictures = feature(features.ENCODED, raw_records(workshop, first, "test"))
-        earlier, now = (answer(version, pictures)["dog_probability"] for version in relearned.pushed)
-        assert relearned.pushed[0] == first.pushed[0]
-        assert not np.allclose(earlier, now, atol=0.01)
-
-
 class TestKilledAfterAnEdit:
     def test_the_edit_re_runs_transform_and_nothing_before_it(self, killed: Run) -> None:
         assert killed.status == -signal.SIGKILL, killed.output
@@ -300,13 +269,35 @@ class TestKilledAfterAnEdit:
             assert f"features of {split}: kept" not in killed.log("Trainer")
             assert f"features of {split}: kept" in resumed.log("Trainer")
 
-    def test_it_ends_pushed(self, relearned: Run, killed: Run, resumed: Run) -> None:
-        assert killed.pushed == relearned.pushed
-        assert resumed.pushed[:-1] == relearned.pushed
+    def test_it_ends_pushed(self, first: Run, killed: Run, resumed: Run) -> None:
+        assert killed.pushed == first.pushed
+        assert resumed.pushed[:-1] == first.pushed
         assert resumed.pushed[-1].name in resumed.output
+
+    def test_the_model_is_compared_with_the_first_one(
+        self, workshop: Workshop, first: Run, resumed: Run
+    ) -> None:
+        asked = workshop.artifacts(resumed, "PredictionTable")
+        # It is the best one, too, and ML Metadata keeps one of the two names that it goes in under.
+        baselines = {asked[name].id for name in ("newest", "best") if name in asked}
+        assert baselines == {workshop.artifacts(first, "Trainer")["model"].id}
+        assert asked["model"].id == workshop.artifacts(resumed, "Trainer")["model"].id
+        judged = verdict(workshop, resumed)
+        assert judged.baselines == {"newest": "compared", "best": "same"}
+        difference = judged.comparisons["newest"].difference
+        assert difference.value == pytest.approx(resumed.accuracy - first.accuracy)
+
+    def test_it_is_another_model(self, workshop: Workshop, first: Run, resumed: Run) -> None:
+        pictures = feature(features.ENCODED, raw_records(workshop, first, "test"))
+        earlier, now = (answer(version, pictures)["dog_probability"] for version in resumed.pushed)
+        assert not np.allclose(earlier, now, atol=0.01)
 
 
 class TestRefusedModel:
+    def test_other_training_re_runs_from_the_trainer_on(self, refused: Run) -> None:
+        assert refused.steps("cached") == BEFORE_TRANSFORM | {"Transform"}
+        assert refused.steps("done") >= LOOKUPS | {"Trainer", "PredictionTable", "Evaluator", "QualityGate"}
+
     def test_the_command_says_so(self, refused: Run) -> None:
         assert refused.status == 3, refused.output
         assert refused.summary["state"] == "refused"
