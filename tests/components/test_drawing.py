@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from components.image_example_gen.drawing import CAT, DOG, draw, jpeg
-from components.image_example_gen.drawing.__main__ import sheet
 
 _MANY = 240
 
@@ -73,7 +72,7 @@ def test_index_seed_and_label_each_change_the_picture() -> None:
 
 @pytest.mark.parametrize("label", [2, -1, None])
 def test_an_unknown_label_is_refused_by_name(label: int) -> None:
-    with pytest.raises(ValueError, match=rf"0 \(cat\) or 1 \(dog\), not {label}"):
+    with pytest.raises(ValueError, match=str(label)):
         draw(0, 0, label)
 
 
@@ -119,15 +118,11 @@ def test_the_classifier_of_these_tests_finds_a_colour_that_leaks(drawn: _Drawn) 
     assert _cross_validated_accuracy(means, drawn.labels) > 0.7
 
 
-def test_sheet_fills_its_rows() -> None:
-    page = sheet((draw(index, 0, index % 2) for index in range(99)), width=600, rows=2, height=120)
-    assert page.width == 600
-    assert 150 < page.height < 260
-
-
 def test_command_writes_a_sheet(tmp_path: Path) -> None:
     target = tmp_path / "sheet.png"
     module = "components.image_example_gen.drawing"
     command = [sys.executable, "-m", module, str(target), "--rows", "1", "--width", "400"]
     subprocess.run(command, check=True, capture_output=True)
-    assert Image.open(target).width == 400
+    written = Image.open(target)
+    assert (written.format, written.width) == ("PNG", 400)
+    assert 100 < written.height < 250

@@ -1,276 +1,115 @@
-"""The dog: its build, its heads and its tail."""
+"""The dog: its build, its head and its tail."""
 
 import random
-from dataclasses import dataclass
+from functools import partial
 
-from components.image_example_gen.drawing.coat import Coat, Patch, blend, times
-from components.image_example_gen.drawing.figure import (
+from components.image_example_gen.drawing.animal import DARK, Animal, add_glints, facial
+from components.image_example_gen.drawing.coat import Coat
+from components.image_example_gen.drawing.figure import Figure
+from components.image_example_gen.drawing.shapes import (
     Colour,
-    Figure,
-    Fill,
+    blend,
     blob,
     curve,
     ellipse,
     limb,
     mirrored,
     petal,
+    times,
 )
 
-_DARK: Colour = (30, 26, 26)
-_TONGUE: Colour = (222, 112, 118)
-_EYES: list[Colour] = [(74, 46, 28), (96, 60, 32), (58, 38, 30), (120, 84, 44)]
+_EYES: list[Colour] = [(92, 56, 32), (112, 70, 36), (70, 46, 36), (132, 92, 48)]
+_TONGUE: Colour = (228, 116, 122)
+_BREEDS = (  # ears and their length, muzzle, jowls, leg, depth, length, and the thickness along the tail
+    ("pricked", 1.0, 1.0, 0.92, 1.9, 1.6, 3.1, (0.2, 0.34, 0.34, 0.12)),  # shepherd
+    ("pricked", 0.72, 0.6, 0.85, 1.4, 1.6, 2.7, (0.22, 0.32, 0.36, 0.14)),  # spitz
+    ("hanging", 0.9, 0.95, 1.05, 1.8, 1.7, 3.1, (0.2, 0.26, 0.28, 0.08)),  # retriever
+    ("hanging", 1.3, 1.05, 1.05, 1.6, 1.6, 3.0, (0.19, 0.16, 0.12, 0.06)),  # hound
+    ("hanging", 1.15, 1.15, 0.92, 0.85, 1.3, 3.6, (0.19, 0.16, 0.12, 0.06)),  # dachshund
+    ("folded", 0.8, 0.85, 1.0, 1.4, 1.45, 2.5, (0.22, 0.2, 0.16, 0.1)),  # terrier
+    ("folded", 0.7, 0.5, 1.25, 1.1, 1.75, 2.6, (0.22, 0.17, 0.14, 0.1)),  # bulldog
+)
 
 
-@dataclass(frozen=True)
-class Dog:
-    """One dog's looks; lengths in units of the radius of the head."""
+class Dog(Animal):
+    """One dog: a long muzzle with a large dark nose, round eyes, ears by breed, a tapering tail."""
 
-    coat: Coat
-    ears: str
-    ear_length: float
-    muzzle: float
-    jowls: float
-    skull: float
-    eye: Colour
-    panting: bool
-    tail: str
+    blaze = mirrored(-0.8j, 0.16 - 0.7j, 0.12 - 0.25j, 0.3 + 0.1j, 0.5 + 0.5j, 0.3 + 0.8j, 0.9j)
 
-    length: float
-    depth: float
-    leg: float
-    limb: float
-    neck: float
-
-    @classmethod
-    def sample(cls, coat: Coat, rng: random.Random) -> "Dog":
-        """One dog of all that wear this coat."""
-        kind = rng.choice(("shepherd", "retriever", "retriever", "hound", "terrier", "bulldog", "dachshund"))
-        ears, ear_length, muzzle, jowls, leg, depth, length, tail = {
-            "shepherd": ("pricked", 1.0, 1.0, 0.92, 1.9, 1.6, 3.1, "bushy"),
-            "retriever": ("hanging", 0.9, 0.95, 1.05, 1.8, 1.7, 3.1, "plume"),
-            "hound": ("hanging", 1.3, 1.05, 1.05, 1.6, 1.6, 3.0, "sabre"),
-            "terrier": ("folded", 0.8, 0.85, 1.0, 1.4, 1.45, 2.5, "docked"),
-            "bulldog": ("folded", 0.7, 0.5, 1.25, 1.1, 1.75, 2.6, "docked"),
-            "dachshund": ("hanging", 1.15, 1.15, 0.92, 0.85, 1.3, 3.6, "sabre"),
-        }[kind]
-        return cls(
-            coat=coat.brindled(),
-            ears=ears,
-            ear_length=ear_length * rng.uniform(0.9, 1.12),
-            muzzle=muzzle * rng.uniform(0.92, 1.1),
-            jowls=jowls * rng.uniform(0.95, 1.06),
-            skull=rng.uniform(0.94, 1.06),
-            eye=rng.choice(_EYES),
-            panting=rng.random() < 0.5,
-            tail=tail,
+    def __init__(self, coat: Coat, rng: random.Random) -> None:
+        self.ears, ear_length, muzzle, jowls, leg, depth, length, self.tail = rng.choice(_BREEDS)
+        super().__init__(
+            coat,
             length=length * rng.uniform(0.93, 1.07),
             depth=depth * rng.uniform(0.93, 1.07),
             leg=leg * rng.uniform(0.9, 1.1),
             limb=rng.uniform(0.29, 0.36),
             neck=rng.uniform(0.5, 0.75),
         )
+        self.ear_length = ear_length * rng.uniform(0.9, 1.12)
+        self.muzzle, self.jowls = muzzle * rng.uniform(0.92, 1.1), jowls * rng.uniform(0.95, 1.06)
+        self.eye = rng.choice(_EYES)
+        self.panting = rng.random() < 0.5
 
-    def _face_marks(self) -> list[Patch]:
-        coat = self.coat
-        if coat.pattern == "bicolour":
-            blaze = mirrored(-1j, 0.16 - 0.7j, 0.12 - 0.25j, 0.3 + 0.1j, 0.6 + 0.5j, 0.5 + 1.1j, 1.2j)
-            return [Patch(coat.pale, blaze, 0.05)]
-        if coat.pattern in ("patched", "spotted"):
-            side = blob(0.14 - 1j, 0.2 - 0.3j, 0.35 + 0.2j, 1.1 + 0.3j, 1.1 - 1j)
-            return [Patch(times(coat.second, 1.08), side, 0.05), Patch(coat.second, -side.conj(), 0.05)]
-        if coat.pattern == "saddled":
-            cap = mirrored(-1j, 0.9 - 0.9j, 0.8 - 0.45j, 0.3 - 0.5j, -0.3j)
-            return [Patch(coat.second, cap, 0.12)]
-        if coat.pattern == "masked":
-            return [Patch(coat.second, ellipse(0.2j, 0.66, 0.5), 0.2)]
-        return []
-
-    def front_head(self, rng: random.Random, turn: float, nod: float) -> Figure:
-        """The head seen from the front; `turn` and `nod` (-1 to 1) shift the features as it looks around."""
-        figure, coat, wide = Figure(), self.coat, self.skull
-        back = -0.14 * turn
+    def head(self, turn: float, nod: float) -> Figure:
+        """See `Animal`."""
+        figure, back, at = Figure(), -0.16 * turn, partial(facial, turn=turn, nod=nod)
         if self.ears == "pricked":
-            self._pricked_ears(figure, back)
-        skull = mirrored(
-            -0.88j, 0.46 * wide - 0.84j, 0.82 * wide - 0.46j, 0.86 * wide + 0.02j, 0.68 * wide + 0.5j,
-            0.4 + 0.86j, 0.96j,
-        )  # fmt: skip
-        figure.part(skull, coat.face(*self._face_marks()), 0.3 + 1j)
+            self._add_ears(figure, back)
+        skull = (-0.88j, 0.46 - 0.84j, 0.82 - 0.46j, 0.86 + 0.02j, 0.68 + 0.5j, 0.4 + 0.86j, 0.96j)
+        self.add_skull(figure, mirrored(*skull), turn)
         if self.ears != "pricked":
-            self._hanging_ears(figure, back)
+            self._add_ears(figure, back)
 
-        def at(x: float, y: float, depth: float) -> complex:
-            return complex(x + turn * depth, y + nod * depth)
-
-        muzzle, w, drop = coat.muzzle(), 0.42 * self.jowls, 0.26 * self.muzzle
-        lips = blend(_DARK, muzzle.colour, 0.15)
+        w, drop = 0.42 * self.jowls, 0.26 * self.muzzle
+        lip, low = blend(DARK, self.coat.pale, 0.15), 0.12 if self.panting else 0.0
+        self.add_pale(figure, ellipse(at(0, 0.74 + low + drop, 0.46), 0.29, 0.22))
         if self.panting:
-            figure.part(ellipse(at(0, 0.84 + drop, 0.42), 0.3, 0.26), muzzle)
-            figure.flat(ellipse(at(0, 0.72 + drop, 0.45), 0.29, 0.24), (70, 30, 34))
-            tongue = limb(
-                (at(0, 0.68 + drop, 0.48), at(0.02, 0.92 + drop, 0.5), at(0.04, 1.12 + drop, 0.5)),
-                (0.18, 0.2, 0.17),
-            )
-            figure.part(tongue, Fill(_TONGUE, (), 0, 0.03))
-            figure.line(
-                curve(at(0, 0.74 + drop, 0.48), at(0.03, 1.08 + drop, 0.5)), times(_TONGUE, 0.8), 0.03
-            )
-        else:
-            figure.part(ellipse(at(0, 0.74 + drop, 0.42), 0.27, 0.2), muzzle)
-        outline = [
-            at(0, -0.02, 0.3),
-            at(0.24, 0.06, 0.34),
-            at(w, 0.4 + drop / 2, 0.5),
-            at(0.9 * w, 0.7 + drop, 0.52),
-            at(0.4 * w, 0.78 + drop, 0.52),
-            at(0, 0.7 + drop, 0.54),
-        ]
-        left = [
-            at(-0.4 * w, 0.78 + drop, 0.52),
-            at(-0.9 * w, 0.7 + drop, 0.52),
-            at(-w, 0.4 + drop / 2, 0.5),
-            at(-0.24, 0.06, 0.34),
-        ]
-        figure.part(blob(*outline, *left), muzzle)
+            mouth = at(0, 0.74 + drop, 0.5)
+            tongue = limb((mouth - 0.05j, mouth + 0.2j, mouth + 0.42j), (0.18, 0.2, 0.17))
+            figure.part(ellipse(mouth, 0.28, 0.22), (74, 32, 36), patterned=False)
+            figure.part(tongue, _TONGUE, patterned=False)
+            figure.line(curve(mouth + 0.06j, mouth + 0.38j), times(_TONGUE, 0.8), 0.03)
+        lower = ((w, 0.4 + drop / 2, 0.55), (0.9 * w, 0.7 + drop, 0.58), (0.4 * w, 0.78 + drop, 0.6))
+        right, left = ([at(s * x, y, z) for x, y, z in ((0.24, 0.06, 0.34), *lower)] for s in (1, -1))
+        self.add_pale(figure, blob(at(0, -0.02, 0.3), *right, at(0, 0.7 + drop, 0.6), *left[::-1]))
+        corner = at(0, 0.66 + drop, 0.62)
+        figure.line(curve(at(0, 0.36 + drop, 0.66), corner), lip, 0.045)
         for s in (-1, 1):
-            self._eye(figure, at(0.38 * s * wide, -0.14, 0.24))
-            smile = curve(
-                at(0, 0.66 + drop, 0.56), at(0.2 * s, 0.76 + drop, 0.55), at(0.92 * w * s, 0.6 + drop, 0.5)
-            )
-            figure.line(smile, lips, 0.05)
-        figure.line(curve(at(0, 0.36 + drop, 0.6), at(0, 0.66 + drop, 0.56)), lips, 0.045)
-        top = 0.12 + drop
-        nose = [
-            at(-0.22, top + 0.02, 0.6),
-            at(0, top - 0.04, 0.6),
-            at(0.22, top + 0.02, 0.6),
-            at(0.2, top + 0.18, 0.6),
-            at(0, top + 0.31, 0.6),
-            at(-0.2, top + 0.18, 0.6),
-        ]
-        figure.flat(blob(*nose), _DARK)
-        figure.flat(ellipse(at(-0.04, top + 0.04, 0.6), 0.12, 0.035), (128, 122, 124))
-        for s in (-1, 1):
-            figure.flat(ellipse(at(0.1 * s, top + 0.16, 0.6), 0.05, 0.035, 0.4 * s), (6, 5, 6))
+            self._add_eye(figure, at(0.38 * s, -0.14, 0.26))
+            smile = (corner, at(0.2 * s, 0.76 + drop, 0.6), at(0.92 * w * s, 0.6 + drop, 0.55))
+            figure.line(curve(*smile), lip, 0.05)
+        nose = ((-0.23, 0.14), (0, 0.07), (0.23, 0.14), (0.2, 0.3), (0, 0.44), (-0.2, 0.3))
+        figure.flat(blob(*(at(x, y + drop, 0.66) for x, y in nose)), DARK)
+        figure.flat(ellipse(at(-0.04, 0.16 + drop, 0.66), 0.12, 0.035), (138, 132, 134))
         return figure
 
-    def _eye(self, figure: Figure, centre: complex) -> None:
-        figure.flat(ellipse(centre, 0.185, 0.165), blend(_DARK, self.coat.base, 0.1))
-        figure.flat(ellipse(centre, 0.14, 0.135), self.eye)
-        figure.flat(ellipse(centre + 0.01j, 0.085, 0.09), (12, 10, 10))
-        figure.flat(ellipse(centre + (-0.05 - 0.055j), 0.042, 0.042), (255, 255, 255))
+    def _add_eye(self, figure: Figure, centre: complex) -> None:
+        figure.flat(ellipse(centre, 0.2, 0.18), blend(DARK, self.coat.base, 0.1))
+        figure.flat(ellipse(centre, 0.155, 0.15), self.eye)
+        figure.flat(ellipse(centre, 0.1, 0.105), (12, 10, 10))
+        add_glints(figure, centre, 0.15, self.eye)
 
-    def _pricked_ears(self, figure: Figure, back: float) -> None:
-        for s in (-1, 1):
-            outer, near = complex(s * 0.84 + back, -0.3), complex(s * 0.2 + back, -0.72)
-            tip = complex(s * 0.66 + back, -0.6 - 1.0 * self.ear_length)
-            figure.part(petal(outer, tip, near, 0.12), self.coat.ear(), -1j)
-            inner = blend((120, 84, 76), self.coat.base, 0.3)
-            figure.part(
-                petal(outer + 0.1j, tip + 0.1j, near + 0.1j, 0.1, 0.62), Fill(inner, (), 0.04, 0.1, 0.7), -1j
-            )
-
-    def _hanging_ears(self, figure: Figure, back: float) -> None:
+    def _add_ears(self, figure: Figure, back: float) -> None:
         long = self.ear_length
         for s in (-1, 1):
+            if self.ears == "pricked":
+                tip = complex(0.66 * s + back, -0.6 - long)
+                self.add_ear(figure, complex(0.84 * s + back, -0.3), tip, complex(0.2 * s + back, -0.72))
+                continue
             if self.ears == "folded":
-                flap = petal(
-                    complex(s * 0.2 + back, -0.86),
-                    complex(s * 0.94 + back, 0.08 * long),
-                    complex(s * 0.98 + back, -0.66),
-                    0.14,
-                )
-                figure.part(flap, self.coat.ear(), 0.5 * s + 1j)
+                flap = petal(0.2 - 0.86j, 0.94 + 0.08j * long, 0.98 - 0.66j)
             else:
-                knots = (
-                    0.46 - 0.84j,
-                    0.86 - 0.8j,
-                    1.16 - 0.3j,
-                    1.24 + 0.4j * long,
-                    1.02 + 0.82j * long,
-                    0.76 + 0.5j * long,
-                    0.7 - 0.1j,
-                )
-                outline = blob(*(complex(s * k.real + back, k.imag) for k in knots))
-                figure.part(outline, self.coat.ear(), 0.2 * s + 1j)
-
-    def side_head(self, rng: random.Random) -> Figure:
-        """The head in profile, looking to the right."""
-        figure, coat = Figure(), self.coat
-        m, lips = 0.5 + 0.62 * self.muzzle, blend(_DARK, coat.muzzle().colour, 0.15)
-        if self.ears == "pricked":
-            figure.part(
-                petal(-0.2 - 0.7j, 0.1 - 0.6j - 0.95j * self.ear_length, 0.34 - 0.64j, 0.08), coat.ear(), -1j
-            )
-        jaw_drop = 0.2 if self.panting else 0.0
-        jaw = limb(
-            (0.3 + 0.42j, 0.6 + (0.5 + 0.6 * jaw_drop) * 1j, m + 0.22 + (0.44 + jaw_drop) * 1j),
-            (0.24, 0.17, 0.1),
-        )
-        figure.part(jaw, coat.muzzle(), 1 + 0j)
-        if self.panting:
-            tongue = limb((0.6 + 0.46j, m - 0.02 + 0.56j, m + 0.08 + 0.98j), (0.08, 0.14, 0.13))
-            figure.part(tongue, Fill(_TONGUE, (), 0, 0.03))
-        skull = blob(
-            -0.84 + 0.1j, -0.66 - 0.5j, -0.2 - 0.84j, 0.3 - 0.76j, 0.58 - 0.42j, 0.78 - 0.22j,
-            m + 0.2 - 0.14j, m + 0.44 - 0.02j, m + 0.46 + 0.22j, m + 0.2 + 0.4j,
-            0.62 + 0.5j, 0.1 + 0.74j, -0.5 + 0.66j,
-        )  # fmt: skip
-        muzzle = blob(0.66 - 0.05j, m - 0.3j, m + 0.7 - 0.2j, m + 0.6 + 0.7j, 0.5 + 0.8j)
-        marks = [Patch(coat.muzzle().colour, muzzle, 0.1)]
-        if coat.pattern in ("patched", "spotted", "saddled"):
-            cap = blob(-1 + 0.3j, -0.9 - 0.9j, 0.45 - 0.9j, 0.5 - 0.3j, 0.2 + 0.1j)
-            marks.insert(0, Patch(coat.second, cap, 0.07))
-        figure.part(skull, coat.face(*marks), -1 + 0.3j)
-        self._eye(figure, 0.42 - 0.24j)
-        figure.line(curve(m + 0.36 + 0.27j, m + 0.02 + 0.4j, 0.62 + 0.36j, 0.5 + 0.28j), lips, 0.05)
-        figure.flat(blob(m + 0.26 - 0.12j, m + 0.46 - 0.14j, m + 0.54 + 0.04j, m + 0.42 + 0.14j), _DARK)
-        figure.flat(ellipse(m + 0.42 - 0.07j, 0.05, 0.03), (128, 122, 124))
-        long = self.ear_length
-        if self.ears == "pricked":
-            figure.part(petal(-0.62 - 0.45j, -0.42 - 0.55j - 1.02j * long, 0.1 - 0.66j, 0.1), coat.ear(), -1j)
-        elif self.ears == "folded":
-            figure.part(
-                blob(-0.5 - 0.66j, -0.2 - 0.98j, 0.16 - 0.7j, 0.2 - 0.2j * long, -0.1 - 0.3j), coat.ear()
-            )
-        else:
-            figure.part(
-                blob(
-                    -0.45 - 0.62j,
-                    -0.1 - 0.72j,
-                    0.1 - 0.3j,
-                    0.06 + 0.5j * long,
-                    -0.25 + 0.82j * long,
-                    -0.5 + 0.5j * long,
-                    -0.55 - 0.1j,
-                ),
-                coat.ear(),
-            )
-        return figure
+                side = (1.16 - 0.3j, 1.24 + 0.4j * long, 1.02 + 0.82j * long, 0.76 + 0.5j * long)
+                flap = blob(0.46 - 0.84j, 0.86 - 0.8j, *side, 0.7 - 0.1j)
+            flap = flap if s > 0 else -flap.conj()
+            figure.part(flap + back, self.coat.tips, 0.7 * self.coat.fur, 0.2 * s + 1j)
 
     def add_tail(self, figure: Figure, root: complex, rng: random.Random, lying: bool) -> None:
-        """A tail that tapers: bushy, plumed, a sabre or docked; stretched out behind a dog that lies."""
-        droop = rng.uniform(-0.2, 0.5)
-        if self.tail == "docked":
-            knots, radii = (
-                [root, root + complex(-0.28, -0.3), root + complex(-0.42, -0.6)],
-                [0.22, 0.17, 0.12],
-            )
-        elif lying:
-            knots = [root, root + complex(-0.9, 0.25), complex(root.real - 1.7, -0.16)]
-            radii = [0.22, 0.22, 0.1]
-        else:
-            lift = 1.5 - 2.2 * droop
-            knots = [
-                root,
-                root + complex(-0.6, -0.3 * lift),
-                root + complex(-1.15, -0.75 * lift),
-                root + complex(-1.3, -1.25 * lift),
-            ]
-            radii = {
-                "bushy": [0.2, 0.34, 0.34, 0.12],
-                "plume": [0.2, 0.26, 0.28, 0.08],
-                "sabre": [0.19, 0.16, 0.12, 0.06],
-            }[self.tail]
-        shaggy = 2.2 if self.tail in ("bushy", "plume") else 1.0
-        figure.part(limb(knots, radii), self.coat.tail(root, knots[-1], shaggy), knots[-1] - root)
+        """See `Animal`; it tapers, and is stretched out behind a dog that lies."""
+        lift = rng.uniform(0.4, 1.9)
+        steps = (-0.6 - 0.3j * lift, -1.15 - 0.75j * lift, -1.3 - 1.25j * lift)
+        if lying:
+            steps = (-0.7 + 0.12j, -1.2 + 0.15j, complex(-1.7, -0.14 - root.imag))
+        tail = limb([root, *(root + step for step in steps)], self.tail)
+        figure.part(tail, self.coat.tips, (0.8 + 3 * self.tail[1]) * self.coat.fur, steps[-1])

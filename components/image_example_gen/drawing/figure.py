@@ -1,221 +1,193 @@
-"""Outlines and figures. Points are complex numbers, x + iy with y downwards, so that a turn is a product."""
+"""Figures, made of furry parts and small sharp details, and how they are painted into a picture."""
 
-import cmath
-import functools
-import math
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFilter
 
-Points = NDArray[np.complex128]
-Colour = tuple[float, float, float]
-Box = tuple[int, int, int, int]
+from components.image_example_gen.drawing import textures
+from components.image_example_gen.drawing.coat import Coat
+from components.image_example_gen.drawing.shapes import Colour, Points, rgb, tufted
 
-_ARC = np.exp(1j * np.linspace(0, 2 * math.pi, 20, endpoint=False))
-_CAP = np.exp(1j * np.linspace(math.pi / 2, -math.pi / 2, 7))
-
-
-@functools.cache
-def _catmull_rom(knots: int, closed: bool, steps: int) -> NDArray[np.float64]:
-    """The matrix that turns `knots` knots into a smooth curve through them."""
-    t = np.linspace(0, 1, steps, endpoint=False)
-    weights = 0.5 * np.stack(
-        [-(t**3) + 2 * t**2 - t, 3 * t**3 - 5 * t**2 + 2, -3 * t**3 + 4 * t**2 + t, t**3 - t**2]
-    )
-    spans = knots if closed else knots - 1
-    matrix = np.zeros((spans * steps + (not closed), knots))
-    for span in range(spans):
-        for offset, weight in zip((-1, 0, 1, 2), weights, strict=True):
-            knot = (span + offset) % knots if closed else min(max(span + offset, 0), knots - 1)
-            matrix[span * steps : (span + 1) * steps, knot] += weight
-    if not closed:
-        matrix[-1, -1] = 1
-    return matrix
-
-
-def blob(*knots: complex) -> Points:
-    """A smooth closed outline through the knots."""
-    return _catmull_rom(len(knots), True, 5) @ np.array(knots)
-
-
-def mirrored(*half: complex) -> Points:
-    """A smooth closed outline, symmetrical about x = 0, from its right half (top to bottom)."""
-    left = [-knot.conjugate() for knot in reversed(half) if knot.real]
-    return blob(*half, *left)
-
-
-def ellipse(centre: complex, rx: float, ry: float, turn: float = 0) -> Points:
-    """An ellipse, turned by `turn` radians."""
-    return centre + (rx * _ARC.real + 1j * ry * _ARC.imag) * cmath.exp(1j * turn)
-
-
-def curve(*knots: complex) -> Points:
-    """A smooth open line through the knots."""
-    return _catmull_rom(len(knots), False, 6) @ np.array(knots)
-
-
-def limb(knots: Sequence[complex], radii: Sequence[float]) -> Points:
-    """The outline of a rounded limb along the knots, as thick as `radii` at each."""
-    matrix = _catmull_rom(len(knots), False, 5)
-    spine, radius = matrix @ np.array(knots), matrix @ np.array(radii)
-    tangent = np.empty_like(spine)
-    tangent[1:-1], tangent[0], tangent[-1] = (
-        spine[2:] - spine[:-2],
-        spine[1] - spine[0],
-        spine[-1] - spine[-2],
-    )
-    tangent /= np.abs(tangent) + 1e-9
-    side = 1j * tangent * radius
-    end, start = spine[-1] + radius[-1] * tangent[-1] * _CAP, spine[0] - radius[0] * tangent[0] * _CAP
-    return np.concatenate([spine + side, end, (spine - side)[::-1], start])
-
-
-def petal(base: complex, tip: complex, other_base: complex, bulge: float, size: float = 1) -> Points:
-    """A pointed shape, such as an ear; its sides swell outwards by `bulge` of their length.
-
-    A `size` under 1 draws it smaller, about the same middle of its base.
-    """
-    middle = (base + other_base) / 2
-    base, tip, other_base = (middle + (corner - middle) * size for corner in (base, tip, other_base))
-    t = np.linspace(0, 1, 7)
-    centre = (base + other_base + tip) / 3
-
-    def side(start: complex, end: complex) -> Points:
-        outward = (start + end) / 2 - centre
-        bent = (start + end) / 2 + 2 * bulge * abs(end - start) * outward / (abs(outward) + 1e-9)
-        return start * (1 - t) ** 2 + bent * 2 * t * (1 - t) + end * t**2
-
-    return np.concatenate([side(base, tip), side(tip, other_base)])
-
-
-def lens(left: complex, right: complex, above: float, below: float) -> Points:
-    """An almond between two corners, as high `above` and `below` their line as given."""
-    t = np.linspace(0, 1, 8)
-    lift = 4 * t * (1 - t) * 1j * (right - left) / abs(right - left)
-    line = left + (right - left) * t
-    return np.concatenate([line - lift * above, (line + lift * below)[::-1]])
+_SHARP = 2  # pixels drawn for one of the picture, each way; details have one more
+_COARSE = 2  # pixels of the picture for one of the relief
 
 
 @dataclass(frozen=True)
-class Placement:
-    """Turns, scales and shifts points: `z * factor + shift`, with `flip` after mirroring left to right."""
-
-    factor: complex
-    shift: complex
-    flip: bool = False
-
-    def point(self, z: complex) -> complex:
-        """Where a point comes to lie."""
-        return (-z.conjugate() if self.flip else z) * self.factor + self.shift
-
-    def points(self, z: Points) -> Points:
-        """Where points come to lie."""
-        return (-z.conj() if self.flip else z) * self.factor + self.shift
-
-    def vector(self, z: complex) -> complex:
-        """What becomes of a direction."""
-        return (-z.conjugate() if self.flip else z) * self.factor
-
-
-class Mark(Protocol):
-    """A marking of a coat (see `coat`)."""
-
-    @property
-    def colour(self) -> Colour:
-        """Its colour."""
-        ...
-
-    def placed(self, placement: Placement) -> Self:
-        """The same marking in other coordinates."""
-        ...
-
-    def shaded(self, factor: float) -> Self:
-        """The same marking, darker."""
-        ...
-
-    def amount(self, box: Box, strands: NDArray[np.float32], rng: random.Random) -> NDArray[np.float32]:
-        """How much of it each pixel of the box has, 0 to 1; `strands` is the fur there."""
-        ...
-
-
-@dataclass(frozen=True)
-class Fill:
-    """What covers a part: a colour, the markings over it, and how furry it is.
-
-    `fuzz` is the length of the fur at the edge in the figure's units; 0 is a smooth, hard thing. `round` is
-    how strongly the light models the part.
-    """
-
-    colour: Colour
-    marks: tuple[Mark, ...] = ()
-    fuzz: float = 0.05
-    texture: float = 0.12
-    round: float = 1.0
-
-
-@dataclass(frozen=True)
-class Part:
-    """A solid, shaded part. `flow` is the direction the fur lies in, as a vector."""
-
-    outline: Points
-    fill: Fill
-    flow: complex = 1j
-
-    def placed(self, placement: Placement) -> "Part":
-        """The same part in other coordinates."""
-        fill, scale = self.fill, abs(placement.factor)
-        marks = tuple(mark.placed(placement) for mark in fill.marks)
-        placed_fill = Fill(fill.colour, marks, fill.fuzz * scale, fill.texture, fill.round)
-        return Part(placement.points(self.outline), placed_fill, placement.vector(self.flow))
-
-
-@dataclass(frozen=True)
-class Flat:
-    """A small, sharp detail in one colour; with a `width` a line, without one a filled outline."""
-
+class _Part:
     outline: Points
     colour: Colour
-    width: float = 0
-    opacity: float = 1
+    fur: float
+    flow: complex
+    patterned: bool
+    raised: bool
 
-    def placed(self, placement: Placement) -> "Flat":
-        """The same detail in other coordinates."""
-        width = self.width * abs(placement.factor)
-        return Flat(placement.points(self.outline), self.colour, width, self.opacity)
+
+@dataclass(frozen=True)
+class _Detail:
+    outline: Points
+    colour: Colour
+    width: float  # of a line; 0 for a filled outline
+    opacity: float
 
 
 @dataclass
 class Figure:
-    """Parts and details in the order they are painted."""
+    """Parts in the order they are painted, the details over them all, and the centre of the head."""
 
-    items: list[Part | Flat] = field(default_factory=list)
+    parts: list[_Part] = field(default_factory=list)
+    details: list[_Detail] = field(default_factory=list)
+    centre: complex = 0j
 
-    def part(self, outline: Points, fill: Fill, flow: complex = 1j) -> None:
-        """Adds a solid part."""
-        self.items.append(Part(outline, fill, flow))
+    def part(
+        self,
+        outline: Points,
+        colour: Colour,
+        fur: float = 0,
+        flow: complex = 1j,
+        *,
+        patterned: bool = True,
+        raised: bool = True,
+    ) -> None:
+        """Adds a solid, shaded part, whose fur, so long, lies along `flow`.
+
+        A part that is not `raised` is a marking on the one before it.
+        """
+        self.parts.append(_Part(outline, colour, fur, flow, patterned, raised))
 
     def flat(self, outline: Points, colour: Colour, opacity: float = 1) -> None:
         """Adds a filled detail."""
-        self.items.append(Flat(outline, colour, 0, opacity))
+        self.line(outline, colour, 0, opacity)
 
     def line(self, outline: Points, colour: Colour, width: float, opacity: float = 1) -> None:
-        """Adds a line."""
-        self.items.append(Flat(outline, colour, width, opacity))
+        """Adds a line, or with no width a filled detail."""
+        self.details.append(_Detail(outline, colour, width, opacity))
 
     def add(self, other: "Figure", factor: complex, shift: complex, flip: bool = False) -> None:
-        """Adds another figure, turned and scaled by `factor`, at `shift`."""
-        self.items.extend(other.placed(Placement(factor, shift, flip)).items)
+        """Adds another figure: turned and scaled by `factor`, at `shift`, mirrored before if `flip`."""
 
-    def placed(self, placement: Placement) -> "Figure":
-        """The same figure in other coordinates."""
-        return Figure([item.placed(placement) for item in self.items])
+        def place(z: Points) -> Points:
+            return (-z.conj() if flip else z) * factor + shift
+
+        scale = abs(factor)
+        for part in other.parts:
+            flow = (-part.flow.conjugate() if flip else part.flow) * factor
+            outline, fur = place(part.outline), part.fur * scale
+            self.parts.append(_Part(outline, part.colour, fur, flow, part.patterned, part.raised))
+        for one in other.details:
+            self.line(place(one.outline), one.colour, one.width * scale, one.opacity)
 
     def bounds(self) -> tuple[float, float, float, float]:
-        """Left, top, right, bottom of the solid parts."""
-        points = np.concatenate([item.outline for item in self.items if isinstance(item, Part)])
-        x, y = points.real, points.imag
-        return float(x.min()), float(y.min()), float(x.max()), float(y.max())
+        """Left, top, right, bottom of the parts."""
+        return _bounds([part.outline for part in self.parts])
+
+
+def _bounds(outlines: list[Points]) -> tuple[float, float, float, float]:
+    points = np.concatenate(outlines)
+    x, y = points.real, points.imag
+    return float(x.min()), float(y.min()), float(x.max()), float(y.max())
+
+
+def _box(outlines: list[Points], margin: float, picture: Image.Image) -> tuple[int, int, int, int] | None:
+    """The pixels of the picture around the outlines; None if there are none."""
+    left, top, right, bottom = _bounds(outlines)
+    box = (
+        max(int(left - margin), 0),
+        max(int(top - margin), 0),
+        min(int(right + margin) + 1, picture.width),
+        min(int(bottom + margin) + 1, picture.height),
+    )
+    return box if box[2] - box[0] > 2 and box[3] - box[1] > 2 else None
+
+
+def _xy(points: Points, origin: complex, scale: int) -> list[float]:
+    return ((points - origin) * scale).view(np.float64).tolist()
+
+
+def paint(
+    picture: Image.Image, figure: Figure, coat: Coat | None, unit: float, light: complex, rng: random.Random
+) -> None:
+    """Paints a figure, whose coordinates are pixels, into the picture.
+
+    Args:
+        picture: RGB, changed in place.
+        figure: what to paint.
+        coat: gives the parts its pattern; without one they are smooth.
+        unit: the pixels of one unit of the figure, for how broad shading and pattern are.
+        light: points towards the light; of length about one.
+        rng: for the unevenness of fur and pattern.
+    """
+    box = _box([part.outline for part in figure.parts], 3, picture)
+    if box is not None:
+        _paint_parts(picture, figure.parts, box, coat, unit, light, rng)
+    box = _box([detail.outline for detail in figure.details], 3, picture) if figure.details else None
+    if box is not None:
+        _paint_details(picture, figure.details, box)
+
+
+def _paint_parts(
+    picture: Image.Image,
+    parts: list[_Part],
+    box: tuple[int, int, int, int],
+    coat: Coat | None,
+    unit: float,
+    light: complex,
+    rng: random.Random,
+) -> None:
+    origin, size = complex(*box[:2]), (box[2] - box[0], box[3] - box[1])
+    numbers = Image.new("L", (_SHARP * size[0], _SHARP * size[1]))  # which part is seen there, from 1
+    pen, near = ImageDraw.Draw(numbers), 100.0
+    colours, tones, patterned = [rgb(parts[0].colour)], [10], [0]
+    for number, part in enumerate(parts, 1):
+        outline = part.outline
+        if part.fur > 0.6:
+            spacing = max(0.5 * part.fur, 1.2)
+            outline = tufted(outline, part.fur, spacing, part.flow, rng.getrandbits(12))
+        pen.polygon(_xy(outline, origin, _SHARP), fill=number)
+        near += part.raised * 140 / len(parts)
+        colours.append(rgb(part.colour))
+        tones.append(int(near))
+        patterned.append(255 * part.patterned)
+    rest = 256 - len(tones)
+
+    relief = numbers.point(tones + [0] * rest).reduce(_SHARP * _COARSE)
+    shade = np.array(_shading(relief, unit, light).resize(size, Image.Resampling.BILINEAR))
+    if coat:
+        shade += np.float32(0.13) * textures.window("strands", rng, size)
+    cover = numbers.point([0] + [255] * 255).reduce(_SHARP)
+    numbers.putpalette([channel for colour in colours for channel in colour])
+    factors = [shade] * 3
+    if coat and coat.pattern:
+        where = np.asarray(numbers.point(patterned + [0] * rest, "L").reduce(_SHARP)) * np.float32(1 / 255)
+        amount = where * coat.amount(rng, size, unit)
+        factors = [shade * (1 - amount * np.float32(1 - tone)) for tone in coat.tone]
+    picture.paste(textures.shaded(numbers.convert("RGB").reduce(_SHARP), factors), box, cover)
+
+
+def _shading(relief: Image.Image, unit: float, light: complex) -> Image.Image:
+    """How bright each pixel of the relief is, about 1, as if every part were swollen."""
+    shade = np.ones((relief.height, relief.width), np.float32)
+    for radius, strength in ((0.07, 0.5), (0.3, 1.3)):
+        reach = max(radius * unit / _COARSE, 0.8)
+        blur = ImageFilter.BoxBlur(reach)
+        soft = np.asarray(relief.filter(blur).filter(blur), np.float32)
+        slope = np.zeros_like(soft)
+        slope[:, 1:-1] = light.real * (soft[:, 2:] - soft[:, :-2])
+        slope[1:-1] += light.imag * (soft[2:] - soft[:-2])
+        shade -= slope * np.float32(strength * reach / 255)
+    return Image.fromarray(shade.clip(0.42, 1.22))
+
+
+def _paint_details(picture: Image.Image, details: list[_Detail], box: tuple[int, int, int, int]) -> None:
+    sharp, origin = _SHARP + 1, complex(*box[:2])
+    layer = Image.new("RGBA", ((box[2] - box[0]) * sharp, (box[3] - box[1]) * sharp))
+    pen = ImageDraw.Draw(layer)
+    for detail in details:
+        colour, corners = (*rgb(detail.colour), int(255 * detail.opacity)), _xy(detail.outline, origin, sharp)
+        if detail.width:
+            pen.line(corners, fill=colour, width=max(1, round(detail.width * sharp)), joint="curve")
+        else:
+            pen.polygon(corners, fill=colour)
+    small = layer.reduce(sharp)
+    picture.paste(small.convert("RGB"), box, small.getchannel("A"))

@@ -1,5 +1,6 @@
 """One picture: a place, an animal in it, light and the small faults of a photograph."""
 
+import cmath
 import io
 import math
 import random
@@ -11,16 +12,15 @@ from components.image_example_gen.drawing import textures
 from components.image_example_gen.drawing.cat import Cat
 from components.image_example_gen.drawing.coat import Coat
 from components.image_example_gen.drawing.dog import Dog
-from components.image_example_gen.drawing.figure import Figure, Placement, ellipse
-from components.image_example_gen.drawing.paint import Canvas, Painter, box_around, xy
-from components.image_example_gen.drawing.poses import POSES, Animal, portrait
-from components.image_example_gen.drawing.scene import Light, compose
+from components.image_example_gen.drawing.figure import Figure, paint
+from components.image_example_gen.drawing.places import place
+from components.image_example_gen.drawing.poses import POSES
+from components.image_example_gen.drawing.shapes import curve, ellipse
 
 CAT, DOG = 0, 1
 
 _AREA = 65_000
 _QUALITY = 88
-_COARSE = 4  # pixels to one of the mask of a shadow
 
 
 def draw(index: int, seed: int, label: int) -> Image.Image:
@@ -45,25 +45,22 @@ def draw(index: int, seed: int, label: int) -> Image.Image:
     if label not in (CAT, DOG):
         raise ValueError(f"The label must be 0 (cat) or 1 (dog), not {label!r}.")
     rng = random.Random(f"picture {seed} {index}")
-    width, height = _frame(rng)
-    pose = rng.choice(POSES)
-    ground = height * rng.uniform(0.8, 0.96)
-    scene = compose(rng, width, height, ground)
-    coat = Coat.sample(rng)
-    faults = random.Random(rng.random())
+    size = _frame(rng)
+    pose, ground = rng.choice(POSES), size[1] * rng.uniform(0.8, 0.96)
+    picture = place(rng, size, ground)
+    light = complex(rng.uniform(-1, 1), -0.8)
+    coat, close = Coat.sample(rng), rng.random() < 0.35
+    toy, faults = random.Random(rng.random()), random.Random(rng.random())
 
     own = random.Random(f"animal {seed} {index} {label}")
-    animal: Animal = Cat.sample(coat, own) if label == CAT else Dog.sample(coat, own)
-    figure = _placed(pose(animal, own), rng, width, height, ground, close=pose is portrait)
-
-    painter = Painter(scene.canvas, scene.light.towards, own)
-    painter.paint(scene.behind)
-    if pose is not portrait:
-        _cast_shadow(scene.canvas, figure, ground, scene.light)
-    painter.cover[:] = 0
-    painter.paint(figure)
-    painter.paint(scene.foreground)
-    return _developed(scene.canvas, scene.light, faults)
+    animal = Cat(coat, own) if label == CAT else Dog(coat, own)
+    figure, scale = _placed(pose(animal, own), rng, size, ground, close)
+    if not close:
+        _cast_shadow(picture, figure, ground, light)
+    paint(picture, figure, coat, scale, light, own)
+    if toy.random() < 0.15:
+        _add_ball(picture, toy, ground, light)
+    return _developed(picture, faults)
 
 
 def jpeg(index: int, seed: int, label: int) -> bytes:
@@ -80,57 +77,62 @@ def _frame(rng: random.Random) -> tuple[int, int]:
 
 
 def _placed(
-    figure: Figure, rng: random.Random, width: int, height: int, ground: float, close: bool
-) -> Figure:
-    """The figure in pixels: mirrored or not, tilted a little, as large as the rng decides, on the ground."""
-    flip, tilt, size, across = rng.random() < 0.5, rng.gauss(0, 0.03), rng.random(), rng.random()
+    figure: Figure, rng: random.Random, size: tuple[int, int], ground: float, close: bool
+) -> tuple[Figure, float]:
+    """The figure in pixels: mirrored or not, tilted a little, as large as the rng decides; and its scale."""
+    width, height = size
+    flip, tilt, large, across = rng.random() < 0.5, rng.gauss(0, 0.03), rng.random(), rng.random()
     left, top, right, bottom = figure.bounds()
     if flip:
         left, right = -right, -left
     if close:
-        scale = min(width, height) * (0.24 + 0.11 * size)
-        at = complex(width * (0.4 + 0.2 * across), height * 0.1 + (1.3 + 0.2 * across) * scale)
-        return figure.placed(Placement(scale * complex(math.cos(2 * tilt), math.sin(2 * tilt)), at, flip))
-    share = 0.68 + 0.34 * size
-    scale = share * min(width / (right - left), ground * 0.98 / (bottom - top))
-    room = width - scale * (right - left)
-    x = room * (0.5 + 0.7 * (across - 0.5)) - scale * left
-    factor = scale * complex(math.cos(tilt), math.sin(tilt))
-    return figure.placed(Placement(factor, complex(x, ground), flip))
+        scale = min(width, height) * (0.24 + 0.11 * large)
+        head = scale * (-figure.centre.conjugate() if flip else figure.centre)
+        at = complex(width * (0.4 + 0.2 * across), height * 0.1 + (1.3 + 0.2 * across) * scale) - head
+    else:
+        scale = (0.68 + 0.34 * large) * min(width / (right - left), ground * 0.98 / (bottom - top))
+        room = width - scale * (right - left)
+        at = complex(room * (0.5 + 0.7 * (across - 0.5)) - scale * left, ground)
+    placed = Figure()
+    placed.add(figure, cmath.rect(scale, tilt), at, flip)
+    return placed, scale
 
 
-def _cast_shadow(canvas: Canvas, figure: Figure, ground: float, light: Light) -> None:
+def _cast_shadow(picture: Image.Image, figure: Figure, ground: float, light: complex) -> None:
     """Darkens the ground under a figure, to the side away from the light."""
     left, _, right, _ = figure.bounds()
-    centre, reach = (left + right) / 2, (right - left) / 2
-    lean = -0.5 * light.towards.real * reach
-    outer = ellipse(complex(centre + lean / 2, ground), reach + abs(lean) / 2, 0.13 * reach)
-    box = box_around(outer, 10, 0, canvas.shape[2], canvas.shape[1])
-    if box is None:
-        return
-    left_edge, top, right_edge, bottom = box
-    size = (right_edge - left_edge, bottom - top)
-    mask = Image.new("L", (size[0] // _COARSE + 1, size[1] // _COARSE + 1))
-    pen = ImageDraw.Draw(mask)
-    for spread, tone in ((1.0, 110), (0.8, 200)):
-        inner = (outer - outer.mean()) * spread + outer.mean()
-        pen.polygon(xy(inner, left_edge, top, 1 / _COARSE), fill=tone)
-    soft = mask.filter(ImageFilter.BoxBlur(1.5)).resize(size, Image.Resampling.BILINEAR)
-    shade = 1 - np.asarray(soft, np.float32) * np.float32(light.shadow / 200)
-    canvas[:, top:bottom, left_edge:right_edge] *= shade
+    reach = (right - left) / 2
+    x, rx, ry = (left + right) / 2 - 0.25 * light.real * reach, 1.1 * reach, 0.14 * reach
+    shade = Image.new("L", (picture.width // 4, picture.height // 4))
+    pen = ImageDraw.Draw(shade)
+    for spread, tone in ((1.0, 55), (0.8, 115)):
+        u, v = spread * rx, spread * ry
+        pen.ellipse(((x - u) / 4, (ground - v) / 4, (x + u) / 4, (ground + v) / 4), fill=tone)
+    soft = shade.filter(ImageFilter.BoxBlur(1.5)).resize(picture.size, Image.Resampling.BILINEAR)
+    picture.paste((18, 16, 22), None, soft)
 
 
-def _developed(canvas: Canvas, light: Light, rng: random.Random) -> Image.Image:
+def _add_ball(picture: Image.Image, rng: random.Random, ground: float, light: complex) -> None:
+    """A ball at one side, which may cover a part of the animal."""
+    ball, r = Figure(), picture.height * rng.uniform(0.05, 0.09)
+    x = picture.width * rng.choice((rng.uniform(0.03, 0.2), rng.uniform(0.8, 0.97)))
+    centre = complex(x, min(ground + 0.6 * r, picture.height - 2) - r)
+    ball.part(
+        ellipse(centre, r, r), rng.choice([(214, 60, 54), (60, 120, 200), (230, 196, 60), (110, 180, 80)])
+    )
+    ball.line(curve(centre - 0.9 * r, centre - 0.2j * r, centre + 0.9 * r), (244, 240, 230), 0.2 * r, 0.85)
+    paint(picture, ball, None, r, light, rng)
+
+
+def _developed(picture: Image.Image, rng: random.Random) -> Image.Image:
     """Tints the light, lets it fall off to one side and to the edges, adds grain and, at times, blur."""
-    height, width = canvas.shape[1:]
+    width, height = picture.size
+    if rng.random() < 0.2:
+        picture = picture.filter(ImageFilter.BoxBlur(rng.uniform(0.4, 1.2)))
     x, y = np.linspace(-1, 1, width, dtype=np.float32), np.linspace(-1, 1, height, dtype=np.float32)
     lean, fall = rng.gauss(0, 0.1), rng.uniform(0, 0.18)
     level = (1 + lean * x - fall * x * x)[None, :] * (1 + rng.gauss(0, 0.06) * y - fall * y * y)[:, None]
-    for channel, tint in zip(canvas, light.tint, strict=True):
-        channel *= level * np.float32(tint)
-    canvas += rng.uniform(2, 9) * textures.grain(rng, width, height)
-    pixels = np.clip(canvas, 0, 255, out=canvas).astype(np.uint8)
-    image = Image.merge("RGB", [Image.fromarray(channel) for channel in pixels])
-    if rng.random() < 0.15:
-        image = image.filter(ImageFilter.BoxBlur(rng.uniform(0.3, 0.8)))
-    return image
+    warmth, bright = rng.gauss(0, 0.08), rng.triangular(0.6, 1.2, 1.08)
+    tint = (bright * (1 + warmth), bright, bright * (1 - warmth))
+    grain = np.float32(rng.uniform(2, 9)) * textures.window("grain", rng, picture.size)
+    return textures.shaded(picture, [level * np.float32(channel) for channel in tint], grain)

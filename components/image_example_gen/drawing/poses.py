@@ -5,245 +5,133 @@ All look to the right; y = 0 is the ground.
 
 import cmath
 import random
-from collections.abc import Callable
-from dataclasses import replace
-from typing import Protocol
+from collections.abc import Callable, Sequence
 
-from components.image_example_gen.drawing.coat import Coat, Patch, times
-from components.image_example_gen.drawing.figure import Figure, Fill, Points, blob, ellipse, limb, mirrored
-
-
-class Animal(Protocol):
-    """What a pose needs to know of an animal; lengths in units of the radius of the head."""
-
-    @property
-    def coat(self) -> Coat:
-        """Colours and fur."""
-        ...
-
-    @property
-    def length(self) -> float:
-        """Of the back."""
-        ...
-
-    @property
-    def depth(self) -> float:
-        """Of the chest."""
-        ...
-
-    @property
-    def leg(self) -> float:
-        """Length of the legs."""
-        ...
-
-    @property
-    def limb(self) -> float:
-        """Half the thickness of the legs."""
-        ...
-
-    @property
-    def neck(self) -> float:
-        """Length of the neck."""
-        ...
-
-    def front_head(self, rng: random.Random, turn: float, nod: float) -> Figure:
-        """The head seen from the front, turned sideways and nodding by -1 to 1."""
-        ...
-
-    def side_head(self, rng: random.Random) -> Figure:
-        """The head in profile, looking to the right."""
-        ...
-
-    def add_tail(self, figure: Figure, root: complex, rng: random.Random, lying: bool) -> None:
-        """Adds the tail to a body, along the ground if `lying`."""
-        ...
+from components.image_example_gen.drawing.animal import Animal
+from components.image_example_gen.drawing.figure import Figure
+from components.image_example_gen.drawing.shapes import blob, ellipse, limb, mirrored, times
 
 
-def _shaded(fill: Fill, factor: float) -> Fill:
-    """The fill of a limb on the far side."""
-    marks = tuple(mark.shaded(factor) for mark in fill.marks)
-    return replace(fill, colour=times(fill.colour, factor), marks=marks)
+def _add_head(figure: Figure, animal: Animal, at: complex, rng: random.Random) -> None:
+    """Adds the head, looking around: straight ahead or turned to one side."""
+    head = animal.head(turn=rng.uniform(-0.4, 0.7), nod=rng.uniform(-0.2, 0.25))
+    figure.add(head, cmath.rect(1, rng.gauss(0, 0.12)), at)
+    figure.centre = at
 
 
-def _add_head(figure: Figure, animal: Animal, at: complex, rng: random.Random, profile: float) -> None:
-    """Adds the head, in profile with the given chance, otherwise towards the viewer, more or less turned."""
-    tilt = rng.gauss(0, 0.1)
-    if rng.random() < profile:
-        figure.add(animal.side_head(rng), cmath.rect(1, tilt), at)
-    else:
-        head = animal.front_head(rng, rng.uniform(-0.25, 0.55), rng.uniform(-0.2, 0.25))
-        figure.add(head, cmath.rect(1, tilt), at)
-
-
-def _paw(figure: Figure, animal: Animal, at: complex, fill: Fill) -> None:
-    r = animal.limb
-    figure.part(ellipse(at + complex(0.3 * r, -0.62 * r), 1.3 * r, 0.72 * r), fill, 1 + 0j)
-
-
-def _paw_fill(animal: Animal) -> Fill:
-    """Paws end a leg, so they take the colour that its fill has there."""
-    leg = animal.coat.leg(0j, 1j)
-    last = [mark for mark in leg.marks if animal.coat.pattern in ("bicolour", "masked")]
-    return replace(leg, colour=last[-1].colour if last else leg.colour, marks=())
-
-
-def _with_bib(fill: Fill, coat: Coat, outline: Points) -> Fill:
-    """The fill of a chest, with a paler front for the coats that have one."""
-    if coat.pattern not in ("bicolour", "saddled", "striped", "brindle"):
-        return fill
-    return replace(fill, marks=(*fill.marks, Patch(coat.pale, outline, 0.2)))
+def _add_leg(
+    figure: Figure, animal: Animal, knots: Sequence[complex], radii: Sequence[float], dim: float = 1
+) -> None:
+    """Adds a leg along the knots, the last of which is the ankle, and its paw."""
+    coat, ankle = animal.coat, knots[-1]
+    animal.add_paw(figure, complex(ankle.real + 0.35 * animal.limb, ankle.imag + 0.13), dim=dim)
+    animal.add(figure, limb(knots, radii), ankle - knots[0], dim)
+    if coat.paws != coat.base:
+        sock = limb([0.55 * knots[-2] + 0.45 * ankle, ankle], radii[-2:])
+        figure.part(sock, times(coat.paws, dim), coat.fur / 2, patterned=False, raised=False)
 
 
 def standing(animal: Animal, rng: random.Random) -> Figure:
     """Standing or walking, seen from the side."""
-    figure, coat = Figure(), animal.coat
-    half, d, g, r = animal.length / 2, animal.depth, animal.leg, animal.limb
+    figure, half, d, g, r = Figure(), animal.length / 2, animal.depth, animal.leg, animal.limb
     stride = rng.uniform(-0.1, 0.4) * g
     animal.add_tail(figure, complex(-half - 0.12 * d, -g - 0.78 * d), rng, lying=False)
 
-    def hind(x: float, swing: float) -> tuple[complex, ...]:
-        return (
-            complex(x, -g - 0.5 * d),
-            complex(x + 0.22, -0.82 * g),
-            complex(x - 0.24 + swing / 2, -0.4 * g),
-            complex(x - 0.12 + swing, -0.12),
-        )
+    def leg(x: float, swing: float, hind: bool, dim: float) -> None:
+        knee, heel, ankle = (0.22, -0.24, -0.12) if hind else (-0.06, 0.05, 0.06)
+        bends = (-0.5j * d - 1j * g, knee - 0.88j * g, heel + swing / 2 - 0.42j * g, ankle + swing - 0.13j)
+        radii = ((0.4 if hind else 0.24) * d, 1.2 * r, 0.87 * r, 0.87 * r)
+        _add_leg(figure, animal, [x + bend for bend in bends], radii, dim)
 
-    def fore(x: float, swing: float) -> tuple[complex, ...]:
-        return (
-            complex(x, -g - 0.4 * d),
-            complex(x - 0.06, -0.95 * g),
-            complex(x + 0.05 + swing / 2, -0.45 * g),
-            complex(x + 0.06 + swing, -0.12),
-        )
-
-    def leg(knots: tuple[complex, ...], radii: tuple[float, ...], factor: float) -> None:
-        fill = _shaded(coat.leg(knots[0], knots[-1]), factor)
-        _paw(figure, animal, complex(knots[-1].real, 0), _shaded(_paw_fill(animal), factor))
-        figure.part(limb(knots, radii), fill, 1j)
-
-    leg(hind(-half + 0.34, stride), (0.32 * d, 1.2 * r, 0.8 * r, 0.8 * r), 0.72)
-    leg(fore(half + 0.16, -stride), (0.22 * d, 1.1 * r, 0.86 * r, 0.85 * r), 0.72)
-    torso = blob(
-        complex(half + 0.34 * d, -g - 0.55 * d), complex(half + 0.02 * d, -g - d), complex(0, -g - 0.93 * d),
-        complex(-half + 0.1 * d, -g - 0.98 * d), complex(-half - 0.3 * d, -g - 0.62 * d),
-        complex(-half - 0.1 * d, -g - 0.14 * d), complex(-0.1 * half, -g - 0.1 * d),
-        complex(half - 0.1 * d, -g + 0.04 * d),
-    )  # fmt: skip
+    leg(-half + 0.34, stride, hind=True, dim=0.72)
+    leg(half + 0.16, -stride, hind=False, dim=0.72)
     head = complex(half + 0.3 * d + 0.3 * animal.neck, -g - 0.98 * d - 0.62 * animal.neck - 0.3)
-    body = coat.torso(complex(0, -g - d), complex(0, -g), complex(0.46, 0))
-    figure.part(limb((complex(half - 0.2 * d, -g - 0.62 * d), head), (0.46 * d, 0.56)), body, -0.5 + 1j)
-    figure.part(torso, body, -1 + 0.25j)
-    leg(hind(-half + 0.02, -stride), (0.4 * d, 1.3 * r, 0.85 * r, 0.85 * r), 1)
-    leg(fore(half - 0.12, stride), (0.24 * d, 1.15 * r, 0.9 * r, 0.9 * r), 1)
-    _add_head(figure, animal, head, rng, profile=0.3)
+    back = [(half + 0.34 * d, -0.55), (half + 0.02 * d, -1), (0, -0.93), (0.1 * d - half, -0.98)]
+    belly = [(-half - 0.3 * d, -0.62), (-half - 0.1 * d, -0.14), (-0.1 * half, -0.1), (half - 0.1 * d, 0.04)]
+    animal.add(figure, limb((complex(half - 0.2 * d, -g - 0.62 * d), head), (0.46 * d, 0.56)), -0.5 + 1j)
+    animal.add(figure, blob(*(complex(x, y * d - g) for x, y in back + belly)), -1 + 0.25j)
+    leg(-half + 0.02, -stride, hind=True, dim=1)
+    leg(half - 0.12, stride, hind=False, dim=1)
+    _add_head(figure, animal, head, rng)
     return figure
 
 
 def sitting(animal: Animal, rng: random.Random) -> Figure:
-    """Sitting, seen from the side or half from the front."""
-    figure, coat, r = Figure(), animal.coat, animal.limb
-    tall, deep = 0.55 * animal.length + 0.5 * animal.leg, animal.depth / 1.5
-    animal.add_tail(figure, -1.0 * deep - 0.25j, rng, lying=True)
+    """Sitting, half from the side."""
+    figure, r = Figure(), animal.limb
+    tall, d = 0.55 * animal.length + 0.5 * animal.leg, animal.depth / 1.5
+    animal.add_tail(figure, -1.0 * d - 0.25j, rng, lying=True)
 
-    def fore(x: float, factor: float) -> None:
-        knots = (complex(x - 0.1, -0.58 * tall), complex(x, -0.3 * tall), complex(x + 0.04, -0.12))
-        _paw(figure, animal, complex(x + 0.06, 0), _shaded(_paw_fill(animal), factor))
-        figure.part(limb(knots, (1.5 * r, 1.05 * r, 0.9 * r)), _shaded(coat.leg(knots[0], knots[-1]), factor))
+    def fore(x: float, dim: float) -> None:
+        knots = (x - 0.1 - 0.58j * tall, x - 0.3j * tall, x + 0.04 - 0.13j)
+        _add_leg(figure, animal, knots, (1.5 * r, 1.05 * r, 0.9 * r), dim)
 
-    fore(0.78 * deep, 0.78)
-    torso = blob(
-        -1.12 * deep - 0.1j, -1.24 * deep - 0.62j, -0.92 * deep - 0.56j * tall, -0.42 * deep - 0.86j * tall,
-        0.14 * deep - 1.04j * tall, 0.72 * deep - 0.84j * tall, 0.74 * deep - 0.46j * tall,
-        0.42 * deep - 0.1j * tall,
-        -0.3 * deep - 0.02j,
-    )  # fmt: skip
-    body = coat.torso(
-        complex(-1.1 * deep, -0.7 * tall), complex(0.75 * deep, -0.4 * tall), complex(0.25, 0.38)
+    fore(0.78 * d, dim=0.78)
+    back = (-1.12 * d - 0.1j, -1.24 * d - 0.62j, -0.92 * d - 0.56j * tall, -0.42 * d - 0.86j * tall)
+    chest = (
+        0.14 * d - 1.04j * tall,
+        0.72 * d - 0.84j * tall,
+        0.74 * d - 0.46j * tall,
+        0.42 * d - 0.1j * tall,
     )
-    figure.part(torso, body, -0.5 + 1j)
-    haunch = coat.torso(complex(-1.1 * deep, -0.9), complex(1.2 * deep, -0.3), complex(0.42, 0.1))
-    figure.part(ellipse(-0.5 * deep - 0.62j, 0.68 * deep, 0.62, 0.3), haunch, -0.6 + 1j)
-    figure.part(ellipse(complex(0.06 * deep, -0.17), 0.46, 0.18), _paw_fill(animal), 1 + 0j)
-    fore(0.5 * deep, 1)
-    _add_head(
-        figure, animal, complex(0.42 * deep, -1.04 * tall - 0.42 - 0.3 * animal.neck), rng, profile=0.25
-    )
+    animal.add(figure, blob(*back, *chest, -0.3 * d - 0.02j), -0.3 + 1j)
+    animal.add(figure, ellipse(-0.5 * d - 0.62j, 0.68 * d, 0.62, 0.3), -0.6 + 1j)
+    animal.add_paw(figure, 0.06 * d + 0j, width=1.7)
+    fore(0.5 * d, dim=1)
+    _add_head(figure, animal, 0.42 * d - 1j * (1.04 * tall + 0.42 + 0.3 * animal.neck), rng)
     return figure
 
 
 def facing(animal: Animal, rng: random.Random) -> Figure:
     """Sitting, seen from the front."""
-    figure, coat, r = Figure(), animal.coat, animal.limb
-    tall, wide = 0.5 * animal.length + 0.42 * animal.leg, animal.depth / 1.55
-    animal.add_tail(figure, -0.7 * wide - 0.3j, rng, lying=True)
-    body = coat.torso(0j - tall * 1j, complex(0, 0.35 * tall), 0.42j)
+    figure, r = Figure(), animal.limb
+    tall, w = 0.5 * animal.length + 0.42 * animal.leg, animal.depth / 1.55
+    animal.add_tail(figure, -0.7 * w - 0.3j, rng, lying=True)
     for s in (-1, 1):
-        figure.part(ellipse(complex(s * 0.78 * wide, -0.52), 0.46 * wide, 0.52), body, 0.4 * s + 1j)
-        figure.part(ellipse(complex(s * 0.95 * wide, -0.15), 0.34, 0.17), _paw_fill(animal), 1 + 0j)
-    torso = mirrored(
-        -1.08j * tall, 0.52 * wide - 0.98j * tall, 0.78 * wide - 0.55j * tall, 0.8 * wide - 0.2j * tall,
-        0.5 * wide - 0.06j, -0.04j,
-    )  # fmt: skip
-    bib = mirrored(-1.1j * tall, 0.38 * wide - 0.8j * tall, 0.32 * wide - 0.45j * tall, -0.3j * tall)
-    figure.part(torso, _with_bib(body, coat, bib), 1j)
+        animal.add(figure, ellipse(s * 0.78 * w - 0.52j, 0.46 * w, 0.52), 0.4 * s + 1j)
+        animal.add_paw(figure, s * 0.95 * w + 0j)
+    top = (-1.08j * tall, 0.52 * w - 0.98j * tall, 0.78 * w - 0.55j * tall)
+    animal.add(figure, mirrored(*top, 0.8 * w - 0.2j * tall, 0.5 * w - 0.06j, -0.04j))
+    if animal.coat.blazed:
+        bib = mirrored(-1j * tall, 0.38 * w - 0.8j * tall, 0.32 * w - 0.45j * tall, -0.3j * tall)
+        animal.add_pale(figure, bib, raised=False)
     for s in (-1, 1):
-        x = s * 0.36 * wide
-        knots = (complex(x * 1.15, -0.6 * tall), complex(x, -0.3 * tall), complex(x, -0.12))
-        figure.part(limb(knots, (1.3 * r, 1.05 * r, 0.95 * r)), coat.leg(knots[0], knots[-1]))
-        figure.part(ellipse(complex(x, -0.7 * r), 1.18 * r, 0.78 * r), _paw_fill(animal))
-    _add_head(figure, animal, complex(0, -1.06 * tall - 0.5 - 0.25 * animal.neck), rng, profile=0.0)
+        x = s * 0.36 * w
+        _add_leg(
+            figure,
+            animal,
+            (1.15 * x - 0.6j * tall, x - 0.3j * tall, x - 0.13j),
+            (1.3 * r, 1.05 * r, 0.95 * r),
+        )
+    _add_head(figure, animal, -1j * (1.06 * tall + 0.5 + 0.25 * animal.neck), rng)
     return figure
 
 
 def lying(animal: Animal, rng: random.Random) -> Figure:
     """Lying on the belly with the forelegs stretched out."""
-    figure, coat, r = Figure(), animal.coat, animal.limb
-    half, d = animal.length / 2, 0.88 * animal.depth
-    animal.add_tail(figure, complex(-half - 0.1, -0.35), rng, lying=True)
-    far = (complex(half - 0.2, -0.5), complex(half + 0.6, -0.34), complex(half + 1.45, -0.24))
-    figure.part(limb(far, (0.3, 1.05 * r, 0.95 * r)), _shaded(coat.leg(far[0], far[-1]), 0.75), 1 + 0j)
-    torso = blob(
-        complex(-half - 0.3, -0.1), complex(-half - 0.38, -0.55 * d), complex(-half + 0.25, -1.0 * d),
-        complex(0, -0.96 * d),
-        complex(half - 0.1, -1.12 * d),
-        complex(half + 0.42, -0.7 * d), complex(half + 0.25, -0.06), complex(0, 0.02),
-    )  # fmt: skip
-    head = complex(half + 0.28, -1.12 * d - 0.3 - 0.25 * animal.neck)
-    body = coat.torso(complex(0, -d), complex(0, 0.1), complex(0.46, 0))
-    figure.part(limb((complex(half - 0.2, -0.6 * d), head), (0.46 * d, 0.6)), body, -0.3 + 1j)
-    figure.part(torso, body, -1 + 0.3j)
-    figure.part(ellipse(complex(-half + 0.32, -0.48), 0.66, 0.5, -0.2), body, -0.6 + 1j)
-    figure.part(ellipse(complex(-half + 0.85, -0.16), 0.46, 0.18), _paw_fill(animal), 1 + 0j)
-    near = (complex(half + 0.05, -0.55), complex(half + 0.5, -0.24), complex(half + 1.15, -0.2))
-    figure.part(limb(near, (0.36, 1.1 * r, 0.95 * r)), coat.leg(near[0], near[-1]), 1 + 0j)
-    figure.part(ellipse(near[-1] + complex(0.18, 0.02), 1.25 * r, 0.8 * r), _paw_fill(animal), 1 + 0j)
-    _add_head(figure, animal, head, rng, profile=0.25)
+    figure, half, d, r = Figure(), animal.length / 2, 0.88 * animal.depth, animal.limb
+    animal.add_tail(figure, -half - 0.1 - 0.35j, rng, lying=True)
+
+    def fore(x: float, reach: float, dim: float) -> None:
+        knots = (x - 0.55j, x + 0.5 * reach - 0.3j, x + reach - 0.22j)
+        _add_leg(figure, animal, knots, (0.34, 1.1 * r, 0.95 * r), dim)
+
+    fore(half - 0.1, 1.45, dim=0.75)
+    head = half + 0.28 - 1j * (1.12 * d + 0.3 + 0.25 * animal.neck)
+    back = (
+        -half - 0.3 - 0.1j,
+        -half - 0.38 - 0.55j * d,
+        -half + 0.25 - 1j * d,
+        -0.96j * d,
+        half - 0.1 - 1.12j * d,
+    )
+    animal.add(figure, limb((half - 0.2 - 0.6j * d, head), (0.46 * d, 0.6)), -0.3 + 1j)
+    animal.add(figure, blob(*back, half + 0.42 - 0.7j * d, half + 0.25 - 0.06j, 0.02j), -1 + 0.3j)
+    animal.add(figure, ellipse(-half + 0.32 - 0.48j, 0.66, 0.5, -0.2), -0.6 + 1j)
+    animal.add_paw(figure, -half + 0.85 + 0j, width=1.6)
+    fore(half + 0.05, 1.1, dim=1)
+    _add_head(figure, animal, head, rng)
     return figure
 
 
-def portrait(animal: Animal, rng: random.Random) -> Figure:
-    """Head and shoulders."""
-    figure, coat = Figure(), animal.coat
-    side = rng.uniform(-0.5, 0.5)
-    body = coat.torso(-0.4j, 4.5j, 0.5j)
-    bust = mirrored(0.1j, 0.6 + 0.2j, 0.98 + 0.9j, 1.25 + 1.7j, 1.3 + 2.8j, 1.2 + 4.6j, 4.8j)
-    bib = mirrored(0.2j, 0.5 + 0.9j, 0.5 + 1.8j, 2.6j)
-    figure.part(bust + side, _with_bib(body, coat, bib + side), 1j)
-    for s in (-1, 1):
-        knots = (complex(0.62 * s + side, 2.1), complex(0.55 * s + side, 3.2), complex(0.55 * s + side, 4.6))
-        figure.part(
-            limb(knots, (1.5 * animal.limb, 1.2 * animal.limb, animal.limb)), coat.leg(knots[0], knots[-1])
-        )
-    _add_head(figure, animal, 0.4 * side + 0j, rng, profile=0.15)
-    return figure
-
-
-POSES: list[Callable[[Animal, random.Random], Figure]] = [
-    standing,
-    sitting,
-    facing,
-    lying,
-    portrait,
-    portrait,
-]
+POSES: list[Callable[[Animal, random.Random], Figure]] = [standing, sitting, facing, lying]

@@ -1,4 +1,4 @@
-"""Tileable noise made once per process: strands of fur, soft clouds and grain.
+"""Tileable noise made once per process (fur, markings of coats, grain), and how it is laid on a picture.
 
 Drawing noise afresh for every picture would cost more than the picture. A random window of a fixed tile
 looks as good and is free.
@@ -6,6 +6,7 @@ looks as good and is free.
 
 import functools
 import random
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,73 +15,50 @@ from PIL import Image
 Field = NDArray[np.float32]
 
 _SIDE = 512
-_BLOB = 12  # pixels, about, that a blob of the original clouds measures
-_FLOWS = 8
-
-
-def _unit(field: NDArray[np.floating]) -> Field:
-    return ((field - field.mean()) / (2.5 * field.std())).clip(-1, 1).astype(np.float32)
-
-
-def _filtered(seed: int, response: NDArray[np.floating]) -> Field:
-    white = np.random.default_rng(seed).random((_SIDE, _SIDE)) - 0.5
-    return _unit(np.fft.irfft2(np.fft.rfft2(white) * response, s=(_SIDE, _SIDE)))
-
-
-def _frequencies() -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-    return np.fft.rfftfreq(_SIDE)[None, :], np.fft.fftfreq(_SIDE)[:, None]
 
 
 @functools.cache
-def _strands(direction: int, coarse: bool) -> Field:
-    """Streaks along `direction` (of `_FLOWS` in half a turn), one to two pixels wide, or twice that."""
-    across, along = (5.0, 34.0) if coarse else (2.6, 15.0)
-    fx, fy = _frequencies()
-    angle = np.pi * direction / _FLOWS
-    flow = fx * np.cos(angle) + fy * np.sin(angle)
-    side = fy * np.cos(angle) - fx * np.sin(angle)
-    response = np.exp(-((flow * along) ** 2) - (side * across) ** 2) * np.hypot(fx, fy)
-    return _filtered(11 + direction, response)
+def _tile(kind: str) -> Field:
+    fx, fy = np.fft.rfftfreq(_SIDE)[None, :], np.fft.fftfreq(_SIDE)[:, None]
+    f = np.hypot(fx, fy)
+    response = {
+        "strands": np.exp(-((17 * fy) ** 2) - (2.8 * fx) ** 2) * f,
+        "stripes": np.exp(-((60 * (fx - 0.09)) ** 2) - (34 * fy) ** 2),
+        "spots": np.exp(-((60 * (f - 0.06)) ** 2)),
+        "patches": (np.exp(-((34 * f) ** 2)) + 0.02 * np.exp(-((9 * f) ** 2))) * (f > 0),
+        "clouds": (np.exp(-((14 * f) ** 2)) + 0.12 * np.exp(-((5 * f) ** 2))) * (f > 0),
+        "grain": np.exp(-((1.2 * f) ** 2)),
+    }[kind]
+    white = np.random.default_rng(5).random((_SIDE, _SIDE)) - 0.5
+    field = np.fft.irfft2(np.fft.rfft2(white) * response, s=(_SIDE, _SIDE))
+    return (field / (2.5 * field.std())).clip(-1, 1).astype(np.float32)
 
 
 @functools.cache
-def _clouds() -> Field:
-    fx, fy = _frequencies()
-    radius = np.hypot(fx, fy) * 14
-    return _filtered(5, np.exp(-(radius**2)) + 0.12 * np.exp(-((radius / 3) ** 2)))
+def _zoomed(kind: str, zoom: float) -> Field:
+    corner = (0, 0, _SIDE / zoom, _SIDE / zoom)
+    return np.asarray(Image.fromarray(_tile(kind)).resize((_SIDE, _SIDE), Image.Resampling.BICUBIC, corner))
 
 
-@functools.cache
-def _enlarged_clouds(zoom: float, stretch: float) -> Field:
-    corner = (0, 0, min(_SIDE / zoom / stretch, _SIDE), min(_SIDE / zoom, _SIDE))
-    enlarged = Image.fromarray(_clouds()).resize((_SIDE, _SIDE), Image.Resampling.BICUBIC, corner)
-    return np.asarray(enlarged)
+def window(kind: str, rng: random.Random, size: tuple[int, int], zoom: float = 1) -> Field:
+    """A (height, width) window of a texture in [-1, 1].
 
-
-@functools.cache
-def _grain() -> Field:
-    fx, fy = _frequencies()
-    return _filtered(7, np.exp(-((np.hypot(fx, fy) * 1.2) ** 2)))
-
-
-def _window(tile: Field, rng: random.Random, width: int, height: int) -> Field:
-    if width > _SIDE or height > _SIDE:
-        raise ValueError(f"A texture window of {width}x{height} px does not fit its {_SIDE} px tile.")
+    Args:
+        kind: `strands` or `stripes` (both upright), `spots`, `patches`, `clouds` or `grain`.
+        rng: where the window lies.
+        size: width and height in pixels, at most 512.
+        zoom: from 1; rounded to a power of the root of 2, as the texture is kept for each.
+    """
+    (width, height), steps = size, max(round(2 * np.log2(zoom)), 0)
+    tile = _zoomed(kind, 2 ** (steps / 2)) if steps else _tile(kind)
     x, y = int(rng.random() * (_SIDE - width + 1)), int(rng.random() * (_SIDE - height + 1))
     return tile[y : y + height, x : x + width]
 
 
-def strands(rng: random.Random, width: int, height: int, angle: float, coarse: bool = False) -> Field:
-    """A (height, width) window of streaks in [-1, 1] that run along `angle` (radians, y downwards)."""
-    return _window(_strands(round(angle / np.pi * _FLOWS) % _FLOWS, coarse), rng, width, height)
-
-
-def clouds(rng: random.Random, width: int, height: int, size: float, stretch: float = 1.0) -> Field:
-    """Soft blobs in [-1, 1], about `size` pixels high and `size * stretch` wide."""
-    step = round(2 * np.log2(size))  # few sizes, so that their tiles can be kept
-    return _window(_enlarged_clouds(2 ** (step / 2) / _BLOB, stretch), rng, width, height)
-
-
-def grain(rng: random.Random, width: int, height: int) -> Field:
-    """Film grain in [-1, 1]."""
-    return _window(_grain(), rng, width, height)
+def shaded(picture: Image.Image, factors: Sequence[Field], plus: Field | float = 0) -> Image.Image:
+    """The RGB picture, its channels times one (height, width) factor each, and `plus` to all of them."""
+    planes = [
+        np.clip(np.asarray(channel) * factor + plus, 0, 255).astype(np.uint8)
+        for channel, factor in zip(picture.split(), factors, strict=True)
+    ]
+    return Image.merge("RGB", [Image.fromarray(plane) for plane in planes])
