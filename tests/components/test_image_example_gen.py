@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import resource
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -135,7 +136,8 @@ def test_own_test_part_and_leaks(
         assert {example[features.SOURCE_FOLDER].split(b"/")[0] for example in found[split]} == {b"train"}
     assert len(found["train"]) + len(found["eval"]) == 81
     assert ingested.counts["in_test_and_elsewhere"] == 1
-    assert "train/cats/0003.jpg = validation/cats/again.jpg" in caplog.text
+    assert "train/cats/0003.jpg" in caplog.text
+    assert "validation/cats/again.jpg" in caplog.text
 
 
 def test_no_leaks_no_warning(
@@ -143,7 +145,7 @@ def test_no_leaks_no_warning(
 ) -> None:
     root = folder_of({"train/cats": 40, "train/dogs": 40, "test/cats": 5, "test/dogs": 5})
     assert ingest(folder(root)).counts["in_test_and_elsewhere"] == 0
-    assert "flatters" not in caplog.text
+    assert not [record for record in caplog.records if record.name.endswith("image_example_gen.executor")]
 
 
 def spoil(root: Path) -> None:
@@ -176,21 +178,17 @@ def test_unusable_files_are_set_aside_and_listed(
         "damaged": 2,
     }
     assert sum(sum(split.values()) for split in ingested.counts["accepted"].values()) == 80
-    assert "Set aside: cat/gone.jpg: cannot be read (No such file or directory)" in caplog.text
+    assert "cat/gone.jpg: cannot be read (No such file or directory)" in caplog.text
     assert sum(map(len, everything(ingested).values())) == 80
 
 
 def test_too_many_unusable_files(folder_of: FolderOf, ingest: Callable[..., Any]) -> None:
     root = folder_of({"cat": 40, "dog": 40})
     spoil(root)
-    message = (
-        r"5 of 85 pictures \(5\.88%\) cannot be used, and data\.max_bad_fraction allows 5\.80%; "
-        r"2 of them: damaged, for example dog/half\.jpg \(.+\)\. The log lists them all: repair or "
-        r"remove them, or raise data\.max_bad_fraction "
-        r"\(catsdogs submit: --param max_bad_fraction=SHARE\)\."
-    )
-    with pytest.raises(DataRejected, match=message) as error:
+    with pytest.raises(DataRejected) as error:
         ingest(folder(root), max_bad_fraction=0.058)
+    for value in ("5 of 85", "5.88%", "5.80%", "2 of them", "dog/half.jpg", "data.max_bad_fraction"):
+        assert value in str(error.value)
     assert error.value.exit_status == 4
 
 
@@ -201,13 +199,13 @@ def test_the_log_lists_all_files_where_there_is_no_table(
     for index in range(120):
         (root / "cat" / f"empty{index}.jpg").touch()
     ingest(folder(root), max_bad_fraction=0.6)
-    assert caplog.text.count("Set aside: ") == 100
-    assert "… and 20 more pictures set aside." in caplog.text
+    assert len(re.findall(r"cat/empty\d+\.jpg", caplog.text)) == 100
+    assert " 20 more" in caplog.text
 
     caplog.clear()
-    with pytest.raises(DataRejected, match="The log lists them all"):
+    with pytest.raises(DataRejected):
         ingest(folder(root), max_bad_fraction=0.5, out="rejected")
-    logged = {message.split(": ")[1] for message in caplog.messages if message.startswith("Set aside: ")}
+    logged = set(re.findall(r"cat/empty\d+\.jpg", caplog.text))
     assert logged == {f"cat/empty{index}.jpg" for index in range(120)}
 
 
@@ -221,13 +219,9 @@ def test_too_large_pictures_are_set_aside(
 
 
 def test_empty_split(folder_of: FolderOf, ingest: Callable[..., Any]) -> None:
-    with pytest.raises(
-        DataRejected, match=r"Of 4 pictures, 4 can be used, and none of them is in the split 'eval'"
-    ):
-        ingest(
-            folder(folder_of({"cat": 2, "dog": 2})),
-            split={"train": 0.7, "eval": 1e-9, "test": 0.3, "seed": 0},
-        )
+    shares = {"train": 0.7, "eval": 1e-9, "test": 0.3, "seed": 0}
+    with pytest.raises(DataRejected, match="'eval'"):
+        ingest(folder(folder_of({"cat": 2, "dog": 2})), split=shares)
 
 
 def test_names_that_are_not_utf8(folder_of: FolderOf, ingest: Callable[..., Any], picture: Picture) -> None:
@@ -380,7 +374,7 @@ def test_pictures_that_change_after_the_look_are_not_taken_for_those_looked_at(
         new.write_bytes(picture(9))
     monkeypatch.setattr(FolderSource, "portions", add)
     monkeypatch.setattr(Progress, "__init__", remove)
-    with pytest.raises(PipelineError, match=r"The pictures \(folder .+\) changed while they were read: run"):
+    with pytest.raises(PipelineError, match=str(root)):
         ingest(folder(root), data_fingerprint=looked_at, max_bad_fraction=0.5)
 
 

@@ -84,8 +84,10 @@ def test_animation_is_refused(picture: Picture) -> None:
 @pytest.mark.parametrize("kept", [10, 30, 200, 0.5, 0.9, 0.99])
 def test_truncated_pictures_are_refused(picture: Picture, kind: str, kept: float) -> None:
     data = picture(1, kind, size=(200, 150))
-    with pytest.raises(Refused, match=r"damaged: ."):
+    with pytest.raises(Refused) as refusal:
         inspect(data[: kept if isinstance(kept, int) else int(len(data) * kept)], MANY)
+    assert refusal.value.reason == "damaged"
+    assert refusal.value.detail
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
@@ -119,13 +121,15 @@ def test_size_is_judged_before_decoding(picture: Picture) -> None:
 
     header = struct.pack(">IIBBBBB", 50_000, 50_000, 8, 2, 0, 0, 0)
     bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
-    with pytest.raises(Refused, match="too many pixels: 50,000 × 50,000, at most 50,000,000 are taken"):
-        inspect(bomb, 50_000_000)
     jpeg = bytearray(picture(1))
     frame = jpeg.index(b"\xff\xc0")
     jpeg[frame + 5 : frame + 9] = struct.pack(">HH", 50_000, 50_000)
-    with pytest.raises(Refused, match="too many pixels: 50,000 × 50,000"):
-        inspect(bytes(jpeg), 50_000_000)
+    for data in (bomb, bytes(jpeg)):
+        with pytest.raises(Refused) as refusal:
+            inspect(data, 50_000_000)
+        assert refusal.value.reason == "too many pixels"
+        assert "50,000 × 50,000" in refusal.value.detail
+        assert "50,000,000" in refusal.value.detail
 
 
 def test_limit_of_pixels_is_inclusive(picture: Picture) -> None:
@@ -158,8 +162,12 @@ def test_small_and_narrow_pictures(picture: Picture, kind: str) -> None:
         found = inspect(picture(1, kind, size=size), MANY)
         assert (found.width, found.height) == size
     for size in ((4, 4), (31, 500), (500, 31)):
-        with pytest.raises(Refused, match=rf"smaller than 32 pixels: {size[0]} × {size[1]}"):
+        with pytest.raises(Refused) as refusal:
             inspect(picture(1, kind, size=size), MANY)
+        assert (refusal.value.reason, refusal.value.detail) == (
+            "smaller than 32 pixels",
+            f"{size[0]} × {size[1]}",
+        )
 
 
 def plain(pixels: np.ndarray, kind: str) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -105,8 +105,9 @@ def test_what_cannot_be_read_is_found_nevertheless(folder_of: FolderOf) -> None:
     found = pictures(root)
     with pytest.raises(FileNotFoundError):
         found["cat/dangling.jpg"].read()
-    with pytest.raises(Refused, match="not a file"):
+    with pytest.raises(Refused) as refusal:
         found["cat/pipe.jpg"].read()
+    assert refusal.value.reason == "not a file"
 
 
 def test_names_that_are_not_utf8_are_written_with_escapes(
@@ -157,73 +158,60 @@ def test_accepted_sources(folder_of: FolderOf, tmp_path: Path) -> None:
     )
 
 
+def named(error: pytest.ExceptionInfo[InputError], *values: str) -> bool:
+    """Whether the message names all of these values."""
+    return all(value in str(error.value) for value in values)
+
+
 @pytest.mark.parametrize("use", [check_source, open_source])
-def test_unknown_source(use: Callable[[Mapping[str, Any], list[str]], object]) -> None:
-    with pytest.raises(
-        InputError, match=r"no source 'web': data\.source must be one of folder, sample, tfds\."
-    ):
-        use({"kind": "web"}, ["cat", "dog"])
+def test_unknown_source(use: Callable[[Mapping[str, Any], Sequence[str]], object]) -> None:
+    with pytest.raises(InputError) as error:
+        use({"kind": "web"}, CLASSES)
+    assert named(error, "'web'", "folder", "sample", "tfds")
 
 
-def test_missing_folder(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="nowhere does not exist: name one"):
-        check(tmp_path / "nowhere")
-
-
-def test_file_instead_of_folder(tmp_path: Path) -> None:
+def test_missing_folder_and_file_instead_of_a_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="file is a file, and a folder"):
-        check(tmp_path / "file")
+    for path in (tmp_path / "nowhere", tmp_path / "file"):
+        with pytest.raises(InputError) as error:
+            check(path)
+        assert named(error, str(path))
 
 
-def test_empty_folder(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"holds no folders: sort the pictures into .*/cat and .*/dog\."):
-        check(tmp_path)
+PARTS_TWICE = {f"{part}/{name}": 1 for part in ("train", "val", "validation") for name in CLASSES}
 
 
-def test_empty_class(folder_of: FolderOf) -> None:
-    with pytest.raises(InputError, match=r"no picture of class 'dog' in '.*/dogs': put some there"):
-        check(folder_of({"cats": 2, "dogs": 0}))
-
-
-def test_single_class(folder_of: FolderOf) -> None:
-    with pytest.raises(InputError, match="one class only, 'cats', and a folder for 'dog' is needed too"):
-        check(folder_of({"cats": 2}))
-
-
-def test_single_class_in_one_part(folder_of: FolderOf) -> None:
-    with pytest.raises(InputError, match="validation holds one class only, 'cats'"):
-        check(folder_of({"train/cats": 1, "train/dogs": 1, "validation/cats": 1}))
-
-
-def test_third_class(folder_of: FolderOf) -> None:
-    with pytest.raises(
-        InputError, match=r"holds 'birds' beside the classes .* three or more classes are not supported"
-    ):
-        check(folder_of({"cats": 1, "dogs": 1, "birds": 1}))
-
-
-def test_other_classes(folder_of: FolderOf) -> None:
-    with pytest.raises(
-        InputError, match="holds 'birds' and 'fish', and folders for the classes 'cat' and 'dog'"
-    ):
-        check(folder_of({"birds": 1, "fish": 1}))
-
-
-def test_class_folders_beside_parts(folder_of: FolderOf) -> None:
-    with pytest.raises(InputError, match="holds 'cats' beside 'train': it must hold either"):
-        check(folder_of({"cats": 1, "train/cats": 1, "train/dogs": 1}))
-
-
-def test_parts_without_train(folder_of: FolderOf) -> None:
-    with pytest.raises(InputError, match="holds 'test' but no 'train': add it"):
-        check(folder_of({"test/cats": 1, "test/dogs": 1}))
-
-
-def test_two_folders_for_one_part(folder_of: FolderOf) -> None:
-    parts = {f"{part}/{name}": 1 for part in ("train", "val", "validation") for name in CLASSES}
-    with pytest.raises(InputError, match=r"val and .*validation both mean validation: remove or rename"):
-        check(folder_of(parts))
+@pytest.mark.parametrize(
+    ("layout", "values"),
+    [
+        ({}, ["/cat", "/dog"]),
+        ({"cats": 2, "dogs": 0}, ["'dog'", "/dogs"]),
+        ({"cats": 2}, ["'cats'", "'dog'"]),
+        ({"train/cats": 1, "train/dogs": 1, "validation/cats": 1}, ["/validation", "'cats'", "'dog'"]),
+        ({"cats": 1, "dogs": 1, "birds": 1}, ["'birds'", "'cat'", "'dog'"]),
+        ({"birds": 1, "fish": 1}, ["'birds'", "'fish'", "'cat'", "'dog'", "data.class_names"]),
+        ({"cats": 1, "train/cats": 1, "train/dogs": 1}, ["'cats'", "'train'"]),
+        ({"test/cats": 1, "test/dogs": 1}, ["'test'", "'train'"]),
+        (PARTS_TWICE, ["/val ", "/validation ", "validation"]),
+    ],
+    ids=[
+        "empty",
+        "empty class",
+        "one class",
+        "one class in a part",
+        "third class",
+        "other classes",
+        "classes beside parts",
+        "no train",
+        "a part twice",
+    ],
+)
+def test_layouts_that_are_refused(folder_of: FolderOf, layout: dict[str, int], values: list[str]) -> None:
+    folder = folder_of(layout)
+    folder.mkdir(exist_ok=True)
+    with pytest.raises(InputError) as error:
+        check(folder)
+    assert named(error, *values)
 
 
 @pytest.mark.parametrize("name", ["", "cats", "cats/deep"])
@@ -234,8 +222,9 @@ def test_unreadable_folder(unprivileged: Path, name: str) -> None:
     check(unprivileged)
     (unprivileged / name).chmod(0)
     try:
-        with pytest.raises(InputError, match=rf"{name} cannot be read \(Permission denied\): give it"):
+        with pytest.raises(InputError) as error:
             check(unprivileged)
+        assert named(error, str(unprivileged / name), "Permission denied")
     finally:
         (unprivileged / name).chmod(0o700)
 
@@ -243,26 +232,16 @@ def test_unreadable_folder(unprivileged: Path, name: str) -> None:
 def test_unprepared_builder(tmp_path: Path) -> None:
     source = {"kind": "tfds", "builder": "cats_vs_dogs/x:4.0.1", "data_dir": str(tmp_path)}
     check_source(source | {"download": True}, CLASSES)
-    with pytest.raises(
-        InputError, match=r"is not prepared in .* and data\.tfds\.download is off: turn that on"
-    ):
+    with pytest.raises(InputError) as error:
         check_source(source | {"download": False}, CLASSES)
+    assert named(error, "cats_vs_dogs", str(tmp_path), "data.tfds.download")
 
 
-def test_classes_that_cannot_be_drawn() -> None:
-    for class_names in (["cat", "horse"], ["cat", "cats"]):
-        with pytest.raises(
-            InputError, match=r"draws cats and dogs, and data\.class_names are .*--images DIR"
-        ):
-            check_source({"kind": "sample", "count": 4, "seed": 0}, class_names)
-
-
-def test_unknown_kind() -> None:
-    for use in (check_source, open_source):
-        with pytest.raises(
-            InputError, match=r"no source 'ftp': data\.source must be one of folder, sample, tfds"
-        ):
-            use({"kind": "ftp"}, CLASSES)
+@pytest.mark.parametrize("class_names", [["cat", "horse"], ["cat", "cats"]])
+def test_classes_that_cannot_be_drawn(class_names: list[str]) -> None:
+    with pytest.raises(InputError) as error:
+        check_source({"kind": "sample", "count": 4, "seed": 0}, class_names)
+    assert named(error, *class_names, "data.class_names", "--images")
 
 
 def test_check_imports_nothing_heavy() -> None:

@@ -109,25 +109,19 @@ def test_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from tensorflow_datasets.image_classification import cats_vs_dogs
 
     monkeypatch.setattr(cats_vs_dogs, "_URL", "http://127.0.0.1:9/cats.zip")  # nothing listens there
-    with pytest.raises(
-        PipelineError, match=r"'cats_vs_dogs' could not be downloaded \(.+\): check the network.*--images DIR"
-    ) as error:
+    with pytest.raises(PipelineError, match="'cats_vs_dogs'") as error:
         open_source(tfds_source("cats_vs_dogs", tmp_path, download=True), CLASSES)
     assert error.value.exit_status == 1
 
 
 def test_not_prepared(tmp_path: Path) -> None:
-    with pytest.raises(
-        InputError, match=r"'cats_vs_dogs' is not prepared in .* and data\.tfds\.download is off"
-    ):
+    with pytest.raises(InputError, match=r"data\.tfds\.download"):
         open_source(tfds_source("cats_vs_dogs", tmp_path), CLASSES)
 
 
 @pytest.mark.parametrize("builder", ["cats_vs_dgos", "cats_vs_dogs:1.2.3", "cats_vs_dogs/nothing"])
 def test_unknown_builder(tmp_path: Path, builder: str) -> None:
-    with pytest.raises(
-        InputError, match=rf"There is no TFDS builder '{builder}' \(.+\): set data\.tfds\.builder"
-    ):
+    with pytest.raises(InputError, match=builder):
         open_source(tfds_source(builder, tmp_path), CLASSES)
 
 
@@ -158,23 +152,22 @@ def test_pictures_without_a_label_are_set_aside(
     assert kept == Counter(path.read_bytes() for path in root.glob("*/[cd]*/*"))
 
 
-def test_three_classes(folder_of: Callable[[Mapping[str, int]], Path], tmp_path: Path) -> None:
-    root = folder_of({"train/cat": 1, "train/dog": 1, "train/bird": 1})
-    name = prepare(root, tmp_path / "tfds")
-    with pytest.raises(InputError, match=r"3 classes, 'bird', 'cat' and 'dog', and exactly the two of"):
+@pytest.mark.parametrize(
+    ("layout", "values"),
+    [
+        ({"train/cat": 1, "train/dog": 1, "train/bird": 1}, ["'bird'", "'cat'", "'dog'"]),
+        ({"train/cat": 1, "train/bird": 1}, ["'bird'", "'cat'", "'dog'", "data.class_names"]),
+        ({"test/cat": 1, "test/dog": 1}, ["'test'", "'train'"]),
+    ],
+    ids=["three classes", "other classes", "no train split"],
+)
+def test_builders_that_do_not_fit(
+    folder_of: Callable[[Mapping[str, int]], Path], tmp_path: Path, layout: dict[str, int], values: list[str]
+) -> None:
+    name = prepare(folder_of(layout), tmp_path / "tfds")
+    with pytest.raises(InputError) as error:
         open_source(tfds_source(name, tmp_path / "tfds"), CLASSES)
-
-
-def test_other_classes(folder_of: Callable[[Mapping[str, int]], Path], tmp_path: Path) -> None:
-    name = prepare(folder_of({"train/cat": 1, "train/bird": 1}), tmp_path / "tfds")
-    with pytest.raises(InputError, match="2 classes, 'bird' and 'cat', and exactly the two of"):
-        open_source(tfds_source(name, tmp_path / "tfds"), CLASSES)
-
-
-def test_no_train_split(folder_of: Callable[[Mapping[str, int]], Path], tmp_path: Path) -> None:
-    name = prepare(folder_of({"test/cat": 1, "test/dog": 1}), tmp_path / "tfds")
-    with pytest.raises(InputError, match="has the splits 'test' but no 'train'"):
-        open_source(tfds_source(name, tmp_path / "tfds"), CLASSES)
+    assert all(value in str(error.value) for value in values)
 
 
 @pytest.mark.slow
