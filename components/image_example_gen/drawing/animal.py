@@ -35,11 +35,8 @@ class Animal:
             neck,
         )
 
-    def head(self, turn: float, nod: float, behind: bool) -> Figure:
-        """The head; `turn` and `nod` (-1 to 1) shift the features as it looks around.
-
-        From `behind`, it has none.
-        """
+    def head(self, turn: float, nod: float) -> Figure:
+        """The head; `turn` and `nod` (-1 to 1) shift the features as it looks around."""
         raise NotImplementedError
 
     def add_tail(self, figure: Figure, root: complex, rng: random.Random, lying: bool) -> None:
@@ -54,19 +51,18 @@ class Animal:
         """Adds a part, or else a marking, in the pale colour of muzzle and chest."""
         figure.part(outline, self.coat.pale, self.coat.fur / 2, flow, patterned=False, raised=raised)
 
-    def add_skull(self, figure: Figure, outline: Points, turn: float, behind: bool) -> None:
-        """Adds the head's round, with a blaze in front where the coat has one."""
+    def add_skull(self, figure: Figure, outline: Points, turn: float) -> None:
+        """Adds the head's round, with a blaze where the coat has one."""
         self.add(figure, outline)
-        if self.coat.blazed and not behind:
+        if self.coat.blazed:
             self.add_pale(figure, self.blaze + 0.12 * turn, raised=False)
 
-    def add_ear(self, figure: Figure, outer: complex, tip: complex, inner: complex, behind: bool) -> None:
-        """Adds an upright ear; what is in it cannot be seen from `behind`."""
+    def add_ear(self, figure: Figure, outer: complex, tip: complex, inner: complex) -> None:
+        """Adds an upright ear."""
         coat, skin = self.coat, blend((226, 152, 146), self.coat.base, 0.35)
         figure.part(petal(outer, tip, inner), coat.tips, 0.7 * coat.fur, -1j)
-        if not behind:
-            hollow = petal(outer, tip, inner, 0.66) + 0.1j
-            figure.part(hollow, skin, 0.5 * coat.fur, -1j, patterned=False)
+        hollow = petal(outer, tip, inner, 0.66) + 0.1j
+        figure.part(hollow, skin, 0.5 * coat.fur, -1j, patterned=False)
 
     def add_paw(self, figure: Figure, at: complex, width: float = 1.25, dim: float = 1) -> None:
         """Adds a paw that stands at a point; the width in units of the leg's."""

@@ -43,18 +43,15 @@ class Cat(Animal):
         self.pupil = rng.uniform(0.06, 0.17)
         self.asleep = rng.random() < 0.1
 
-    def head(self, turn: float, nod: float, behind: bool) -> Figure:
+    def head(self, turn: float, nod: float) -> Figure:
         """See `Animal`."""
         figure, wide, back = Figure(), self.cheeks, -0.16 * turn
         at = partial(facial, turn=turn, nod=nod)
         for s in (-1, 1):
             tip = complex(0.84 * s * wide + back, -0.42 - 1.02 * self.ears)
-            outer, inner = complex(0.98 * s * wide + back, -0.12), complex(0.12 * s + back, -0.72)
-            self.add_ear(figure, outer, tip, inner, behind)
+            self.add_ear(figure, complex(0.98 * s * wide + back, -0.12), tip, complex(0.12 * s + back, -0.72))
         brow, cheek = (-0.84j, 0.46 - 0.8j, 0.84 * wide - 0.42j), (1.03 * wide + 0.1j, 0.84 * wide + 0.5j)
-        self.add_skull(figure, mirrored(*brow, *cheek, 0.4 + 0.8j, 0.88j), turn, behind)
-        if behind:
-            return figure
+        self.add_skull(figure, mirrored(*brow, *cheek, 0.4 + 0.8j, 0.88j), turn)
         self.add_pale(figure, ellipse(at(0, 0.64, 0.28), 0.3, 0.2))
         for s in (-1, 1):
             self.add_pale(figure, ellipse(at(0.2 * s, 0.45, 0.36), 0.29, 0.22, 0.3 * s), s + 0.5j)

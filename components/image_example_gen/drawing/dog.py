@@ -51,17 +51,15 @@ class Dog(Animal):
         self.eye = rng.choice(_EYES)
         self.panting = rng.random() < 0.5
 
-    def head(self, turn: float, nod: float, behind: bool) -> Figure:
+    def head(self, turn: float, nod: float) -> Figure:
         """See `Animal`."""
         figure, back, at = Figure(), -0.16 * turn, partial(facial, turn=turn, nod=nod)
         if self.ears == "pricked":
-            self._add_ears(figure, back, behind)
+            self._add_ears(figure, back)
         skull = (-0.88j, 0.46 - 0.84j, 0.82 - 0.46j, 0.86 + 0.02j, 0.68 + 0.5j, 0.4 + 0.86j, 0.96j)
-        self.add_skull(figure, mirrored(*skull), turn, behind)
+        self.add_skull(figure, mirrored(*skull), turn)
         if self.ears != "pricked":
-            self._add_ears(figure, back, behind)
-        if behind:
-            return figure
+            self._add_ears(figure, back)
 
         w, drop = 0.42 * self.jowls, 0.26 * self.muzzle
         lip, low = blend(DARK, self.coat.pale, 0.15), 0.12 if self.panting else 0.0
@@ -92,12 +90,12 @@ class Dog(Animal):
         figure.flat(ellipse(centre, 0.1, 0.105), (12, 10, 10))
         add_glints(figure, centre, 0.15, self.eye)
 
-    def _add_ears(self, figure: Figure, back: float, behind: bool) -> None:
+    def _add_ears(self, figure: Figure, back: float) -> None:
         long = self.ear_length
         for s in (-1, 1):
             if self.ears == "pricked":
-                outer, inner = complex(0.84 * s + back, -0.3), complex(0.2 * s + back, -0.72)
-                self.add_ear(figure, outer, complex(0.66 * s + back, -0.6 - long), inner, behind)
+                tip = complex(0.66 * s + back, -0.6 - long)
+                self.add_ear(figure, complex(0.84 * s + back, -0.3), tip, complex(0.2 * s + back, -0.72))
                 continue
             if self.ears == "folded":
                 flap = petal(0.2 - 0.86j, 0.94 + 0.08j * long, 0.98 - 0.66j)

@@ -49,7 +49,7 @@ def draw(index: int, seed: int, label: int) -> Image.Image:
     pose, ground = rng.choice(POSES), size[1] * rng.uniform(0.8, 0.96)
     picture = place(rng, size, ground)
     light = complex(rng.uniform(-1, 1), -0.8)
-    coat, close = Coat.sample(rng), rng.random() < 0.3
+    coat, close = Coat.sample(rng), rng.random() < 0.35
     toy, faults = random.Random(rng.random()), random.Random(rng.random())
 
     own = random.Random(f"animal {seed} {index} {label}")
@@ -90,7 +90,7 @@ def _placed(
         head = scale * (-figure.centre.conjugate() if flip else figure.centre)
         at = complex(width * (0.4 + 0.2 * across), height * 0.1 + (1.3 + 0.2 * across) * scale) - head
     else:
-        scale = (0.42 + 0.58 * large) * min(width / (right - left), ground * 0.98 / (bottom - top))
+        scale = (0.58 + 0.44 * large) * min(width / (right - left), ground * 0.98 / (bottom - top))
         room = width - scale * (right - left)
         at = complex(room * (0.5 + 0.7 * (across - 0.5)) - scale * left, ground)
     placed = Figure()
@@ -127,8 +127,8 @@ def _add_ball(picture: Image.Image, rng: random.Random, ground: float, light: co
 def _developed(picture: Image.Image, rng: random.Random) -> Image.Image:
     """Tints the light, lets it fall off to one side and to the edges, adds grain and, at times, blur."""
     width, height = picture.size
-    if rng.random() < 0.25:
-        picture = picture.filter(ImageFilter.BoxBlur(rng.uniform(0.4, 2.2)))
+    if rng.random() < 0.2:
+        picture = picture.filter(ImageFilter.BoxBlur(rng.uniform(0.4, 1.2)))
     x, y = np.linspace(-1, 1, width, dtype=np.float32), np.linspace(-1, 1, height, dtype=np.float32)
     lean, fall = rng.gauss(0, 0.1), rng.uniform(0, 0.18)
     level = (1 + lean * x - fall * x * x)[None, :] * (1 + rng.gauss(0, 0.06) * y - fall * y * y)[:, None]

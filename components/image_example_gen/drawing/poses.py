@@ -12,9 +12,9 @@ from components.image_example_gen.drawing.figure import Figure
 from components.image_example_gen.drawing.shapes import blob, ellipse, limb, mirrored, times
 
 
-def _add_head(figure: Figure, animal: Animal, at: complex, rng: random.Random, behind: bool = False) -> None:
+def _add_head(figure: Figure, animal: Animal, at: complex, rng: random.Random) -> None:
     """Adds the head, looking around: straight ahead or turned to one side."""
-    head = animal.head(rng.uniform(-0.4, 0.7), rng.uniform(-0.2, 0.25), behind)
+    head = animal.head(turn=rng.uniform(-0.4, 0.7), nod=rng.uniform(-0.2, 0.25))
     figure.add(head, cmath.rect(1, rng.gauss(0, 0.12)), at)
     figure.centre = at
 
@@ -83,26 +83,27 @@ def sitting(animal: Animal, rng: random.Random) -> Figure:
 
 
 def facing(animal: Animal, rng: random.Random) -> Figure:
-    """Sitting, seen from the front or from behind."""
-    figure, r, behind = Figure(), animal.limb, rng.random() < 0.35
+    """Sitting, seen from the front."""
+    figure, r = Figure(), animal.limb
     tall, w = 0.5 * animal.length + 0.42 * animal.leg, animal.depth / 1.55
-    if not behind:
-        animal.add_tail(figure, -0.7 * w - 0.3j, rng, lying=True)
+    animal.add_tail(figure, -0.7 * w - 0.3j, rng, lying=True)
     for s in (-1, 1):
         animal.add(figure, ellipse(s * 0.78 * w - 0.52j, 0.46 * w, 0.52), 0.4 * s + 1j)
         animal.add_paw(figure, s * 0.95 * w + 0j)
     top = (-1.08j * tall, 0.52 * w - 0.98j * tall, 0.78 * w - 0.55j * tall)
     animal.add(figure, mirrored(*top, 0.8 * w - 0.2j * tall, 0.5 * w - 0.06j, -0.04j))
-    if behind:
-        animal.add_tail(figure, -0.1 - 0.3j, rng, lying=True)
-    else:
-        if animal.coat.blazed:
-            bib = mirrored(-1j * tall, 0.38 * w - 0.8j * tall, 0.32 * w - 0.45j * tall, -0.3j * tall)
-            animal.add_pale(figure, bib, raised=False)
-        for x in (-0.36 * w, 0.36 * w):
-            knots = (1.15 * x - 0.6j * tall, x - 0.3j * tall, x - 0.13j)
-            _add_leg(figure, animal, knots, (1.3 * r, 1.05 * r, 0.95 * r))
-    _add_head(figure, animal, -1j * (1.06 * tall + 0.5 + 0.25 * animal.neck), rng, behind)
+    if animal.coat.blazed:
+        bib = mirrored(-1j * tall, 0.38 * w - 0.8j * tall, 0.32 * w - 0.45j * tall, -0.3j * tall)
+        animal.add_pale(figure, bib, raised=False)
+    for s in (-1, 1):
+        x = s * 0.36 * w
+        _add_leg(
+            figure,
+            animal,
+            (1.15 * x - 0.6j * tall, x - 0.3j * tall, x - 0.13j),
+            (1.3 * r, 1.05 * r, 0.95 * r),
+        )
+    _add_head(figure, animal, -1j * (1.06 * tall + 0.5 + 0.25 * animal.neck), rng)
     return figure
 
 
