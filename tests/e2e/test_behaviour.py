@@ -12,7 +12,7 @@ from components.image_example_gen.drawing import jpeg
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
-TRAINED_ON, ASKED = 400, 100
+DRAWN, PHOTOGRAPHS = (800, 300), (400, 100)  # for the fit, and for the perturbations; 800 are quickstart's
 KEPT = 0.97
 SIZE = 192
 
@@ -70,8 +70,8 @@ def check(shares: dict[str, float]) -> None:
 
 
 def test_on_drawn_pictures(tmp_path: Path) -> None:
-    drawn = [(jpeg(index, 0, index % 2), index % 2) for index in range(TRAINED_ON + ASKED)]
-    check(kept(trained(drawn[:TRAINED_ON], tmp_path), drawn[TRAINED_ON:]))
+    drawn = [(jpeg(index, 0, index % 2), index % 2) for index in range(sum(DRAWN))]
+    check(kept(trained(drawn[: DRAWN[0]], tmp_path), drawn[DRAWN[0] :]))
 
 
 def test_on_photographs(photographs: Path, tmp_path: Path) -> None:
@@ -82,4 +82,5 @@ def test_on_photographs(photographs: Path, tmp_path: Path) -> None:
             for file in sorted((photographs / split / kind).iterdir())[: count // 2]
         ]
 
-    check(kept(trained(labelled("train", TRAINED_ON), tmp_path), labelled("validation", ASKED)))
+    fitted, perturbed = PHOTOGRAPHS
+    check(kept(trained(labelled("train", fitted), tmp_path), labelled("validation", perturbed)))

@@ -90,7 +90,7 @@ def _placed(
         head = scale * (-figure.centre.conjugate() if flip else figure.centre)
         at = complex(width * (0.4 + 0.2 * across), height * 0.1 + (1.3 + 0.2 * across) * scale) - head
     else:
-        scale = (0.58 + 0.44 * large) * min(width / (right - left), ground * 0.98 / (bottom - top))
+        scale = (0.4 + 0.6 * large) * min(width / (right - left), ground * 0.98 / (bottom - top))
         room = width - scale * (right - left)
         at = complex(room * (0.5 + 0.7 * (across - 0.5)) - scale * left, ground)
     placed = Figure()
@@ -128,7 +128,7 @@ def _developed(picture: Image.Image, rng: random.Random) -> Image.Image:
     """Tints the light, lets it fall off to one side and to the edges, adds grain and, at times, blur."""
     width, height = picture.size
     if rng.random() < 0.2:
-        picture = picture.filter(ImageFilter.BoxBlur(rng.uniform(0.4, 1.2)))
+        picture = picture.filter(ImageFilter.BoxBlur(rng.uniform(0.4, 1.8)))
     x, y = np.linspace(-1, 1, width, dtype=np.float32), np.linspace(-1, 1, height, dtype=np.float32)
     lean, fall = rng.gauss(0, 0.1), rng.uniform(0, 0.18)
     level = (1 + lean * x - fall * x * x)[None, :] * (1 + rng.gauss(0, 0.06) * y - fall * y * y)[:, None]
