@@ -13,7 +13,7 @@ from ml_metadata.proto import metadata_store_pb2
 from components.approved_baseline import ordering
 from components.approved_baseline.ledger import BEST, YES
 from components.errors import InputError
-from pipelines import runs
+from pipelines import run_folders, runs
 from pipelines.settings import Settings
 from serving.repository.publish import open_repository
 from serving.repository.storage import PushConfig
@@ -78,7 +78,8 @@ def plan(store: ml_metadata.MetadataStore | None, settings: Settings, keep: int)
         if artifact.id not in kept and _is_live(artifact) and _place(artifact).is_relative_to(root)
     ]
     kept_paths = set(map(_place, kept.values()))
-    kept_names = {run.name for run in kept_runs}
+    # A run that failed before its first step has a folder, and nothing in ML Metadata.
+    kept_names = {run.name for run in kept_runs}.union(run_folders.run_ids(settings)[:keep])
     folders = [
         *_unreferenced(root, kept_paths),
         *_other_folders(settings.runs_dir, kept_names),

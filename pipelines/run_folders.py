@@ -16,10 +16,11 @@ OVERRIDES = "overrides.jsonl"  # one decision a line, whatever becomes of it
 
 
 def run_ids(settings: Settings) -> list[str]:
-    """Returns the names of the runs that have a folder, the newest first."""
+    """Returns the names of the runs that have a folder, the newest first; other folders are left out."""
     if not settings.runs_dir.is_dir():
         return []
-    return sorted((folder.name for folder in settings.runs_dir.iterdir() if folder.is_dir()), reverse=True)
+    folders = (folder.name for folder in settings.runs_dir.iterdir() if folder.is_dir())
+    return sorted(filter(run_record.is_run_id, folders), reverse=True)
 
 
 def run_folder(settings: Settings, run_id: str) -> Path:

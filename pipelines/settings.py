@@ -13,12 +13,12 @@ from components.errors import InputError
 from pipelines.data_settings import DataSettings
 from pipelines.evaluation_settings import EvaluationSettings
 from pipelines.kubeflow.settings import KubeflowSettings
+from pipelines.options import DEFAULT_CONFIG
 from pipelines.serving_settings import ServingSettings, is_address
 from pipelines.settings_errors import nearest, sentence
 from trainer.recipe import NAMED_WEIGHTS, Count, Section, TrainingSettings
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
-DEFAULT_CONFIG = "quickstart"
 
 
 class SettingsError(InputError):

@@ -31,7 +31,7 @@ COOKIES = "CATSDOGS_KUBEFLOW_COOKIES"
 
 _IN_CLUSTER = "http://ml-pipeline.kubeflow.svc.cluster.local:8888"
 _PROJECTED = Path("/var/run/secrets/kubeflow/pipelines/token")  # where KFP's manifests mount a pod's token
-_LOGIN_PAGES = ("login", "signin", "sign_in", "auth", "dex")  # what is in their addresses
+_LOGIN_PAGES = ("login", "signin", "sign_in", "auth", "dex")  # what is in their paths
 _TIME_LIMITS = (10, 120)  # seconds to connect, and to wait for a response
 
 
@@ -124,7 +124,12 @@ def _endpoint(given: str | None) -> str:
         )
     try:
         parts = urlsplit(endpoint)
-        is_valid = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+        is_valid = (
+            parts.scheme in {"http", "https"}
+            and parts.hostname
+            and parts.port != 0
+            and not (parts.query or parts.fragment)  # an address copied from a browser
+        )
     except ValueError:  # of a port, or of an IPv6 address
         is_valid = False
     if not is_valid or " " in endpoint:
@@ -171,6 +176,8 @@ class _TokenFile(kfp.client.TokenCredentialsBase):
             raise ServerError(
                 f"The token file {self._path} cannot be read: {_one_line(error)}.", 401
             ) from None
+        if not token:
+            raise ServerError(f"The token file {self._path} is empty: write a token into it.", 401)
         config.api_key["authorization"] = token
 
 
@@ -232,7 +239,8 @@ class _Requests(rest.RESTClientObject):
 
     def _refusal(self, status: int, message: str | None, detail: str | None) -> ServerError:
         """Returns the error of a response; without a message, it is not one of Kubeflow Pipelines' own."""
-        is_login = status == 200 and any(word in (detail or "").lower() for word in _LOGIN_PAGES)
+        path = urlsplit(detail or "").path.lower() if status == 200 else ""
+        is_login = any(word in path for word in _LOGIN_PAGES)
         if status == 401 or is_login or (status == 403 and message is None):
             return ServerError(
                 f"{self._endpoint} needs a login, or a newer one ({'login page' if is_login else status}): "

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from graphlib import TopologicalSorter
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
@@ -43,6 +43,7 @@ class Package:
         parameters: The parameters that a run may set: name → type, such as `NUMBER_DOUBLE`.
         pipeline_root: Where artifacts go unless another place is named; None when the file names none.
         steps: Names of the tasks, each after those that it waits for.
+        mounts: Where every step finds a volume.
     """
 
     path: Path
@@ -51,6 +52,7 @@ class Package:
     parameters: Mapping[str, str]
     pipeline_root: str | None
     steps: Sequence[str]
+    mounts: Sequence[str]
 
 
 def read(path: Path) -> Package:
@@ -63,13 +65,17 @@ def read(path: Path) -> Package:
     Raises:
         InputError: The file cannot be read, or holds something else.
     """
+    if path.suffix not in {".yaml", ".yml"}:
+        raise InputError(f"The file {path} must end in .yaml: KFP knows a pipeline by that.")
     try:
         content = path.read_bytes()
         spec, platform = yaml.safe_load_all(content)
         parameters = spec["root"].get("inputDefinitions", {}).get("parameters", {})
         tasks = spec["root"]["dag"]["tasks"]
         waits_for = {name: sorted(tasks[name].get("dependentTasks", ())) for name in sorted(tasks)}
-        if spec["schemaVersion"] != SCHEMA or "platforms" not in platform:
+        executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values()
+        mounts = [{mount["mountPath"] for mount in one.get("pvcMount", ())} for one in executors]
+        if spec["schemaVersion"] != SCHEMA:
             raise ValueError
         return Package(
             path=path,
@@ -78,6 +84,7 @@ def read(path: Path) -> Package:
             parameters={name: definition["parameterType"] for name, definition in parameters.items()},
             pipeline_root=spec.get("defaultPipelineRoot"),
             steps=tuple(TopologicalSorter(waits_for).static_order()),
+            mounts=sorted(set.intersection(*mounts)),
         )
     except OSError as error:
         raise InputError(
@@ -118,7 +125,7 @@ def read_parameters(texts: Sequence[str], package: Package) -> dict[str, Any]:
             expected = error.errors()[0]["msg"].replace("Input should", "it must")
             raise InputError(f"--param {text}: {expected}.") from None
         if name == "source":
-            values[name] = _source(value)
+            values[name] = _source(value, package.mounts)
         elif name == OVERRIDE:
             values[name] = _signed(value)
         elif name in DataSettings.model_fields:
@@ -126,8 +133,13 @@ def read_parameters(texts: Sequence[str], package: Package) -> dict[str, Any]:
     return values
 
 
-def _source(text: str) -> str:
-    """Returns a source exactly as the compiled pipeline writes it, because KFP's cache compares the texts."""
+def _source(text: str, mounts: Sequence[str]) -> str:
+    """Returns a source exactly as the compiled pipeline writes it, because KFP's cache compares the texts.
+
+    Args:
+        text: JSON.
+        mounts: Where the pods have volumes: what they read must lie there.
+    """
     try:
         details = json.loads(text)
         kind = details.pop("kind")
@@ -139,12 +151,21 @@ def _source(text: str) -> str:
             """{"kind": "folder", "folder": "/data"} or {"kind": "sample", "count": 1000, "seed": 0}."""
         ) from None
     chosen = {"folder": details, "sample": {"sample": details}, "tfds": {"tfds": details}}.get(str(kind), {})
-    source = _data_settings(f"source={text}", {"source": kind, **chosen}).source_spec
+    data = _data_settings(f"source={text}", {"source": kind, **chosen})
+    source = data.source_spec
     unknown = next((key for key in details if key not in source), None)
     if unknown is not None:
         raise InputError(
             f"--param source={text}: a source of the kind {kind} has no {unknown!r}."
             f"{nearest(unknown, source)}"
+        )
+    read = {"folder": data.folder, "tfds": data.tfds.data_dir}.get(data.source)
+    place = PurePosixPath(read or "")
+    is_mounted = ".." not in place.parts and any(place.is_relative_to(mount) for mount in mounts)
+    if data.source != "sample" and not is_mounted:
+        raise InputError(
+            f"--param source={text}: it reads {read}, which is on no volume of the pipeline: name a folder "
+            f"below one of them (mounted are: {', '.join(mounts) or 'none'})."
         )
     return json.dumps(source, sort_keys=True)
 

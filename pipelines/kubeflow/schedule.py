@@ -24,11 +24,15 @@ def parse(text: str) -> str:
         text: Six fields, the seconds first, or a shorthand such as `@daily`.
 
     Raises:
-        InputError: It has another number of fields. The server takes five as well, and reads crontab's
-            `0 3 * * *` as minute 3 of every hour.
+        InputError: It has another number of fields, or starts a run every second. The server takes five as
+            well, and reads crontab's `0 3 * * *` as minute 3 of every hour.
     """
     cron = " ".join(text.split())
     count = len(cron.split())
+    if count == 6 and cron.startswith("*"):
+        raise InputError(
+            f"--schedule {text!r} starts a run every second: put a number, such as 0, into the first field."
+        )
     if cron.startswith("@") or count == 6:
         return cron
     if count == 5:

@@ -192,6 +192,15 @@ class RunRecord(BaseModel):
         beside.replace(run_dir / NAME)
 
 
+def is_run_id(name: str) -> bool:
+    """Whether a folder's name is that of a run."""
+    try:
+        datetime.strptime(name, RUN_ID_FORMAT)
+    except ValueError:
+        return False
+    return True
+
+
 def read(run_dir: Path) -> RunRecord:
     """Reads the record of a run, `running` where it has none: it is about to begin, or was killed."""
     try:

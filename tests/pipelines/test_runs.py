@@ -93,11 +93,13 @@ def test_a_run_is_running_while_its_lock_is_held_and_interrupted_when_it_is_gone
     record = RunRecord(run_id="2026-11-22T05-10-33")
     run_dir = settings.runs_dir / record.run_id
     run_dir.mkdir(parents=True)
+    (settings.runs_dir / "notes").mkdir()  # a user's
     if not of_before:  # the version before wrote nothing until a run had ended
         record.write(run_dir)
 
     def state() -> str:
-        return past(settings)[0].state
+        [record] = past(settings)
+        return record.state
 
     assert state() == "interrupted"
     with lock.hold(tmp_path, f"run {record.run_id}"):

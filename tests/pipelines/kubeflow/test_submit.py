@@ -143,6 +143,9 @@ def test_parameters_arrive_with_the_types_that_the_pipeline_gives_them(
         ('source={"kind": "sample", "count": 0}', "sample.count"),
         ('source={"kind": "folder"}', "folder"),
         ('source={"kind": "folder", "folder": 3}', "folder"),
+        ('source={"kind": "folder", "folder": "/elsewhere"}', "/elsewhere"),
+        ('source={"kind": "folder", "folder": "/data/../elsewhere"}', "/elsewhere"),
+        ('source={"kind": "tfds"}', "/data"),
     ],
 )
 def test_a_wrong_parameter_is_refused_before_anything_is_sent(
@@ -196,6 +199,11 @@ def test_a_file_that_is_no_compiled_pipeline_is_refused(
     elif content:
         small_package.write(file, **content)
     refused_here(submit, server, str(file), file=file)
+
+
+def test_a_file_whose_name_kfp_does_not_take(submit: Submit, server: KfpServer, tmp_path: Path) -> None:
+    file = small_package.write(tmp_path / "pipeline.txt")
+    refused_here(submit, server, str(file), file=file, no_cache=True)
 
 
 @pytest.mark.parametrize("root", ["/data/root", "s3://My_Bucket", "s3://bucket/a?disableSSL=true"])
@@ -414,6 +422,7 @@ def test_a_schedule_is_found_behind_pages_of_old_ones(submit: Submit, server: Kf
         ),  # which the server would take for minute 3 of every hour
         ({"schedule": "0 3 * *"}, "0 3 * *"),
         ({"schedule": "0 0 3 * * * 2027"}, "7"),
+        ({"schedule": "* 0 3 * * *"}, "* 0 3 * * *"),
         ({"schedule": "@daily", "wait": True}, "--wait"),
         ({"schedule": "@daily", "no_cache": True}, "--no-cache"),
     ],

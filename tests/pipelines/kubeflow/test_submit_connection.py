@@ -131,6 +131,7 @@ def test_in_a_pod_the_cluster_s_own_server_is_the_endpoint(
         (Login("http://a host"), "a host"),
         (Login("http://x", token="a", token_file=Path("b")), "--token-file"),
         (Login("http://x", token_file=Path("/no/such")), "/no/such"),
+        (Login("http://x/pipeline/?ns=a#/runs"), "#/runs"),
         (Login("http://x", ca_cert=Path("/no/such")), "/no/such"),
         (Login(f"http://user:{SECRET}@host"), "@"),
         (Login(f"user:{SECRET}@host"), "@"),
@@ -269,9 +270,12 @@ def test_a_broken_context_file_of_kfp(submit: Submit, context: Path) -> None:
     assert error.exit_status == 2
 
 
-def test_a_token_file_that_cannot_be_read(submit: Submit, server: KfpServer, tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", [b"\xff\xfe", b" \n"])
+def test_a_token_file_without_a_readable_token(
+    submit: Submit, server: KfpServer, tmp_path: Path, content: bytes
+) -> None:
     file = tmp_path / "token"
-    file.write_bytes(b"\xff\xfe")
+    file.write_bytes(content)
     assert str(file) in str(_refusal(submit, token_file=file))
     assert server.requests == []
 
