@@ -101,7 +101,11 @@ def test_the_steps_in_the_order_in_which_they_run(nodes: dict[str, pipeline_pb2.
     [  # those that another output of the same type could be taken for
         (
             "DataGate",
-            {"statistics": "StatisticsGen.statistics", "baseline_statistics": "AcceptedData.subject"},
+            {
+                "statistics": "StatisticsGen.statistics",
+                "anomalies": "ExampleValidator.anomalies",
+                "baseline_statistics": "AcceptedData.subject",
+            },
         ),
         ("Trainer", {"examples": "Transform.transformed_examples"}),
         (
@@ -110,17 +114,37 @@ def test_the_steps_in_the_order_in_which_they_run(nodes: dict[str, pipeline_pb2.
         ),
         ("Evaluator", {"examples": "PredictionTable.predictions"}),
         ("ServingCheck", {"model": "Trainer.model"}),
-        ("QualityGate", {"model": "Trainer.model", "predictions": "PredictionTable.predictions"}),
+        (
+            "QualityGate",
+            {
+                "model": "Trainer.model",
+                "predictions": "PredictionTable.predictions",
+                "evaluation": "Evaluator.evaluation",
+                "serving_check": "ServingCheck.blessing",
+            },
+        ),
         (
             "EvaluationReport",
             {
                 "model": "Trainer.model",
                 "predictions": "PredictionTable.predictions",
+                "model_run": "Trainer.model_run",
+                "evaluation": "Evaluator.evaluation",
+                "serving_check": "ServingCheck.blessing",
                 "blessing": "QualityGate.blessing",
                 "statistics": "StatisticsGen.statistics",
+                "rejected": "ImageExampleGen.rejected",
+                "data_verdict": "DataGate.verdict",
             },
         ),
-        ("Pusher", {"model": "Trainer.model", "model_blessing": "QualityGate.blessing"}),
+        (
+            "Pusher",
+            {
+                "model": "Trainer.model",
+                "model_blessing": "QualityGate.blessing",
+                "infra_blessing": "ServingCheck.blessing",
+            },
+        ),
     ],
 )
 def test_what_a_step_reads(

@@ -143,6 +143,16 @@ def test_only_the_trainer_s_pod_goes_to_gpu_nodes(pods: dict[str, dict[str, Any]
         assert not PLACES & pods[name].keys()
 
 
+def test_the_configuration_as_shipped_puts_the_trainer_alone_on_gpu_nodes() -> None:
+    spec, platform = yaml.safe_load_all(compiled(IMAGES))
+    pods = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    [(label, trainer)] = ((label, pod) for label, pod in pods.items() if PLACES & pod.keys())
+    assert label == spec["components"]["Trainer"]["executorLabel"]
+    assert trainer["nodeSelector"] == {"labels": {"nvidia.com/gpu.present": "true"}}
+    assert trainer["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+    assert containers(spec)["Trainer"]["resources"]["accelerator"] == {"type": "nvidia.com/gpu", "count": "1"}
+
+
 def test_every_pod_has_the_volumes_the_secrets_and_a_time_limit(pods: dict[str, dict[str, Any]]) -> None:
     assert pods.keys() == {*STEPS, *LOOKS}
     for pod in pods.values():
