@@ -3,30 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from google.protobuf.message import DecodeError
-from PIL.BmpImagePlugin import BmpImageFile
-from PIL.GifImagePlugin import GifImageFile
-from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
-from PIL.WebPImagePlugin import WebPImageFile
 from tensorflow.core.example.example_pb2 import Example
 
+from serving.local.picture_size import Unmeasurable, measure
 from serving.local.servable import Servable
 from serving.local.status import invalid_argument
 
-# What `tf.io.decode_image` goes by. Not Image.open, which has limits and warnings of its own.
-_FORMATS = {
-    b"\xff\xd8\xff": JpegImageFile,
-    b"\x89PNG\r\n\x1a\n": PngImageFile,
-    b"GIF8": GifImageFile,
-    b"BM": BmpImageFile,
-    b"RIFF": WebPImageFile,
-}
 _JPEG_XL = (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n")
 _LARGEST_AT_A_TIME = 4  # so many pictures of the largest size are decoded at once
 
@@ -89,14 +76,18 @@ class PixelBound:
                         f"{name} is a JPEG XL picture, which this server does not take: "
                         "send JPEG, PNG, GIF, BMP or WebP."
                     )
-                width, height, frames = _size(encoded)
-                if width * height * frames > self._max_pixels:
-                    shown = f"{width}×{height}" + (f"×{frames} frames" if frames > 1 else "")
+                try:
+                    size = measure(encoded)
+                except Unmeasurable:
+                    raise invalid_argument(f"{name} is a picture whose size cannot be read.") from None
+                if size is None:
+                    continue
+                if size.pixels > self._max_pixels:
                     raise invalid_argument(
-                        f"{name} is a picture of {shown} pixels, and the limit is {self._max_pixels} pixels: "
+                        f"{name} is a picture of {size} pixels, and the limit is {self._max_pixels} pixels: "
                         "send a smaller one."
                     )
-                total += width * height * frames
+                total += size.pixels
         return total
 
 
@@ -105,19 +96,6 @@ def _pictures(value: bytes) -> Iterator[bytes]:
     if not isinstance(value, bytes):
         return
     yield value
-    if not value.startswith((*_FORMATS, *_JPEG_XL)):
-        with contextlib.suppress(DecodeError):
-            for feature in Example.FromString(value).features.feature.values():
-                yield from feature.bytes_list.value
-
-
-def _size(encoded: bytes) -> tuple[int, int, int]:
-    """Returns width, height and frames by the header; zeros for what the decoder will refuse."""
-    plugin = next((plugin for magic, plugin in _FORMATS.items() if encoded.startswith(magic)), None)
-    if plugin is None:
-        return 0, 0, 0
-    try:
-        with plugin(io.BytesIO(encoded)) as image:
-            return *image.size, image.n_frames if isinstance(image, GifImageFile) else 1
-    except Exception:  # Pillow's errors for damaged files are of many kinds
-        return 0, 0, 0
+    with contextlib.suppress(DecodeError):  # whatever it begins with: an unknown field may spell "BM"
+        for feature in Example.FromString(value).features.feature.values():
+            yield from feature.bytes_list.value

@@ -5,6 +5,7 @@ import random
 import struct
 import threading
 import time
+import zlib
 from collections.abc import Callable
 
 import numpy as np
@@ -86,8 +87,53 @@ def test_jpeg_xl_is_refused_as_its_size_is_not_known(start: bytes) -> None:
     assert "JPEG XL" in refused(start + bytes(100))
 
 
+def _png_and(kind: bytes, contents: bytes) -> bytes:
+    huge = bad_pictures.png_that_says(20_000, 8000)
+    return huge[:33] + struct.pack(">I", len(contents)) + kind + contents + bytes(4) + huge[33:]
+
+
+def _bmp_that_says(header: int, compression: int = 0) -> bytes:
+    encoded = bytearray(encode("BMP"))
+    struct.pack_into("<Iii", encoded, 14, header, 20_000, 8000)
+    struct.pack_into("<I", encoded, 30, compression)
+    return bytes(encoded)
+
+
+HUGE_JPEG = bad_pictures.jpeg_that_says(20_000, 8000)
+
+
+@pytest.mark.parametrize(
+    "encoded",
+    [
+        _png_and(b"zTXt", b"a\0\0" + zlib.compress(bytes(2**21))),
+        _png_and(b"tEXt", b"a\0b"),
+        *[_png_and(kind, b"1") for kind in (b"pHYs", b"gAMA", b"cHRM", b"acTL", b"fcTL")],
+        HUGE_JPEG[:2] + b"\xff\xee\x00\x07Adobe" + HUGE_JPEG[2:],
+        HUGE_JPEG[:2] + b"\xff\x01" + HUGE_JPEG[2:],
+        _bmp_that_says(41),
+        _bmp_that_says(12),
+        _bmp_that_says(40, compression=9),
+        b"BM" + bytes(77) + example(bad_pictures.png_that_says(20_000, 8000)),
+    ],
+)
+def test_what_other_readers_refuse_is_measured_as_the_decoder_takes_it(encoded: bytes) -> None:
+    assert "20000×8000" in refused(encoded)
+
+
+@pytest.mark.parametrize(
+    "encoded",
+    [
+        b"\xff\xd8\xff",
+        b"\x89PNG\r\n\x1a\n\0\0\0\1tEXta" + encode("PNG")[8:],
+        b"GIF89a" + bytes(7) + b"!\xff" + b"\x01a" * 600_000,
+    ],
+)
+def test_a_picture_without_a_size_or_with_endless_parts_is_refused(encoded: bytes) -> None:
+    refused(encoded)
+
+
 def test_what_is_no_picture_is_left_to_the_model() -> None:
-    check(b"", b"text", b"\n\xff\xff no example", b"\xff\xd8\xff", b"GIF89a", b"BM", encode("TIFF"))
+    check(b"", b"text", b"\n\xff\xff no example", b"GIF89a", b"BM", encode("TIFF"))
     numbers = {"x": np.ones((2, 2)), "s": np.array(b"a")}
     PixelBound(0).run(Model(), "", numbers, ())  # type: ignore[arg-type]
 
