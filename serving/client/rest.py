@@ -46,6 +46,7 @@ _CODES = {
     501: "UNIMPLEMENTED",
 }
 _CONNECT_SECONDS = 5.0
+_MAX_ANSWER_BYTES = 2**24
 _RESOLVED_ANEW = 3  # times, when the version that was just named is gone
 
 
@@ -164,7 +165,7 @@ class RestTransport:
                 timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=_CONNECT_SECONDS),
                 allow_redirects=False,  # a redirected POST would go on as a GET
             ) as response:
-                return self._answer(response, await response.read())
+                return self._answer(response, await self._read(response))
         except aiohttp.ClientSSLError as error:
             raise ServingError(
                 f"{self.where} does not speak TLS, or cannot prove who it is ({error.__cause__}): begin the "
@@ -184,7 +185,7 @@ class RestTransport:
                 )
             ) from None
         except aiohttp.ClientResponseError as error:
-            raise self._stranger(f"what is no HTTP ({error.message.splitlines()[0]})") from None
+            raise self._stranger(f"what is not HTTP ({error.message.splitlines()[0]})") from None
         except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError) as error:
             raise TryAgain(
                 Unreachable(
@@ -194,6 +195,14 @@ class RestTransport:
             ) from None
         except (aiohttp.ClientError, ValueError) as error:
             raise ServingError(f"{self.where} cannot be asked: {error}.") from None
+
+    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+        body = bytearray()
+        async for chunk in response.content.iter_chunked(2**16):
+            body += chunk
+            if len(body) > _MAX_ANSWER_BYTES:
+                raise self._stranger(f"more than {_MAX_ANSWER_BYTES >> 20} MiB")
+        return bytes(body)
 
     def _answer(self, response: aiohttp.ClientResponse, body: bytes) -> Any:
         status = response.status

@@ -208,6 +208,15 @@ def test_a_server_behind_a_proxy_is_asked(monkeypatch: pytest.MonkeyPatch) -> No
     assert proxy.asked[0].path == "http://models.example/v1/models/catsdogs"
 
 
+def test_an_answer_without_end_is_not_read_to_its_end() -> None:
+    with (
+        scripted(in_turn(Answer(body=b" " * 17 * 2**20))) as server,
+        Client(server.url) as client,
+        pytest.raises(ServingError, match="16 MiB"),
+    ):
+        client.status()
+
+
 def test_a_refusal_is_not_tried_again_and_keeps_the_server_s_text() -> None:
     text = "Servable not found for request: Latest(other)"
     with (
