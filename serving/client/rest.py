@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import quote
 
 import aiohttp
+import yarl
 
 from serving.client.transport import (
     Model,
@@ -112,20 +113,25 @@ class RestTransport:
     def metadata(self) -> dict[str, Any]:
         """Returns `{"model_spec": {"name", "version"}, "metadata": {"signature_def": …}}`."""
         answer = self._send("GET", f"{self._selector()}/metadata")
-        if not isinstance(answer, dict) or "version" not in answer.get("model_spec", {}):
-            raise self._stranger("what is no metadata")
+        try:
+            int(answer["model_spec"]["version"])
+        except (KeyError, TypeError, ValueError):
+            raise self._stranger("what is no metadata") from None
         return answer
 
     def status(self) -> list[VersionStatus]:
         """Returns the versions that the server knows."""
         selector = "" if self._model.version is None else f"/versions/{self._model.version}"
         answer = self._send("GET", selector)
-        if not isinstance(answer, dict) or not isinstance(answer.get("model_version_status"), list):
-            raise self._stranger("what is no status of a model")
-        return [
-            VersionStatus(int(one["version"]), one["state"], one.get("status", {}).get("error_message", ""))
-            for one in answer["model_version_status"]
-        ]
+        try:
+            return [
+                VersionStatus(
+                    int(one["version"]), one["state"], one.get("status", {}).get("error_message", "")
+                )
+                for one in answer["model_version_status"]
+            ]
+        except (AttributeError, KeyError, TypeError, ValueError):
+            raise self._stranger("what is no status of a model") from None
 
     def close(self) -> None:
         """Closes the connections."""
@@ -159,7 +165,7 @@ class RestTransport:
         try:
             async with self._connections.session.request(
                 method,
-                url,
+                yarl.URL(url, encoded=True),
                 data=None if body is None else io.BytesIO(body),
                 headers={"Content-Type": "application/json"} if body else None,
                 timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=_CONNECT_SECONDS),

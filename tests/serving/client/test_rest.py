@@ -49,6 +49,7 @@ def test_a_request_is_tensorflow_serving_s_and_nothing_else() -> None:
     ("chosen", "path"),
     [
         ({"version": 7}, "/behind/v1/models/a%20model/versions/7:predict"),
+        ({"label": "a:b"}, "/behind/v1/models/a%20model/labels/a%3Ab:predict"),
         ({"label": "stable"}, "/behind/v1/models/a%20model/labels/stable:predict"),
     ],
 )
@@ -215,6 +216,23 @@ def test_an_answer_without_end_is_not_read_to_its_end() -> None:
         pytest.raises(ServingError, match="16 MiB"),
     ):
         client.status()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"model_spec": None},
+        {"model_spec": {"version": "x"}},
+        {"model_version_status": [{}]},
+        {"model_version_status": None},
+    ],
+)
+def test_metadata_and_status_of_another_program_are_recognised(body: dict) -> None:
+    with scripted(in_turn(Answer(body=body))) as server, Client(server.url) as client:
+        with pytest.raises(ServingError, match="8501"):
+            client.status()
+        with pytest.raises(ServingError, match="8501"):
+            client.metadata()
 
 
 def test_a_refusal_is_not_tried_again_and_keeps_the_server_s_text() -> None:
