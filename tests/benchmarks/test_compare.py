@@ -161,12 +161,6 @@ def test_the_page_takes_other_seeds(images: Path, tmp_path: Path, monkeypatch: p
     assert compare.CHART.exists()
 
 
-def test_what_the_tutorial_told_is_found_between_warnings() -> None:
-    said = 'Epoch 1\n{"seconds": 1}\n{"seconds": 2}\nW0000 {exit} of a thread\n'
-    assert compare.last_json(said) == {"seconds": 2}
-    assert compare.last_json("W0000\n") is None
-
-
 def test_a_tutorial_that_tells_nothing_is_told(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from benchmarks import compare_chart, compare_table
@@ -16,32 +14,6 @@ def told(measured: list[Measured], *overrides: str, epochs: int = 10) -> list[st
 def row(lines: list[str], start: str) -> list[str]:
     (found,) = [line for line in lines if line.startswith(f"| {start}")]
     return [cell.strip() for cell in found.strip("|").split("|")]
-
-
-def test_a_ratio_is_that_of_the_means_between_the_extremes() -> None:
-    assert compare_table.ratio([400, 600], [100, 50, 150]) == (5.0, 400 / 150, 12.0)
-
-
-def test_the_trainer_is_compared_without_the_tutorial_s_imports() -> None:
-    assert compare_table.trainer_ratio([tutorial(frozen=200)], [ours(trainer=60)]).value == 8.0
-
-
-def test_accuracy_is_that_of_the_end() -> None:
-    assert compare_table.accuracies([tutorial(correct=979)]) == [0.979]
-
-
-@pytest.mark.parametrize(
-    ("part", "pictures"),
-    [
-        ("Transform", 2000),
-        ("Evaluator", 1000),
-        ("StatisticsGen", 3000),
-        ("catsdogs run", 3000),
-        ("Pusher", None),
-    ],
-)
-def test_pictures_that_a_part_works_on(part: str, pictures: int | None) -> None:
-    assert compare_table.works_on(part, ours()) == pictures
 
 
 def test_all_targets_met() -> None:
@@ -87,26 +59,11 @@ def test_every_model_has_its_interval() -> None:
     assert row(lines, "catsdogs run |")[1:] == ["0", "987 of 1000", "98.7 % (97.8 to 99.2)", "100"]
 
 
-def test_every_row_has_the_cells_of_its_head() -> None:
-    table: list[int] = []
-    for line in told([tutorial(), ours()]):
-        table = [*table, line.count("|")] if line.startswith("|") else []
-        assert len(set(table)) <= 1, line
-
-
 def test_machine_and_settings_are_told() -> None:
     lines = told([tutorial(), ours()], "training.image_size=160")
     assert "2 cores (Some CPU), 16 GB of memory" in lines[0]
     assert "`training.image_size=160`" in lines[1]
     assert told([tutorial(), ours()])[1] == ""
-
-
-def test_only_the_load_before_the_first_process_is_told() -> None:
-    first, second = replace(ours(), load=0.25), replace(tutorial(), load=1.875)
-    lines = told([first, second])
-    assert "; load before the first process 0.2." in lines[0]
-    assert "1.9" not in lines[0]
-    assert "load" not in "".join(lines[1:])
 
 
 def test_other_epochs_than_the_tutorial_s_are_told() -> None:

@@ -11,12 +11,6 @@ from benchmarks.results import Measured
 from tests.benchmarks.measurements import HERE, ours, peak
 
 
-def test_growth_of_a_figure() -> None:
-    assert growth.growth(10, 12) == pytest.approx(0.2)
-    assert growth.growth(1000, 500) == pytest.approx(-0.5)
-    assert growth.growth(0, 5) is None
-
-
 def test_given_settings_take_the_place_of_the_usual_ones() -> None:
     chosen = growth.settings(["training.image_size=224", "training.batch_size=64"])
     assert {"training.image_size=224", "training.batch_size=64", "data.source=sample"} <= set(chosen)

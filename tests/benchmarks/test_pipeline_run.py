@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import pipeline_run
-from benchmarks.watched import RunFailed, memory_of, watch
+from benchmarks.watched import RunFailed, watch
 from pipelines.local import worker
 from pipelines.local.run_record import Outcome, Push, RunRecord, State, Step
 
@@ -53,12 +52,6 @@ def test_a_watched_process_ends_with_the_watching_one(tmp_path: Path) -> None:
         watch([sys.executable, "-c", f"{script}; time.sleep(60)"], tmp_path / "log", part)
     assert not Path(f"/proc/{(tmp_path / 'pid').read_text()}").exists()
     assert time.monotonic() - started < 50
-
-
-def test_memory_of_a_process() -> None:
-    kept = bytearray(50_000_000)
-    assert memory_of([os.getpid()]).own > len(kept) / 1e6
-    assert memory_of([2**30]).own == 0  # there is no such process
 
 
 def test_the_step_at_work_is_known_by_its_log(tmp_path: Path) -> None:

@@ -9,9 +9,8 @@ import pytest
 from ml_metadata.proto import metadata_store_pb2
 from tfx.components.evaluator import constants
 from tfx.types import Artifact, standard_artifacts
-from tfx.utils import name_utils
 
-from components.approved_baseline.strategy import BLESSED, NewestApproved
+from components.approved_baseline.strategy import NewestApproved
 
 Model, ModelBlessing = standard_artifacts.Model, standard_artifacts.ModelBlessing
 MODEL_ID = constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY
@@ -155,14 +154,3 @@ def test_only_approvals_with_the_wanted_properties_count(past: Past) -> None:
     assert strategy.resolve_artifacts(past.store, dict(wanted))["subject"] == []
     blessing.set_string_custom_property("source", "sample")
     assert strategy.resolve_artifacts(past.store, dict(wanted))["subject"] == [model]
-
-
-def test_the_strategy_is_found_by_the_name_in_the_compiled_pipeline() -> None:
-    name = name_utils.get_full_name(NewestApproved)
-    assert name == "components.approved_baseline.strategy.NewestApproved"
-    assert name_utils.resolve_full_name(name) is NewestApproved
-
-
-def test_the_property_names_are_those_of_tfx() -> None:
-    assert constants.ARTIFACT_PROPERTY_BLESSED_KEY == BLESSED
-    assert MODEL_ID == "current_model_id"

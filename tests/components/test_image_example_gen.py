@@ -251,22 +251,6 @@ def test_disk_that_takes_no_more(folder_of: FolderOf, ingest: Callable[..., Any]
     assert "examples/unfinished/" in str(error.value.filename)
 
 
-def test_errors_of_workers_are_told_from_what_beam_makes_of_them() -> None:
-    from components.image_example_gen.executor import _cause
-
-    named = RuntimeError(
-        "Traceback …\nPermissionError: [Errno 13] Permission denied: '/x/y'\n\nDuring handling: 'z'"
-    )
-    assert str(_cause(named, "uri")) == "[Errno 13] Permission denied: '/x/y'"
-    nameless = RuntimeError(
-        "Traceback …\nOSError: [Errno 28] No space left on device\n\nDuring handling: 'z'"
-    )
-    assert str(_cause(nameless, "uri")) == "[Errno 28] No space left on device: 'uri'"
-    assert str(_cause(OSError(28, "No space left on device"), "uri")) == str(_cause(nameless, "uri"))
-    other = RuntimeError("ValueError: something else")
-    assert _cause(other, "uri") is other
-
-
 @pytest.mark.parametrize("made", ["", "unfinished", "Split-train"])
 def test_read_only_disk(unprivileged: Path, made: str) -> None:
     from components.image_example_gen.shards import ShardWriter
@@ -300,16 +284,6 @@ def test_progress_is_reported(
     with caplog.at_level(logging.INFO, "catsdogs.progress"):
         ingest(folder(folder_of({"cat": 40, "dog": 40})))
     assert "80 of 80 pictures" in caplog.messages
-
-
-def test_drawings(ingest: Callable[..., Any]) -> None:
-    ingested = ingest(
-        {"kind": "sample", "count": 40, "seed": 3},
-        split={"train": 0.5, "eval": 0.25, "test": 0.25, "seed": 1},
-    )
-    examples = [example for split in everything(ingested).values() for example in split]
-    assert Counter(example[features.CLASS_NAME] for example in examples) == {b"cat": 20, b"dog": 20}
-    assert len({example[features.ENCODED] for example in examples}) == 40
 
 
 def test_component_and_driver(folder_of: FolderOf, picture: Picture) -> None:
@@ -376,21 +350,6 @@ def test_pictures_that_change_after_the_look_are_not_taken_for_those_looked_at(
     monkeypatch.setattr(Progress, "__init__", remove)
     with pytest.raises(PipelineError, match=str(root)):
         ingest(folder(root), data_fingerprint=looked_at, max_bad_fraction=0.5)
-
-
-@pytest.mark.slow
-def test_photographs(photographs: Path, ingest: Callable[..., Any]) -> None:
-    ingested = ingest(folder(photographs))
-    assert ingested.counts["rejected"] == {}
-    assert ingested.counts["accepted"]["test"] == {"cat": 500, "dog": 500}
-    fitted = [sum(ingested.counts["accepted"][split].values()) for split in ("train", "eval")]
-    assert sum(fitted) == 2000
-    assert fitted[1] / 2000 == pytest.approx(1 / 9, abs=0.02)
-    originals = {hashlib.sha256(path.read_bytes()).digest() for path in photographs.rglob("*.jpg")}
-    stored = {
-        hashlib.sha256(e[features.ENCODED]).digest() for split in everything(ingested).values() for e in split
-    }
-    assert stored == originals
 
 
 def test_a_shard_may_lie_in_a_store_that_tensorflow_alone_knows() -> None:

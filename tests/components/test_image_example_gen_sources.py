@@ -13,7 +13,7 @@ import pytest
 
 from components.errors import InputError
 from components.image_example_gen.sources import check_source, open_source
-from components.image_example_gen.sources.base import Refused, class_index, listed, own_splits, shard_count
+from components.image_example_gen.sources.base import Refused, class_index, own_splits
 from components.image_example_gen.sources.folder import FolderSource
 from components.image_example_gen.sources.sample import SampleSource
 
@@ -136,15 +136,6 @@ def test_portions_mix_the_classes_and_are_the_same_every_time(folder_of: FolderO
     assert sum(map(len, portions)) == source.count() == 120
     for portion in portions:
         assert 0.2 < sum(file.label for file in portion) / len(portion) < 0.8
-
-
-@pytest.mark.parametrize(
-    ("total", "shards"),
-    [(0, 4), (100 << 20, 7), (800 << 20, 50), (1 << 40, 256)],
-    ids=["none", "MB", "GB", "TB"],
-)
-def test_number_of_shards_follows_the_size(total: int, shards: int) -> None:
-    assert shard_count(total) == shards
 
 
 def test_accepted_sources(folder_of: FolderOf, tmp_path: Path) -> None:
@@ -305,9 +296,3 @@ def test_fingerprint_of_a_folder_sees_every_change(
     assert changed()
     (root / "cats" / "new.jpg").unlink()
     assert changed()
-
-
-def test_long_lists_are_cut_short() -> None:
-    assert listed(["a"]) == "'a'"
-    assert listed(["a", "b"]) == "'a' and 'b'"
-    assert listed(list("abcdefg")) == "'a', 'b', 'c', 'd' and 3 more"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import shutil
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -114,11 +112,6 @@ def test_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert error.value.exit_status == 1
 
 
-def test_not_prepared(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"data\.tfds\.download"):
-        open_source(tfds_source("cats_vs_dogs", tmp_path), CLASSES)
-
-
 @pytest.mark.parametrize("builder", ["cats_vs_dgos", "cats_vs_dogs:1.2.3", "cats_vs_dogs/nothing"])
 def test_unknown_builder(tmp_path: Path, builder: str) -> None:
     with pytest.raises(InputError, match=builder):
@@ -168,24 +161,3 @@ def test_builders_that_do_not_fit(
     with pytest.raises(InputError) as error:
         open_source(tfds_source(name, tmp_path / "tfds"), CLASSES)
     assert all(value in str(error.value) for value in values)
-
-
-@pytest.mark.slow
-def test_photographs_prepared_by_tfds(photographs: Path, tmp_path: Path, ingest: Callable[..., Any]) -> None:
-    some = tmp_path / "some"
-    for path in photographs.glob("*/*/*[05].jpg"):
-        target = some / path.relative_to(photographs)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, target)
-    ingested = ingest(tfds_source(prepare(some, tmp_path / "tfds", "photographs"), tmp_path / "tfds"))
-
-    def digests(records: Any) -> set[bytes]:
-        return {hashlib.sha256(record).digest() for record in records}
-
-    assert digests(stored(ingested, "test")) == digests(
-        path.read_bytes() for path in (some / "validation").glob("*/*")
-    )
-    assert digests(stored(ingested, "train") + stored(ingested, "eval")) == digests(
-        path.read_bytes() for path in (some / "train").glob("*/*")
-    )
-    assert ingested.counts["rejected"] == {}

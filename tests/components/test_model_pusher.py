@@ -151,26 +151,6 @@ def test_a_push_that_fails_while_copying_leaves_nothing_and_the_next_one_succeed
     assert len(versions(served)) == 1
 
 
-def test_pushes_at_the_same_time_both_become_whole_versions(
-    push: Push, served: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    copy_dir = io_utils.copy_dir
-
-    def push_another_meanwhile(source: str, target: str) -> None:
-        copy_dir(source, target)
-        if "model-first" in source and target.endswith("version"):
-            push("second")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(io_utils, "copy_dir", push_another_meanwhile)
-        push("first")
-
-    found = [served / str(version) for version in versions(served)]
-    assert [(path / "variables" / "variables.index").read_text() for path in found] == ["second", "first"]
-    assert all((path / "saved_model.pb").exists() for path in found)
-    assert {entry.name for entry in served.iterdir()} == {*map(str, versions(served)), *OWN}
-
-
 def test_warm_up_requests_become_part_of_the_version(push: Push, served: Path) -> None:
     first = push(check=(True, "warm"))
     requests = served / str(number(first)) / warmup.FILE
@@ -261,8 +241,10 @@ def replaced_by(tmp_path: Path, served: Path, store: metadata.Metadata) -> Calla
 def test_the_cache_is_told_when_a_model_was_replaced_by_another(
     push: Push, served: Path, replaced_by: Callable[[str], str]
 ) -> None:
+    push("unblessed", blessed=False)
+    assert replaced_by("unblessed") == ""
     push("first")
-    assert replaced_by("first") == ""
+    assert replaced_by("unblessed") == replaced_by("first") == ""
     push("second")
     [_, second] = versions(served)
     assert replaced_by("second") == "", "a repeated run must find its push in the cache"
@@ -273,17 +255,8 @@ def test_the_cache_is_told_when_a_model_was_replaced_by_another(
     assert replaced_by("second") == str(versions(served)[-1])
 
 
-def test_a_model_that_was_never_pushed_has_not_been_replaced(
-    push: Push, served: Path, replaced_by: Callable[[str], str]
-) -> None:
-    push("unblessed", blessed=False)
-    assert replaced_by("unblessed") == ""
-    push("first")
-    assert replaced_by("unblessed") == ""
-
-
-def test_the_cache_is_told_when_a_model_was_rolled_back(
-    push: Push, repository: ModelRepository, replaced_by: Callable[[str], str]
+def test_the_cache_is_told_when_a_model_was_rolled_back_or_is_damaged(
+    push: Push, served: Path, repository: ModelRepository, replaced_by: Callable[[str], str]
 ) -> None:
     first, second = number(push("first")), number(push("second"))
     repository.roll_back(None)
@@ -293,29 +266,13 @@ def test_the_cache_is_told_when_a_model_was_rolled_back(
     assert replaced_by("second") == ""
     assert replaced_by("first") == str(second)
 
-
-def test_the_cache_is_told_when_a_model_is_no_longer_kept(
-    push: Push, served: Path, replaced_by: Callable[[str], str]
-) -> None:
-    push("first")
-    newest = [number(push(f"model {index}")) for index in range(5)][-1]
-    assert len(versions(served)) == 5
-    assert replaced_by("first") == str(newest)
-    push("first")
-    assert replaced_by("first") == ""
+    (served / str(second) / "saved_model.pb").write_bytes(b"broken")
+    assert replaced_by("second") == f"{second}, damaged"
+    assert number(push("second")) > second
+    assert replaced_by("second") == ""
 
 
-def test_the_cache_is_told_when_what_is_served_is_damaged(
-    push: Push, served: Path, replaced_by: Callable[[str], str]
-) -> None:
-    first = number(push("first"))
-    (served / str(first) / "saved_model.pb").write_bytes(b"broken")
-    assert replaced_by("first") == f"{first}, damaged"
-    assert number(push("first")) > first
-    assert replaced_by("first") == ""
-
-
-def test_the_cache_is_told_when_nothing_is_served_any_more(
+def test_the_cache_is_told_when_a_model_is_no_longer_kept_or_nothing_is_served_any_more(
     push: Push, served: Path, store: metadata.Metadata, replaced_by: Callable[[str], str]
 ) -> None:
     pushed = push("first")
@@ -324,7 +281,9 @@ def test_the_cache_is_told_when_nothing_is_served_any_more(
         pushed.mlmd_artifact.type_id = connection.store.put_artifact_type(kind, can_add_fields=True)
         pushed.mlmd_artifact.ClearField("name")
         [id_of_push] = connection.store.put_artifacts([pushed.mlmd_artifact])
-    assert replaced_by("first") == ""
+    newest = [number(push(f"model {index}")) for index in range(5)][-1]
+    assert len(versions(served)) == 5
+    assert replaced_by("first") == str(newest)
     shutil.rmtree(served)
     assert replaced_by("first") == f"nothing after push {id_of_push}"
     push("first")

@@ -168,22 +168,6 @@ def encode_grey() -> bytes:
     return buffer.getvalue()
 
 
-@pytest.mark.slow
-def test_of_no_pictures_there_is_an_empty_table(
-    tmp_path: Path, trained: list[standard_artifacts.Model]
-) -> None:
-    examples = write_examples(tmp_path / "examples", {"train": [1], "eval": [2], "test": []})
-    inputs = {"examples": [examples], "model": [trained[0]], "newest": [trained[1]], "best": [trained[1]]}
-    table = make_table(tmp_path / "predictions", inputs)
-    assert table.filenames == []
-    assert {name: state.state for name, state in table.baselines.items()} == {
-        "newest": "compared",
-        "best": "same",
-    }
-    assert table.baseline_probabilities["best"].shape == (0,)
-    assert not math.isnan(table.grey)
-
-
 def test_a_candidate_that_cannot_be_asked_stops_the_run(tmp_path: Path) -> None:
     gone = standard_artifacts.Model()
     gone.uri = str(tmp_path / "gone")
@@ -245,14 +229,6 @@ def tear(model: Path) -> None:
     (model / "Format-Serving" / "saved_model.pb").write_bytes(b"torn")
 
 
-def lose_weights(model: Path) -> None:
-    shutil.rmtree(model / "Format-Serving" / "variables")
-
-
-def empty(model: Path) -> None:
-    shutil.rmtree(model / "Format-Serving")
-
-
 def other_signature(model: Path) -> None:
     shutil.rmtree(model)
     models.image_mean(model).rename(model / "Format-Serving")
@@ -261,16 +237,6 @@ def other_signature(model: Path) -> None:
 def other_classes(model: Path) -> None:
     shutil.rmtree(model)
     models.classifier(model, class_names=("dog", "cat")).rename(model / "Format-Serving")
-
-
-def other_input(model: Path) -> None:
-    shutil.rmtree(model)
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="examples")])
-    def serve(examples: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {OUTPUT: examples}
-
-    tf.saved_model.save(tf.Module(), str(model / "Format-Serving"), signatures={"serving_examples": serve})
 
 
 def diverged(model: Path) -> None:
@@ -288,11 +254,8 @@ def diverged(model: Path) -> None:
     [
         (remove, "{uri}"),
         (tear, "TensorFlow"),
-        (lose_weights, "TensorFlow"),
-        (empty, "TensorFlow"),
         (other_signature, "serving_examples"),
         (other_classes, OUTPUT),
-        (other_input, "float"),
         (diverged, "nan"),
     ],
 )

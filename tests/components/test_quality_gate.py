@@ -11,15 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 from tfx.components.util import model_utils
-from tfx.types import Channel, standard_artifacts
+from tfx.types import standard_artifacts
 from tfx.types.artifact import Artifact
 
-from benchmarks.gate import equal_models, in_chunks, refusals, worse_models
+from benchmarks.gate import equal_models, refusals, worse_models
 from components import evaluation_metrics
 from components.errors import InputError, PipelineError
 from components.prediction_table import table as prediction_table
 from components.quality_gate import crosscheck, verdict
-from components.quality_gate.component import QualityGate
 from components.quality_gate.executor import Executor
 from tests.components.prediction_tables import drawn, table
 
@@ -157,23 +156,6 @@ def test_figures_that_differ_from_tfma_s_stop_the_run(changes: dict[str, Any], n
     crosscheck.compare(made, metrics_of(made))
     with pytest.raises(PipelineError, match=name):
         crosscheck.compare(made, metrics_of(made, **changes))
-
-
-@pytest.mark.parametrize(("asked", "drawn"), [(1, 50), (50, 50), (75, 100), (1000, 1000)])
-def test_the_benchmark_tells_of_the_verdicts_that_it_draws(asked: int, drawn: int) -> None:
-    assert in_chunks(asked) == drawn
-
-
-def test_the_component_takes_plain_properties() -> None:
-    gate = QualityGate(
-        Channel(type=standard_artifacts.Model),
-        Channel(type=standard_artifacts.Examples),
-        Channel(type=standard_artifacts.ModelEvaluation),
-        Channel(type=standard_artifacts.InfraBlessing),
-        limits=LIMITS,
-    )
-    assert {type(value) for value in gate.exec_properties.values()} == {str}
-    assert json.loads(gate.exec_properties["limits"]) == LIMITS
 
 
 def test_the_whole_verdict_keeps_its_error_rates() -> None:

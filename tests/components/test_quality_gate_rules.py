@@ -339,30 +339,6 @@ def test_the_smallest_visible_loss_is_found_as_often_as_it_says() -> None:
     assert visible_loss(10, 0.1, 0.0, 0.0175, 0.001) is None
 
 
-@pytest.mark.parametrize("total", [10, 100, 1000])
-@pytest.mark.parametrize("usual", [0, 1, 2])
-def test_where_the_candidate_alone_gets_none_right_the_loss_is_still_found(total: int, usual: int) -> None:
-    """Enumerated exactly, for none and for one or two that the candidate alone usually gets right."""
-    from scipy import stats
-
-    from components.figures.paired import p_value
-
-    loss = visible_loss(total, 0.0, 0.0, 0.0325, 0.1)
-    assert loss is not None
-    assert 0 < loss < 1
-    if loss + 2 * usual / total > 1:
-        return
-    found = 0.0
-    for gained in range(min(total, 15) + 1):
-        lost = np.arange(min(total - gained, 60) + 1)
-        shares = [usual / total, usual / total + loss]
-        chance = stats.multinomial.pmf(
-            [[gained, each, total - gained - each] for each in lost], total, [*shares, 1 - sum(shares)]
-        )
-        found += float(chance @ [p_value(gained, int(each), total) < 0.0325 for each in lost])
-    assert found > 0.89
-
-
 def test_a_verdict_comes_back_from_json_as_it_was() -> None:
     found = judge(made(slice(0, 150), slice(200, 210)), Limits(), served(), 5, OVERRIDE)
     assert Verdict.from_dict(json.loads(json.dumps(found.to_dict(), allow_nan=False))) == found

@@ -10,17 +10,6 @@ def mobilenet() -> keras.Model:
     return backbones.build("MobileNetV2", 64, None)
 
 
-def test_all_networks_of_keras_applications_are_offered() -> None:
-    assert {"MobileNetV2", "MobileNetV3Small", "EfficientNetV2B0", "ResNet50V2", "ConvNeXtTiny"} <= set(
-        backbones.names()
-    )
-
-
-def test_family_is_the_module_with_the_scaling() -> None:
-    assert backbones.family("MobileNetV2") == "mobilenet_v2"
-    assert backbones.family("ResNet50V2") == "resnet_v2"
-
-
 @pytest.mark.parametrize(("name", "nearest"), [("MobilNetV2", "MobileNetV2"), ("resnet50v2", "ResNet50V2")])
 def test_a_misspelt_backbone_is_refused_with_the_nearest_name(name: str, nearest: str) -> None:
     with pytest.raises(backbones.BackboneError, match=f"'{name}'.*'{nearest}'"):

@@ -56,15 +56,3 @@ def test_augmentation_changes_pictures_in_training_only(network: keras.Model) ->
 def test_augmentation_can_be_left_out(network: keras.Model) -> None:
     training = model.with_augmentation(network, RECIPE.model_copy(update={"augmentation": NO_AUGMENTATION}))
     assert not [layer for layer in training.layers if layer.name.startswith("random")]
-
-
-def test_both_phases_are_compiled_alike(network: keras.Model) -> None:
-    described = []
-    for learning_rate in (0.1, 0.001):
-        model.compile_for_training(network, learning_rate, steps=10, jit=False)
-        config = network.get_compile_config()
-        del config["optimizer"]["config"]["name"]
-        schedule = config["optimizer"]["config"].pop("learning_rate")["config"]
-        assert schedule["initial_learning_rate"] == pytest.approx(learning_rate)
-        described.append(config)
-    assert described[0] == described[1]

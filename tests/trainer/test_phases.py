@@ -247,9 +247,3 @@ def test_a_phase_stops_early_and_keeps_its_best_weights(
 
     assert len(_finished(caplog)) < 30
     assert _loss(trained) == pytest.approx(min(_eval_losses(caplog)), abs=1e-3)
-
-
-def test_a_phase_of_no_epochs_is_left_out(tmp_path: Path) -> None:
-    only_head = RECIPE.model_copy(update={"fine_tuning": PhaseSettings(epochs=0, learning_rate=1e-3)})
-    _train(tmp_path, recipe=only_head)
-    assert not (tmp_path / "logs" / "fine-tuning").exists()

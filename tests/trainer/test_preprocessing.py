@@ -91,16 +91,6 @@ def test_what_transform_stores_reads_back_exactly() -> None:
         assert label == [1, 0][index]
 
 
-@pytest.mark.parametrize(
-    ("family", "black", "white"),
-    [("mobilenet_v2", -1, 1), ("efficientnet_v2", 0, 255), ("convnext", 0, 255), ("resnet_v2", -1, 1)],
-)
-def test_each_family_gets_its_own_range(family: str, black: float, white: float) -> None:
-    normalise = Normalise(family)
-    np.testing.assert_allclose(normalise(tf.zeros([1, 2, 2, 3], tf.uint8)), black)
-    np.testing.assert_allclose(normalise(tf.fill([1, 2, 2, 3], tf.constant(255, tf.uint8))), white)
-
-
 def test_normalise_is_rebuilt_from_its_config() -> None:
     layer = keras.saving.deserialize_keras_object(
         keras.saving.serialize_keras_object(Normalise("mobilenet_v2"))

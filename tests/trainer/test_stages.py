@@ -127,43 +127,6 @@ def test_every_view_of_every_training_picture_is_trained_on_and_eval_is_as_store
         assert sum(len(labels) for _, labels in stage.evaluation) == COUNTS["eval"]
 
 
-def test_the_pass_is_not_made_again(
-    network: tuple[keras.Model, keras.Model], pictures: stages.Pictures, root: Path
-) -> None:
-    _stages(network, pictures, root)
-    before = {file: file.stat().st_mtime_ns for file in root.glob("*/*/*/*")}
-    assert before
-    _stages(network, pictures, root)
-    assert {file: file.stat().st_mtime_ns for file in root.glob("*/*/*/*")} == before
-
-
-def test_a_pass_that_was_cut_short_goes_on_and_comes_to_the_same(
-    network: tuple[keras.Model, keras.Model], pictures: stages.Pictures, tmp_path: Path
-) -> None:
-    recipe = {"views": 3}
-    whole = [
-        batch.copy()
-        for batch, _ in _stages(network, pictures, tmp_path, **recipe)[1].train.as_numpy_iterator()
-    ]
-    [last] = tmp_path.glob("*/train/00001")
-    for file in last.iterdir():
-        file.unlink()
-    last.rmdir()
-    [first] = tmp_path.glob("*/train/00000")
-    before = first.stat().st_mtime_ns
-    again = [
-        batch.copy()
-        for batch, _ in _stages(network, pictures, tmp_path, **recipe)[1].train.as_numpy_iterator()
-    ]
-    assert first.stat().st_mtime_ns == before
-    np.testing.assert_allclose(_sorted(again), _sorted(whole), rtol=0, atol=1e-4)
-
-
-def _sorted(batches: list[np.ndarray]) -> np.ndarray:
-    records = np.concatenate(batches)
-    return records[np.lexsort(records.reshape(len(records), -1)[:, :2].T)]
-
-
 def test_without_fine_tuning_there_is_one_phase_and_nothing_is_kept_for_another(
     network: tuple[keras.Model, keras.Model], pictures: stages.Pictures, tmp_path: Path
 ) -> None:
