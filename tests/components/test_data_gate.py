@@ -44,10 +44,6 @@ def with_values(name: str, values: list, count: int = 100) -> Columns:
     return sound
 
 
-def without(name: str) -> Columns:
-    return {other: values for other, values in columns().items() if other != name}
-
-
 @pytest.mark.parametrize(
     "values",
     [
@@ -105,13 +101,12 @@ def test_a_fault_names_feature_split_values_and_cure(name: str, values: list, na
         assert value in problem
 
 
-def test_a_feature_is_missing_altogether() -> None:
-    [problem] = found(without(features.CONTRAST))
+def test_a_feature_is_missing_altogether_or_unknown_to_the_schema() -> None:
+    sound = columns()
+    [problem] = found({name: values for name, values in sound.items() if name != features.CONTRAST})
     assert features.CONTRAST in problem
 
-
-def test_a_feature_that_the_schema_does_not_know() -> None:
-    counted = statistics(columns())
+    counted = statistics(sound)
     schema = fill(["cat", "dog"])
     [index] = [i for i, column in enumerate(schema.feature) if column.name == features.CONTRAST]
     del schema.feature[index]
@@ -153,14 +148,6 @@ def test_a_larger_tolerance_lets_the_shift_pass() -> None:
     now, before = statistics(columns(1000, positives=0.2)), statistics(columns(800, positives=0.5))
     assert find_drift(now, before, SCHEMA).anomaly_info
     assert not find_drift(now, before, with_class_shift(SCHEMA, 0.31)).anomaly_info
-
-
-def test_the_tolerance_is_set_in_a_copy_of_the_schema() -> None:
-    schema = fill(["cat", "dog"])
-    tolerant = with_class_shift(schema, 0.25)
-    assert schema == fill(["cat", "dog"])
-    [column] = [column for column in tolerant.feature if column.name == features.CLASS_NAME]
-    assert column.drift_comparator.infinity_norm.threshold == 0.25
 
 
 def test_brightness_that_does_not_overlap_with_the_last_accepted_data() -> None:
@@ -300,9 +287,9 @@ def runs(tmp_path: Path) -> Runs:
 
 @pytest.mark.slow
 def test_each_run_is_compared_with_the_last_accepted_other_one(runs: Runs) -> None:
-    first = runs.examples("first", train=columns(80), eval=columns(20), test=columns(20))
-    second = runs.examples("second", train=columns(100, 0.55), eval=columns(20), test=columns(20))
-    shifted = runs.examples("shifted", train=columns(100, 0.8), eval=columns(20), test=columns(20))
+    first = runs.examples("first", train=columns(80), eval=columns(20))
+    second = runs.examples("second", train=columns(100, 0.55), eval=columns(20))
+    shifted = runs.examples("shifted", train=columns(100, 0.8), eval=columns(20))
 
     runs.run(first)
     assert runs.verdict()["compared_with"] is None
@@ -313,9 +300,6 @@ def test_each_run_is_compared_with_the_last_accepted_other_one(runs: Runs) -> No
     assert {name for name, state in runs.states().items() if state != "CACHED"} <= {"Resolver"}
 
     runs.run(second)
-    assert runs.verdict()["compared_with"]["pictures"] == 80
-    runs.run(second)
-    assert runs.states()["DataGate"] == "CACHED"
     assert runs.verdict()["compared_with"]["pictures"] == 80
 
     runs.run(first)  # back to the first data, whose statistics come from the cache

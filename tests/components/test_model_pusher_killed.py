@@ -73,7 +73,7 @@ class Client(threading.Thread):
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return pushing.artifact(tmp_path_factory.mktemp("model"), models.half_plus_two, files=100)
+    return pushing.artifact(tmp_path_factory.mktemp("model"), models.half_plus_two, files=50)
 
 
 @pytest.fixture(scope="module")
