@@ -66,12 +66,6 @@ def test_machine_and_settings_are_told() -> None:
     assert told([tutorial(), ours()])[1] == ""
 
 
-def test_other_epochs_than_the_tutorial_s_are_told() -> None:
-    assert "epochs" not in told([tutorial(), ours()])[0]
-    other = told([tutorial(), ours()], epochs=1)[0]
-    assert other.endswith("; epochs of each phase of the tutorial: 1 instead of 10.")
-
-
 def test_the_chart_names_both_sides_and_their_long_parts(tmp_path) -> None:  # type: ignore[no-untyped-def]
     chart = tmp_path / "chart.svg"
     compare_chart.draw([tutorial(), ours(0), ours(1)], chart)

@@ -54,12 +54,6 @@ def _cross_validated_accuracy(features: NDArray[np.float64], labels: NDArray[np.
     return right / len(labels)
 
 
-def test_same_arguments_give_the_same_bytes_whatever_was_drawn_before() -> None:
-    first = jpeg(7, 3, DOG)
-    draw(8, 3, CAT)
-    assert jpeg(7, 3, DOG) == first
-
-
 def test_another_process_draws_the_same_bytes() -> None:
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         theirs = list(pool.map(jpeg, [5, 4], [0, 0], [CAT, DOG]))

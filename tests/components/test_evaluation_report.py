@@ -127,13 +127,6 @@ def test_hostile_file_names_stay_text(html: str, card: str) -> None:
     assert len(re.findall(r"(?<!\\)\|", row)) == 4  # no cell more than the others have
 
 
-def test_ids_are_unlike_and_are_those_referred_to(html: str) -> None:
-    ids = re.findall(r'\sid="([^"]+)"', html)
-    assert len(ids) == len(set(ids))
-    assert set(re.findall(r'href="#([^"]+)"', html)) <= set(ids)
-    assert set(re.findall(r"url\(#([^)]+)\)", html)) <= set(ids)
-
-
 def test_facts_are_those_of_the_inputs(facts: dict[str, Any], table: PredictionTable) -> None:
     measured = figures.measure(table.labels, table.probabilities, table.class_names)
     for row in facts["headline"]:
@@ -299,12 +292,6 @@ def test_two_runs_are_compared_on_the_pictures_that_both_judged(tmp_path: Path) 
     assert "0010.jpg" in text
     assert "<first>" not in text
     assert text.count("<svg") == 5
-
-
-def test_runs_without_tables_are_compared_by_their_figures() -> None:
-    sides = _side("first", None, "a: 1"), _side("second", None, "a: 1")
-    assert comparison.pair(*sides) is None
-    assert 'id="pictures"' not in comparison.render(*sides)
 
 
 def test_pictures_whose_label_differs_are_left_out_of_the_pair() -> None:

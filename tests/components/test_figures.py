@@ -129,10 +129,6 @@ def test_the_interval_of_the_loss_covers_the_truth() -> None:
     assert covered >= 34
 
 
-def test_intervals_are_the_same_every_time() -> None:
-    assert measure(*drawn(100), NAMES) == measure(*drawn(100), NAMES)
-
-
 def test_what_cannot_be_measured_is_absent() -> None:
     nothing = measure(np.empty(0, np.int64), np.empty(0), NAMES)
     assert not any(figure.exists for figure in nothing.values())

@@ -13,7 +13,6 @@ from components.prediction_table.table import BaselineState, PredictionTable
 from components.quality_gate.baselines import visible_loss
 from components.quality_gate.judge import judge
 from components.quality_gate.limits import Limits
-from components.quality_gate.rules import by_chance, holm
 from components.quality_gate.verdict import Override, Rule, Verdict
 from tests.components.prediction_tables import table
 from trainer import features
@@ -202,12 +201,6 @@ def test_slices_fail_beyond_chance_alone(dark: int, wrong: int, state: str, shar
     if not found.blessed:
         assert failed(found) == ["slice brightness dark"]
         assert all(value in found.sentence for value in ("100", "55.0 %", "80 %"))
-
-
-def test_holm_gives_the_likeliest_failures_the_least_level() -> None:
-    assert holm([0.02, 0.2, 0.001], 0.05) == [True, False, True]
-    assert holm([0.03, 0.2, 0.03], 0.05) == [False, False, False]
-    assert by_chance(7, 10, 0.9) == pytest.approx(0.0702, abs=1e-4)
 
 
 def test_probabilities_must_mean_what_they_say() -> None:

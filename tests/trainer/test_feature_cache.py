@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import time
 from pathlib import Path
 
@@ -77,16 +76,6 @@ def test_a_later_training_finds_what_is_kept(tmp_path: Path) -> None:
 def test_features_of_something_else_are_not_used(what: str, other: int | str, tmp_path: Path) -> None:
     filled(tmp_path)
     assert opened(tmp_path, "float32", **{what: other}).missing(SPLIT) == [0, 1]
-
-
-def test_a_shard_that_was_cut_short_is_made_anew_and_the_others_stay(tmp_path: Path) -> None:
-    cache = filled(tmp_path)
-    shutil.rmtree(files(tmp_path, "pooled", 1).parent)
-    made, labels = values(1)
-    interrupted = cache.writing(SPLIT, 1)
-    interrupted.__enter__()({kind: of_kind[:5] for kind, of_kind in made.items()}, labels[:5])
-    del interrupted
-    assert opened(tmp_path).missing(SPLIT) == [1]
 
 
 def flip_a_byte(file: Path) -> None:
