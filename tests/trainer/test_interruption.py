@@ -22,7 +22,7 @@ import pytest
 from tfx.components.trainer.fn_args_utils import FnArgs
 
 from tests.trainer import small
-from trainer import feature_pass, phases, run
+from trainer import feature_pass, phases, run, weights
 from trainer.feature_cache import SHARD_PICTURES
 from trainer.recipe import FeatureCacheSettings, PhaseSettings, TrainingSettings
 
@@ -32,21 +32,46 @@ EPOCHS = 3
 VIEWS = 2
 RECIPE = TrainingSettings(
     image_size=SIZE,
+    weights="random",
     # An epoch is one batch: a resumed training shuffles anew, and small batches in another order would differ
     # by more than what an epoch changes.
     batch_size=VIEWS * PICTURES["train"],
     dropout=0.0,
     feature_cache=FeatureCacheSettings(views=VIEWS),
     frozen=PhaseSettings(epochs=EPOCHS, learning_rate=3e-2),
-    fine_tuning=PhaseSettings(epochs=EPOCHS, learning_rate=3e-5),
+    fine_tuning=PhaseSettings(epochs=EPOCHS, learning_rate=3e-3),
     unfrozen_blocks=1,
     patience=EPOCHS,
 )
 TOLERANCE = 1e-4  # of losses: sums in another order; `test_the_tolerance_tells_an_epoch_more_or_less`
 SECONDS = 300.0  # in which a process tells its next line; many times what it takes
 
+
+class Stop(NamedTuple):
+    """Where a process is stopped: at which line, by which signal, and what is finished and kept then."""
+
+    until: str
+    signal: signal.Signals
+    finished: list[str]
+    shards: int
+
+
+STOPS = [
+    Stop(f"features of train: {SHARD_PICTURES + 64} of", signal.SIGTERM, [], 1),  # in the second shard
+    Stop(f"features of train: {SHARD_PICTURES + 64} of", signal.SIGKILL, [], 2),  # in the third shard
+    Stop("frozen: epoch 2 of 3, step 1 ", signal.SIGTERM, ["frozen: epoch 1 of 3"], 4),
+    Stop("frozen: epoch 3 of 3, step 1 ", signal.SIGKILL, ["frozen: epoch 2 of 3"], 4),
+    Stop(
+        "fine-tuning: epoch 2 of 3, step 1 ",
+        signal.SIGTERM,
+        ["frozen: epoch 3 of 3", "fine-tuning: epoch 1 of 3"],
+        4,
+    ),
+    Stop("fine-tuning: epoch 3 of 3, step 1 ", signal.SIGKILL, ["fine-tuning: epoch 2 of 3"], 4),
+]
+
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["trainer.run", "tfx.components.trainer.fn_args_utils"])
+FORKS.set_forkserver_preload(["trainer.run", "tests.trainer.small", "tfx.components.trainer.fn_args_utils"])
 
 pytestmark = pytest.mark.slow
 
@@ -83,7 +108,8 @@ class _InStep(logging.Handler):
 
 
 def _run(folder: Path, test: Connection) -> None:
-    """Runs in a process of its own what TFX's Trainer runs."""
+    """Runs in a process of its own what TFX's Trainer runs, on a network that is quick to build."""
+    weights.pretrained = lambda *_: small.backbone(SIZE)
     for name in ("catsdogs.progress", "trainer"):
         logging.getLogger(name).setLevel(logging.INFO)
         logging.getLogger(name).addHandler(_InStep(test))
@@ -192,43 +218,17 @@ def whole(pictures: Path) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def stopped(pictures: Path) -> Path:
-    """The folder of the training that is stopped again and again."""
-    return beside(pictures, "stopped")
+class Stopped(NamedTuple):
+    """A training that was stopped again and again, and what each process of it came to."""
+
+    folder: Path
+    trainings: list[Training]
 
 
 @pytest.fixture(scope="module")
-def term_in_pass(stopped: Path) -> Training:
-    """In the second shard."""
-    told = SHARD_PICTURES + 64
-    return training(stopped, f"features of train: {told} of", signal.SIGTERM)
-
-
-@pytest.fixture(scope="module")
-def kill_in_pass(stopped: Path, term_in_pass: Training) -> Training:
-    """In the third shard."""
-    return training(stopped, f"features of train: {SHARD_PICTURES + 64} of", signal.SIGKILL)
-
-
-@pytest.fixture(scope="module")
-def term_in_phase_one(stopped: Path, kill_in_pass: Training) -> Training:
-    return training(stopped, "frozen: epoch 2 of 3, step 1 ", signal.SIGTERM)
-
-
-@pytest.fixture(scope="module")
-def kill_in_phase_one(stopped: Path, term_in_phase_one: Training) -> Training:
-    return training(stopped, "frozen: epoch 3 of 3, step 1 ", signal.SIGKILL)
-
-
-@pytest.fixture(scope="module")
-def term_in_phase_two(stopped: Path, kill_in_phase_one: Training) -> Training:
-    return training(stopped, "fine-tuning: epoch 2 of 3, step 1 ", signal.SIGTERM)
-
-
-@pytest.fixture(scope="module")
-def kill_in_phase_two(stopped: Path, term_in_phase_two: Training) -> Training:
-    return training(stopped, "fine-tuning: epoch 3 of 3, step 1 ", signal.SIGKILL)
+def stopped(pictures: Path) -> Stopped:
+    folder = beside(pictures, "stopped")
+    return Stopped(folder, [training(folder, stop.until, stop.signal) for stop in STOPS])
 
 
 class Damaged(NamedTuple):
@@ -241,25 +241,26 @@ class Damaged(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def damaged(stopped: Path, kill_in_phase_two: Training) -> Damaged:
+def damaged(stopped: Stopped) -> Damaged:
     """It runs where the stopped one was, and then makes room for it again: checkpoints know their place."""
-    undamaged = Path(shutil.copytree(stopped, stopped.with_name(f"{stopped.name}-undamaged")))
-    checkpoint = max(stopped.glob("checkpoints/*/fine-tuning/epoch-*"))
+    place = stopped.folder
+    undamaged = Path(shutil.copytree(place, place.with_name(f"{place.name}-undamaged")))
+    checkpoint = max(place.glob("checkpoints/*/fine-tuning/epoch-*"))
     os.truncate(checkpoint, checkpoint.stat().st_size // 2)
-    [kept] = stopped.glob("features/*/train/00001/activations")
+    [kept] = place.glob("features/*/train/00001/activations")
     content = bytearray(kept.read_bytes())
     content[len(content) // 2] ^= 1
     kept.write_bytes(content)
-    ended = training(stopped)
-    folder = stopped.rename(stopped.with_name(f"{stopped.name}-damaged"))
-    undamaged.rename(stopped)
+    ended = training(place)
+    folder = place.rename(place.with_name(f"{place.name}-damaged"))
+    undamaged.rename(place)
     return Damaged(folder, checkpoint, kept, ended)
 
 
 @pytest.fixture(scope="module")
-def resumed(stopped: Path, damaged: Damaged) -> Training:
+def resumed(stopped: Stopped, damaged: Damaged) -> Training:
     """After all six."""
-    return training(stopped)
+    return training(stopped.folder)
 
 
 def test_the_tolerance_tells_an_epoch_more_or_less(whole: Path) -> None:
@@ -268,55 +269,31 @@ def test_the_tolerance_tells_an_epoch_more_or_less(whole: Path) -> None:
         assert np.all(np.abs(np.diff(losses)) > 10 * TOLERANCE), losses
 
 
-def test_sigterm_in_the_pass(term_in_pass: Training, kill_in_pass: Training) -> None:
-    assert term_in_pass.status == -signal.SIGTERM, term_in_pass.said
-    assert len(term_in_pass.shards) == 1
-    assert term_in_pass.shards.items() <= kill_in_pass.shards.items()
-
-
-def test_kill_in_the_pass(kill_in_pass: Training, term_in_phase_one: Training) -> None:
-    assert kill_in_pass.status == -signal.SIGKILL, kill_in_pass.said
-    assert len(kill_in_pass.shards) == 2
-    assert len(term_in_phase_one.shards) == 4  # that of eval among them
-    assert kill_in_pass.shards.items() <= term_in_phase_one.shards.items()
-
-
-def test_sigterm_in_phase_one(term_in_phase_one: Training, kill_in_phase_one: Training) -> None:
-    assert term_in_phase_one.status == -signal.SIGTERM, term_in_phase_one.said
-    assert term_in_phase_one.finished == ["frozen: epoch 1 of 3"]
-    assert kill_in_phase_one.shards == term_in_phase_one.shards
-
-
-def test_kill_in_phase_one(kill_in_phase_one: Training) -> None:
-    assert kill_in_phase_one.status == -signal.SIGKILL, kill_in_phase_one.said
-    assert kill_in_phase_one.finished == ["frozen: epoch 2 of 3"]
-
-
-def test_sigterm_in_phase_two(term_in_phase_two: Training) -> None:
-    assert term_in_phase_two.status == -signal.SIGTERM, term_in_phase_two.said
-    assert term_in_phase_two.finished == ["frozen: epoch 3 of 3", "fine-tuning: epoch 1 of 3"]
-
-
-def test_kill_in_phase_two(kill_in_phase_two: Training, resumed: Training) -> None:
-    assert kill_in_phase_two.status == -signal.SIGKILL, kill_in_phase_two.said
-    assert kill_in_phase_two.finished == ["fine-tuning: epoch 2 of 3"]
-    assert resumed.finished == ["fine-tuning: epoch 3 of 3"]
-    assert resumed.shards == kill_in_phase_two.shards
-
-
-def test_the_stopped_training_ends_like_the_whole_one(whole: Path, stopped: Path, resumed: Training) -> None:
-    assert resumed.status == 0, resumed.said
-    assert_ends_like(stopped, whole)
-
-
-def test_damage_is_noticed_said_and_made_good(
-    whole: Path, stopped: Path, damaged: Damaged, kill_in_phase_two: Training
+@pytest.mark.parametrize("place", range(len(STOPS)), ids=[stop.until for stop in STOPS])
+def test_a_signal_ends_it_and_nothing_that_was_finished_is_done_again(
+    place: int, stopped: Stopped, resumed: Training
 ) -> None:
+    stop, ended = STOPS[place], stopped.trainings[place]
+    assert ended.status == -stop.signal, ended.said
+    assert ended.finished == stop.finished
+    assert len(ended.shards) == stop.shards
+    assert ended.shards.items() <= [*stopped.trainings, resumed][place + 1].shards.items()
+
+
+def test_the_stopped_training_ends_like_the_whole_one(
+    whole: Path, stopped: Stopped, resumed: Training
+) -> None:
+    assert resumed.status == 0, resumed.said
+    assert resumed.finished == ["fine-tuning: epoch 3 of 3"]
+    assert_ends_like(stopped.folder, whole)
+
+
+def test_damage_is_noticed_said_and_made_good(whole: Path, stopped: Stopped, damaged: Damaged) -> None:
     ended, shard = damaged.ended, damaged.kept_features.parent
     assert ended.status == 0, ended.said
     for path in (shard, damaged.checkpoint):
         assert len([line for line in ended.said if str(path) in line]) == 1
-    made_anew = dict(ended.shards.items() - kill_in_phase_two.shards.items())
-    assert list(made_anew) == [str(shard.relative_to(stopped))]
+    made_anew = dict(ended.shards.items() - stopped.trainings[-1].shards.items())
+    assert list(made_anew) == [str(shard.relative_to(stopped.folder))]
     assert ended.finished == ["fine-tuning: epoch 2 of 3", "fine-tuning: epoch 3 of 3"]
     assert_ends_like(damaged.folder, whole)
