@@ -224,30 +224,6 @@ def test_our_own_network_runs_in_batches(folder: Path, picture: Callable[..., by
     assert batch_rows(servable, "serving_default", inputs) == 1
 
 
-def test_requests_that_cannot_be_merged_are_answered_one_by_one(half: Servable) -> None:
-    def gives_back(_: Servable, __: str, inputs: Tensors, ___: Sequence[str]) -> dict[str, np.ndarray]:
-        gate.wait(60)
-        return dict(inputs)
-
-    gate = threading.Event()
-    no_room = np.broadcast_to(np.float32(1), (2**42, 1))  # few bytes, until they are merged
-
-    async def main() -> list[Any]:
-        batcher = Batcher(gives_back, Metrics(), runners=1, max_batch=2**60)
-        tasks = [
-            asyncio.create_task(batcher.run(half, "serving_default", inputs))
-            for inputs in (x(1), {"x": no_room}, {"x": no_room})
-        ]
-        await asyncio.sleep(0)
-        gate.set()
-        try:
-            return await asyncio.wait_for(asyncio.gather(*tasks), 20)
-        finally:
-            batcher.close()
-
-    assert [len(answer["x"]) for answer in asyncio.run(main())] == [1, 2**42, 2**42]
-
-
 def test_a_full_queue_refuses_and_recovers(half: Servable) -> None:
     async def twice(batcher: Batcher) -> Any:
         with pytest.raises(StatusError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow.core.framework import types_pb2
-from tensorflow.core.protobuf.meta_graph_pb2 import TensorInfo
 
-from serving.local.predict_json import parse_predict, predict_body
+from serving.local.predict_json import predict_body
 from serving.local.status import StatusError
 from tests.serving import models
 from tests.serving.local.rest_server import RestServer, rest_server
@@ -66,44 +65,11 @@ def tensor(value: Row) -> np.ndarray:
     return array.reshape(value["shape"])
 
 
-def signature_inputs(row: Row) -> Mapping[str, TensorInfo]:
-    infos = {}
-    for name, spec in row["signature"].items():
-        infos[name] = TensorInfo(dtype=types_pb2.DataType.Value(spec["dtype"]))
-        for size in spec["shape"]:
-            infos[name].tensor_shape.dim.add(size=size)
-    return infos
-
-
 def test_every_row_is_tested_or_exempt() -> None:
     assert len(ROWS) == 91
     tested = [*rows("input"), *rows("output"), *rows("served")]
     assert len(tested) + len(EXEMPT) == 91
     assert {row["id"] for row in ROWS} > EXEMPT
-
-
-@pytest.mark.parametrize("row", rows("input"))
-def test_request(row: Row) -> None:
-    asked = []
-
-    def inputs(signature_name: str) -> Mapping[str, TensorInfo]:
-        asked.append(signature_name)
-        return signature_inputs(row)
-
-    if row["expect_status"] != 200:
-        with pytest.raises(StatusError) as caught:
-            parse_predict(row["request"].encode(), inputs)
-        assert caught.value.http_status == row["expect_status"]
-        return
-    request = parse_predict(row["request"].encode(), inputs)
-    sent = json.loads(row["request"].lstrip("\ufeff"))
-    assert asked == [request.signature_name] == [sent.get("signature_name", "")]
-    assert request.is_row == (row["format"] == "row")
-    assert request.inputs.keys() == row["expect_inputs"].keys()
-    for name, value in row["expect_inputs"].items():
-        expected = tensor(value)
-        assert request.inputs[name].dtype == expected.dtype
-        np.testing.assert_array_equal(request.inputs[name], expected)
 
 
 def parsed(body: bytes) -> Any:
@@ -212,8 +178,3 @@ def test_classify_and_regress_are_not_implemented(server: RestServer, method: st
     answer = server.ask("POST", f"/v1/models/m:{method}", '{"examples": [{}]}')
     assert answer.status == 501
     assert method in parsed(answer.body)["error"]
-
-
-def test_a_kernel_s_error_says_where_it_was(server: RestServer) -> None:
-    answer = server.ask("POST", "/v1/models/dense:predict", '{"instances": [[1.0, 2.0]]}')
-    assert "{{node " in parsed(answer.body)["error"]

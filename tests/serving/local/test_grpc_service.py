@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import numpy as np
@@ -149,24 +148,6 @@ def test_only_the_outputs_asked_for_come(stub: prediction_service_pb2_grpc.Predi
     request = predict_request("half", {"x": X})
     request.output_filter.append("version")
     assert stub.Predict(request).outputs.keys() == {"version"}
-
-
-def test_many_ask_at_once_and_everybody_gets_their_own(
-    stub: prediction_service_pb2_grpc.PredictionServiceStub,
-) -> None:
-    def ask(number: int) -> list[float]:
-        array = np.array([number] * (number % 3 + 1), np.float32)
-        return list(stub.Predict(predict_request("half", {"x": array})).outputs["y"].float_val)
-
-    with ThreadPoolExecutor(32) as threads:
-        answers = list(threads.map(ask, range(300)))
-    assert answers == [[number + 2] * (number % 3 + 1) for number in range(300)]
-
-
-def test_a_signature_that_has_no_rows(stub: prediction_service_pb2_grpc.PredictionServiceStub) -> None:
-    answer = stub.Predict(predict_request("sum", {"x": X}))
-    assert list(answer.outputs["total"].float_val) == [3]
-    assert not answer.outputs["total"].tensor_shape.dim
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ from serving.local.model_versions import (
     Version,
     found,
     stamp,
-    to_load,
     to_unload,
 )
 
@@ -42,22 +41,6 @@ def version(number: int, state: int, aspired: bool = True, load_at: float = 0.0)
 )
 def test_the_last_version_stays_while_another_is_wanted(versions: list[Version], unloaded: list[int]) -> None:
     assert [one.number for one in to_unload(versions)] == unloaded
-
-
-def test_the_newest_that_is_due_is_loaded_first() -> None:
-    versions = [
-        version(1, START),
-        version(2, START),
-        version(3, START, aspired=False),
-        version(4, LOADING, load_at=float("inf")),
-        version(5, LOADING, load_at=100.0),
-        version(6, END),
-        version(7, AVAILABLE),
-    ]
-    models = {"m": {one.number: one for one in versions}}
-    assert to_load(models, now=99.0) == ("m", versions[1])
-    assert to_load(models, now=100.0) == ("m", versions[4])
-    assert to_load({}, now=0.0) is None
 
 
 def test_versions_are_entries_with_a_number_for_a_name(tmp_path: Path) -> None:

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import gc
-import logging
-import shutil
 import threading
 import time
 import weakref
@@ -131,18 +129,6 @@ class TestComingAndGoing:
             (folder / "withdrawn-2").rename(folder / "2")
             until(lambda: states(watched) == {1: "END", 2: "AVAILABLE"})
             assert [status.version for status in watched.statuses("m")] == [2, 1]
-
-    def test_what_has_no_number_for_a_name_is_passed_over(self, folder: Path) -> None:
-        models.tells_version(folder, 3)
-        for name in ("9x", ".10", "withdrawn-11", "１２", "-13", "99999999999999999999"):
-            (folder / name).mkdir()
-        with served(folder) as watched:
-            assert states(watched) == {3: "AVAILABLE"}
-
-    def test_leading_zeros_do_not_count(self, folder: Path) -> None:
-        models.tells_version(folder, 7).rename(folder / "007")
-        with served(folder) as watched:
-            assert states(watched) == {7: "AVAILABLE"}
 
     def test_an_empty_folder_is_nothing_to_serve_and_a_missing_one_a_disturbance(self, folder: Path) -> None:
         models.tells_version(folder, 1)
@@ -380,13 +366,3 @@ class TestModelsConfig:
                 watched.find("one")
         finally:
             watched.stop()
-
-
-def test_nothing_is_left_after_the_end(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    models.tells_version(folder, 1)
-    with caplog.at_level(logging.INFO), served(folder) as watched:
-        kept = weakref.ref(watched.find("m"))
-    assert kept() is None
-    assert "loaded m version 1 in" in caplog.text
-    assert "unloaded m version 1" in caplog.text
-    shutil.rmtree(folder)

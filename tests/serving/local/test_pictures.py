@@ -173,13 +173,6 @@ def test_batches_wait_until_there_is_room_for_their_pixels() -> None:
     assert model.runs == 3
 
 
-def test_it_costs_little() -> None:
-    encoded = [encode("JPEG", size=(500, 375))] * 400
-    started = time.process_time()
-    check(*encoded)
-    assert (time.process_time() - started) / 400 < 500e-6
-
-
 def test_a_bmp_from_the_top_down_has_a_size() -> None:
     encoded = bytearray(encode("BMP"))
     struct.pack_into("<i", encoded, 22, -40)

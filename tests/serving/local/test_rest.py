@@ -84,26 +84,6 @@ def test_names_are_decoded(server: RestServer, path: str, name: str) -> None:
     assert name in json.loads(answer.body)["error"]
 
 
-def test_malformed_json_is_told_before_an_unknown_model(server: RestServer) -> None:
-    assert server.ask("POST", "/v1/models/nosuch:predict", "{").status == 400
-    assert server.ask("GET", "/v1/models/nosuch").status == 404
-
-
-def test_status_of_a_version(server: RestServer) -> None:
-    status = server.ask("GET", "/v1/models/half/versions/123")
-    assert json.loads(status.body) == json.loads(server.ask("GET", "/v1/models/half").body)
-    assert server.ask("GET", "/v1/models/half/versions/9").status == 404
-
-
-def test_bytes_that_are_no_text_come_back_as_they_went(server: RestServer) -> None:
-    answer = server.ask(
-        "POST", "/v1/models/text:predict", b'{"instances": ["\xff\xd8\xe2\x98\x83", "\\u00e9"]}'
-    )
-    assert answer.status == 200
-    text = answer.body.decode("utf-8", "surrogateescape")
-    assert json.loads(text)["predictions"] == ["\udcff\udcd8\u2603", "\u00e9"]
-
-
 PREDICT = b"POST /v1/models/half:predict HTTP/1.1\r\nHost: x\r\n"
 
 

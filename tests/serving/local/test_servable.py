@@ -1,16 +1,12 @@
 from __future__ import annotations
 
-import gc
 import shutil
-import weakref
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from serving.local.servable import Servable
 from serving.local.status import StatusError
@@ -35,18 +31,6 @@ def test_a_signature_is_run_by_names(half: Servable) -> None:
     assert list(outputs) == ["y"]
     assert outputs["y"].dtype == np.float32
     np.testing.assert_array_equal(outputs["y"], [[2.5], [3.0]])
-
-
-def test_no_signature_is_the_default_one(half: Servable) -> None:
-    np.testing.assert_array_equal(half.run("", {"x": X})["y"], [[2.5], [3.0]])
-
-
-def test_the_signatures_are_the_stored_ones(half: Servable) -> None:
-    assert set(half.signature_defs) == {"serving_default", "__saved_model_init_op"}
-    stored = half.signature_defs["serving_default"]
-    assert stored.inputs["x"].dtype == tf.float32.as_datatype_enum
-    assert [dim.size for dim in stored.inputs["x"].tensor_shape.dim] == [-1, 1]
-    assert stored.method_name == "tensorflow/serving/predict"
 
 
 @pytest.mark.parametrize(
@@ -96,47 +80,6 @@ def test_an_error_that_quotes_bytes_is_told_all_the_same(classifier: Servable) -
     with pytest.raises(StatusError) as refused:
         classifier.run("serving_examples", {"examples": np.array([b"\x13\x14\xff\xfe"], object)})
     assert refused.value.code == INVALID
-
-
-def test_both_signatures_of_our_models_agree(classifier: Servable) -> None:
-    encoded = bad_pictures.encode("JPEG")
-    example = tf.train.Example()
-    example.features.feature["image/encoded"].bytes_list.value.append(encoded)
-    by_bytes = classifier.run("serving_default", {"image_bytes": np.array([encoded], object)})
-    by_example = classifier.run(
-        "serving_examples", {"examples": np.array([example.SerializeToString()], object)}
-    )
-    np.testing.assert_allclose(by_bytes["dog_probability"], by_example["dog_probability"], atol=1e-5)
-
-
-def test_many_threads_get_their_own_answers(half: Servable) -> None:
-    def ask(number: int) -> float:
-        return float(half.run("", {"x": np.array([[number]], np.float32)})["y"][0, 0])
-
-    with ThreadPoolExecutor(16) as threads:
-        assert list(threads.map(ask, range(400))) == [number / 2 + 2 for number in range(400)]
-
-
-def test_the_memory_is_given_back_when_nobody_holds_the_version(tmp_path: Path) -> None:
-    servable = Servable("m", 1, models.dense(tmp_path))
-    servable.run("", {"x": np.ones((1, 4), np.float32)})
-    session = weakref.ref(servable._session)
-    gc.disable()  # it is not left to chance
-    try:
-        del servable
-        assert session() is None
-    finally:
-        gc.enable()
-
-
-def test_names_are_compared_before_there_are_inputs(tmp_path: Path) -> None:
-    servable = Servable("m", 1, models.half_plus_two(tmp_path))
-    servable.check_names("", ["x"])
-    servable.check_names("serving_default", {"x": None}.keys())
-    with pytest.raises(StatusError, match="{x}.*{y,z}"):
-        servable.check_names("", ["y", "z"])
-    with pytest.raises(StatusError, match="other"):
-        servable.check_names("other", ["x"])
 
 
 def _without_the_graph(folder: Path) -> None:

@@ -56,12 +56,6 @@ def grpc_request() -> bytes:
     return message.SerializeToString()
 
 
-def peak_mib(server: Address) -> float:
-    """Returns the most memory that the server ever had."""
-    status = Path(f"/proc/{server.pid}/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) / 1024
-
-
 async def answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
     head = (await reader.readuntil(b"\r\n\r\n")).decode()
     length = next(line for line in head.splitlines() if line.lower().startswith("content-length:"))
@@ -94,38 +88,6 @@ def test_a_thousand_connections_and_hundreds_of_channels_are_all_answered(server
             writer.close()
 
     asyncio.run(main())
-
-
-def stream(server: Address, head: bytes, piece: bytes, count: int) -> bytes:
-    """Sends a body piece by piece until the server has enough, and returns the beginning of its answer."""
-    address = urlsplit(server.rest_url)
-    with socket.create_connection((address.hostname, address.port), timeout=60) as connection:
-        connection.sendall(head)
-        try:
-            for _ in range(count):
-                connection.sendall(piece)
-        except OSError:
-            pass  # it has closed the connection
-        try:
-            return connection.recv(100)
-        except OSError:
-            return b""  # the answer was lost with the connection
-
-
-def test_a_gigabyte_is_refused_without_being_kept(server: Address) -> None:
-    before = peak_mib(server)
-    start = b"POST /v1/models/half:predict HTTP/1.1\r\nHost: here\r\n"
-    said = stream(server, start + b"Content-Length: 1073741824\r\n\r\n", b" " * MIB, 1024)
-    assert b" 200 " not in said
-    chunk = b"100000\r\n" + b" " * MIB + b"\r\n"
-    said = stream(server, start + b"Transfer-Encoding: chunked\r\n\r\n", chunk, 1024)
-    assert b" 200 " not in said
-    with grpc.insecure_channel(server.grpc_address, options=[("grpc.enable_http_proxy", 0)]) as channel:
-        with pytest.raises(grpc.RpcError) as error:
-            channel.unary_unary(PREDICT)(bytes(300 * MIB))
-        assert error.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        assert channel.unary_unary(PREDICT)(grpc_request())
-    assert peak_mib(server) - before < 200
 
 
 def test_it_comes_back_on_its_ports_after_a_kill_and_loses_nothing_when_stopped(

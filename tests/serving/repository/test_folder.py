@@ -106,16 +106,6 @@ def test_a_content_that_has_changed_is_damage_though_its_size_has_not(
     assert "saved_model.pb" in (repository.damage(number) or "")
 
 
-def test_a_manifest_that_is_a_folder_is_damage_and_no_obstacle(
-    push: Push, repository: ModelRepository, folder: Path
-) -> None:
-    first = push("first")
-    (folder / str(first) / "manifest.json").unlink()
-    (folder / str(first) / "manifest.json").mkdir()
-    assert "manifest.json" in (repository.damage(first) or "")
-    assert push("first") > first
-
-
 def test_a_version_that_is_a_link_goes_and_what_it_leads_to_stays(
     push: Push, repository: ModelRepository, folder: Path, tmp_path: Path
 ) -> None:

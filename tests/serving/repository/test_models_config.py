@@ -8,10 +8,8 @@ import pytest
 from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
-from serving.repository import models_config
 from serving.repository.models_config import ServedVersions
 from serving.repository.storage import PushConfig
-from serving.repository.versions import ModelVersions
 
 CONFIG = PushConfig("catsdogs", "/models/catsdogs", 3)
 
@@ -20,19 +18,6 @@ def parsed(text: str) -> Any:
     document = text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
     [config] = document.model_config_list.config
     return config
-
-
-def test_of_a_folder_the_newest_two_are_labelled_and_the_one_before_stays_loaded() -> None:
-    config = parsed(models_config.of_folder(ModelVersions((1, 2, 3)), CONFIG))
-    assert (config.name, config.base_path) == ("catsdogs", "/models/catsdogs")
-    assert config.model_platform == "tensorflow"
-    assert config.model_version_policy.latest.num_versions == 3
-    assert dict(config.version_labels) == {"stable": 2, "canary": 3}
-
-
-def test_after_a_rollback_both_labels_name_what_is_served() -> None:
-    config = parsed(models_config.of_folder(ModelVersions((1, 2), (3,)), CONFIG))
-    assert dict(config.version_labels) == {"stable": 2, "canary": 2}
 
 
 def test_of_an_object_store_it_is_read_back_with_what_is_withdrawn() -> None:
