@@ -39,13 +39,6 @@ def write_records(file: Path, *records: bytes) -> None:
             writer.write(record)
 
 
-def predict_log(values: list[bytes], **outputs: str) -> PredictionLog:
-    log = PredictionLog()
-    log.predict_log.request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto(values, tf.string))
-    log.predict_log.request.output_filter.extend(outputs.values())
-    return log
-
-
 def test_what_is_written_is_answered(folder: Path, extra: Path, servable: Servable) -> None:
     pictures = [bad_pictures.encode("JPEG"), bad_pictures.encode("PNG", size=(33, 50))]
     warmup.write(extra, "cats", pictures)

@@ -144,11 +144,3 @@ def test_over_grpc_too_what_passes_is_tried_again(grpc_server: Callable[..., str
         pytest.raises(Unreachable, match=f"{code}.*wait"),
     ):
         client.status()
-
-
-def test_where_nobody_listens_over_grpc_the_error_says_what_to_do() -> None:
-    with (
-        Client("grpc://127.0.0.1:9", retries=0) as client,
-        pytest.raises(Unreachable, match="grpc://127.0.0.1:9.*catsdogs serve"),
-    ):
-        client.status()

@@ -169,53 +169,48 @@ def test_only_what_is_alike_runs_together(folder: Path) -> None:
     assert answers[6]["b"].shape == (3, 1)
 
 
-def test_a_signature_without_rows_runs_request_by_request(folder: Path) -> None:
-    servable = Servable("sum", 1, models.unbatched(folder / "sum"))
+def total(x: tf.Tensor) -> tf.Tensor:
+    """Gives one number for all rows."""
+    return tf.reduce_sum(x)
+
+
+def distinct(x: tf.Tensor) -> tf.Tensor:
+    """Gives another number of rows than it takes."""
+    return tf.unique(x).y
+
+
+def words(x: tf.Tensor) -> tf.Tensor:
+    """Gives rows that are as wide as the widest."""
+    return tf.strings.split(x).to_tensor("-")
+
+
+@pytest.mark.parametrize(
+    ("compute", "kind", "requests", "expected"),
+    [
+        (total, tf.float32, [[0, 0], [1, 1], [2, 2]], [0, 2, 4]),
+        (distinct, tf.float32, [[1, 1, 0], [1, 1, 1], [1, 1, 2]], [[1, 0], [1], [1, 2]]),
+        (words, tf.string, [[b"a"], [b"a b c"], [b"a b"]], [[[b"a"]], [[b"a", b"b", b"c"]], [[b"a", b"b"]]]),
+    ],
+)
+def test_what_cannot_run_in_a_batch_runs_request_by_request(
+    folder: Path,
+    compute: Callable[[tf.Tensor], tf.Tensor],
+    kind: tf.DType,
+    requests: list[list[Any]],
+    expected: list[Any],
+) -> None:
+    serve = tf.function(lambda x: {"y": compute(x)}, input_signature=[tf.TensorSpec([None], kind, name="x")])
+    place = folder / compute.__name__
+    tf.saved_model.save(tf.Module(), str(place), signatures=serve)
+    servable = Servable("m", 1, place)
     answers = together(
         Recorder(),
         lambda batcher: [
-            batcher.run(servable, "serving_default", {"x": np.array([n, n], np.float32)}) for n in range(4)
+            batcher.run(servable, "serving_default", {"x": np.array(values, kind.as_numpy_dtype)})
+            for values in requests
         ],
     )
-    assert [answer["total"] for answer in answers] == [0, 2, 4, 6]
-
-
-def test_a_signature_that_does_not_keep_its_promise_of_rows_runs_request_by_request(folder: Path) -> None:
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
-    def distinct(x: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"y": tf.unique(x).y}
-
-    tf.saved_model.save(tf.Module(), str(folder / "distinct"), signatures=distinct)
-    servable = Servable("distinct", 1, folder / "distinct")
-    answers = together(
-        Recorder(),
-        lambda batcher: [
-            batcher.run(servable, "serving_default", {"x": np.array([1, 1, n], np.float32)}) for n in range(3)
-        ],
-    )
-    assert [answer["y"].tolist() for answer in answers] == [[1, 0], [1], [1, 2]]
-
-
-def test_a_signature_whose_outputs_grow_with_other_rows_runs_request_by_request(folder: Path) -> None:
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="x")])
-    def words(x: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"y": tf.strings.split(x).to_tensor("-")}
-
-    tf.saved_model.save(tf.Module(), str(folder / "words"), signatures=words)
-    servable = Servable("words", 1, folder / "words")
-    answers = together(
-        Recorder(),
-        lambda batcher: [
-            batcher.run(servable, "serving_default", {"x": np.array([text], object)})
-            for text in (b"a", b"a b c", b"a", b"a b")
-        ],
-    )
-    assert [answer["y"].tolist() for answer in answers] == [
-        [[b"a"]],
-        [[b"a", b"b", b"c"]],
-        [[b"a"]],
-        [[b"a", b"b"]],
-    ]
+    assert [answer["y"].tolist() for answer in answers] == expected
 
 
 def test_our_own_network_runs_in_batches(folder: Path, picture: Callable[..., bytes]) -> None:

@@ -199,10 +199,9 @@ def test_a_byte_order_mark_and_what_follows_the_document_are_passed_over() -> No
     ],
     ids=lambda value: value[:8] + value[-8:],
 )
-@pytest.mark.parametrize("body", ['{"inputs": [%s]}', '{"instances": [%s]}', '{"instances": [{"x": [%s]}]}'])
-def test_large_documents_are_refused_in_few_passes(body: str, value: str) -> None:
+def test_large_documents_are_refused_in_few_passes(value: str) -> None:
     started = time.process_time()
-    refusal((body % value).encode(), x="DT_FLOAT")
+    refusal(f'{{"instances": [{value}]}}'.encode(), x="DT_FLOAT")
     assert time.process_time() - started < 2.5
 
 

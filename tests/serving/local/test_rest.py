@@ -17,9 +17,8 @@ from tests.serving.local.rest_server import RestServer, rest_server
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RestServer]:
     root = tmp_path_factory.mktemp("models")
     models.half_plus_two(root / "half")
-    models.identity(root / "text", {"x": tf.TensorSpec([None], tf.string)})
     models.identity(root / "numbers", {"x": tf.TensorSpec([None, 1000], tf.float32)})
-    names = ("half", "text", "numbers")
+    names = ("half", "numbers")
     with rest_server({name: root / name for name in names}, config=root / "models.config") as running:
         yield running
 

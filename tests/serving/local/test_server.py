@@ -24,7 +24,6 @@ from tests.serving import models
 
 pytestmark = pytest.mark.slow
 
-MIB = 1024 * 1024
 BODY = b'{"instances": [[1.0], [2.0]]}'
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 
