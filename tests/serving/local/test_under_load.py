@@ -212,17 +212,17 @@ def test_no_request_is_lost_while_versions_come_and_go(served: Served, staged: C
         served.push(SECOND, second)
         seen["push"] = crowd.first(SECOND, "latest", started, 20)
         crowd.first(SECOND, "canary", started, 20)
-        time.sleep(1)
+        time.sleep(0.3)
         started = time.monotonic()
         served.repository.roll_back(None)
         seen["roll back"] = crowd.first(FIRST, "latest", started, 20)
         crowd.first(FIRST, "canary", started, 20)
-        time.sleep(1)
+        time.sleep(0.3)
         started = time.monotonic()
         served.push(THIRD, third)
         seen["next push"] = crowd.first(THIRD, "latest", started, 20)
         crowd.first(THIRD, "canary", started, 20)
-        time.sleep(1)
+        time.sleep(0.3)
 
     assert not crowd.failures, Counter(crowd.failures)
     assert len(crowd.answers) > 200
@@ -292,10 +292,3 @@ def test_bad_pictures_are_refused_and_the_server_goes_on(served: Served, kind: s
     assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
     assert refused.value.details() == answer.json()["error"]
     assert _ask(served, PICTURES[0]).status_code == 200
-
-
-def test_a_picture_above_the_limit_is_refused_by_its_header(served: Served) -> None:
-    answer = _ask(served, bad_pictures.png_that_says(9_000, 8_000))
-    assert answer.status_code == 400
-    assert "9000×8000" in answer.json()["error"]
-    assert "50000000" in answer.json()["error"]
