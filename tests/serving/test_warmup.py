@@ -59,20 +59,8 @@ def test_the_file_is_what_tensorflow_serving_reads(extra: Path) -> None:
     np.testing.assert_array_equal(sent, [[picture] for picture in pictures])
 
 
-def test_a_file_is_replaced(folder: Path, extra: Path, servable: Servable) -> None:
-    warmup.write(extra, "cats", [b"no picture"])
-    warmup.write(extra, "cats", [bad_pictures.encode("JPEG")])
-    assert warmup.replay(servable, folder) == 1
-
-
 def test_requests_are_optional(folder: Path, extra: Path, servable: Servable) -> None:
     assert warmup.replay(servable, folder) == 0
-
-
-def test_a_request_that_fails_is_told(folder: Path, extra: Path, servable: Servable) -> None:
-    warmup.write(extra, "cats", [bad_pictures.encode("JPEG"), b"no picture"])
-    with pytest.raises(StatusError, match="Unknown image file format"):
-        warmup.replay(servable, folder)
 
 
 def test_other_kinds_of_request_are_passed_over_or_refused(

@@ -144,12 +144,6 @@ def test_all_types_of_inputs_and_outputs(stub: prediction_service_pb2_grpc.Predi
         np.testing.assert_array_equal(tf.make_ndarray(answer.outputs[name]), array)
 
 
-def test_only_the_outputs_asked_for_come(stub: prediction_service_pb2_grpc.PredictionServiceStub) -> None:
-    request = predict_request("half", {"x": X})
-    request.output_filter.append("version")
-    assert stub.Predict(request).outputs.keys() == {"version"}
-
-
 @pytest.mark.parametrize(
     ("request_", "code", "named"),
     [

@@ -46,7 +46,3 @@ def test_batches_count_once_and_their_requests_one_by_one() -> None:
     runtime = {"model_name": "cats", "API": "Predict", "runtime": "TF2"}
     assert value(metrics, "runtime_latency_count", **runtime) == 1
     assert value(metrics, "batching_session:queuing_latency_count", model_name="cats") == 2
-
-
-def test_nothing_has_happened_yet() -> None:
-    assert samples(Metrics()) == {}

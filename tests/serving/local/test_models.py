@@ -158,9 +158,9 @@ class TestComingAndGoing:
         finally:
             gc.enable()
 
-    def test_requests_go_on_while_a_version_is_loaded(
-        self, folder: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    @pytest.fixture
+    def held(self, monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
+        """Version 2 sets the first event while it is loaded, and is ready once the second is set."""
         loading, go_on = threading.Event(), threading.Event()
         replay = warmup.replay
 
@@ -171,6 +171,12 @@ class TestComingAndGoing:
             return replay(servable, version)
 
         monkeypatch.setattr(warmup, "replay", slow)
+        return loading, go_on
+
+    def test_requests_go_on_while_a_version_is_loaded(
+        self, folder: Path, held: tuple[threading.Event, threading.Event]
+    ) -> None:
+        loading, go_on = held
         models.tells_version(folder, 1)
         with served(folder) as watched:
             models.tells_version(folder, 2)
@@ -182,17 +188,9 @@ class TestComingAndGoing:
             until(lambda: newest(watched) == 2)
 
     def test_a_version_that_goes_while_it_is_loaded_is_not_served(
-        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+        self, folder: Path, held: tuple[threading.Event, threading.Event]
     ) -> None:
-        loading, go_on = threading.Event(), threading.Event()
-
-        def slow(servable: Servable, version: Path) -> int:
-            if servable.version == 2:
-                loading.set()
-                assert go_on.wait(20)
-            return 0
-
-        monkeypatch.setattr(warmup, "replay", slow)
+        loading, go_on = held
         models.tells_version(folder, 1)
         with served(folder) as watched:
             models.tells_version(folder, 2)

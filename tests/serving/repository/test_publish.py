@@ -75,14 +75,6 @@ def test_a_rollback_is_undone_by_another(push: Push, repository: ModelRepository
     assert len(repository.history()) == 5, "what changes nothing is not noted"
 
 
-def test_a_push_after_a_rollback_goes_above_all(push: Push, repository: ModelRepository) -> None:
-    first, second = push("first"), push("second")
-    repository.roll_back(None)
-    third = push("third")
-    assert third > second
-    assert repository.versions() == ModelVersions((first, third), (second,))
-
-
 @pytest.mark.parametrize("name", NAMES[1:])
 def test_a_damaged_version_is_not_rolled_back_to(
     push: Push, repository: ModelRepository, stored: Stored, name: str

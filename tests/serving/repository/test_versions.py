@@ -58,22 +58,6 @@ def test_the_newest_is_served_and_the_one_before_it_is_stable(
 
 
 @pytest.mark.parametrize(
-    ("before", "target", "after"),
-    [
-        (ModelVersions((1, 2, 3)), 2, ModelVersions((1, 2), (3,))),
-        (ModelVersions((1, 2, 3)), 3, ModelVersions((1, 2, 3))),
-        (ModelVersions((1, 2, 3, 4)), 1, ModelVersions((1,), (2, 3, 4))),
-        (ModelVersions((1, 2), (3,)), 3, ModelVersions((1, 2, 3))),
-        (ModelVersions((1, 4), (2, 3)), 2, ModelVersions((1, 2), (3, 4))),
-    ],
-)
-def test_a_rollback_withdraws_what_is_newer_and_brings_back_what_was_withdrawn(
-    before: ModelVersions, target: int, after: ModelVersions
-) -> None:
-    assert before.rolled_back(target) == after
-
-
-@pytest.mark.parametrize(
     ("found", "keep", "gone"),
     [
         (ModelVersions((1, 2, 3)), 3, []),
