@@ -100,9 +100,8 @@ class Workshop:
             }
             | mark(self.output)
         )
-        for package in _PACKAGES:
-            where = self._python(f"import {package}; print({package}.__file__)")
-            assert where.strip() == str(self.code / package / "__init__.py")
+        found = self._python("\n".join(f"import {name}; print({name}.__file__)" for name in _PACKAGES))
+        assert found.split() == [str(self.code / name / "__init__.py") for name in _PACKAGES]
 
     def run(self, *arguments: str) -> Run:
         """Runs `catsdogs run` to its end."""

@@ -13,7 +13,7 @@ from components.image_example_gen.drawing import jpeg
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 TOLERANCE = 1e-5
-PHOTOGRAPHS = 100
+PHOTOGRAPHS = 48
 DRAWN = 24
 OUTPUT = "dog_probability"
 
