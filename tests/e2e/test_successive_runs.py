@@ -287,11 +287,6 @@ class TestKilledAfterAnEdit:
         difference = judged.comparisons["newest"].difference
         assert difference.value == pytest.approx(resumed.accuracy - first.accuracy)
 
-    def test_it_is_another_model(self, workshop: Workshop, first: Run, resumed: Run) -> None:
-        pictures = feature(features.ENCODED, raw_records(workshop, first, "test"))
-        earlier, now = (answer(version, pictures)["dog_probability"] for version in resumed.pushed)
-        assert not np.allclose(earlier, now, atol=0.01)
-
 
 class TestRefusedModel:
     def test_other_training_re_runs_from_the_trainer_on(self, refused: Run) -> None:
