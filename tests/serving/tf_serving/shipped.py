@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import textwrap
 from functools import cache
@@ -16,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[3]
 HERE = ROOT / "serving" / "tf_serving"
 MANIFESTS = sorted((HERE / "kubernetes").glob("*.yaml"))
 KUBERNETES = "1.34"
+Misfit = kubernetes_validate.ValidationError
 
 
 class Strict(pydantic.BaseModel):
@@ -49,6 +51,20 @@ def compose() -> dict[str, Any]:
 def kserve() -> dict[str, Any]:
     [document] = documents(HERE / "kserve.yaml")
     return document
+
+
+def changed(document: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    """Returns a copy in which a field at a dotted path is renamed (a text) or has another value."""
+    broken = copy.deepcopy(document)
+    *parents, last = path.split(".")
+    place: Any = broken
+    for step in parents:
+        place = place[int(step)] if step.isdecimal() else place[step]
+    if isinstance(value, str):
+        place[value] = place.pop(last)
+    else:
+        place[last] = value
+    return broken
 
 
 @cache

@@ -75,6 +75,12 @@ def test_the_server_s_flags_in_the_pages_are_real() -> None:
     assert {"model_config_file", "enable_batching"} < named <= set(FLAGS)
 
 
+@pytest.mark.parametrize("wrong", ["--enable_batchin=true", "--enable_batching=yes", "--rest_api_port=REST"])
+def test_a_wrong_flag_is_noticed(wrong: str) -> None:
+    with pytest.raises(AssertionError):
+        checked([wrong])
+
+
 def test_batching_is_never_half_on() -> None:
     for _, words in arguments():
         assert ("enable_batching" in flags(words)) == ("batching_parameters_file" in flags(words))

@@ -68,6 +68,22 @@ def test_the_compose_file_fits_the_specification() -> None:
     Compose.model_validate(compose())
 
 
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("read_only: true #", "readonly: true #"),
+        ("stop_grace_period: 10s", "stop_grace_period: 10"),
+        ("    image: ", "    images: "),
+        ("restart: unless-stopped", "restart: sometimes"),
+    ],
+)
+def test_a_mistake_in_the_compose_file_is_noticed(right: str, wrong: str) -> None:
+    text = (HERE / "compose.yaml").read_text()
+    assert right in text
+    with pytest.raises(pydantic.ValidationError):
+        Compose.model_validate(yaml.safe_load(text.replace(right, wrong)))
+
+
 @pytest.mark.skipif(
     shutil.which("podman") is None, reason="podman-compose asks podman first, which is not here"
 )

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from tests.serving.tf_serving.shipped import Strict, kserve, validate
+import pydantic
+import pytest
+
+from tests.serving.tf_serving.shipped import Misfit, Strict, changed, kserve, validate
 
 
 class Rolling(Strict):
@@ -79,3 +82,19 @@ def validate_kserve(document: dict[str, Any]) -> None:
 
 def test_the_inference_service_fits_kserve_and_kubernetes() -> None:
     validate_kserve(kserve())
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("spec.predictor.minReplicas", "minReplica"),
+        ("spec.predictor.model.modelFormat.name", "nam"),
+        ("spec.predictor.model.runtime", "servingRuntime"),
+        ("spec.predictor.model.readinessProbe.httpGet", "http"),
+        ("spec.predictor.volumes.0.persistentVolumeClaim.claimName", "claim"),
+        ("spec.predictor.securityContext.runAsUser", [1000]),
+    ],
+)
+def test_a_mistake_in_the_inference_service_is_noticed(path: str, value: Any) -> None:
+    with pytest.raises((pydantic.ValidationError, Misfit)):
+        validate_kserve(changed(kserve(), path, value))

@@ -12,7 +12,10 @@ from tests.serving.tf_serving.shipped import (
     HERE,
     MANIFESTS,
     ROOT,
+    Misfit,
+    changed,
     documents,
+    manifest,
     manifests,
     on_the_page,
     validate,
@@ -22,6 +25,27 @@ from tests.serving.tf_serving.shipped import (
 @pytest.mark.parametrize("document", manifests(), ids=lambda one: f"{one['kind']}/{one['metadata']['name']}")
 def test_manifests_fit_kubernetes_own_schema(document: dict[str, Any]) -> None:
     validate(document)
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "value"),
+    [
+        ("Deployment", "spec.strategy.rollingUpdate.maxUnavailable", "maxUnavailible"),
+        ("Deployment", "spec.template.spec.terminationGracePeriodSeconds", "terminationGracePeriod"),
+        ("Deployment", "spec.template.spec.containers.0.readinessProbe.periodSeconds", 0.5),
+        (
+            "Deployment",
+            "spec.template.spec.containers.0.securityContext.readOnlyRootFilesystem",
+            "readOnlyRoot",
+        ),
+        ("Service", "spec.ports.0.targetPort", "target"),
+        ("HorizontalPodAutoscaler", "spec.behavior.scaleDown.stabilizationWindowSeconds", "window"),
+        ("PodDisruptionBudget", "spec.minAvailable", "minimum"),
+    ],
+)
+def test_a_mistake_in_a_manifest_is_noticed(kind: str, path: str, value: Any) -> None:
+    with pytest.raises(Misfit):
+        validate(changed(manifest(kind), path, value))
 
 
 def test_the_kustomization_takes_every_manifest_and_both_files() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from google.protobuf import text_format
 
 from pipelines import settings
 from serving.repository import models_config
@@ -13,6 +14,23 @@ from tests.serving.tf_serving.shipped import HERE
 @pytest.mark.parametrize("name", PROTOS)
 def test_what_the_server_reads_is_of_its_messages(name: str) -> None:
     assert parsed(name).ByteSize()
+
+
+@pytest.mark.parametrize(
+    ("name", "right", "wrong"),
+    [
+        ("models.config", "model_platform", "model_plattform"),
+        ("models.config", "num_versions: 3", 'num_versions: "two"'),
+        ("batching.config", "max_enqueued_batches {", "max_enqueued_batch {"),
+        ("batching.config", "num_batch_threads { value: 4 }", "num_batch_threads: 4"),
+        ("monitoring.config", "enable: true", "enabled: true"),
+    ],
+)
+def test_a_mistake_in_them_is_noticed(name: str, right: str, wrong: str) -> None:
+    text = (HERE / name).read_text()
+    assert right in text
+    with pytest.raises(text_format.ParseError):
+        parsed(name, text.replace(right, wrong))
 
 
 def test_batches_are_such_as_the_server_takes() -> None:
