@@ -16,6 +16,7 @@ from urllib.parse import unquote
 
 import grpc
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from google.protobuf import json_format
 from google.protobuf.message import Message
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_pb2
@@ -67,7 +68,13 @@ def runner(batcher: Batcher, models: Models, metrics: Metrics, limits: Limits) -
     app.router.add_get(prometheus.PATH, api.metrics_page)
     app.router.add_route("*", "/{api:[vV]1/.*}", api.call)
     app.on_response_prepare.append(_name_server)
+    logging.getLogger("aiohttp.server").addFilter(_is_no_bad_request)
     return _Runner(app, under_way)
+
+
+def _is_no_bad_request(record: logging.LogRecord) -> bool:
+    """Whether aiohttp logs anything but a client's bad HTTP, for which it prints a traceback."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
 class _UnderWay:

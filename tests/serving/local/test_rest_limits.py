@@ -130,10 +130,13 @@ def test_a_gzip_bomb_is_not_blown_up(server: RestServer) -> None:
 @pytest.mark.parametrize(
     "body", [b"not gzip", gzip.compress(b'{"instances": [[1.0]]}')[:-12]], ids=["text", "cut short"]
 )
-def test_damaged_gzip_is_a_bad_request(server: RestServer, body: bytes) -> None:
+def test_damaged_gzip_is_a_bad_request(
+    server: RestServer, body: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
     answer = server.ask("POST", PATH, body, {"Content-Encoding": "gzip"})
     assert answer.status == 400
     assert json.loads(answer.body)["error"]
+    assert not caplog.records  # a client's mistake is no traceback on the server's console
 
 
 def test_reading_has_the_deadline_too(model: Path) -> None:
