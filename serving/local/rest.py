@@ -43,6 +43,7 @@ _TARGETS = {
     "POST": re.compile(_MODEL + ":(?P<method>predict|classify|regress)"),
     "GET": re.compile(_MODEL + "(?:/(?P<method>(?i:metadata)))?"),
 }
+_BAD_REQUESTS = (HttpProcessingError, web.RequestPayloadError)
 _logger = logging.getLogger(__name__)
 
 _P = ParamSpec("_P")
@@ -74,7 +75,7 @@ def runner(batcher: Batcher, models: Models, metrics: Metrics, limits: Limits) -
 
 def _is_no_bad_request(record: logging.LogRecord) -> bool:
     """Whether aiohttp logs anything but a client's bad HTTP, for which it prints a traceback."""
-    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+    return not (record.exc_info and isinstance(record.exc_info[1], _BAD_REQUESTS))
 
 
 class _UnderWay:
