@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import argparse
-import json
 import shlex
 import sys
 from collections.abc import Callable
@@ -12,50 +10,8 @@ import pytest
 from benchmarks import compare, machine, page, pipeline_run
 from benchmarks.compare import Job
 from benchmarks.compare_table import PIPELINE, TUTORIAL
-from benchmarks.results import Kept, Measured
-from benchmarks.watched import RunFailed
-from tests.benchmarks.measurements import HERE, ours, tutorial
-
-ASKED = {TUTORIAL: "script", PIPELINE: "code"}
-
-
-def once(kept: Kept, what: str, seed: int, asked: str, measure: Callable[[], Measured]) -> Measured:
-    """As `Kept.once`, where nothing changes meanwhile."""
-    return kept.once(what, seed, asked, measure, lambda: asked)
-
-
-def order(tutorial_seeds: list[int], seeds: list[int]) -> list[str]:
-    return [f"{job.what[0]}{job.seed}" for job in compare.plan(tutorial_seeds, seeds, ASKED)]
-
-
-def test_both_sides_alternate() -> None:
-    assert order([0], [0, 1, 2]) == ["c0", "t0", "c1", "c2"]
-    assert order([0, 1, 2], [0, 1, 2]) == ["t0", "c0", "t1", "c1", "t2", "c2"]
-    assert order([0, 1], [0, 1, 2, 3]) == ["c0", "t0", "c1", "c2", "t1", "c3"]
-
-
-def test_what_was_measured_is_read_back(tmp_path: Path) -> None:
-    file = tmp_path / "new" / "compare.json"
-    assert once(Kept(file, HERE, anew=False), TUTORIAL, 0, "script", tutorial) == tutorial()
-    assert once(Kept(file, HERE, anew=False), PIPELINE, 0, "code", ours) == ours()
-    assert Kept(file, HERE, anew=False).measured == [tutorial(), ours()]
-    assert Kept(file, HERE, anew=True).measured == []
-    assert [path.name for path in file.parent.iterdir()] == ["compare.json"]
-    assert json.loads(file.read_text())["machine"] == HERE
-
-
-def test_only_the_same_question_has_the_same_answer(tmp_path: Path) -> None:
-    kept = Kept(tmp_path / "compare.json", HERE, anew=False)
-    once(kept, PIPELINE, 1, "code", lambda: ours(1))
-
-    def fail() -> Measured:
-        raise RunFailed("It did not work.")
-
-    assert once(kept, PIPELINE, 1, "code", fail) == ours(1)
-    for other in ((PIPELINE, 2, "code"), (PIPELINE, 1, "other code"), (TUTORIAL, 1, "code")):
-        with pytest.raises(SystemExit, match="^It did not work.$"):
-            once(kept, *other, fail)
-    assert kept.measured == [ours(1)]
+from benchmarks.results import Measured
+from tests.benchmarks.measurements import ours, tutorial
 
 
 @pytest.fixture
@@ -159,15 +115,6 @@ def test_the_page_takes_other_seeds(images: Path, tmp_path: Path, monkeypatch: p
     benchmark(monkeypatch, images, 9, "--write", "--seeds", "3", "4", "5")
     assert "| catsdogs run | 5 |" in compare.PAGE.read_text()
     assert compare.CHART.exists()
-
-
-def test_a_tutorial_that_tells_nothing_is_told(
-    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(compare, "_TUTORIAL_MODULE", "benchmarks.machine")  # ends well, and says nothing
-    options = argparse.Namespace(images=images, tutorial_epochs=1, output=tmp_path)
-    with pytest.raises(RunFailed, match="status 0"):
-        compare._measure(Job(TUTORIAL, 0, "script"), options, 1)
 
 
 def test_a_folder_without_pictures_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

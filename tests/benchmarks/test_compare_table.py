@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks import compare_chart, compare_table
+from benchmarks import compare_table
 from benchmarks.results import Measured
 from tests.benchmarks.measurements import HERE, ours, tutorial
 
@@ -64,15 +64,3 @@ def test_machine_and_settings_are_told() -> None:
     assert "2 cores (Some CPU), 16 GB of memory" in lines[0]
     assert "`training.image_size=160`" in lines[1]
     assert told([tutorial(), ours()])[1] == ""
-
-
-def test_the_chart_names_both_sides_and_their_long_parts(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    chart = tmp_path / "chart.svg"
-    compare_chart.draw([tutorial(), ours(0), ours(1)], chart)
-    text = chart.read_text()
-    for word in ("tutorial's script", "catsdogs run", "fine-tuning", "Trainer", "95 % intervals"):
-        assert f"<!-- {word}" in text or word in text
-    assert "Pusher" not in text  # it is one of the shorter ones
-    first = chart.read_bytes()
-    compare_chart.draw([tutorial(), ours(0), ours(1)], chart)
-    assert chart.read_bytes() == first

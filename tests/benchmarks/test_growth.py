@@ -1,20 +1,13 @@
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from benchmarks import compare, gate, growth, page, pipeline_run
+from benchmarks import compare, gate, growth, page
 from benchmarks.results import Measured
 from tests.benchmarks.measurements import HERE, ours, peak
-
-
-def test_given_settings_take_the_place_of_the_usual_ones() -> None:
-    chosen = growth.settings(["training.image_size=224", "training.batch_size=64"])
-    assert {"training.image_size=224", "training.batch_size=64", "data.source=sample"} <= set(chosen)
-    assert len(chosen) == len(growth.SETTINGS) + 1
 
 
 def run(count: int, seconds: float, memory: float) -> Measured:
@@ -43,27 +36,6 @@ def test_components_beyond_bounds_are_marked() -> None:
     text = told(125, 1000)
     assert "**+25 %**" in text
     assert "**+60 %**" in told(100, 1600)
-
-
-def test_a_run_during_which_the_code_changed_is_not_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    taken: list[str] = []
-
-    def measure(what: str, seed: int, asked: str, count: int, *_: object) -> Measured:
-        taken.append(what)
-        if count == 30_000 and len(taken) == 2:
-            monkeypatch.setattr(pipeline_run, "code", lambda: "edited")
-        return replace(run(count, 10, 1000), asked=asked, seed=seed)
-
-    monkeypatch.setattr(sys, "argv", ["growth", "--output", str(tmp_path)])
-    monkeypatch.setattr(pipeline_run, "run", measure)
-    monkeypatch.setattr(pipeline_run, "code", lambda: "code")
-    with pytest.raises(SystemExit, match="30,000 pictures, seed 0"):
-        growth.main()
-    monkeypatch.setattr(pipeline_run, "code", lambda: "code")
-    growth.main()
-    assert taken == ["3,000 pictures", "30,000 pictures", "30,000 pictures"]
 
 
 def test_a_table_is_put_between_its_marks(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ import pytest
 
 from benchmarks import pipeline_run
 from benchmarks.watched import RunFailed, watch
-from pipelines.local import worker
 from pipelines.local.run_record import Outcome, Push, RunRecord, State, Step
 
 # A process whose child takes memory in the second of two parts.
@@ -52,15 +51,6 @@ def test_a_watched_process_ends_with_the_watching_one(tmp_path: Path) -> None:
         watch([sys.executable, "-c", f"{script}; time.sleep(60)"], tmp_path / "log", part)
     assert not Path(f"/proc/{(tmp_path / 'pid').read_text()}").exists()
     assert time.monotonic() - started < 50
-
-
-def test_the_step_at_work_is_known_by_its_log(tmp_path: Path) -> None:
-    run_dir = tmp_path / "runs" / "2026-01-01T00-00-00"
-    (run_dir / "logs").mkdir(parents=True)
-    assert pipeline_run.step_at_work(tmp_path) == "Start"
-    for position, step in enumerate(("Start", "ImageExampleGen", "Trainer")):
-        worker.log_path(run_dir, position, step).touch()
-        assert pipeline_run.step_at_work(tmp_path) == step
 
 
 @pytest.mark.parametrize("push", [Push("1", "somewhere/1"), None])
