@@ -9,11 +9,27 @@ from pathlib import Path
 
 import pytest
 
+from pipelines import cli
 from pipelines.local import run as local_run
 from pipelines.local.run_record import INTERRUPTED, Outcome, RunRecord, State
 from pipelines.settings import Settings, load
 
 TINY = Path(__file__).parent / "local"
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def catsdogs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """`catsdogs(*arguments)`: exit status, stdout, stderr of the command, run in this process."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", ["catsdogs", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return (int(ended.value.code or 0), *capsys.readouterr())
+
+    return call
 
 
 @dataclass

@@ -8,15 +8,13 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from pipelines import cli
+from tests.pipelines.conftest import Command
 from tests.serving.client.scripted import Answer, Asked, Scripted, predictions, scripted
-
-Command = Callable[..., tuple[int, str, str]]
 
 UNKNOWN = "Unknown image file format. One of JPEG, PNG, GIF, BMP required.\n\t [[{{node DecodeImage}}]]"
 
@@ -40,16 +38,9 @@ def server() -> Iterator[Scripted]:
 
 
 @pytest.fixture
-def predict(server: Scripted, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """`predict(*arguments)`: exit status, stdout, stderr of the command, run in this process."""
-
-    def call(*arguments: object, url: str = server.url) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["catsdogs", "predict", "--url", url, *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        return (int(ended.value.code or 0), *capsys.readouterr())
-
-    return call
+def predict(server: Scripted, catsdogs: Command) -> Command:
+    """`predict(*arguments)`: the command, sent to the server unless `url` is another."""
+    return lambda *arguments, url=server.url: catsdogs("predict", "--url", url, *arguments)
 
 
 @pytest.fixture

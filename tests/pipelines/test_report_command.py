@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-import sys
 import webbrowser
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from pipelines import cli, reports
+from pipelines import reports
 from pipelines.settings import load
+from tests.pipelines.conftest import Command
 from tests.pipelines.stores import put_out
 
-Report = Callable[..., tuple[int, str, str]]
 OLD, NEW, NEWEST = "2026-11-20T05-10-01", "2026-11-21T05-10-02", "2026-11-22T05-10-03"
 
 
 @pytest.fixture
-def report(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Report:
-    """`report(*arguments)`: exit status, stdout and stderr of the command on the runs in `tmp_path`."""
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        root = ("--set", f"output_root={tmp_path}")
-        monkeypatch.setattr(sys, "argv", ["catsdogs", "report", *arguments, *root])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        return (int(ended.value.code or 0), *capsys.readouterr())
-
-    return call
+def report(catsdogs: Command, tmp_path: Path) -> Command:
+    """`report(*arguments)`: the command on the runs in `tmp_path`."""
+    return lambda *arguments: catsdogs("report", *arguments, "--set", f"output_root={tmp_path}")
 
 
 @pytest.fixture
@@ -41,20 +31,17 @@ def runs(tmp_path: Path) -> Path:
     return tmp_path / "runs"
 
 
-def test_the_newest_report_is_found_and_a_newer_run_without_one_is_told(report: Report, runs: Path) -> None:
+def test_the_newest_report_is_found_and_a_newer_run_without_one_is_told(report: Command, runs: Path) -> None:
     status, out, err = report()
     assert (status, out) == (0, f"{runs / NEW / 'report.html'}\n")
     assert NEWEST in err
     assert NEW in err
     (runs / NEWEST / "report.html").touch()
     assert report() == (0, f"{runs / NEWEST / 'report.html'}\n", "")
-
-
-def test_a_run_s_own_report(report: Report, runs: Path) -> None:
     assert report(OLD) == (0, f"{runs / OLD / 'report.html'}\n", "")
 
 
-def test_a_run_without_a_report(report: Report, runs: Path) -> None:
+def test_a_run_without_a_report(report: Command, runs: Path) -> None:
     status, out, err = report(NEWEST)
     assert (status, out) == (2, "")
     assert all(part in err for part in (NEWEST, "EvaluationReport", str(runs / NEWEST / "summary.json")))
@@ -62,7 +49,7 @@ def test_a_run_without_a_report(report: Report, runs: Path) -> None:
 
 @pytest.mark.parametrize("named", [[], [NEWEST]])
 def test_a_run_that_failed_after_its_report_was_made_has_one(
-    report: Report, runs: Path, named: list[str]
+    report: Command, runs: Path, named: list[str]
 ) -> None:
     made = runs.parent / "artifacts" / "17"
     made.mkdir(parents=True)
@@ -77,13 +64,13 @@ def test_a_run_that_failed_after_its_report_was_made_has_one(
     assert (status, err) == (0, "")
 
 
-def test_a_run_that_is_not_there(report: Report, runs: Path) -> None:
+def test_a_run_that_is_not_there(report: Command, runs: Path) -> None:
     status, out, err = report("2026-11-21T05-10-20")
     assert (status, out) == (2, "")
     assert all(part in err for part in ("2026-11-21T05-10-20", str(runs.parent), NEW))
 
 
-def test_no_runs_and_no_reports(report: Report, tmp_path: Path) -> None:
+def test_no_runs_and_no_reports(report: Command, tmp_path: Path) -> None:
     status, _, err = report(OLD)
     assert status == 2
     assert str(tmp_path) in err
@@ -97,7 +84,7 @@ def test_no_runs_and_no_reports(report: Report, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("opened", "expected"), [(True, 0), (False, 1)])
 def test_it_opens_in_the_browser(
-    report: Report, runs: Path, monkeypatch: pytest.MonkeyPatch, opened: bool, expected: int
+    report: Command, runs: Path, monkeypatch: pytest.MonkeyPatch, opened: bool, expected: int
 ) -> None:
     asked: list[str] = []
 
@@ -123,7 +110,3 @@ def test_a_copy_appears_whole(tmp_path: Path) -> None:
         "report.html": "report.html",
         "model_card.md": "model_card.md",
     }
-
-
-def test_without_room_for_a_copy_the_report_is_where_it_was_made(tmp_path: Path) -> None:
-    assert reports.copy(str(tmp_path), tmp_path / "no such folder") == tmp_path / "report.html"

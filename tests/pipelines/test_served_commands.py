@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
-from pipelines import cli
-from pipelines.served_commands import _rows, _table
 from serving.repository.manifest import Manifest, files_in
 from serving.repository.publish import ModelRepository, open_repository
 from serving.repository.storage import PushConfig
-
-Command = Callable[..., tuple[int, str, str]]
+from tests.pipelines.conftest import Command
 
 
 @pytest.fixture
@@ -34,20 +28,11 @@ def repository(served: Path) -> ModelRepository:
     return open_repository(str(served), PushConfig("catsdogs", "/models/catsdogs", 5))
 
 
-@pytest.fixture
-def catsdogs(served: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """`catsdogs(*arguments)`: exit status, stdout, stderr of the command, run in this process."""
+@pytest.fixture(name="catsdogs")
+def on_the_folder(catsdogs: Command, served: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """`catsdogs(*arguments)`: as everywhere, with the folder of versions as destination."""
     monkeypatch.setenv("COLUMNS", "160")
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        capsys.readouterr()
-        words = ["catsdogs", *map(str, arguments), "--set", f"serving.destination={served}"]
-        monkeypatch.setattr(sys, "argv", words)
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        return (int(ended.value.code or 0), *capsys.readouterr())
-
-    return call
+    return lambda *arguments: catsdogs(*arguments, "--set", f"serving.destination={served}")
 
 
 def publish(repository: ModelRepository, contents: str, **known: object) -> int:
@@ -184,28 +169,6 @@ def test_names_that_look_like_markup_are_shown_as_they_are(
     status, output, _ = catsdogs("models")
     assert status == 0
     assert re.search(r" \[/\] +served, .*\[/red\]", output)
-
-
-def test_a_long_file_name_hides_no_column(
-    catsdogs: Command, repository: ModelRepository, served: Path, three: tuple[int, int, int]
-) -> None:
-    name = f"{'long/' * 30}name"
-    manifest = served / str(three[0]) / "manifest.json"
-    document = json.loads(manifest.read_text())
-    document["files"] = {name: {"size": 1, "sha256": ""}, **document["files"]}
-    manifest.write_text(json.dumps(document))
-
-    assert name in catsdogs("models")[1], "a program gets it in one line"
-
-    narrow = io.StringIO()
-    Console(width=80, file=narrow).print(_table(_rows(repository)))
-    lines = narrow.getvalue().splitlines()
-    assert max(map(len, lines)) <= 80
-    assert [line.split()[0] for line in lines[:4]] == ["version", *map(str, reversed(three))]
-    assert lines[0].split() == ["version", "pushed", "accuracy", "run", "state", "size"]
-    assert "served" in lines[1]
-    folded = "".join(line[lines[0].index("state") : lines[0].index("size")].strip() for line in lines[3:])
-    assert name in folded.replace(" ", "")
 
 
 def test_a_damaged_version_is_not_served(

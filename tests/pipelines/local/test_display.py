@@ -67,13 +67,6 @@ def test_on_a_terminal_there_is_one_line_a_step() -> None:
     ]
 
 
-def test_on_a_terminal_the_long_import_is_explained() -> None:
-    out = io.StringIO()
-    with LiveDisplay(Console(file=out, force_terminal=True, width=100)):
-        pass
-    assert display.LOADING in out.getvalue()
-
-
 def test_no_color_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
     def codes() -> str:
         out = io.StringIO()

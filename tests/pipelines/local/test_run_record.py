@@ -43,14 +43,6 @@ def test_the_exit_status_follows_from_what_came_out(outcome: Outcome, status: in
 
 
 @pytest.mark.parametrize(
-    ("blessed", "overridden", "verdict"),
-    [(True, False, "blessed"), (True, True, "overridden"), (False, False, "refused"), (None, False, "")],
-)
-def test_the_verdict_in_a_word(blessed: bool | None, overridden: bool, verdict: str) -> None:
-    assert Outcome(blessed=blessed, overridden=overridden).verdict == verdict
-
-
-@pytest.mark.parametrize(
     "record",
     [
         RunRecord(run_id="2026-11-22T05-10-33"),
