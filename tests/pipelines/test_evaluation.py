@@ -9,8 +9,9 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -36,6 +37,10 @@ from pipelines.settings import load
 from trainer import signatures
 
 pytestmark = pytest.mark.slow
+
+Context = base_beam_executor.BaseBeamExecutor.Context
+# The predictions and the evaluation of a candidate beside its baseline.
+Measured = tuple[types.Artifact, types.Artifact]
 
 SIZE = 32
 CLASSES = ("cat", "dog")
@@ -104,46 +109,71 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], types.Art
     return export
 
 
-@pytest.fixture
-def judge(
-    examples: types.Artifact, model: Callable[[int], types.Artifact], tmp_path: Path
-) -> Callable[..., Verdict]:
-    """`judge(candidate, newest, min_accuracy=…, …)`: runs the pipeline's steps from the table to the gate."""
+def artifact(made: types.Artifact, folder: Path) -> types.Artifact:
+    made.uri = str(folder)
+    folder.mkdir()
+    return made
 
-    def artifact(made: types.Artifact, name: str) -> types.Artifact:
-        made.uri = str(tmp_path / name)
-        Path(made.uri).mkdir()
-        return made
 
-    def run(candidate: int, newest: int | None = None, **limits: float) -> Verdict:
-        overrides = [f"evaluation.{name}={limit}" for name, limit in {**ONLY_ACCURACY, **limits}.items()]
-        pipeline = build(load(overrides=[f"output_root={tmp_path}", *overrides]))
-        properties = {component.id: component.exec_properties for component in pipeline.components}
-        context = base_beam_executor.BaseBeamExecutor.Context(
-            beam_pipeline_args=pipeline.beam_pipeline_args, tmp_dir=str(tmp_path / "tmp"), unique_id="1"
-        )
-        predictions = artifact(standard_artifacts.Examples(), "predictions")
-        evaluation = artifact(standard_artifacts.ModelEvaluation(), "evaluation")
-        blessing = artifact(standard_artifacts.ModelBlessing(), "blessing")
-        served = artifact(standard_artifacts.InfraBlessing(), "served")
-        Path(served.uri, REPORT).write_text(json.dumps(SERVED))
+def steps(
+    output: Path, *overrides: str
+) -> tuple[base_beam_executor.BaseBeamExecutor.Context, dict[str, Any]]:
+    """What the executors are made with, and what the pipeline hands each of them."""
+    pipeline = build(load(overrides=[f"output_root={output}", *overrides]))
+    context = Context(
+        beam_pipeline_args=pipeline.beam_pipeline_args, tmp_dir=str(output / "tmp"), unique_id="1"
+    )
+    return context, {component.id: component.exec_properties for component in pipeline.components}
+
+
+@pytest.fixture(scope="module")
+def measure(
+    examples: types.Artifact,
+    model: Callable[[int], types.Artifact],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[[int, int | None], Measured]:
+    """`measure(candidate, newest)`: the steps before the gate, once a pair, as no limit reaches them."""
+
+    @cache
+    def run(candidate: int, newest: int | None) -> Measured:
+        folder = tmp_path_factory.mktemp("measured")
+        context, properties = steps(folder)
+        predictions = artifact(standard_artifacts.Examples(), folder / "predictions")
+        evaluation = artifact(standard_artifacts.ModelEvaluation(), folder / "evaluation")
+        baseline = [] if newest is None else [model(newest)]
         PredictionTable(context).Do(
-            {
-                "examples": [examples],
-                "model": [model(candidate)],
-                "newest": [] if newest is None else [model(newest)],
-                "best": [] if newest is None else [model(newest)],
-            },
+            {"examples": [examples], "model": [model(candidate)], "newest": baseline, "best": baseline},
             {"predictions": [predictions]},
             properties["PredictionTable"],
         )
         Evaluator(context).Do(
             {"examples": [predictions]},
-            {"evaluation": [evaluation], "blessing": [artifact(standard_artifacts.ModelBlessing(), "no")]},
+            {
+                "evaluation": [evaluation],
+                "blessing": [artifact(standard_artifacts.ModelBlessing(), folder / "no")],
+            },
             properties["Evaluator"],
         )
         measured = evaluation_metrics.read(evaluation.uri)
         assert measured.whole.accuracy == pytest.approx(ACCURACY[candidate])
+        return predictions, evaluation
+
+    return run
+
+
+@pytest.fixture
+def judge(
+    measure: Callable[[int, int | None], Measured], model: Callable[[int], types.Artifact], tmp_path: Path
+) -> Callable[..., Verdict]:
+    """`judge(candidate, newest, min_accuracy=…, …)`: runs the pipeline's steps from the table to the gate."""
+
+    def run(candidate: int, newest: int | None = None, **limits: float) -> Verdict:
+        overrides = [f"evaluation.{name}={limit}" for name, limit in {**ONLY_ACCURACY, **limits}.items()]
+        context, properties = steps(tmp_path, *overrides)
+        predictions, evaluation = measure(candidate, newest)
+        blessing = artifact(standard_artifacts.ModelBlessing(), tmp_path / "blessing")
+        served = artifact(standard_artifacts.InfraBlessing(), tmp_path / "served")
+        Path(served.uri, REPORT).write_text(json.dumps(SERVED))
         QualityGate(context).Do(
             {
                 "model": [model(candidate)],
@@ -166,7 +196,7 @@ def judge(
 
 @pytest.mark.parametrize(
     ("candidate", "floor", "blessed"),
-    [(PERFECT, 0.9, True), (ONE_WRONG, 0.95, True), (FIVE_WRONG, 0.9, False)],
+    [(ONE_WRONG, 0.95, True), (ONE_WRONG, 0.96, False)],
 )
 def test_a_first_model_must_reach_the_floor(
     judge: Callable[..., Verdict], candidate: int, floor: float, blessed: bool
