@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,28 +13,24 @@ import pytest
 from components.errors import InputError
 from components.quality_gate import verdict
 from components.quality_gate.verdict import NEVER_LIFTED, Rule
-from pipelines import bless_run, cli, report_command, run_folders, runs, runs_command
+from pipelines import bless_run, report_command, run_folders, runs, runs_command
 from pipelines.local import lock
 from pipelines.local import run as local_run
 from pipelines.local.report import Asked
 from pipelines.settings import dump, load
-from tests.pipelines.conftest import Ran
+from tests.pipelines.conftest import Command, Ran
 
 Bless = Callable[..., tuple[int, str]]
 WORSE = Rule("newest model", "failed", -0.04, 0.0, "4.0 points are lost.", "it is worse")
 
 
 @pytest.fixture
-def bless(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Bless:
+def bless(catsdogs: Command, tmp_path: Path) -> Bless:
     """`bless(*arguments)`: exit status and stderr of the command, which must refuse."""
 
     def call(*arguments: str) -> tuple[int, str]:
-        capsys.readouterr()
-        root = ("--set", f"output_root={tmp_path / 'output'}")
-        monkeypatch.setattr(sys, "argv", ["catsdogs", "bless", *arguments, *root])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        return int(ended.value.code or 0), capsys.readouterr().err
+        status, _, said = catsdogs("bless", *arguments, "--set", f"output_root={tmp_path / 'output'}")
+        return status, said
 
     return call
 

@@ -37,11 +37,6 @@ def test_without_a_store_scrap_and_what_trainings_have_kept_go_all_the_same(
     assert not scrap.exists()
 
 
-def test_an_empty_output_root_has_nothing_to_clean(tmp_path: Path) -> None:
-    plan = clean.plan(None, Settings(output_root=tmp_path), keep=1)
-    assert (plan.folders, plan.size, plan.runs, plan.artifacts) == ([], 0, [], [])
-
-
 @pytest.mark.slow
 def test_old_runs_go_and_the_last_ones_stay(tiny: Any) -> None:
     old, middle, new = (tiny(f"training.seed={seed}") for seed in range(3))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from pipelines import cli
+from tests.pipelines.conftest import Command
 
 pytestmark = pytest.mark.slow
 
@@ -122,21 +121,16 @@ def test_figures_that_cannot_be_read_are_gone(tmp_path: Path, content: str) -> N
         comparing.side(settings, OLD)
 
 
-def test_a_run_without_a_report_or_without_its_figures(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_without_a_report_or_without_its_figures(catsdogs: Command, tmp_path: Path) -> None:
+    asked = ("compare", OLD, NEW, "--set", f"output_root={tmp_path}")
     for run_id in (OLD, NEW):
         (tmp_path / "runs" / run_id).mkdir(parents=True)
-    monkeypatch.setattr(sys, "argv", ["catsdogs", "compare", OLD, NEW, "--set", f"output_root={tmp_path}"])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    assert ended.value.code == 2
-    said = capsys.readouterr().err
+    status, _, said = catsdogs(*asked)
+    assert status == 2
     assert OLD in said
     assert "EvaluationReport" in said
     for run_id in (OLD, NEW):
         (tmp_path / "runs" / run_id / "report.html").touch()
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    assert ended.value.code == 2
-    assert f"catsdogs run --config {tmp_path / 'runs' / OLD}" in capsys.readouterr().err
+    status, _, said = catsdogs(*asked)
+    assert status == 2
+    assert f"catsdogs run --config {tmp_path / 'runs' / OLD}" in said

@@ -102,10 +102,6 @@ def test_the_verdict_with_its_sentence_and_what_that_does_not_say(
     assert found.exit_status == (0 if blessed else 3)
 
 
-def test_the_evaluator_s_own_blessing_is_no_verdict(read: Read) -> None:
-    assert read({"Evaluator.blessing": {}}).blessed is None
-
-
 def test_the_report_is_where_its_step_made_it(read: Read, tmp_path: Path) -> None:
     assert read({"EvaluationReport.report": {}}).report == str(tmp_path / "artifact")
     assert read({"EvaluationReport.report": {}}, cached=True).report == str(tmp_path / "artifact")

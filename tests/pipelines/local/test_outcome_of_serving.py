@@ -100,10 +100,6 @@ def test_a_model_that_another_one_has_replaced_is_not_said_to_be_served(
     assert found.exit_status == 3
 
 
-def test_an_emptied_place_serves_nothing(read: Read, repository: ModelRepository) -> None:
-    assert read(pushed_before(repository, 7), cached=True).exit_status == 3
-
-
 def test_a_push_of_this_run_is_not_looked_for(read: Read) -> None:
     pushed = {"pushed": 1, "pushed_destination": "gs://our-models/pets/7", "pushed_version": "7"}
     assert read({"Pusher.pushed_model": pushed}).push == Push("7", "gs://our-models/pets/7")
