@@ -121,18 +121,6 @@ def test_an_executor_that_ends_the_process_has_failed(
     assert "The step cannot go on" in caplog.text
 
 
-def test_arguments_of_beam_are_handed_on() -> None:
-    options, beam_arguments = entrypoint._parser().parse_known_args(
-        [
-            *("--executor_class_path", GATE, "--json_serialized_invocation_args", "{}"),
-            *("--json_serialized_inputs_spec_args", "{}", "--runner=DataflowRunner", "--project", "p"),
-            *("--code_fingerprint", "0", "--keep_remote", "--approve_nothing"),
-        ]
-    )
-    assert beam_arguments == ["--runner=DataflowRunner", "--project", "p", "--approve_nothing"]
-    assert options.keep_remote
-
-
 def test_what_a_worker_of_beam_raised_is_said_in_its_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     error = RuntimeError("Traceback (most recent call last):\ncomponents.errors.DataRejected: No pictures.")
     assert entrypoint._report(error) == DataRejected.exit_status

@@ -56,13 +56,6 @@ def test_sources_are_called_as_they_are_in_the_settings(settings: DataSettings) 
     assert source_name(settings.source_spec) == settings.source_name
 
 
-def test_it_says_what_the_source_is_called(tmp_path: Path) -> None:
-    source = {"kind": "sample", "count": 10, "seed": 0}
-    name = tmp_path / "name"
-    assert data_fingerprint(source, tmp_path / "found", "--source_name_output", str(name)) == 0
-    assert name.read_text() == "sample"
-
-
 @pytest.mark.parametrize("is_there", [False, True])
 def test_a_folder_without_pictures(
     is_there: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -90,15 +83,14 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
     return Cluster(tmp_path)
 
 
-def approved(cluster: Cluster, candidate: str, *more: str) -> str:
-    output = cluster.folder / "approved"
+def look_for_approved(cluster: Cluster, candidate: str, *more: str) -> int:
     arguments = ["--approvals", str(cluster.state), "--ledger", "blessed-model", "--candidate", candidate]
-    assert look.main(["approved", *arguments, "--output", str(output), *more]) == 0
-    return output.read_text()
+    return look.main(["approved", *arguments, "--output", str(cluster.folder / "approved"), *more])
 
 
-def test_nothing_is_approved_at_first(cluster: Cluster) -> None:
-    assert approved(cluster, cluster.put("model", {"weights": b"A"}).uri) == ""
+def approved(cluster: Cluster, candidate: str, *more: str) -> str:
+    assert look_for_approved(cluster, candidate, *more) == 0
+    return (cluster.folder / "approved").read_text()
 
 
 def test_it_finds_the_newest_approval_of_another(cluster: Cluster) -> None:
@@ -139,8 +131,7 @@ def test_a_damaged_approval(cluster: Cluster, capsys: pytest.CaptureFixture[str]
     (cluster.state / "blessed-model" / "2026").mkdir(parents=True)
     (cluster.state / "blessed-model" / "2026" / "approval.json").write_text("{")
     candidate = cluster.put("model", {"weights": b"A"}).uri
-    arguments = ["--approvals", str(cluster.state), "--ledger", "blessed-model", "--candidate", candidate]
-    assert look.main(["approved", *arguments, "--output", str(cluster.folder / "found")]) == 1
+    assert look_for_approved(cluster, candidate) == 1
     assert str(cluster.state / "blessed-model" / "2026") in capsys.readouterr().err
 
 
@@ -154,10 +145,9 @@ def test_a_candidate_that_was_removed_from_the_store(
     shutil.rmtree(cluster.local(candidate))
     if left == "an empty folder":
         (cluster.local(candidate) / "variables").mkdir(parents=True)
-    arguments = ["--approvals", str(cluster.state), "--ledger", "blessed-model", "--candidate", candidate]
-    assert look.main(["approved", *arguments, "--output", str(cluster.folder / "found")]) == 1
+    assert look_for_approved(cluster, candidate) == 1
     assert candidate in capsys.readouterr().err
-    assert not (cluster.folder / "found").exists()
+    assert not (cluster.folder / "approved").exists()
 
 
 @pytest.mark.parametrize(

@@ -29,13 +29,6 @@ def test_only_google_s_store_stays_remote_for_remote_workers() -> None:
     assert paths.downloaded("gs://bucket/a") == Path("/gcs/bucket/a")
 
 
-def test_the_launcher_s_folders_may_lie_elsewhere(tmp_path: Path) -> None:
-    paths = Paths.of_launcher({"CATSDOGS_LAUNCHER_ROOT": str(tmp_path)})
-    local = f"{tmp_path}/minio/bucket/a"
-    assert paths.for_executor("minio://bucket/a") == local
-    assert paths.for_store(local) == "minio://bucket/a"
-
-
 @pytest.mark.parametrize(
     "text", ["/state/catsdogs/serving_model/1795331511", "miniodata", "cat", "/minios/a"]
 )
