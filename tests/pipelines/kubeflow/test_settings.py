@@ -129,13 +129,6 @@ def test_what_would_fail_in_a_run_gets_one_sentence(override: str, named: list[s
     assert caught.value.exit_status == 2
 
 
-def test_a_label_that_a_configuration_asks_for_can_be_taken_back() -> None:
-    label = "nvidia.com/gpu.present"
-    assert load("kubeflow").kubeflow.gpu.node_selector == {label: "true"}
-    override = f"kubeflow.gpu.node_selector={{{label}: null, pool: gpu}}"
-    assert load("kubeflow", [override]).kubeflow.gpu.node_selector == {"pool": "gpu"}
-
-
 @pytest.mark.parametrize(
     ("setting", "name", "free"),
     [
@@ -170,22 +163,6 @@ def test_a_step_takes_the_defaults_where_it_has_nothing_of_its_own() -> None:
     assert kubeflow.step("Pusher") == kubeflow.step_defaults
     trainer = kubeflow.step("Trainer")
     assert (trainer.cpu_request, trainer.memory_limit, trainer.retries) == ("1", "8Gi", 0)
-
-
-@pytest.mark.parametrize(
-    ("path", "is_on_it"),
-    [
-        ("/state", True),
-        ("/state/a", True),
-        ("/states", False),
-        ("/", False),
-        ("/data/x", True),
-        ("state", False),
-    ],
-)
-def test_what_lies_on_a_volume(path: str, is_on_it: bool) -> None:
-    volumes = "kubeflow.volumes=[{claim: a, mount_path: /state}, {claim: b, mount_path: /data}]"
-    assert load(overrides=[volumes]).kubeflow.on_volume(Path(path)) is is_on_it
 
 
 def test_the_steps_that_can_have_settings_are_the_pipeline_s(tmp_path: Path) -> None:

@@ -155,11 +155,6 @@ def test_every_end_but_success_gives_1(submit: Submit, server: KfpServer, state:
     assert state.lower() in shown
 
 
-def test_without_wait_nothing_is_requested_of_the_run(submit: Submit, server: KfpServer) -> None:
-    submit()
-    assert not [one for one in server.requests if re.fullmatch(RUN, f"{one.method} {one.path}")]
-
-
 @pytest.mark.parametrize(
     "fault", [Answer(503, b"", "text/plain"), Answer(500, {"code": 13, "message": "busy"})]
 )
@@ -273,7 +268,6 @@ def test_the_command_submits_waits_and_says_nothing_of_kfp_s(
 @pytest.mark.parametrize(
     ("arguments", "status", "named"),
     [
-        (["--experiment", "none"], 2, "Default"),
         (["--schedule", "0 3 * * *"], 2, "0 0 3 * * *"),
         (["--endpoint", "http://127.0.0.1:1"], 1, "http://127.0.0.1:1"),
     ],
