@@ -21,6 +21,7 @@ from pipelines.settings import dump, load
 from tests.pipelines.conftest import Command, Ran
 
 Bless = Callable[..., tuple[int, str]]
+RUN = "2026-11-22T05-10-33"
 WORSE = Rule("newest model", "failed", -0.04, 0.0, "4.0 points are lost.", "it is worse")
 
 
@@ -36,14 +37,14 @@ def bless(catsdogs: Command, tmp_path: Path) -> Bless:
 
 
 def test_a_run_that_is_not_there(bless: Bless, tmp_path: Path) -> None:
-    status, said = bless("7", "--reason", "so")
+    status, said = bless(RUN, "--reason", "so")
     assert status == 2
     assert str(tmp_path / "output") in said
 
 
 @pytest.mark.parametrize("reason", ["", "  "])
 def test_a_decision_needs_a_reason(bless: Bless, reason: str) -> None:
-    status, said = bless("7", "--reason", reason)
+    status, said = bless(RUN, "--reason", reason)
     assert status == 2
     assert "--reason" in said
 
@@ -69,10 +70,10 @@ def refused(tiny: Any) -> Ran:
 def test_what_cannot_be_decided_on_is_told_before_anything_is_written(
     bless: Bless, tmp_path: Path, settings: Callable[[Path], str], named: list[str]
 ) -> None:
-    folder = tmp_path / "output" / "runs" / "7"
+    folder = tmp_path / "output" / "runs" / RUN
     folder.mkdir(parents=True)
     (folder / "settings.yaml").write_text(settings(tmp_path))
-    status, said = bless("7", "--reason", "so")
+    status, said = bless(RUN, "--reason", "so")
     assert status == 2
     assert all(name in said for name in named)
     assert not (tmp_path / "before").exists()
@@ -84,7 +85,7 @@ def test_nobody_decides_without_a_name(bless: Bless, monkeypatch: pytest.MonkeyP
         raise KeyError("getpwuid(): uid not found: 1000770000")
 
     monkeypatch.setattr("getpass.getuser", no_name)
-    status, said = bless("7", "--reason", "so")
+    status, said = bless(RUN, "--reason", "so")
     assert status == 2
     assert "--by NAME" in said
 

@@ -244,16 +244,16 @@ def _past_run(tmp_path: Path, name: str, version: str | None) -> None:
 
 @pytest.mark.parametrize("changes", [[], ["data.class_names=[ant, bee]", "pipeline_name=ant-bee"]])
 def test_the_same_classes_again_or_others_under_another_name(tmp_path: Path, changes: list[str]) -> None:
-    _past_run(tmp_path, "2026-01-01", "7")
+    _past_run(tmp_path, "2026-01-01T00-00-00", "7")
     local_run.check_classes(load(overrides=[f"output_root={tmp_path}", *changes]))
 
 
 def test_other_classes_under_the_name_of_a_served_model_are_refused(tmp_path: Path) -> None:
     settings = load(overrides=[f"output_root={tmp_path}", "data.class_names=[ant, bee]"])
-    _past_run(tmp_path, "2026-01-02", None)
-    (tmp_path / "runs" / "2026-01-03").mkdir()  # one that was killed by the version before
+    _past_run(tmp_path, "2026-01-02T00-00-00", None)
+    (tmp_path / "runs" / "2026-01-03T00-00-00").mkdir()  # one that was killed by the version before
     local_run.check_classes(settings)
-    _past_run(tmp_path, "2026-01-01", "7")
+    _past_run(tmp_path, "2026-01-01T00-00-00", "7")
     with pytest.raises(InputError) as caught:
         local_run.check_classes(settings)
     named = ("data.class_names", "cat and dog", "[ant, bee]", "--set pipeline_name=ant-bee")
