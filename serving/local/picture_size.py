@@ -71,7 +71,7 @@ def measure(encoded: bytes) -> Size | None:
     return None
 
 
-def _jpeg(encoded: bytes) -> Size:
+def _jpeg(encoded: bytes) -> Size | None:
     found = None
     at = 2
     for _ in range(_MOST_PARTS):
@@ -89,9 +89,7 @@ def _jpeg(encoded: bytes) -> Size:
         at += max(2, struct.unpack_from(">H", encoded, at)[0])
     else:
         raise Unmeasurable
-    if found is None:
-        raise Unmeasurable
-    return found
+    return found  # none without a frame header, which the decoder cannot do without
 
 
 def _gif(encoded: bytes) -> Size:
