@@ -1,6 +1,7 @@
 """What cats and dogs share: a build, a coat, and a body that is put together alike."""
 
 import random
+from abc import ABC, abstractmethod
 from typing import ClassVar
 
 from components.image_example_gen.drawing.coat import Coat
@@ -11,7 +12,7 @@ DARK: Colour = (32, 27, 28)
 WHITE: Colour = (255, 255, 255)
 
 
-class Animal:
+class Animal(ABC):
     """One cat or dog; lengths in units of the radius of the head.
 
     Args:
@@ -35,13 +36,13 @@ class Animal:
             neck,
         )
 
+    @abstractmethod
     def head(self, turn: float, nod: float) -> Figure:
         """The head; `turn` and `nod` (-1 to 1) shift the features as it looks around."""
-        raise NotImplementedError
 
+    @abstractmethod
     def add_tail(self, figure: Figure, root: complex, rng: random.Random, lying: bool) -> None:
         """Adds the tail to a body, along the ground if `lying`."""
-        raise NotImplementedError
 
     def add(self, figure: Figure, outline: Points, flow: complex = 1j, dim: float = 1) -> None:
         """Adds a part of the body; `dim` darkens what is on the far side."""
