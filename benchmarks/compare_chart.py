@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.compare_table import PIPELINE, TUTORIAL, accuracies
 from benchmarks.results import Measured
-from components.figures import proportion
+from components.model_metrics import proportion
 
 # A ground and inks of its own, so that it is readable on a light page and on a dark one.
 _STYLE: dict[Any, Any] = {

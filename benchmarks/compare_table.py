@@ -9,7 +9,7 @@ from typing import NamedTuple
 from benchmarks import machine
 from benchmarks.results import Measured
 from benchmarks.watched import Memory
-from components.figures import proportion
+from components.model_metrics import proportion
 
 TUTORIAL, PIPELINE = "tutorial's script", "catsdogs run"
 TUTORIAL_EPOCHS = 10  # of each of its phases

@@ -22,8 +22,8 @@ import numpy as np
 
 from benchmarks import page
 from benchmarks.gate_models import Case, Past, refused
-from components.figures import Figure, proportion
-from components.quality_gate.limits import Limits
+from components.model_metrics import Estimate, proportion
+from components.quality_gate.limits import GateLimits
 
 PAGE = Path("docs/gate.md")
 
@@ -80,7 +80,7 @@ def worse_models(sizes: Sequence[int]) -> list[Row]:
 def refusals(row: Row, repetitions: int, chunk: int = 0) -> int:
     """Returns how many of so many verdicts refuse the candidate."""
     random = np.random.default_rng([_SEED, chunk, *row.key])
-    return sum(refused(row.case, row.pictures, random, Limits()) for _ in range(repetitions))
+    return sum(refused(row.case, row.pictures, random, GateLimits()) for _ in range(repetitions))
 
 
 def in_chunks(repetitions: int) -> int:
@@ -88,7 +88,7 @@ def in_chunks(repetitions: int) -> int:
     return max(1, -(-repetitions // _CHUNK)) * _CHUNK
 
 
-def measure(rows: Sequence[Row], repetitions: int, workers: int) -> list[Figure]:
+def measure(rows: Sequence[Row], repetitions: int, workers: int) -> list[Estimate]:
     """Returns the share of refusals of each row, and tells on stderr how far it is.
 
     Args:
@@ -114,7 +114,7 @@ def measure(rows: Sequence[Row], repetitions: int, workers: int) -> list[Figure]
     return [proportion(count, repetitions) for count in counts]
 
 
-def table(rows: Sequence[Row], rates: Sequence[Figure], repetitions: int) -> Iterator[str]:
+def table(rows: Sequence[Row], rates: Sequence[Estimate], repetitions: int) -> Iterator[str]:
     """Yields the lines of two Markdown tables: equal models, and worse ones."""
     equal = [(row, rate) for row, rate in zip(rows, rates, strict=True) if not row.case.loss]
     worse = [(row, rate) for row, rate in zip(rows, rates, strict=True) if row.case.loss]
@@ -133,7 +133,7 @@ def table(rows: Sequence[Row], rates: Sequence[Figure], repetitions: int) -> Ite
         yield f"| {_PASTS[row.case.past]} | {row.pictures:,} | {loss} | {alone} | {_told(rate)} |"
 
 
-def _told(rate: Figure) -> str:
+def _told(rate: Estimate) -> str:
     return f"{100 * rate.value:.1f} % ({100 * rate.low:.1f} to {100 * rate.high:.1f})"
 
 

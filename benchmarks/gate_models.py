@@ -15,7 +15,7 @@ import numpy as np
 from components.prediction_table import columns
 from components.prediction_table.table import BaselineState, PredictionTable
 from components.quality_gate.judge import judge
-from components.quality_gate.limits import Limits
+from components.quality_gate.limits import GateLimits
 from components.quality_gate.verdict import Verdict
 from trainer import features
 
@@ -56,7 +56,7 @@ class Case:
         return self.hard * (1 - self.wrong) * self.wrong_before
 
 
-def refused(case: Case, pictures: int, random: np.random.Generator, limits: Limits) -> bool:
+def refused(case: Case, pictures: int, random: np.random.Generator, limits: GateLimits) -> bool:
     """Draws the models and the pictures, and returns whether the gate refuses the candidate."""
     hard = int(random.binomial(pictures, case.hard))
 
@@ -85,7 +85,7 @@ def refused(case: Case, pictures: int, random: np.random.Generator, limits: Limi
 
 
 def _judged(
-    candidate: np.ndarray, blessed: dict[str, np.ndarray], random: np.random.Generator, limits: Limits
+    candidate: np.ndarray, blessed: dict[str, np.ndarray], random: np.random.Generator, limits: GateLimits
 ) -> Verdict:
     newest = blessed["newest"]
     best = blessed.get("best", newest)

@@ -35,8 +35,8 @@ from trainer import backbones, examples, feature_pass, features, hardware, model
 from trainer.feature_cache import SHARD_PICTURES, FeatureCache, Split
 from trainer.hardware import Hardware
 from trainer.preprocessing import decode_and_resize
-from trainer.recipe import PhaseSettings, TrainingSettings
 from trainer.stages import Pictures, Stage
+from trainer.training_config import PhaseConfig, TrainingConfig
 from trainer.views import Views
 
 _PASS_BATCHES = (64, 256)  # pictures on each device
@@ -64,10 +64,10 @@ def main() -> None:
         (cpu,) = tf.config.list_physical_devices("CPU")
         parts = [tf.config.LogicalDeviceConfiguration()] * options.virtual
         tf.config.set_logical_device_configuration(cpu, parts)
-    recipe = TrainingSettings(
+    recipe = TrainingConfig(
         image_size=options.size,
-        frozen=PhaseSettings(epochs=options.epochs + 1, learning_rate=1e-3),
-        fine_tuning=PhaseSettings(epochs=options.epochs + 1, learning_rate=5e-5),
+        frozen=PhaseConfig(epochs=options.epochs + 1, learning_rate=1e-3),
+        fine_tuning=PhaseConfig(epochs=options.epochs + 1, learning_rate=5e-5),
     )
     print(machine.sentence(machine.describe()), flush=True)
     with tempfile.TemporaryDirectory() as work:
@@ -93,7 +93,7 @@ def _candidates(virtual: int) -> Iterator[Hardware]:
             yield found._replace(precision=precision)
 
 
-def _measure(device: Hardware, given: TrainingSettings, pictures: Pictures, root: Path) -> Iterator[Rate]:
+def _measure(device: Hardware, given: TrainingConfig, pictures: Pictures, root: Path) -> Iterator[Rate]:
     recipe = device.scaled(given)
     keras.utils.set_random_seed(recipe.seed)
     with device.scope():

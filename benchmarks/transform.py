@@ -26,8 +26,9 @@ from tfx.types import standard_artifacts
 from components.artifacts import RejectedImages
 from components.image_example_gen.executor import Executor as IngestExecutor
 from components.image_transform.executor import Executor as OurExecutor
-from pipelines import settings as settings_module
-from pipelines import step_configs
+from pipelines import node_configs
+from pipelines.settings.loading import load
+from pipelines.settings.tree import Settings
 from trainer import features
 from trainer.preprocessing import decode_and_resize
 
@@ -37,7 +38,7 @@ SPLITS = ["train", "eval", "test"]
 def main() -> None:
     """Prints a table."""
     options = _options()
-    settings = settings_module.load(overrides=["data.source=folder", f"data.folder={options.images}"])
+    settings = load(overrides=["data.source=folder", f"data.folder={options.images}"])
     with tempfile.TemporaryDirectory() as root:
         work = Path(root)
         _ingest(settings, work)
@@ -75,7 +76,7 @@ def _bare(files: list[str], size: int) -> None:
         pass
 
 
-def _ingest(settings: settings_module.Settings, work: Path) -> None:
+def _ingest(settings: Settings, work: Path) -> None:
     examples, rejected = standard_artifacts.Examples(), RejectedImages()
     examples.uri, rejected.uri = str(work / "examples"), str(work / "rejected")
     for folder in (work / "examples", work / "rejected", work / "schema"):
@@ -105,9 +106,7 @@ def _schema() -> schema_pb2.Schema:
     )
 
 
-def _transform(
-    executor: type[StockExecutor], settings: settings_module.Settings, work: Path, size: int
-) -> None:
+def _transform(executor: type[StockExecutor], settings: Settings, work: Path, size: int) -> None:
     """Transforms all splits, so that as many pictures are decoded as in the bare pass."""
     examples, schema = standard_artifacts.Examples(), standard_artifacts.Schema()
     examples.uri, examples.split_names = str(work / "examples"), json.dumps(SPLITS)
@@ -127,9 +126,9 @@ def _transform(
         )
 
 
-def _context(settings: settings_module.Settings, work: Path) -> BaseBeamExecutor.Context:
+def _context(settings: Settings, work: Path) -> BaseBeamExecutor.Context:
     return BaseBeamExecutor.Context(
-        beam_pipeline_args=step_configs.beam(settings), tmp_dir=str(work / "tmp"), unique_id="1"
+        beam_pipeline_args=node_configs.beam(settings), tmp_dir=str(work / "tmp"), unique_id="1"
     )
 
 

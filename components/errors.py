@@ -35,7 +35,7 @@ _IN_TRACEBACK = re.compile(rf"^(?:components\.errors\.)({'|'.join(_KINDS)}): (.+
 _BEAM_SUFFIX = re.compile(r" \[while running '.*?'\]", re.DOTALL)
 
 
-def told_in(error: BaseException) -> PipelineError | None:
+def find_user_error(error: BaseException) -> PipelineError | None:
     """Returns the error for the user somewhere behind an exception; None where there is none."""
     for link in chain(error):
         if isinstance(link, PipelineError):

@@ -8,7 +8,6 @@ from tfx.orchestration.pipeline import Pipeline
 
 from components.curated_schema.component import CuratedSchema
 from components.data_gate.component import DataGate
-from components.data_gate.statistics_options import counted_features
 from components.evaluation_report.component import EvaluationReport
 from components.image_example_gen.component import ImageExampleGen
 from components.image_transform.component import ImageTransform
@@ -16,13 +15,17 @@ from components.model_pusher.component import ModelPusher
 from components.prediction_table.component import PredictionTable
 from components.quality_gate.component import QualityGate
 from components.serving_check.component import ServingCheck
-from pipelines import baselines, step_configs
-from pipelines.evaluation import eval_config
-from pipelines.settings import Settings, dump
+from components.statistics import counted_features
+from pipelines import baseline_nodes, node_configs
+from pipelines.eval_config import eval_config
+from pipelines.settings.loading import dump
+from pipelines.settings.tree import Settings
 
 
 def build(
-    settings: Settings, newest_approved: baselines.BaselineMaker = baselines.resolver, override: str = ""
+    settings: Settings,
+    newest_approved: baseline_nodes.BaselineMaker = baseline_nodes.resolver,
+    override: str = "",
 ) -> Pipeline:
     """Wires the components; what each of them does is told in its own module.
 
@@ -31,20 +34,18 @@ def build(
         newest_approved: Makes the nodes that look up what a run is compared with.
         override: A person's decision on the model, as the gate takes it; nothing leaves it to the rules.
     """
-    data, names = settings.data, settings.data.class_names
+    data, class_names = settings.data, settings.data.class_names
 
-    ingest = ImageExampleGen(
-        data.source_spec, names, data.split.model_dump(), data.max_bad_fraction, data.max_pixels
-    )
+    ingest = ImageExampleGen(data)
     examples = ingest.outputs["examples"]
 
     statistics_gen = StatisticsGen(examples, stats_options=counted_features())
-    statistics_gen.with_beam_pipeline_args(step_configs.SMALL_BEAM)
+    statistics_gen.with_beam_pipeline_args(node_configs.SMALL_BEAM)
     statistics = statistics_gen.outputs["statistics"]
-    curated_schema = CuratedSchema(names)
+    curated_schema = CuratedSchema(class_names)
     schema = curated_schema.outputs["schema"]
     validator = ExampleValidator(statistics, schema)
-    accepted_data = newest_approved(baselines.accepted_data(statistics, data.source_name))
+    accepted_data = newest_approved(baseline_nodes.accepted_data(statistics, data.source_name))
     data_gate = DataGate(
         statistics,
         schema,
@@ -54,44 +55,34 @@ def build(
         baseline_statistics=accepted_data.outputs["subject"],
     )
 
-    transform = ImageTransform(examples, schema, **step_configs.transform(settings)).with_id("Transform")
+    transform = ImageTransform(examples, schema, **node_configs.transform(settings)).with_id("Transform")
     transform.add_upstream_node(data_gate)
     trainer = Trainer(
         examples=transform.outputs["transformed_examples"],
         transform_graph=transform.outputs["transform_graph"],
-        **step_configs.trainer(settings),
+        **node_configs.trainer(settings),
     )
     model = trainer.outputs["model"]
 
-    blessed_model = newest_approved(baselines.blessed_model(model))
-    best_model = newest_approved(baselines.best_model(model))
+    blessed_model = newest_approved(baseline_nodes.blessed_model(model))
+    best_model = newest_approved(baseline_nodes.best_model(model))
     prediction_table = PredictionTable(
         examples,
         model,
         newest=blessed_model.outputs["subject"],
         best=best_model.outputs["subject"],
-        class_names=names,
+        class_names=class_names,
         behaviour_pictures=settings.evaluation.behaviour_pictures,
     )
     predictions = prediction_table.outputs["predictions"]
     evaluator = Evaluator(examples=predictions, eval_config=eval_config(), example_splits=["test"])
-    evaluator.with_beam_pipeline_args(step_configs.SMALL_BEAM)
+    evaluator.with_beam_pipeline_args(node_configs.SMALL_BEAM)
     evaluation = evaluator.outputs["evaluation"]
 
-    serving_check = ServingCheck(
-        model, examples, settings.pipeline_name, names, **settings.serving.check.model_dump()
-    )
+    serving_check = ServingCheck(model, examples, settings.pipeline_name, class_names, settings.serving.check)
     serving_check.add_upstream_node(evaluator)
     served = serving_check.outputs["blessing"]
-
-    quality_gate = QualityGate(
-        model=model,
-        predictions=predictions,
-        evaluation=evaluation,
-        serving_check=served,
-        limits=settings.evaluation.model_dump(),
-        override=override,
-    )
+    quality_gate = QualityGate(model, predictions, evaluation, served, settings.evaluation, override)
     blessing = quality_gate.outputs["blessing"]
 
     report = EvaluationReport(
@@ -105,21 +96,18 @@ def build(
         rejected=ingest.outputs["rejected"],
         statistics=statistics,
         data_verdict=data_gate.outputs["verdict"],
-        settings=dump(settings, without=["kubeflow"]),  # what pods get has no part in the result
+        settings=dump(settings, without=["kubeflow"]),  # how pods are set up does not change the result
         pipeline_name=settings.pipeline_name,
-        class_names=names,
+        class_names=class_names,
     )
-
     pusher = ModelPusher(
         model,
         blessing,
+        destination=settings.serving_destination,
+        push_config=settings.push_config,
         serving_check=served,
         evaluation=evaluation,
         examples=examples,
-        destination=settings.serving_destination,
-        base_path=settings.serving_base_path,
-        keep_versions=settings.serving.keep_versions,
-        model_name=settings.pipeline_name,
     ).with_id("Pusher")
     pusher.add_upstream_node(report)
 
@@ -133,6 +121,6 @@ def build(
             *(blessed_model, best_model, prediction_table, evaluator, serving_check, quality_gate),
             *(report, pusher),
         ],
-        beam_pipeline_args=step_configs.beam(settings),
+        beam_pipeline_args=node_configs.beam(settings),
         enable_cache=True,
     )

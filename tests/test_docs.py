@@ -15,9 +15,9 @@ import typer.core
 import typer.main
 import yaml
 
-from pipelines import settings
 from pipelines.cli import app
 from pipelines.kubeflow import schedule
+from pipelines.settings import loading
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -52,7 +52,7 @@ def steps() -> set[str]:
     """Returns the ids of the pipeline's steps."""
     from pipelines.pipeline import build  # imports TFX, which takes its time
 
-    return {component.id for component in build(settings.load()).components}
+    return {component.id for component in build(loading.load()).components}
 
 
 def check_command(words: list[str]) -> None:
@@ -67,7 +67,7 @@ def check_command(words: list[str]) -> None:
     given = group.commands[words[0]].make_context(words[0], words[1:]).params
     placeholders = ("NAME", "NAME|FILE", "my.yaml", "KEY=VALUE")
     if "config" in given and not any(placeholder in words for placeholder in placeholders):
-        settings.load(given["config"], given["overrides"] or [])
+        loading.load(given["config"], given["overrides"] or [])
     if given.get("schedule"):
         schedule.parse(given["schedule"])
     for option in ("from_step", "to_step"):
@@ -117,11 +117,11 @@ def test_settings_for_kubeflow_are_valid(tmp_path: Path) -> None:
     assert len(fragments) >= 3
     for fragment in fragments:
         (tmp_path / "my.yaml").write_text(yaml.safe_dump(fragment))
-        settings.load(str(tmp_path / "my.yaml"))
+        loading.load(str(tmp_path / "my.yaml"))
 
 
 def test_manifests_for_kubernetes_fit_the_settings() -> None:
-    volumes = {volume.claim: volume.mount_path for volume in settings.load("kubeflow").kubeflow.volumes}
+    volumes = {volume.claim: volume.mount_path for volume in loading.load("kubeflow").kubeflow.volumes}
     made = {one["metadata"]["name"] for one in manifests() if one.get("kind") == "PersistentVolumeClaim"}
     assert made == set(volumes)
     pods = [one["spec"] for one in manifests() if one.get("kind") == "Pod"]
@@ -158,9 +158,9 @@ def test_every_setting_is_described_with_its_default() -> None:
     rows = re.findall(
         r"^\| `([\w.]+)` \| `(.+?)` \| \S", (ROOT / "docs/settings.md").read_text(), re.MULTILINE
     )
-    assert dict(leaves(settings.load())).keys() == {key for key, _ in rows}
-    described = settings.load(overrides=[f"{key}={default}" for key, default in rows])
-    assert dict(leaves(described)) == dict(leaves(settings.load()))
+    assert dict(leaves(loading.load())).keys() == {key for key, _ in rows}
+    described = loading.load(overrides=[f"{key}={default}" for key, default in rows])
+    assert dict(leaves(described)) == dict(leaves(loading.load()))
 
 
 def leaves(section: object, prefix: str = "") -> Iterator[tuple[str, object]]:

@@ -6,10 +6,10 @@ from typing import Any
 
 import keras
 
-from trainer.recipe import AugmentationSettings
+from trainer.training_config import AugmentationConfig
 
 
-def random_changes(settings: AugmentationSettings, seed: int) -> list[keras.layers.Layer]:
+def random_changes(settings: AugmentationConfig, seed: int) -> list[keras.layers.Layer]:
     """Returns layers from pixels, float32 [N, size, size, 3] in 0…255, to pixels; active in training only.
 
     Args:

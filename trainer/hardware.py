@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from trainer.recipe import TrainingSettings
+from trainer.training_config import TrainingConfig
 
 # The compute capability from which NVIDIA's GPUs are much faster in float16.
 _TENSOR_CORES = (7, 0)
@@ -55,7 +55,7 @@ class Hardware(NamedTuple):
         finally:
             keras.config.set_dtype_policy(before)
 
-    def scaled(self, recipe: TrainingSettings) -> TrainingSettings:
+    def scaled(self, recipe: TrainingConfig) -> TrainingConfig:
         """Returns the recipe for all devices: batch size and learning rates times the number of replicas.
 
         The linear scaling of Goyal et al., "Accurate, Large Minibatch SGD: Training ImageNet in 1 Hour"

@@ -8,15 +8,15 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from trainer import backbones, cut
+from trainer import backbones, divide_backbone
 from trainer.augmentation import random_changes
 from trainer.preprocessing import Normalise
-from trainer.recipe import TrainingSettings
+from trainer.training_config import TrainingConfig
 
 POOLED, ACTIVATIONS = "pooled", "activations"
 
 
-def build(backbone: keras.Model, recipe: TrainingSettings) -> keras.Model:
+def build(backbone: keras.Model, recipe: TrainingConfig) -> keras.Model:
     """Puts normalisation and a head around a backbone.
 
     The backbone's batch normalisation uses the pretrained statistics in both phases, since
@@ -76,7 +76,7 @@ def take_apart(network: keras.Model, backbone: keras.Model, last_blocks: int) ->
     kept = {}
     tail = None
     if last_blocks:
-        prefix, suffix = cut.before_last_blocks(backbone, last_blocks)
+        prefix, suffix = divide_backbone.before_last_blocks(backbone, last_blocks)
         kept[ACTIVATIONS] = prefix(scaled, training=False)
         feature_map = suffix(kept[ACTIVATIONS], training=False)
         activations = keras.Input(suffix.input_shape[1:], name=ACTIVATIONS)
@@ -112,7 +112,7 @@ def class_activation(network: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
     return activation
 
 
-def with_augmentation(network: keras.Model, recipe: TrainingSettings) -> keras.Model:
+def with_augmentation(network: keras.Model, recipe: TrainingConfig) -> keras.Model:
     """Wraps a network for training: random changes of the pixels first, which evaluation leaves out.
 
     Args:

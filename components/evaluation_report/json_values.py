@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, TypeAlias
 
-from components.figures import Figure
+from components.model_metrics import Estimate
 
 Facts: TypeAlias = dict[str, Any]
 
@@ -16,7 +16,7 @@ def number(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def figure(measured: Figure) -> Facts | None:
+def figure(measured: Estimate) -> Facts | None:
     """Returns value, low and high; None where there was nothing to measure."""
     if not measured.exists:
         return None

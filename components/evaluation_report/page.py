@@ -13,8 +13,8 @@ import jinja2
 import yaml
 from markupsafe import Markup
 
-from components.evaluation_report import charts, wording
-from components.evaluation_report.charts import Model
+from components.evaluation_report import charts, formatting
+from components.evaluation_report.charts import ModelCurves
 from components.evaluation_report.gallery import Illustration
 from components.evaluation_report.json_values import Facts
 from components.evaluation_report.svg import drawn_or_not
@@ -79,12 +79,12 @@ def make_environment(**options: Any) -> jinja2.Environment:
         lstrip_blocks=True,
         **options,
     )
-    made.filters |= wording.FILTERS
+    made.filters |= formatting.FILTERS
     made.globals |= {
-        "models": wording.MODELS,
-        "rule_states": wording.RULE_STATES,
-        "slice_names": wording.SLICES,
-        "inputs": wording.INPUTS,
+        "models": formatting.MODELS,
+        "rule_states": formatting.RULE_STATES,
+        "slice_names": formatting.SLICES,
+        "inputs": formatting.INPUTS,
     }
     return made
 
@@ -127,7 +127,7 @@ def shown_rules(verdict: Facts | None) -> Facts:
 
 def _charts(facts: Facts) -> Facts:
     _, second = facts["class_names"]
-    models = [Model("this model", facts["curves"]["candidate"])]
+    models = [ModelCurves("this model", facts["curves"]["candidate"])]
     if "newest" in facts["curves"]:
         models.append(charts.second("last blessed", facts["curves"]["newest"]))
     history = facts["history"]
@@ -152,7 +152,7 @@ def learning(histories: Sequence[tuple[str, Facts]]) -> list[tuple[str, Markup]]
     ]
 
 
-def curves(models: Sequence[Model], second: str) -> list[tuple[str, Markup, str]]:
+def curves(models: Sequence[ModelCurves], second: str) -> list[tuple[str, Markup, str]]:
     """Returns titles, charts and captions of ROC, precision-recall and calibration."""
     found = []
     if all(charts.drawable(model.curves["roc"]) for model in models):

@@ -8,9 +8,9 @@ from collections import Counter
 
 import numpy as np
 
-from components import figures
+from components import model_metrics
 from components.evaluation_report.json_values import Facts, figure, number
-from components.figures import Curve, Figure
+from components.model_metrics import Curve, Estimate
 from components.prediction_table.columns import CHANGES, SLICES
 from components.prediction_table.table import PredictionTable
 
@@ -43,7 +43,7 @@ def collect(table: PredictionTable, min_slice_pictures: int) -> Facts:
         ],
         "comparisons": [_comparison(table, name) for name in table.baselines],
         "curves": {name: curves(table.labels, probabilities) for name, probabilities in models.items()},
-        "confusion": figures.confusion(table.labels, table.probabilities).tolist(),
+        "confusion": model_metrics.confusion(table.labels, table.probabilities).tolist(),
         "slices": _slices(table, min_slice_pictures),
         "slices_left_out": sum(max(0, len(set(table.slices[name])) - SLICES_SHOWN) for name in SLICES),
         "gallery": _gallery(table),
@@ -54,13 +54,15 @@ def collect(table: PredictionTable, min_slice_pictures: int) -> Facts:
 
 def _measured(
     labels: np.ndarray, probabilities: np.ndarray, class_names: tuple[str, str]
-) -> dict[str, Figure]:
+) -> dict[str, Estimate]:
     """Returns the figures of one model; of answers that are no probabilities, the accuracy only."""
     if _are_probabilities(probabilities):
-        return figures.measure(labels, probabilities, class_names)
-    right = figures.correct(labels, probabilities)
-    absent = dict.fromkeys(figures.measure(np.empty(0, int), np.empty(0), class_names), figures.ABSENT)
-    return {**absent, "accuracy": figures.proportion(int(right.sum()), len(right))}
+        return model_metrics.measure(labels, probabilities, class_names)
+    right = model_metrics.correct(labels, probabilities)
+    absent = dict.fromkeys(
+        model_metrics.measure(np.empty(0, int), np.empty(0), class_names), model_metrics.ABSENT
+    )
+    return {**absent, "accuracy": model_metrics.proportion(int(right.sum()), len(right))}
 
 
 def _are_probabilities(values: np.ndarray) -> bool:
@@ -72,15 +74,15 @@ def curves(labels: np.ndarray, probabilities: np.ndarray) -> Facts:
     if not _are_probabilities(probabilities):
         labels, probabilities = labels[:0], probabilities[:0]
     return {
-        "roc": _thinned(figures.roc(labels, probabilities), ideal_x=0.0),
-        "precision_recall": _thinned(figures.precision_recall(labels, probabilities), ideal_x=1.0),
+        "roc": _thinned(model_metrics.roc(labels, probabilities), ideal_x=0.0),
+        "precision_recall": _thinned(model_metrics.precision_recall(labels, probabilities), ideal_x=1.0),
         "calibration": [
             {
                 "probability": number(bucket.probability),
                 "share": figure(bucket.share),
                 "pictures": bucket.count,
             }
-            for bucket in figures.calibration(labels, probabilities)
+            for bucket in model_metrics.calibration(labels, probabilities)
         ],
     }
 
@@ -116,7 +118,7 @@ def _comparison(table: PredictionTable, name: str) -> Facts:
 
 def paired(labels: np.ndarray, first: np.ndarray, second: np.ndarray) -> Facts:
     """Returns what two models get right on the same pictures, and what chance says of the difference."""
-    found = figures.compare(labels, first, second)
+    found = model_metrics.compare(labels, first, second)
     return {
         "difference": figure(found.difference),
         "only_candidate_right": found.only_candidate_right,
@@ -127,7 +129,9 @@ def paired(labels: np.ndarray, first: np.ndarray, second: np.ndarray) -> Facts:
 
 def _slices(table: PredictionTable, min_pictures: int) -> list[Facts]:
     models = {"candidate": table.probabilities, **table.baseline_probabilities}
-    right = {name: figures.correct(table.labels, probabilities) for name, probabilities in models.items()}
+    right = {
+        name: model_metrics.correct(table.labels, probabilities) for name, probabilities in models.items()
+    }
     found = []
     for feature in SLICES:
         values = np.array(table.slices[feature], dtype=object)
@@ -142,7 +146,7 @@ def _slices(table: PredictionTable, min_pictures: int) -> list[Facts]:
                     "pictures": pictures,
                     "judged": pictures >= min_pictures,
                     **{
-                        name: figure(figures.proportion(int(of_model[inside].sum()), pictures))
+                        name: figure(model_metrics.proportion(int(of_model[inside].sum()), pictures))
                         for name, of_model in right.items()
                     },
                     "figures": {
@@ -169,7 +173,7 @@ def _by_size(value: str) -> tuple[float, int, str]:
 
 def _gallery(table: PredictionTable) -> Facts:
     certainty = np.abs(table.probabilities - _ANSWER)
-    right = figures.correct(table.labels, table.probabilities)
+    right = model_metrics.correct(table.labels, table.probabilities)
     wrong = np.flatnonzero(~right)
     mistakes = wrong[np.argsort(-certainty[wrong], kind="stable")][:GALLERY_PICTURES]
     others = np.setdiff1d(np.arange(len(right)), mistakes)
@@ -201,7 +205,7 @@ def _behaviour(table: PredictionTable) -> Facts:
         asked = np.flatnonzero(table.sampled) if changed is not None else np.empty(0, int)
         after = changed[asked] if changed is not None else np.empty(0)
         same = ((after >= _ANSWER) == (table.probabilities[asked] >= _ANSWER)) & ~np.isnan(after)
-        share = figures.proportion(int(same.sum()), len(asked))
+        share = model_metrics.proportion(int(same.sum()), len(asked))
         return {"change": name, "pictures": len(asked), "kept": figure(share)}
 
     return {

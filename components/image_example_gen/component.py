@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
 
 from tfx.dsl.components.base import base_beam_component, executor_spec
 from tfx.types import channel_utils, component_spec, standard_artifacts
 
 from components import fingerprint
 from components.artifacts import RejectedImages
+from components.image_example_gen.config import DataConfig
 from components.image_example_gen.driver import Driver
 from components.image_example_gen.executor import Executor
 
@@ -39,11 +38,7 @@ class ImageExampleGen(base_beam_component.BaseBeamComponent):
     Outputs are `examples` (standard Examples) and `rejected` (what was set aside, with reasons).
 
     Args:
-        source: Where the pictures are, as `sources.open_source` takes it.
-        class_names: The two classes; the index is the label.
-        split: The shares `train`, `eval` and `test`, and a `seed`.
-        max_bad_fraction: Share of unusable pictures above which the run stops.
-        max_pixels: Pictures with more pixels are set aside.
+        data: Where the images are, their classes and splits, and which of them are rejected.
     """
 
     SPEC_CLASS = ImageExampleGenSpec
@@ -52,19 +47,15 @@ class ImageExampleGen(base_beam_component.BaseBeamComponent):
 
     def __init__(
         self,
-        source: Mapping[str, Any],
-        class_names: Sequence[str],
-        split: Mapping[str, Any],
-        max_bad_fraction: float = 0.01,
-        max_pixels: int = 50_000_000,
+        data: DataConfig,
     ) -> None:
         super().__init__(
             ImageExampleGenSpec(
-                source=json.dumps(source, sort_keys=True),
-                class_names=json.dumps(list(class_names)),
-                split=json.dumps(split, sort_keys=True),
-                max_bad_fraction=float(max_bad_fraction),
-                max_pixels=max_pixels,
+                source=json.dumps(data.source_spec, sort_keys=True),
+                class_names=json.dumps(data.class_names),
+                split=data.split.model_dump_json(),
+                max_bad_fraction=data.max_bad_fraction,
+                max_pixels=data.max_pixels,
                 code_fingerprint=fingerprint.of_code(
                     "components.image_example_gen", "components.errors", "trainer.features"
                 ),

@@ -27,10 +27,10 @@ from components.errors import DataRejected, PipelineError
 from components.image_example_gen import splits
 from components.image_example_gen.examples import serialize
 from components.image_example_gen.inspection import inspect
-from components.image_example_gen.progress import Progress
 from components.image_example_gen.shards import ShardWriter, os_error, unfinished
 from components.image_example_gen.sources import open_source, source_name
-from components.image_example_gen.sources.base import SPLITS, Picture, Refused, Source
+from components.image_example_gen.sources.base import SPLITS, ImageRejected, Picture, Source
+from components.progress import Progress
 
 _LOGGED_FILES = 100
 
@@ -190,7 +190,7 @@ class _WriteShard(beam.DoFn):
             for picture in self._opened.read(portion):
                 try:
                     identity, split, record = self._accept(picture)
-                except Refused as refusal:
+                except ImageRejected as refusal:
                     report.rejected.append((picture.filename, refusal.reason, refusal.detail))
                 else:
                     writer.write(split, record)
@@ -206,7 +206,7 @@ class _WriteShard(beam.DoFn):
         try:
             data = picture.read()
         except OSError as error:
-            raise Refused("cannot be read", error.strerror or str(error)) from None
+            raise ImageRejected("cannot be read", error.strerror or str(error)) from None
         properties = inspect(data, self._job.max_pixels)
         split = splits.assign(properties.digest, self._job.split, self._job.split["seed"], picture.splits)
         return properties.digest, split, serialize(picture, data, properties, self._job.class_names)

@@ -11,7 +11,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
 from components.image_example_gen import splits
-from components.image_example_gen.sources.base import Refused
+from components.image_example_gen.sources.base import ImageRejected
 
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 _OTHERS = {
@@ -64,22 +64,22 @@ def inspect(data: bytes, max_pixels: int) -> Properties:
         Refused: It is not a sound JPEG or PNG of one frame, or it is too small or too large.
     """
     if not data:
-        raise Refused("empty file")
+        raise ImageRejected("empty file")
     is_jpeg = data.startswith(_JPEG)
     if not is_jpeg and not data.startswith(_PNG):
-        raise Refused("not a JPEG or PNG", _looks_like(data))
+        raise ImageRejected("not a JPEG or PNG", _looks_like(data))
     try:
         # Not Image.open, which has limits and warnings of its own.
         header = (JpegImageFile if is_jpeg else PngImageFile)(io.BytesIO(data))
     except (SyntaxError, OSError, ValueError) as error:
-        raise Refused("damaged", str(error)) from None
+        raise ImageRejected("damaged", str(error)) from None
     width, height = header.size
     if width * height > max_pixels:
-        raise Refused("too many pixels", f"{width:,} × {height:,}, at most {max_pixels:,} are taken")
+        raise ImageRejected("too many pixels", f"{width:,} × {height:,}, at most {max_pixels:,} are taken")
     if min(width, height) < _MIN_SIDE:
-        raise Refused(f"smaller than {_MIN_SIDE} pixels", f"{width:,} × {height:,}")
+        raise ImageRejected(f"smaller than {_MIN_SIDE} pixels", f"{width:,} × {height:,}")
     if getattr(header, "is_animated", False):
-        raise Refused("animated")
+        raise ImageRejected("animated")
     try:
         if is_jpeg:
             pixels = tf.io.decode_jpeg(data, channels=3, ratio=8, dct_method="INTEGER_FAST").numpy()
@@ -87,7 +87,7 @@ def inspect(data: bytes, max_pixels: int) -> Properties:
             pixels = tf.io.decode_png(data, channels=3).numpy()
             pixels = pixels[:: max(height // _SAMPLED, 1), :: max(width // _SAMPLED, 1)]
     except tf.errors.OpError as error:
-        raise Refused("damaged", _first_sentence(error)) from None
+        raise ImageRejected("damaged", _first_sentence(error)) from None
     luma = pixels @ _LUMA
     return Properties(
         digest=splits.digest(data),

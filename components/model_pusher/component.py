@@ -18,6 +18,7 @@ from tfx.types.standard_component_specs import (
 
 from components import fingerprint
 from components.model_pusher.executor import Driver, Executor
+from serving.repository.storage import PushConfig
 
 
 class ModelPusherSpec(component_spec.ComponentSpec):
@@ -56,9 +57,7 @@ class ModelPusher(base_component.BaseComponent):
         model: Channel of the Model to push.
         blessing: Channel of its ModelBlessing; an unblessed model is not pushed.
         destination: Folder or `gs://` address of the model repository.
-        base_path: What TensorFlow Serving calls it.
-        keep_versions: How many of the newest versions stay.
-        model_name: What requests call the model.
+        push_config: The name of the served model, and how many versions stay.
         serving_check: Channel of its InfraBlessing; a model that it refuses is not pushed. The warm-up
             requests beside it become part of the version.
         evaluation: Channel of its ModelEvaluation, whose metrics the manifest tells.
@@ -75,9 +74,7 @@ class ModelPusher(base_component.BaseComponent):
         blessing: types.BaseChannel,
         *,
         destination: str,
-        base_path: str,
-        keep_versions: int,
-        model_name: str,
+        push_config: PushConfig,
         serving_check: types.BaseChannel | None = None,
         evaluation: types.BaseChannel | None = None,
         examples: types.BaseChannel | None = None,
@@ -90,9 +87,9 @@ class ModelPusher(base_component.BaseComponent):
                 evaluation=evaluation,
                 examples=examples,
                 destination=destination,
-                base_path=base_path,
-                keep_versions=keep_versions,
-                model_name=model_name,
+                base_path=push_config.base_path,
+                keep_versions=push_config.keep_versions,
+                model_name=push_config.model_name,
                 # The model is of this code: with another one, the Trainer would have made another model.
                 code_fingerprints=json.dumps({"trainer": fingerprint.of_code("trainer")}),
                 pushed_model=types.Channel(type=standard_artifacts.PushedModel),

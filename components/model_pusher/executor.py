@@ -29,7 +29,7 @@ from tfx.types.standard_component_specs import (
 )
 from tfx.utils import io_utils, path_utils
 
-from components import evaluation_metrics, fingerprint
+from components import fingerprint, tfma_metrics
 from components.errors import InputError, PipelineError
 from serving import warmup
 from serving.errors import ServingError, UsageError
@@ -202,7 +202,7 @@ def _describe(
     evaluation, examples = input_dict.get("evaluation"), input_dict.get("examples")
     metrics = {}
     if evaluation:
-        metrics = evaluation_metrics.read(artifact_utils.get_single_uri(evaluation)).whole.short()
+        metrics = tfma_metrics.read(artifact_utils.get_single_uri(evaluation)).whole.short()
     return Manifest(
         files=files_in(version),
         model_name=properties["model_name"],

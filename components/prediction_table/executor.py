@@ -18,7 +18,7 @@ from tfx.types import artifact_utils
 
 from components.errors import PipelineError
 from components.prediction_table import columns
-from components.prediction_table.models import Model, Unreadable, look
+from components.prediction_table.models import ScoringModel, Unreadable, look
 from components.prediction_table.rows import Ask, Models, read_digests, shard_of, with_seen
 from components.prediction_table.table import SHARD, SHARD_WITHOUT, SPLIT, About, encode, write_about
 from trainer.signatures import probability_name
@@ -102,9 +102,9 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 )
 
 
-def _load(candidate: types.Artifact, output: str) -> Model:
+def _load(candidate: types.Artifact, output: str) -> ScoringModel:
     try:
-        return Model(candidate.uri, output)
+        return ScoringModel(candidate.uri, output)
     except Unreadable as error:
         raise PipelineError(
             f"The trained model in {candidate.uri} cannot be asked about pictures: {error}. Change how it is "

@@ -12,11 +12,11 @@ from tfx import types
 from tfx.dsl.io import fileio
 from tfx.utils import path_utils
 
-from components.prediction_table import behaviours, columns
+from components.prediction_table import columns, perturbations
 from components.prediction_table.table import BaselineState, is_probability
 from trainer.signatures import EXAMPLES_SIGNATURE
 
-# As components.approved_baseline.component sets them on its copies.
+# As components.approvals.component sets them on its copies.
 APPROVED_URI, UNREADABLE = "approved_uri", "unreadable"
 
 _CPU = "/CPU:0"
@@ -28,7 +28,7 @@ class Unreadable(Exception):
     """A model cannot be asked; the message is a phrase that says why."""
 
 
-class Model:
+class ScoringModel:
     """A SavedModel, asked for probabilities on the CPU; threads may share it.
 
     Args:
@@ -59,7 +59,7 @@ class Model:
         if output not in self._signature.structured_outputs:
             raise Unreadable(f"its signature {EXAMPLES_SIGNATURE} has no output {output}")
         try:
-            [self.grey] = map(float, self.probabilities([behaviours.record(behaviours.grey())]))
+            [self.grey] = map(float, self.probabilities([perturbations.record(perturbations.grey())]))
         except Exception as error:
             raise Unreadable(f"it does not answer for a picture ({_first_line(error)})") from error
 
@@ -83,7 +83,7 @@ def _first_line(error: Exception) -> str:
 
 def look(
     found: Mapping[str, Sequence[types.Artifact]], output: str
-) -> tuple[dict[str, BaselineState], dict[str, Model]]:
+) -> tuple[dict[str, BaselineState], dict[str, ScoringModel]]:
     """Loads the earlier models, each of them once.
 
     Args:
@@ -94,7 +94,7 @@ def look(
         What became of each, and those that can be asked.
     """
     states: dict[str, BaselineState] = {}
-    models: dict[str, Model] = {}
+    models: dict[str, ScoringModel] = {}
     for name in columns.BASELINES:
         if not found.get(name):
             states[name] = BaselineState("none")
@@ -115,11 +115,11 @@ def look(
     return states, models
 
 
-def _load(artifact: types.Artifact, output: str) -> Model:
+def _load(artifact: types.Artifact, output: str) -> ScoringModel:
     reason = artifact.get_string_custom_property(UNREADABLE)
     if reason:
         raise Unreadable(reason)
-    model = Model(artifact.uri, output)
+    model = ScoringModel(artifact.uri, output)
     if not is_probability(model.grey):
         raise Unreadable(f"it answers {model.grey:g} for a grey picture, which is no probability")
     return model

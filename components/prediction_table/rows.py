@@ -9,10 +9,10 @@ import apache_beam as beam
 import tensorflow as tf
 from apache_beam.utils.shared import Shared
 
-from components.image_example_gen.progress import Progress
-from components.prediction_table import behaviours, columns
-from components.prediction_table.models import Model
+from components.prediction_table import columns, perturbations
+from components.prediction_table.models import ScoringModel
 from components.prediction_table.table import is_probability
+from components.progress import Progress
 from trainer import features
 
 _BATCH_SIZE = 32
@@ -21,7 +21,7 @@ _CHANGED_AT_ONCE = 4_000_000  # pixels of pictures, which are there uncompressed
 Row = dict[str, Any]
 
 
-class Models(dict[str, Model]):
+class Models(dict[str, ScoringModel]):
     """Models by the column that their answers go to."""
 
 
@@ -41,7 +41,7 @@ class Ask(beam.DoFn):
     def setup(self) -> None:
         """Gets the models, which are loaded once a process."""
         self._models: Models = self._shared.acquire(
-            lambda: Models({column: Model(*source) for column, source in self._sources.items()})
+            lambda: Models({column: ScoringModel(*source) for column, source in self._sources.items()})
         )
 
     def process(self, file: str, sampled: Collection[str], total: int) -> Iterator[tuple[str, Row]]:
@@ -72,7 +72,9 @@ class Ask(beam.DoFn):
     def _behaviour(self, pictures: Sequence[bytes]) -> list[Row]:
         """Returns for each picture what the candidate says after each change."""
         changed = [
-            behaviours.record(one) for picture in pictures for one in behaviours.changed(picture).values()
+            perturbations.record(one)
+            for picture in pictures
+            for one in perturbations.changed(picture).values()
         ]
         answers = self._models[columns.PROBABILITY].probabilities(changed).reshape(len(pictures), -1)
         names = [columns.changed(name) for name in columns.CHANGES]

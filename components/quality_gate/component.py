@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from tfx import types
@@ -12,9 +10,10 @@ from tfx.types import component_spec, standard_artifacts
 
 from components import fingerprint
 from components.quality_gate.executor import Executor
+from components.quality_gate.limits import GateLimits
 
 _CODE = (
-    *("components.quality_gate", "components.figures", "components.evaluation_metrics"),
+    *("components.quality_gate", "components.model_metrics", "components.tfma_metrics"),
     *("components.prediction_table.table", "components.prediction_table.columns", "trainer.features"),
 )
 
@@ -66,7 +65,7 @@ class QualityGate(base_component.BaseComponent):
         predictions: types.BaseChannel,
         evaluation: types.BaseChannel,
         serving_check: types.BaseChannel,
-        limits: Mapping[str, Any],
+        limits: GateLimits,
         override: str = "",
     ) -> None:
         super().__init__(
@@ -75,7 +74,7 @@ class QualityGate(base_component.BaseComponent):
                 predictions=predictions,
                 evaluation=evaluation,
                 serving_check=serving_check,
-                limits=json.dumps(limits, sort_keys=True),
+                limits=limits.model_dump_json(),
                 override=override,
                 code_fingerprint=fingerprint.of_code(*_CODE),
                 blessing=types.Channel(type=standard_artifacts.ModelBlessing),

@@ -7,9 +7,9 @@ import math
 import numpy as np
 
 from components.errors import PipelineError
-from components.evaluation_metrics import Metrics
-from components.figures import measures
+from components.model_metrics import metrics
 from components.prediction_table.table import PredictionTable
+from components.tfma_metrics import Metrics
 
 _TOLERANCES = {"accuracy": 1e-6, "auc": 1e-6, "loss": 1e-4}  # TFMA sums losses as 32-bit numbers
 _THRESHOLDS = 10_000  # of TFMA's AUC, equally far apart
@@ -26,9 +26,9 @@ def compare(table: PredictionTable, measured: Metrics) -> None:
     if not len(table.labels):
         return
     ours = {
-        "accuracy": measures.accuracy(table.labels, table.probabilities).value,
-        "auc": measures.area(table.labels, table.probabilities).value,
-        "loss": float(measures.losses(table.labels, table.probabilities).mean()),
+        "accuracy": metrics.accuracy(table.labels, table.probabilities).value,
+        "auc": metrics.area(table.labels, table.probabilities).value,
+        "loss": float(metrics.losses(table.labels, table.probabilities).mean()),
     }
     for name, value in ours.items():
         theirs = float(getattr(measured, name))

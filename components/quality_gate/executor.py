@@ -17,12 +17,12 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
-from components import evaluation_metrics
+from components import tfma_metrics
 from components.errors import InputError
 from components.prediction_table import table as prediction_table
 from components.quality_gate import crosscheck, rules, verdict
 from components.quality_gate.judge import judge
-from components.quality_gate.limits import Limits
+from components.quality_gate.limits import GateLimits
 from components.quality_gate.verdict import Override, Verdict
 from components.serving_check.report import REPORT
 
@@ -50,11 +50,11 @@ class Executor(base_executor.BaseExecutor):
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])
         table = prediction_table.read(artifact_utils.get_single_uri(input_dict["predictions"]))
         if rules.usable(table):
-            evaluation = evaluation_metrics.read(artifact_utils.get_single_uri(input_dict["evaluation"]))
+            evaluation = tfma_metrics.read(artifact_utils.get_single_uri(input_dict["evaluation"]))
             crosscheck.compare(table, evaluation.whole)
         found = judge(
             table,
-            Limits.of(json.loads(exec_properties["limits"])),
+            GateLimits.model_validate_json(exec_properties["limits"]),
             _served(artifact_utils.get_single_instance(input_dict["serving_check"])),
             _size(Path(path_utils.serving_model_path(model.uri))),
             _override(exec_properties["override"]),

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from components.figures import Comparison, measures, paired
+from components.model_metrics import Comparison, metrics, paired_test
 from components.prediction_table.table import PredictionTable
-from components.quality_gate import baselines, rules
-from components.quality_gate.limits import Limits
+from components.quality_gate import baseline_rules, rules
+from components.quality_gate.formatting import listed, percent, pictures, points
+from components.quality_gate.limits import GateLimits
 from components.quality_gate.verdict import (
     ANSWERS,
     BOTH_CLASSES,
@@ -20,7 +21,6 @@ from components.quality_gate.verdict import (
     Rule,
     Verdict,
 )
-from components.quality_gate.wording import listed, percent, pictures, points
 
 OVERRIDE = "override"
 
@@ -33,7 +33,7 @@ _ORDER = (
 
 def judge(
     table: PredictionTable,
-    limits: Limits,
+    limits: GateLimits,
     served: Mapping[str, Any] | None = None,
     model_bytes: int | None = None,
     override: Override | None = None,
@@ -48,13 +48,13 @@ def judge(
         override: A person's decision to bless it all the same.
     """
     judged = rules.usable(table)
-    compared = baselines.comparisons(table, limits) if judged else {}
+    compared = baseline_rules.comparisons(table, limits) if judged else {}
     found = rules.of_data(table)
     if judged:
         found += [
             rules.accuracy(table, limits),
-            *baselines.rules(table, compared, limits),
-            *baselines.smallest_loss(table, compared, limits),
+            *baseline_rules.rules(table, compared, limits),
+            *baseline_rules.smallest_loss(table, compared, limits),
             rules.calibration(table, limits),
             *rules.slices(table, limits),
             *rules.kept_labels(table, limits),
@@ -71,7 +71,7 @@ def judge(
     blessed = not failed or lifted
     return Verdict(
         blessed=blessed,
-        best=blessed and not failed and baselines.is_best(table, limits),
+        best=blessed and not failed and baseline_rules.is_best(table, limits),
         sentence=_sentence(table, failed, override, compared, limits.max_accuracy_loss),
         rules=found,
         override=override,
@@ -124,15 +124,15 @@ def _sentence(
 
 
 def _praise(table: PredictionTable, compared: dict[str, Comparison], tolerated: float) -> str:
-    share = measures.accuracy(table.labels, table.probabilities).value
+    share = metrics.accuracy(table.labels, table.probabilities).value
     gets = f"it gets {percent(share)} of {pictures(len(table.labels))} right"
-    newest = baselines.CALLED[baselines.NEWEST]
-    unreadable = table.baselines[baselines.NEWEST].state == "unreadable"
+    newest = baseline_rules.CALLED[baseline_rules.NEWEST]
+    unreadable = table.baselines[baseline_rules.NEWEST].state == "unreadable"
     if not compared:
         why = f"{newest} cannot be read" if unreadable else "no other was blessed before"
         return f"{gets}, and {why}, so that there was nothing to compare it with"
-    name = baselines.NEWEST if baselines.NEWEST in compared else baselines.BEST
-    beside = f"{gets}, {_beside(compared[name], baselines.CALLED[name], tolerated)}"
+    name = baseline_rules.NEWEST if baseline_rules.NEWEST in compared else baseline_rules.BEST
+    beside = f"{gets}, {_beside(compared[name], baseline_rules.CALLED[name], tolerated)}"
     return f"{beside}, and {newest} cannot be read" if unreadable else beside
 
 
@@ -144,7 +144,10 @@ def _beside(found: Comparison, called: str, tolerated: float) -> str:
     if difference == 0:
         return f"as many as {called}"
     fewer = f"{points(difference)} fewer than {called}"
-    if paired.p_value(found.only_candidate_right, found.only_baseline_right, found.pictures) >= found.level:
+    if (
+        paired_test.p_value(found.only_candidate_right, found.only_baseline_right, found.pictures)
+        >= found.level
+    ):
         return f"and chance explains that it is {fewer}"
     if -difference <= tolerated:
         return f"{fewer}, which is within the {points(tolerated)} that are tolerated"

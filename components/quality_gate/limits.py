@@ -1,10 +1,12 @@
-"""What is asked of a model, and how the tolerable error rate is spent."""
+"""The limits that a model must keep to be blessed, and how the tolerable error rate is spent."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from trainer.training_config import ConfigSection, Count, Fraction, Positive
 
 # Shares of the false-block rate. What is left is for luck that gathers: of many models that were judged on
 # the same test pictures the lucky ones stay, and the next is compared with them (figures in docs/gate.md).
@@ -14,26 +16,42 @@ _COMPARISONS, _SLICES, _CHANGES = 0.65, 0.1, 0.1
 # looks better, and would be the measure of all later ones.
 _CHAMPION = 0.1
 
+Rate = Annotated[float, Field(gt=0, le=0.5)]
 
-@dataclass(frozen=True)
-class Limits:
-    """The settings of the section `evaluation` that the verdict keeps to; they are described there."""
 
-    min_accuracy: float = 0.9
-    min_slice_accuracy: float = 0.8
-    min_slice_pictures: int = 30
-    max_accuracy_loss: float = 0.0
-    false_block_rate: float = 0.05
-    missed_loss_rate: float = 0.1
-    max_calibration_error: float | None = 0.1
-    max_model_mb: float | None = None
-    min_kept_labels: float = 0.97
-    missing_baseline: str = "refuse"
+class GateLimits(ConfigSection):
+    """When a model is blessed, judged on `test`; docs/gate.md tells how.
 
-    @classmethod
-    def of(cls, settings: Mapping[str, Any]) -> Limits:
-        """Returns those of the settings that concern the verdict."""
-        return cls(**{field.name: settings[field.name] for field in fields(cls) if field.name in settings})
+    Attributes:
+        min_accuracy: The floor over all pictures: the measured accuracy must reach it.
+        min_slice_accuracy: The floor in every slice; a slice fails where chance does not explain the gap.
+        min_slice_pictures: Slices of fewer pictures are too small to judge.
+        max_accuracy_loss: The loss of accuracy that is tolerable against each approved model; 0.005 is half
+            a point.
+        false_block_rate: How often a model that is as good as the approved ones may be refused, all
+            comparisons together.
+        missed_loss_rate: How often a loss may be missed, when it is said how small a loss these pictures
+            would show.
+        max_calibration_error: Largest tolerable calibration error; None means any.
+        max_model_mb: Largest size of the model's files, in megabytes; None means any.
+        min_kept_labels: Share of the pictures that must keep their label when they are flipped, darkened,
+            compressed again or resized; it fails where chance does not explain the gap.
+        behaviour_pictures: How many pictures of `test` are changed so.
+        missing_baseline: Whether an approved model that cannot be read stands in the way of a blessing
+            (`refuse`), or is done without (`ignore`).
+    """
+
+    min_accuracy: Fraction = 0.9
+    min_slice_accuracy: Fraction = 0.8
+    min_slice_pictures: Count = 30
+    max_accuracy_loss: Fraction = 0.0
+    false_block_rate: Rate = 0.05
+    missed_loss_rate: Rate = 0.1
+    max_calibration_error: Fraction | None = 0.1
+    max_model_mb: Positive | None = None
+    min_kept_labels: Fraction = 0.97
+    behaviour_pictures: Count = 200
+    missing_baseline: Literal["refuse", "ignore"] = "refuse"
 
     @property
     def comparisons_level(self) -> float:

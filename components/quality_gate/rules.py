@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from components.figures import measures
+from components.model_metrics import metrics
 from components.prediction_table.table import PredictionTable
-from components.quality_gate.limits import Limits
+from components.quality_gate.formatting import between, bound, listed, percent, pictures, points, sentence
+from components.quality_gate.limits import GateLimits
 from components.quality_gate.verdict import (
     ANSWERS,
     BOTH_CLASSES,
@@ -23,7 +24,6 @@ from components.quality_gate.verdict import (
     Rule,
     failed,
 )
-from components.quality_gate.wording import between, bound, listed, percent, pictures, points, sentence
 
 ACCURACY, CALIBRATION, GREY, SIZE = "accuracy", "calibration", "grey picture", "model size"
 
@@ -87,9 +87,9 @@ def _is_probability(table: PredictionTable) -> np.ndarray:
     return (table.probabilities >= 0) & (table.probabilities <= 1)  # false for what is no number
 
 
-def accuracy(table: PredictionTable, limits: Limits) -> Rule:
+def accuracy(table: PredictionTable, limits: GateLimits) -> Rule:
     """Judges the measured accuracy, as it is."""
-    figure = measures.accuracy(table.labels, table.probabilities)
+    figure = metrics.accuracy(table.labels, table.probabilities)
     floor = limits.min_accuracy
     gets = (
         f"it gets {percent(figure.value, floor)} of {pictures(len(table.labels))} right ({between(figure)})"
@@ -100,27 +100,27 @@ def accuracy(table: PredictionTable, limits: Limits) -> Rule:
     return failed(ACCURACY, figure.value, floor, f"{gets} where {bound(floor)} are asked")
 
 
-def calibration(table: PredictionTable, limits: Limits) -> Rule:
+def calibration(table: PredictionTable, limits: GateLimits) -> Rule:
     """Judges whether probabilities mean what they say; fails where the whole interval is above the bound."""
     most = limits.max_calibration_error
-    gaps, buckets = table.probabilities - table.labels, measures.buckets(table.probabilities)
-    value = measures.bucket_error(gaps, buckets)
+    gaps, buckets = table.probabilities - table.labels, metrics.buckets(table.probabilities)
+    value = metrics.bucket_error(gaps, buckets)
     off = f"its probabilities are off by {points(value)} on average"
     if most is None:
         return Rule(CALIBRATION, "noted", value, None, sentence(f"{off}; no limit is set."))
     allowed = f"{100 * most:g} are allowed"
     if value <= most:  # then the interval reaches below the bound as well, and need not be drawn
         return Rule(CALIBRATION, "passed", value, most, sentence(f"{off}, and {allowed}."))
-    figure = measures.calibration_error(table.labels, table.probabilities)
+    figure = metrics.calibration_error(table.labels, table.probabilities)
     if figure.low <= most:
         words = sentence(f"{off} ({between(figure)}), and {allowed}; chance explains the difference.")
         return Rule(CALIBRATION, "passed", value, most, words)
     return failed(CALIBRATION, value, most, f"{off} ({between(figure)}) where {allowed}")
 
 
-def slices(table: PredictionTable, limits: Limits) -> list[Rule]:
+def slices(table: PredictionTable, limits: GateLimits) -> list[Rule]:
     """Judges each slice that is large enough: whether chance explains that it lies below the floor."""
-    wrong = ~measures.correct(table.labels, table.probabilities)
+    wrong = ~metrics.correct(table.labels, table.probabilities)
     found = {}
     for feature, values in table.slices.items():
         totals, misses = Counter(values), Counter(compress(values, wrong))
@@ -139,13 +139,13 @@ def slices(table: PredictionTable, limits: Limits) -> list[Rule]:
     return rules
 
 
-def kept_labels(table: PredictionTable, limits: Limits) -> list[Rule]:
+def kept_labels(table: PredictionTable, limits: GateLimits) -> list[Rule]:
     """Judges whether pictures keep their label when they are changed a little; and notes the grey one."""
-    before = measures.answers(table.probabilities)
+    before = metrics.answers(table.probabilities)
     floor = limits.min_kept_labels
     kept = {}
     for change, probabilities in table.changed.items():
-        same = (measures.answers(probabilities) == before) & ~np.isnan(probabilities)
+        same = (metrics.answers(probabilities) == before) & ~np.isnan(probabilities)
         kept[change] = int(same[table.sampled].sum()), int(table.sampled.sum())
     fails = _fails(kept, floor, limits.changes_level, 1)
     rules = []
@@ -212,7 +212,7 @@ def _grey(table: PredictionTable) -> Rule:
     return Rule(GREY, "noted", table.grey, None, words)
 
 
-def size(model_bytes: int, limits: Limits) -> Rule:
+def size(model_bytes: int, limits: GateLimits) -> Rule:
     """Judges how large the model's files are, in MB."""
     megabytes, most = model_bytes / 1e6, limits.max_model_mb
     take = f"the model's files take {megabytes:.1f} MB"

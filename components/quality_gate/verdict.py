@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
-from components.figures import Comparison
-from components.quality_gate.wording import sentence
+from components.model_metrics import Comparison
+from components.quality_gate.formatting import sentence
 
 VERDICT_FILE = "verdict.json"
 

@@ -11,6 +11,7 @@ from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import component_spec, standard_artifacts
 
 from components import fingerprint
+from components.serving_check.config import ServingCheckConfig
 from components.serving_check.executor import Executor
 
 _CODE = (
@@ -25,9 +26,7 @@ class ServingCheckSpec(component_spec.ComponentSpec):
     PARAMETERS: ClassVar[dict[str, Any]] = {
         "model_name": component_spec.ExecutionParameter(type=str),
         "class_names": component_spec.ExecutionParameter(type=str),
-        "pictures": component_spec.ExecutionParameter(type=int),
-        "max_difference": component_spec.ExecutionParameter(type=float),
-        "max_latency_ms": component_spec.ExecutionParameter(type=float),
+        "config": component_spec.ExecutionParameter(type=str),
         "code_fingerprint": component_spec.ExecutionParameter(type=str),
     }
     INPUTS: ClassVar[dict[str, Any]] = {
@@ -53,9 +52,7 @@ class ServingCheck(base_component.BaseComponent):
         examples: Channel of the Examples, with the split `test`.
         model_name: What the server calls the model.
         class_names: The two classes; the model's output is named after the second one.
-        pictures: How many pictures are sent over each protocol.
-        max_difference: How far a probability may lie from the one that the Evaluator works with.
-        max_latency_ms: What 95 of 100 single pictures must be answered within, in milliseconds.
+        config: How many images the check sends, and the limits that the responses must keep.
     """
 
     SPEC_CLASS = ServingCheckSpec
@@ -67,9 +64,7 @@ class ServingCheck(base_component.BaseComponent):
         examples: types.BaseChannel,
         model_name: str,
         class_names: Sequence[str],
-        pictures: int,
-        max_difference: float,
-        max_latency_ms: float,
+        config: ServingCheckConfig,
     ) -> None:
         super().__init__(
             ServingCheckSpec(
@@ -77,9 +72,7 @@ class ServingCheck(base_component.BaseComponent):
                 examples=examples,
                 model_name=model_name,
                 class_names=json.dumps(class_names),
-                pictures=pictures,
-                max_difference=max_difference,
-                max_latency_ms=max_latency_ms,
+                config=config.model_dump_json(),
                 code_fingerprint=fingerprint.of_code(*_CODE),
                 blessing=types.Channel(type=standard_artifacts.InfraBlessing),
             )

@@ -17,6 +17,7 @@ from tfx.utils import io_utils, path_utils
 
 from components.errors import PipelineError
 from components.serving_check import examples
+from components.serving_check.config import ServingCheckConfig
 from components.serving_check.report import REPORT, CheckLimits, Report
 from components.serving_check.server import ask, serving
 from serving import warmup
@@ -48,12 +49,11 @@ class Executor(base_executor.BaseExecutor):
         """
         model = artifact_utils.get_single_instance(input_dict["model"])
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])
+        config = ServingCheckConfig.model_validate_json(exec_properties["config"])
         chosen = examples.pictures(
-            artifact_utils.get_single_instance(input_dict["examples"]), exec_properties["pictures"]
+            artifact_utils.get_single_instance(input_dict["examples"]), config.pictures
         )
-        limits = CheckLimits(
-            exec_properties["max_difference"], exec_properties["max_latency_ms"], _SIGNATURES
-        )
+        limits = CheckLimits(config.max_difference, config.max_latency_ms, _SIGNATURES)
         report = Report(exec_properties["model_name"], limits)
         try:
             _progress.info("asking the model as the Evaluator does")

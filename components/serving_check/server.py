@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.serving_check.report import Answer, Exchange
-from serving.client import Client, Refused
+from serving.client import Client, RequestRejected
 from serving.errors import ServingError
 from serving.local import background
 
@@ -121,7 +121,7 @@ def ask(protocol: str, url: str, model_name: str, pictures: Sequence[bytes]) -> 
 def _answer(client: Client, picture: bytes) -> Answer | str:
     try:
         [said] = client.predict([picture])
-    except Refused as refused:
+    except RequestRejected as refused:
         return refused.text
     except ServingError as error:
         return str(error)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from math import ceil
 
-from pipelines.kubeflow.quantities import parse
-from pipelines.settings import Settings
+from pipelines.settings.quantities import parse
+from pipelines.settings.tree import Settings
 
 LOCAL_RUNNER = "FnApiRunner"
 READS_PICTURES = "ImageExampleGen"

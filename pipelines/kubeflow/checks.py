@@ -7,10 +7,10 @@ from pathlib import Path
 from components.errors import InputError
 from components.image_example_gen.sources import check_source
 from pipelines.kubeflow import beam
-from pipelines.serving_settings import is_address
-from pipelines.settings import Settings
-from pipelines.settings_errors import nearest
-from trainer.recipe import NAMED_WEIGHTS
+from pipelines.settings.errors import nearest
+from pipelines.settings.serving import is_gcs_address
+from pipelines.settings.tree import Settings
+from trainer.training_config import NAMED_WEIGHTS
 
 # A Kubernetes name has 63 characters at most; a run's is the pipeline's, a hyphen and five more.
 _LONGEST_NAME = 57
@@ -95,7 +95,7 @@ def _check_volumes(settings: Settings) -> None:
     else:
         check_source(data.source_spec, data.class_names)
     destination = settings.serving_destination
-    if not is_address(destination):
+    if not is_gcs_address(destination):
         places["serving.destination"] = Path(destination)
     mounted = ", ".join(volume.mount_path for volume in settings.kubeflow.volumes) or "none"
     for setting, path in places.items():

@@ -11,9 +11,9 @@ import yaml
 from kfp import components as kfp_components
 
 from components.errors import InputError
-from pipelines import baselines, pipeline
-from pipelines.kubeflow import checks, lookups, platform_spec, spec
-from pipelines.settings import Settings
+from pipelines import baseline_nodes, pipeline
+from pipelines.kubeflow import checks, lookups, platform, spec
+from pipelines.settings.tree import Settings
 
 # PyYAML knows YAML 1.1 as Python has it; what begins like a number is quoted, whatever follows.
 _NO_TEXT_IN_GO = re.compile(
@@ -33,7 +33,7 @@ def compile_pipeline(settings: Settings) -> str:
         InputError: The settings do not fit a run on Kubeflow.
     """
     checks.check(settings)
-    built = pipeline.build(settings, baselines.component)
+    built = pipeline.build(settings, baseline_nodes.component)
     document = spec.of_tfx(built, settings)
     spec.name_pipeline_root(document, settings)
     spec.open_parameters(document, settings)
@@ -43,7 +43,7 @@ def compile_pipeline(settings: Settings) -> str:
     spec.fill_defaults(document)
     spec.set_resources(document, settings)
     spec.set_retries(document, settings)
-    text = _yaml(document, platform_spec.of(document, settings.kubeflow))
+    text = _yaml(document, platform.of(document, settings.kubeflow))
     kfp_components.load_component_from_text(text)
     return text
 

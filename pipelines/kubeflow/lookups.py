@@ -9,12 +9,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from components.approved_baseline.ledger import SOURCE
-from pipelines import baselines
+from components.approvals.store import SOURCE
+from pipelines import baseline_nodes
 from pipelines.kubeflow.spec import Spec, add_input
-from pipelines.settings import Settings
+from pipelines.settings.tree import Settings
 
-_LOOK = ["python", "-m", "pipelines.kubeflow.container.look"]
+_LOOK = ["python", "-m", "pipelines.kubeflow.container.lookup"]
 
 
 def add(spec: Spec, settings: Settings) -> None:
@@ -23,8 +23,8 @@ def add(spec: Spec, settings: Settings) -> None:
     of_source = {SOURCE: "{{$.inputs.parameters['source_name']}}"}
     _add_approved(spec, settings, "AcceptedData", "accepted-data", of_source)
     add_input(spec, "AcceptedDataLookup", "source_name", _from_task("DataFingerprint", "source_name"), "")
-    for baseline, where in baselines.MODELS.items():
-        options = ["--hand_on_missing"] if baselines.MODELS_COUNT_WHERE_GONE else []
+    for baseline, where in baseline_nodes.MODELS.items():
+        options = ["--hand_on_missing"] if baseline_nodes.MODELS_COUNT_WHERE_GONE else []
         _add_approved(spec, settings, baseline, "blessed-model", where, *options)
     _wait_for_producers(spec)
 

@@ -15,9 +15,9 @@ import yaml
 from pydantic import FiniteFloat, Json, TypeAdapter, ValidationError
 
 from components.errors import InputError
-from pipelines.data_settings import DataSettings
-from pipelines.person import login_name
-from pipelines.settings_errors import nearest, sentence
+from components.image_example_gen.config import DataConfig
+from pipelines.settings.errors import nearest, sentence
+from pipelines.user import login_name
 
 OVERRIDE = "override"
 SCHEMA = "2.1.0"  # the only one that Kubeflow Pipelines takes
@@ -128,7 +128,7 @@ def read_parameters(texts: Sequence[str], package: Package) -> dict[str, Any]:
             values[name] = _source(value, package.mounts)
         elif name == OVERRIDE:
             values[name] = _signed(value)
-        elif name in DataSettings.model_fields:
+        elif name in DataConfig.model_fields:
             _data_settings(text, {name: values[name]})
     return values
 
@@ -170,11 +170,11 @@ def _source(text: str, mounts: Sequence[str]) -> str:
     return json.dumps(source, sort_keys=True)
 
 
-def _data_settings(text: str, settings: Mapping[str, Any]) -> DataSettings:
+def _data_settings(text: str, settings: Mapping[str, Any]) -> DataConfig:
     try:
-        return DataSettings.model_validate(settings)
+        return DataConfig.model_validate(settings)
     except ValidationError as error:
-        raise InputError(f"--param {text}: {sentence(error, DataSettings)}") from None
+        raise InputError(f"--param {text}: {sentence(error, DataConfig)}") from None
 
 
 def _signed(reason: str) -> str:

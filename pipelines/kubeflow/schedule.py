@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from components.errors import InputError
-from pipelines.local.display import say
+from pipelines.console import print_line
 
 if TYPE_CHECKING:
     from pipelines.kubeflow.connection import Client
@@ -70,12 +70,12 @@ def create(
     )
     what = "is there already, and stays" if same else "is set up"
     link = client.link(f"recurringrun/details/{recurring.recurring_run_id}")
-    say(console, f"Recurring run {recurring.recurring_run_id} ({name}, {cron!r}) {what}: {link}")
+    print_line(console, f"Recurring run {recurring.recurring_run_id} ({name}, {cron!r}) {what}: {link}")
     # Only once the new one is there: better two for a moment than none.
     for other in active:
         if other is not same:
             client.disable_recurring_run(other.recurring_run_id)
-            say(
+            print_line(
                 console,
                 f"It replaces {other.recurring_run_id} ({_cron(other)!r}), which is disabled; to go back: "
                 f"kfp recurring-run enable {other.recurring_run_id}",

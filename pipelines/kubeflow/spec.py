@@ -18,9 +18,9 @@ from tfx.orchestration.kubeflow.v2 import pipeline_builder
 from components import fingerprint
 from pipelines.kubeflow import beam, package
 from pipelines.kubeflow.container.entrypoint import CODE
-from pipelines.kubeflow.names import HIDES_GPUS
-from pipelines.kubeflow.settings import StepSettings
-from pipelines.settings import Settings
+from pipelines.settings.kubeflow import StepSettings
+from pipelines.settings.pod_names import HIDES_GPUS
+from pipelines.settings.tree import Settings
 
 Spec = dict[str, Any]
 

@@ -12,11 +12,12 @@ from typing import Any
 from rich.console import Console
 
 from components.errors import InputError
-from pipelines.kubeflow import roots, schedule, watch
+from pipelines.console import print_line
+from pipelines.kubeflow import schedule, watch
 from pipelines.kubeflow.connection import Client, Login, connect, quiet
 from pipelines.kubeflow.package import OVERRIDE, Package, read, read_parameters
-from pipelines.local.display import say
-from pipelines.settings_errors import nearest
+from pipelines.settings import pipeline_root
+from pipelines.settings.errors import nearest
 
 DEFAULT_EXPERIMENT = "KF_PIPELINES_DEFAULT_EXPERIMENT_NAME"  # KFP's own
 
@@ -106,7 +107,9 @@ def submit(options: SubmitOptions, console: Console) -> int:
     name = options.run_name or f"{package.name} {datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
     with quiet():
         run = client.run_pipeline(job_name=name, **job)
-    say(console, f"Run {run.run_id} ({name}) is on its way: {client.link(f'runs/details/{run.run_id}')}")
+    print_line(
+        console, f"Run {run.run_id} ({name}) is on its way: {client.link(f'runs/details/{run.run_id}')}"
+    )
     if not options.wait:
         return 0
     return watch.wait(client, run.run_id, package.steps, namespace or "kubeflow", console)
@@ -117,7 +120,7 @@ def _pipeline_root(options: SubmitOptions, package: Package) -> str:
     if not root:
         raise InputError(f"The file {package.path} names no pipeline root: give --pipeline-root.")
     try:
-        return roots.check(root)
+        return pipeline_root.check(root)
     except ValueError as error:
         raise InputError(f"The pipeline root {error}.") from None
 
@@ -157,11 +160,13 @@ def _upload(client: Client, package: Package, namespace: str | None, console: Co
     versions = client.list_pipeline_versions(pipeline_id, filter=schedule.named(package.version))
     if versions.pipeline_versions:
         version = versions.pipeline_versions[0]
-        say(console, f"Pipeline {package.name} has this file as its version {package.version}.")
+        print_line(console, f"Pipeline {package.name} has this file as its version {package.version}.")
     else:
         with quiet():
             version = client.upload_pipeline_version(
                 str(package.path), package.version, pipeline_id=pipeline_id
             )
-        say(console, f"Uploaded {package.path} as version {package.version} of pipeline {package.name}.")
+        print_line(
+            console, f"Uploaded {package.path} as version {package.version} of pipeline {package.name}."
+        )
     return {"pipeline_id": pipeline_id, "version_id": version.pipeline_version_id}

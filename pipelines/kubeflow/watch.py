@@ -11,9 +11,9 @@ from typing import Any
 from rich.console import Console
 
 from components.errors import PipelineError
+from pipelines.console import print_line
+from pipelines.formatting import duration
 from pipelines.kubeflow.connection import Client, ServerError
-from pipelines.local.display import say
-from pipelines.local.wording import duration
 
 INTERRUPTED = 130
 
@@ -57,23 +57,23 @@ def wait(client: Client, run_id: str, names: Sequence[str], namespace: str, cons
     try:
         run = _follow(client, run_id, names, console)
     except KeyboardInterrupt:
-        say(console, f"The run goes on in the cluster. To stop it: Terminate on {link}")
+        print_line(console, f"The run goes on in the cluster. To stop it: Terminate on {link}")
         return INTERRUPTED
     seconds = (run.finished_at - run.created_at).total_seconds() if run.finished_at and run.created_at else 0
     took = f" after {duration(seconds)}" if seconds > 0 else ""
     if run.state == "SUCCEEDED":
-        say(console, f"The run succeeded{took}.")
+        print_line(console, f"The run succeeded{took}.")
         return 0
     failed = [step for step in steps_of(run, names) if step.state == "failed"]
     for step in failed:
         error = _error_of(step.node)
-        say(console, f"The step {step.name} failed{f': {error}' if error else ''}")
+        print_line(console, f"The step {step.name} failed{f': {error}' if error else ''}")
         for line in _end_of_log(client, run, step.node):
-            say(console, f"    {line}")
+            print_line(console, f"    {line}")
     error = _error_of(run)
-    say(console, f"The run ended as {run.state.lower()}{took}{f': {error}' if error else ''}.")
+    print_line(console, f"The run ended as {run.state.lower()}{took}{f': {error}' if error else ''}.")
     if failed:
-        say(
+        print_line(
             console,
             f"All of its log: {link}, or: kubectl logs --namespace {namespace} --selector "
             f"pipeline/runid={run_id} --container main --prefix --tail 30",
@@ -94,7 +94,7 @@ def _follow(client: Client, run_id: str, names: Sequence[str], console: Console)
                     f"{error} The run goes on in the cluster as {run_id}.", error.status
                 ) from None
             if not is_away:
-                say(console, f"No response just now, trying again: {error}")
+                print_line(console, f"No response just now, trying again: {error}")
             is_away = True
         else:
             responded, is_away = time.monotonic(), False
@@ -102,7 +102,7 @@ def _follow(client: Client, run_id: str, names: Sequence[str], console: Console)
                 if step.state != shown[step.name]:
                     shown[step.name] = step.state
                     took = f" in {duration(step.seconds)}" if step.seconds is not None else ""
-                    say(console, f"[{number}/{len(names)}] {step.name}: {step.state}{took}")
+                    print_line(console, f"[{number}/{len(names)}] {step.name}: {step.state}{took}")
             if run.state in _ENDED:
                 return run
         time.sleep(_INTERVAL)

@@ -14,8 +14,8 @@ from components.quality_gate import verdict
 from components.quality_gate.judge import OVERRIDE
 from components.quality_gate.verdict import Verdict
 from components.serving_check.report import REPORT
-from pipelines import runs
-from pipelines.local.run_record import Check, Outcome, Push
+from pipelines.runs import metadata
+from pipelines.runs.run_record import Check, Outcome, Push
 from serving.errors import ServingError
 from serving.repository.manifest import files_in
 from serving.repository.publish import ModelRepository, open_repository
@@ -31,7 +31,7 @@ def read(store: ml_metadata.MetadataStore, run_id: str) -> Outcome:
         store: An open store.
         run_id: The run; its steps have ended.
     """
-    outputs = runs.outputs(store, run_id)
+    outputs = metadata.outputs(store, run_id)
     predictions = outputs.get("PredictionTable.predictions")
     metrics, intervals = _measured(predictions.artifact.uri) if predictions else ({}, {})
     blessing = outputs.get("QualityGate.blessing")
@@ -75,7 +75,7 @@ def _measured(predictions: str) -> tuple[dict[str, float], dict[str, tuple[float
     return {**metrics, "examples": float(facts["pictures"])}, intervals
 
 
-def _check(check: runs.Output) -> Check:
+def _check(check: metadata.Output) -> Check:
     report = json.loads((Path(check.artifact.uri) / REPORT).read_text(encoding="utf-8"))
     protocols = report["protocols"]
     differences = [found["largest_difference"] for found in protocols.values()]
@@ -89,7 +89,7 @@ def _check(check: runs.Output) -> Check:
     )
 
 
-def _push(pushed: runs.Output) -> Push:
+def _push(pushed: metadata.Output) -> Push:
     address, _, number = str(pushed.custom("pushed_destination")).rpartition("/")
     if not pushed.cached:
         return Push(number, f"{address}/{number}")

@@ -21,18 +21,18 @@ import yaml
 from rich.console import Console
 
 from components.errors import InputError, PipelineError
-from pipelines import reports, run_folders
-from pipelines import settings as settings_module
-from pipelines.local import lock, run_record, worker
-from pipelines.local.display import Display, for_console
-from pipelines.local.failure import disk_error, output_root_is
-from pipelines.local.report import Asked, advise, print_failure, print_outcome
-from pipelines.local.run_record import INTERRUPTED, RunRecord, State
-from pipelines.local.wording import size
-from pipelines.settings import Settings
+from pipelines.disk_errors import disk_error, output_root_is
+from pipelines.formatting import size
+from pipelines.local import worker
+from pipelines.local.progress import Display, for_console
+from pipelines.local.summary import RunOptions, advise, print_failure, print_outcome
+from pipelines.runs import lock, reports, run_folders, run_record
+from pipelines.runs.run_record import INTERRUPTED, RunRecord, State
+from pipelines.settings.loading import dump
+from pipelines.settings.tree import Settings
 
 if TYPE_CHECKING:
-    from pipelines.bless_run import Decision
+    from pipelines.local.override import Decision
 
 MIN_FREE_BYTES = 1_000_000_000
 GRACE = 10.0  # seconds that a child gets to stop cleanly
@@ -48,7 +48,7 @@ _ENVIRONMENT = {
 
 def run(
     settings: Settings,
-    asked: Asked,
+    asked: RunOptions,
     pipeline: str = worker.PIPELINE,
     decision: Decision | None = None,
 ) -> int:
@@ -157,7 +157,7 @@ def check_classes(settings: Settings) -> None:
 def _make_run_dir(run_dir: Path, settings: Settings, override: str) -> None:
     try:
         (run_dir / "logs").mkdir(parents=True)
-        (run_dir / worker.SETTINGS).write_text(settings_module.dump(settings), encoding="utf-8")
+        (run_dir / worker.SETTINGS).write_text(dump(settings), encoding="utf-8")
         if override:
             (run_dir / worker.OVERRIDE).write_text(override, encoding="utf-8")
         RunRecord(run_id=run_dir.name).write(run_dir)

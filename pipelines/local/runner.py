@@ -19,8 +19,8 @@ from tfx.orchestration.portable.mlmd import context_lib
 from tfx.proto.orchestration import pipeline_pb2
 
 from components.errors import PipelineError
-from pipelines.local import outcome, partial
-from pipelines.local.run_record import RunRecord, State, Step
+from pipelines.local import outcome, partial_run
+from pipelines.runs.run_record import RunRecord, State, Step
 
 _OPEN = {mlmd.Execution.NEW, mlmd.Execution.RUNNING}
 
@@ -82,7 +82,7 @@ class ReportingRunner(LocalDagRunner):
         )
         root = Path(pipeline.runtime_spec.pipeline_root.field_value.string_value)
         with metadata.Metadata(connection) as handle:
-            partial.mark(pipeline, handle.store, self._from_step, self._to_step, self._again)
+            partial_run.mark(pipeline, handle.store, self._from_step, self._to_step, self._again)
             abandon(handle.store, root)
             nodes = [node.pipeline_node for node in pipeline.nodes]
             context_lib.prepare_contexts(handle, nodes[0].contexts)
@@ -165,7 +165,7 @@ def _planned(node: pipeline_pb2.PipelineNode) -> State:
     options = node.execution_options
     if not options.HasField("skip"):
         return State.WAITING
-    return State.REUSED if partial.is_needed(node) else State.SKIPPED
+    return State.REUSED if partial_run.is_needed(node) else State.SKIPPED
 
 
 def _state(connection: mlmd.ConnectionConfig, step: str, execution_id: int | None) -> State:

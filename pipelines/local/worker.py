@@ -20,9 +20,10 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from pipelines import settings as settings_module
 from pipelines.local.failure import explain, is_expected
-from pipelines.local.run_record import INTERRUPTED, RunRecord
+from pipelines.runs.run_record import INTERRUPTED, RunRecord
+from pipelines.settings.loading import load
+from pipelines.settings.tree import Settings
 
 PIPELINE = "pipelines.pipeline:build"
 SETTINGS, OVERRIDE = "settings.yaml", "override.json"  # in the run's folder
@@ -40,7 +41,7 @@ def main() -> NoReturn:
     record = RunRecord(run_id=options.run_dir.name)
     sender = Sender(record, options.record)
     logging.getLogger(PROGRESS_LOGGER).addHandler(sender)
-    settings = settings_module.load(str(options.run_dir / SETTINGS))
+    settings = load(str(options.run_dir / SETTINGS))
     try:
         _run(options, settings, record, sender, interrupt)
         status = 0
@@ -131,7 +132,7 @@ def _options() -> argparse.Namespace:
 
 def _run(
     options: argparse.Namespace,
-    settings: settings_module.Settings,
+    settings: Settings,
     record: RunRecord,
     sender: Sender,
     interrupt: Interrupt,

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from components.errors import PipelineError
-from pipelines import settings as pipeline_settings
+from pipelines.settings import loading as pipeline_settings
 from scripts.kubeflow_check import afterwards, images
 from scripts.kubeflow_check.containers import Podman, give
 from tests.kubeflow_backend.backend import Backend, Run

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from serving.client.transport import Model, Prediction, Refused, Retries, VersionStatus, parse_url
+from serving.client.transport import ModelSpec, Prediction, RequestRejected, Retries, VersionStatus, parse_url
 
 if TYPE_CHECKING:
     from serving.client.grpc_transport import GrpcTransport
@@ -50,7 +50,7 @@ class Client:
         tell_version: bool = False,
     ) -> None:
         over_grpc, address = parse_url(url)
-        asked, patience = Model(model, version, label), Retries(retries, timeout)
+        asked, patience = ModelSpec(model, version, label), Retries(retries, timeout)
         self._batch = batch
         self._transport: GrpcTransport | RestTransport
         if over_grpc:
@@ -70,12 +70,12 @@ class Client:
         """
         found = []
         for answer in self.answers(pictures):
-            if isinstance(answer, Refused):
+            if isinstance(answer, RequestRejected):
                 raise answer
             found.append(answer)
         return found
 
-    def answers(self, pictures: Iterable[bytes]) -> Iterator[Prediction | Refused]:
+    def answers(self, pictures: Iterable[bytes]) -> Iterator[Prediction | RequestRejected]:
         """Yields what the model says of each picture, or why it says nothing, in their order.
 
         The pictures are taken a batch at a time, so there may be more of them than memory holds. A server
@@ -131,10 +131,10 @@ class Client:
         if batch:
             yield batch
 
-    def _halving(self, pictures: Sequence[bytes]) -> list[Prediction | Refused]:
+    def _halving(self, pictures: Sequence[bytes]) -> list[Prediction | RequestRejected]:
         try:
             return list(self._transport.predict(pictures))
-        except Refused as refusal:
+        except RequestRejected as refusal:
             if refusal.code not in _OF_THE_BATCH:
                 raise
             if len(pictures) == 1:

@@ -19,9 +19,9 @@ from tensorflow_serving.apis import (
 )
 
 from serving.client.transport import (
-    Model,
+    ModelSpec,
     Prediction,
-    Refused,
+    RequestRejected,
     Retries,
     TryAgain,
     Unreachable,
@@ -47,7 +47,7 @@ class GrpcTransport:
         retries: How often and how long.
     """
 
-    def __init__(self, target: str, model: Model, retries: Retries) -> None:
+    def __init__(self, target: str, model: ModelSpec, retries: Retries) -> None:
         self.where = f"grpc://{target}"
         self._model = model
         self._retries = retries
@@ -122,12 +122,12 @@ class GrpcTransport:
 
         return self._retries.run(attempt)
 
-    def _failure(self, code: grpc.StatusCode, text: str) -> TryAgain | Refused:
+    def _failure(self, code: grpc.StatusCode, text: str) -> TryAgain | RequestRejected:
         if code is grpc.StatusCode.UNAVAILABLE and "failed to connect" in text.lower():
             return no_server(self.where)
         if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
             return TryAgain(Unreachable(f"{self.where} cannot answer now ({code.name}): {one_line(text)}."))
-        return Refused(f"{self.where} refuses ({code.name}): {one_line(text)}.", code.name, text)
+        return RequestRejected(f"{self.where} refuses ({code.name}): {one_line(text)}.", code.name, text)
 
 
 def _plain(value: Any) -> object:

@@ -22,9 +22,9 @@ import aiohttp
 import yarl
 
 from serving.client.transport import (
-    Model,
+    ModelSpec,
     Prediction,
-    Refused,
+    RequestRejected,
     Retries,
     TryAgain,
     Unreachable,
@@ -76,7 +76,7 @@ class RestTransport:
             does not tell. One small request more for each call.
     """
 
-    def __init__(self, url: str, model: Model, retries: Retries, tell_version: bool) -> None:
+    def __init__(self, url: str, model: ModelSpec, retries: Retries, tell_version: bool) -> None:
         self.where = url
         self._url = f"{url}/v1/models/{quote(model.name, safe='')}"
         self._model = model
@@ -104,7 +104,7 @@ class RestTransport:
             version = int(self.metadata()["model_spec"]["version"])
             try:
                 return self._predict(body, len(rows), version, f"/versions/{version}")
-            except Refused as refused:
+            except RequestRejected as refused:
                 gone = refused
                 if refused.code != "NOT_FOUND":  # else it was replaced between the two requests
                     raise
@@ -226,7 +226,7 @@ class RestTransport:
         if said is None and status != 413:  # a proxy's limit comes without the server's words
             raise self._stranger("what is no JSON" if status == 200 else f"{status} {response.reason}")
         text = str(said or response.reason)
-        raise Refused(
+        raise RequestRejected(
             f"{self.where} refuses ({status}): {one_line(text)}.", _CODES.get(status, "UNKNOWN"), text
         )
 

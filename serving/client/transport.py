@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Model:
+class ModelSpec:
     """A model of a server.
 
     Attributes:
@@ -85,7 +85,7 @@ class Unreachable(ServingError):
     """No server answers, or none that has time, after all tries."""
 
 
-class Refused(ServingError):
+class RequestRejected(ServingError):
     """The server answered, and does not do what it was asked.
 
     Attributes:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from serving.errors import ServingError
-from serving.local.limits import Limits
+from serving.local.limits import RequestLimits
 
 _STOP_SECONDS = 40  # a little more than the server gives requests that are under way
 _LAST_LINES = 20
@@ -90,7 +90,7 @@ def running(
         "config_file": str(config_file) if config_file else None,
         "rest_port": rest_port,
         "grpc_port": grpc_port,
-        "limits": asdict(Limits(**limits)),
+        "limits": asdict(RequestLimits(**limits)),
     }
     command = [sys.executable, "-P", "-m", "serving.local.background", json.dumps(asked)]
     with tempfile.TemporaryDirectory(prefix="catsdogs-server-") as folder:
@@ -210,7 +210,9 @@ def _main() -> None:
     server.serve(
         models.Models(models.configs(asked["model_name"], Path(asked["model_dir"]), config_file)),
         server.Options(
-            rest_port=asked["rest_port"], grpc_port=asked["grpc_port"], limits=Limits(**asked["limits"])
+            rest_port=asked["rest_port"],
+            grpc_port=asked["grpc_port"],
+            limits=RequestLimits(**asked["limits"]),
         ),
         ready=lambda ports: print(json.dumps({"rest": ports.rest, "grpc": ports.grpc}), flush=True),
         waiting=lambda seconds: None,

@@ -21,7 +21,7 @@ from tensorflow_serving.apis import (
 )
 
 from serving.local.batching import Batcher
-from serving.local.limits import MIB, Limits
+from serving.local.limits import MIB, RequestLimits
 from serving.local.metrics import Metrics
 from serving.local.models import Models
 from serving.local.servable import DEFAULT_SIGNATURE
@@ -35,7 +35,7 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
-def server(batcher: Batcher, models: Models, metrics: Metrics, limits: Limits) -> grpc.aio.Server:
+def server(batcher: Batcher, models: Models, metrics: Metrics, limits: RequestLimits) -> grpc.aio.Server:
     """Returns the gRPC side, without a port, and not started."""
     result = grpc.aio.server(
         options=[
@@ -93,7 +93,7 @@ async def _worked(size: int, work: Callable[_P, _T], *args: _P.args, **kwargs: _
 
 
 class _Service:
-    def __init__(self, batcher: Batcher, models: Models, metrics: Metrics, limits: Limits) -> None:
+    def __init__(self, batcher: Batcher, models: Models, metrics: Metrics, limits: RequestLimits) -> None:
         self._batcher = batcher
         self._models = models
         self._metrics = metrics

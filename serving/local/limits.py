@@ -8,7 +8,7 @@ MIB = 1024 * 1024
 
 
 @dataclass(frozen=True)
-class Limits:
+class RequestLimits:
     """The bounds of the local server that can be set.
 
     Attributes:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus
 
-from serving import warmup
 from serving.local.servable import Servable, status_of
 from serving.local.status import StatusError
+from serving.local.warmup import replay
 
 START, LOADING, AVAILABLE, UNLOADING, END = (
     ModelVersionStatus.START,
@@ -66,7 +66,7 @@ class Version:
         started = time.monotonic()
         try:
             servable = Servable(name, self.number, self.folder)
-            answered = warmup.replay(servable, self.folder)
+            answered = replay(servable, self.folder)
         except Exception as error:  # TensorFlow's are of many kinds
             return status_of(error)
         seconds = time.monotonic() - started

@@ -24,7 +24,7 @@ from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 from serving.local import metrics as prometheus
 from serving.local import page
 from serving.local.batching import Batcher
-from serving.local.limits import MIB, Limits
+from serving.local.limits import MIB, RequestLimits
 from serving.local.metrics import Metrics
 from serving.local.models import Models
 from serving.local.predict_json import PredictRequest, parse_predict, predict_body
@@ -51,7 +51,7 @@ _T = TypeVar("_T")
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def runner(batcher: Batcher, models: Models, metrics: Metrics, limits: Limits) -> web.AppRunner:
+def runner(batcher: Batcher, models: Models, metrics: Metrics, limits: RequestLimits) -> web.AppRunner:
     """Returns the server to set up and give a site; to be called on the event loop that runs it.
 
     Args:
@@ -148,7 +148,7 @@ class _Call:
 
 
 class _Api:
-    def __init__(self, batcher: Batcher, models: Models, metrics: Metrics, limits: Limits) -> None:
+    def __init__(self, batcher: Batcher, models: Models, metrics: Metrics, limits: RequestLimits) -> None:
         self._batcher = batcher
         self._models = models
         self._metrics = metrics

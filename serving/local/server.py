@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from serving.errors import ServingError, UsageError
-from serving.local.limits import Limits
+from serving.local.limits import RequestLimits
 
 if TYPE_CHECKING:
     import grpc
@@ -40,7 +40,7 @@ class Options:
     host: str = "127.0.0.1"
     rest_port: int = 8501
     grpc_port: int = 8500
-    limits: Limits = field(default_factory=Limits)
+    limits: RequestLimits = field(default_factory=RequestLimits)
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ async def _serve(
     from serving.local import grpc_service, rest
     from serving.local.batching import Batcher
     from serving.local.metrics import Metrics
-    from serving.local.pictures import PixelBound
+    from serving.local.pixel_limit import PixelBound
 
     _raise_file_limit()
     stop = _stop_event()

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import pipeline_run
 from benchmarks.watched import RunFailed, watch
-from pipelines.local.run_record import Outcome, Push, RunRecord, State, Step
+from pipelines.runs.run_record import Outcome, Push, RunRecord, State, Step
 
 # A process whose child takes memory in the second of two parts.
 _GROWING = """

@@ -12,7 +12,7 @@ import tensorflow as tf
 from tensorflow_data_validation.statistics import stats_impl
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
-from components.data_gate.statistics_options import counted_features
+from components.statistics import counted_features
 from trainer import features
 
 Columns = dict[str, list]

@@ -24,7 +24,7 @@ from components.prediction_table import table as prediction_table
 from components.prediction_table.table import PredictionTable
 from components.quality_gate import verdict
 from components.quality_gate.judge import judge
-from components.quality_gate.limits import Limits
+from components.quality_gate.limits import GateLimits
 from tests.components import prediction_tables
 from tests.components.counted_examples import columns, statistics
 from trainer import signatures
@@ -99,7 +99,7 @@ def write(folder: Path, encoded: Sequence[bytes], table: PredictionTable) -> dic
     _model(folder / "model" / "Format-Serving")
     (folder / "model_run" / "history.json").write_text(json.dumps(HISTORY))
     prediction_table.write(str(folder / "predictions"), table)
-    verdict.write(str(folder / "blessing"), judge(table, Limits()))
+    verdict.write(str(folder / "blessing"), judge(table, GateLimits()))
     _examples(folder / "examples" / "Split-test", encoded, table)
     write_data(folder)
     (folder / "serving_check" / "report.json").write_text(json.dumps(SERVING))

@@ -14,7 +14,8 @@ from tfx.types import standard_artifacts
 from tfx.utils import io_utils
 from tfx_bsl.tfxio import tf_example_record
 
-from components.curated_schema.component import SCHEMA_FILE, CuratedSchema, Executor, fill
+from components.curated_schema.component import CuratedSchema, Executor, fill
+from components.data_gate.anomaly_messages import SCHEMA_FILE
 from components.image_example_gen.examples import serialize
 from components.image_example_gen.inspection import inspect
 from components.image_example_gen.sources.base import Picture

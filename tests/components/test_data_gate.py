@@ -12,13 +12,14 @@ from tfx import v1 as tfx
 from tfx.orchestration import metadata
 from tfx.types import standard_artifacts
 
-from components.approved_baseline.strategy import NewestApproved
+from components.approvals.strategy import NewestApproved
 from components.artifacts import DataVerdict
-from components.curated_schema.component import SCHEMA_FILE, CuratedSchema, fill
-from components.data_gate import component, wording
+from components.curated_schema.component import CuratedSchema, fill
+from components.data_gate import anomaly_messages, component
+from components.data_gate.anomaly_messages import SCHEMA_FILE
 from components.data_gate.component import DataGate, accepted, find_drift, with_class_shift
-from components.data_gate.statistics_options import counted_features
 from components.errors import DataRejected
+from components.statistics import counted_features
 from tests.components.counted_examples import Columns, columns, statistics, write
 from trainer import features
 
@@ -29,12 +30,12 @@ def found(values: Columns, split: str = "train", class_names: tuple[str, str] = 
     """What the gate says of pictures that are compared with the schema alone."""
     counted = statistics(values)
     schema = fill(class_names)
-    return wording.describe(split, tfdv.validate_statistics(counted, schema), schema, counted)
+    return anomaly_messages.describe(split, tfdv.validate_statistics(counted, schema), schema, counted)
 
 
 def found_drift(values: Columns, before: Columns) -> list[str]:
     counted, baseline = statistics(values), statistics(before)
-    return wording.describe("train", find_drift(counted, baseline, SCHEMA), SCHEMA, counted)
+    return anomaly_messages.describe("train", find_drift(counted, baseline, SCHEMA), SCHEMA, counted)
 
 
 def with_values(name: str, values: list, count: int = 100) -> Columns:
@@ -110,7 +111,7 @@ def test_a_feature_is_missing_altogether_or_unknown_to_the_schema() -> None:
     schema = fill(["cat", "dog"])
     [index] = [i for i, column in enumerate(schema.feature) if column.name == features.CONTRAST]
     del schema.feature[index]
-    [problem] = wording.describe("train", tfdv.validate_statistics(counted, schema), schema, counted)
+    [problem] = anomaly_messages.describe("train", tfdv.validate_statistics(counted, schema), schema, counted)
     assert features.CONTRAST in problem
     assert SCHEMA_FILE in problem
 
@@ -125,7 +126,7 @@ def test_a_feature_is_missing_altogether_or_unknown_to_the_schema() -> None:
 @pytest.mark.parametrize("data_missing", [True, False])
 def test_an_empty_split(counted: statistics_pb2.DatasetFeatureStatisticsList, data_missing: bool) -> None:
     anomalies = anomalies_pb2.Anomalies(data_missing=data_missing)
-    [problem] = wording.describe("test", anomalies, SCHEMA, counted)
+    [problem] = anomaly_messages.describe("test", anomalies, SCHEMA, counted)
     assert "'test'" in problem
     assert "data.split" in problem
 
@@ -169,14 +170,14 @@ def test_an_anomaly_nobody_foresaw_is_described_by_tfdv() -> None:
         short_description="Low coverage.",
         description="Coverage is 0.1. ",
     )
-    [problem] = wording.describe("eval", anomalies, SCHEMA, statistics(columns()))
+    [problem] = anomaly_messages.describe("eval", anomalies, SCHEMA, statistics(columns()))
     for named in ("'eval'", features.MODE, "Coverage is 0.1", SCHEMA_FILE):
         assert named in problem
 
 
 def test_the_message_has_a_line_for_each_of_several_problems() -> None:
-    assert len(wording.message(["one"]).splitlines()) == 1
-    first, *others = wording.message(["one", "two"]).splitlines()
+    assert len(anomaly_messages.message(["one"]).splitlines()) == 1
+    first, *others = anomaly_messages.message(["one", "two"]).splitlines()
     assert "2" in first
     assert [line.strip(" -.") for line in others] == ["one", "two"]
 

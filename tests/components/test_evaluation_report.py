@@ -18,25 +18,25 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from components import figures
+from components import model_metrics
 from components.evaluation_report import (
     charts,
     comparison,
     data_facts,
+    formatting,
     gallery,
     model_card,
     page,
     prediction_facts,
     svg,
-    wording,
 )
-from components.evaluation_report.charts import Model
+from components.evaluation_report.charts import ModelCurves
 from components.evaluation_report.comparison import Side
 from components.prediction_table import table as prediction_table
 from components.prediction_table.table import BaselineState, PredictionTable
 from components.quality_gate import verdict
 from components.quality_gate.judge import judge
-from components.quality_gate.limits import Limits
+from components.quality_gate.limits import GateLimits
 from tests.components import prediction_tables, report_inputs
 from tests.components.counted_examples import columns, statistics
 from trainer import features
@@ -128,11 +128,11 @@ def test_hostile_file_names_stay_text(html: str, card: str) -> None:
 
 
 def test_facts_are_those_of_the_inputs(facts: dict[str, Any], table: PredictionTable) -> None:
-    measured = figures.measure(table.labels, table.probabilities, table.class_names)
+    measured = model_metrics.measure(table.labels, table.probabilities, table.class_names)
     for row in facts["headline"]:
         assert row["candidate"]["value"] == pytest.approx(measured[row["name"]].value)
         assert row["candidate"]["low"] == pytest.approx(measured[row["name"]].low, abs=0.02)
-    assert facts["confusion"] == figures.confusion(table.labels, table.probabilities).tolist()
+    assert facts["confusion"] == model_metrics.confusion(table.labels, table.probabilities).tolist()
     assert facts["verdict"]["blessed"] is False
     judged = facts["verdict"]["comparisons"]["newest"]
     assert facts["comparisons"][0]["p_value"] == judged["p_value"]
@@ -157,7 +157,7 @@ def test_the_card_says_what_the_page_says(facts: dict[str, Any], card: str) -> N
     assert "min_slice_accuracy: 0.8" in card
     for shown in ("0.03", "| cannot be decoded | 2 |", "| REST | 12.5 ms | 20.1 ms |", "report.html"):
         assert shown in card
-    assert str(wording.p_value(facts["comparisons"][0]["p_value"]).unescape()) in card
+    assert str(formatting.p_value(facts["comparisons"][0]["p_value"]).unescape()) in card
     for bucket in facts["curves"]["candidate"]["calibration"]:
         assert f"| {100 * bucket['probability']:.1f}\u202f% | {100 * bucket['share']['value']:.1f}" in card
 
@@ -209,7 +209,7 @@ def test_curves_of_many_pictures_keep_their_shape_in_few_points() -> None:
     labels, answers = prediction_tables.drawn(20_000, 0.97)
     curve = prediction_facts.curves(labels, answers)["roc"]
     assert len(curve["x"]) <= 400
-    whole = figures.roc(labels, answers)
+    whole = model_metrics.roc(labels, answers)
     assert np.trapezoid(curve["y"], curve["x"]) == pytest.approx(np.trapezoid(whole.y, whole.x), abs=1e-3)
     assert (curve["x"][0], curve["y"][-1]) == (0, 1)
 
@@ -443,7 +443,7 @@ AXES: dict[str, tuple[Any, ...]] = {
     "narrow file sizes": (charts.distribution, _sizes("File size, bytes", 1_234_500, 1_234_510)),
     "few mistakes": (
         charts.roc,
-        [Model("m", prediction_facts.curves(*prediction_tables.drawn(4000, 0.999)))],
+        [ModelCurves("m", prediction_facts.curves(*prediction_tables.drawn(4000, 0.999)))],
         "dog",
     ),
 }
@@ -474,7 +474,7 @@ def test_epochs_are_whole_numbers(name: str, epochs: list[int]) -> None:
 
 def test_texts_of_charts_are_neither_formulas_nor_markup_and_keep_every_digit() -> None:
     labels, answers = prediction_tables.drawn(50)
-    model = Model("<b> 1.23456", prediction_facts.curves(labels, answers))
+    model = ModelCurves("<b> 1.23456", prediction_facts.curves(labels, answers))
     models = [model, charts.second("#010101 0.98765", model.curves)]
     drawn = svg.drawn(charts.roc, "roc", models, "$\\frac{<")
     for text in ("$\\frac{&lt;", ">&lt;b&gt; 1.23456<", ">#010101 0.98765<"):
@@ -511,7 +511,7 @@ def test_the_page_of_very_many_folders_is_small(tmp_path: Path) -> None:
     table = prediction_tables.table(labels, answers, {"newest": answers}, slices=slices)
     inputs = report_inputs.folders(tmp_path)
     prediction_table.write(str(tmp_path / "predictions"), table)
-    verdict.write(str(tmp_path / "blessing"), judge(table, Limits()))
+    verdict.write(str(tmp_path / "blessing"), judge(table, GateLimits()))
     written = report_inputs.report(tmp_path, inputs)
     html, card = (written / "report.html").read_text(), (written / "model_card.md").read_text()
     assert len(html.encode()) < 1_500_000  # the gallery's 3 MB come on top

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from components import evaluation_metrics
-from components.evaluation_report import wording
+from components import tfma_metrics
+from components.evaluation_report import formatting
 from tests.components import report_inputs
-from tests.components.test_evaluation_metrics import evaluate
+from tests.components.test_tfma_metrics import evaluate
 
 WIDTHS = (1280, 360)
 OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
@@ -73,7 +73,7 @@ def test_stored_figures_are_those_of_tfma(facts: dict[str, Any]) -> None:
 
 @pytest.mark.slow
 def test_figures_of_slices_are_those_of_tfma(report: Path, facts: dict[str, Any]) -> None:
-    slices = evaluation_metrics.read(report.parent / "evaluation").slices
+    slices = tfma_metrics.read(report.parent / "evaluation").slices
     assert len(facts["slices"]) == sum(map(len, slices.values()))
     for one in facts["slices"]:
         theirs = slices[one["feature"]][one["value"]].figures(("cat", "dog"))
@@ -94,8 +94,8 @@ def test_shown_figures_of_slices_are_the_stored_ones(opened: Page, facts: dict[s
         assert facts["slices"][place]["value"] in (row.locator("th").text_content() or "")
         for name, figure in facts["slices"][place]["figures"].items():
             written = row.locator(f'[data-of="{name}"]').text_content()
-            assert written == f"{wording.figure(figure, name)}" + (
-                f"{wording.interval(figure, name)}" if figure else ""
+            assert written == f"{formatting.figure(figure, name)}" + (
+                f"{formatting.interval(figure, name)}" if figure else ""
             )
     box = opened.locator("div.wide:has(> table.everything)")
     assert (
@@ -112,8 +112,8 @@ def test_shown_figures_are_the_stored_ones(opened: Page, facts: dict[str, Any]) 
     for row in facts["headline"]:
         for model in ("candidate", "newest"):
             written = shown(f"{row['name']}/{model}")
-            assert str(wording.figure(row[model], row["name"])) in written
-            assert str(wording.interval(row[model], row["name"])) in written
+            assert str(formatting.figure(row[model], row["name"])) in written
+            assert str(formatting.interval(row[model], row["name"])) in written
     accuracy = facts["headline"][0]["candidate"]
     assert shown("accuracy") == f"{100 * accuracy['value']:.1f}\u202f%"
     for truth in (0, 1):

@@ -17,9 +17,9 @@ import pytest
 
 from components.errors import DataRejected, InputError, PipelineError
 from components.image_example_gen import splits
-from components.image_example_gen.progress import Progress
 from components.image_example_gen.sources import open_source
 from components.image_example_gen.sources.folder import FolderSource
+from components.progress import Progress
 from trainer import features
 
 FolderOf = Callable[[Mapping[str, int]], Path]
@@ -290,11 +290,10 @@ def test_component_and_driver(folder_of: FolderOf, picture: Picture) -> None:
     from tfx.orchestration.portable.data_types import ExecutionInfo
 
     from components.image_example_gen.component import ImageExampleGen
+    from components.image_example_gen.config import DataConfig
 
     root = folder_of({"cat": 2, "dog": 2})
-    component = ImageExampleGen(
-        folder(root), ("cat", "dog"), {"train": 0.8, "eval": 0.1, "test": 0.1, "seed": 0}
-    )
+    component = ImageExampleGen(DataConfig(source="folder", folder=root))
     assert component.id == "ImageExampleGen"
     properties = component.exec_properties
     assert json.loads(properties["source"]) == folder(root)

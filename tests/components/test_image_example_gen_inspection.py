@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 from components.image_example_gen.inspection import inspect
-from components.image_example_gen.sources.base import Refused
+from components.image_example_gen.sources.base import ImageRejected
 
 Picture = Callable[..., bytes]
 MANY = 1_000_000
@@ -46,7 +46,7 @@ def test_pngs_are_accepted(picture: Picture, mode: str) -> None:
 
 @pytest.mark.parametrize("kind", ["GIF", "BMP", "WebP", "TIFF", "PDF"])
 def test_other_formats_are_refused(picture: Picture, kind: str) -> None:
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(ImageRejected) as refusal:
         inspect(picture(1, kind), MANY)
     assert (refusal.value.reason, refusal.value.detail) == ("not a JPEG or PNG", kind)
 
@@ -63,7 +63,7 @@ def test_other_formats_are_refused(picture: Picture, kind: str) -> None:
     ids=["empty", "text", "heic", "zip", "noise"],
 )
 def test_what_is_no_picture_is_refused(data: bytes, reason: str, detail: str) -> None:
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(ImageRejected) as refusal:
         inspect(data, MANY)
     assert (refusal.value.reason, refusal.value.detail) == (reason, detail)
 
@@ -76,7 +76,7 @@ def test_animation_is_refused(picture: Picture) -> None:
     frames = [Image.open(BytesIO(picture(index, "PNG"))) for index in (1, 2)]
     buffer = BytesIO()
     frames[0].save(buffer, "PNG", save_all=True, append_images=frames[1:])
-    with pytest.raises(Refused, match="animated"):
+    with pytest.raises(ImageRejected, match="animated"):
         inspect(buffer.getvalue(), MANY)
 
 
@@ -84,7 +84,7 @@ def test_animation_is_refused(picture: Picture) -> None:
 @pytest.mark.parametrize("kept", [10, 30, 200, 0.5, 0.9, 0.99])
 def test_truncated_pictures_are_refused(picture: Picture, kind: str, kept: float) -> None:
     data = picture(1, kind, size=(200, 150))
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(ImageRejected) as refusal:
         inspect(data[: kept if isinstance(kept, int) else int(len(data) * kept)], MANY)
     assert refusal.value.reason == "damaged"
     assert refusal.value.detail
@@ -105,7 +105,7 @@ def test_damage_is_judged_as_in_training(picture: Picture, kind: str) -> None:
             del data[at : at + 20]
         try:
             inspect(bytes(data), MANY)
-        except Refused:
+        except ImageRejected:
             continue
         accepted += 1
         assert decodable(bytes(data))
@@ -125,7 +125,7 @@ def test_size_is_judged_before_decoding(picture: Picture) -> None:
     frame = jpeg.index(b"\xff\xc0")
     jpeg[frame + 5 : frame + 9] = struct.pack(">HH", 50_000, 50_000)
     for data in (bomb, bytes(jpeg)):
-        with pytest.raises(Refused) as refusal:
+        with pytest.raises(ImageRejected) as refusal:
             inspect(data, 50_000_000)
         assert refusal.value.reason == "too many pixels"
         assert "50,000 × 50,000" in refusal.value.detail
@@ -135,7 +135,7 @@ def test_size_is_judged_before_decoding(picture: Picture) -> None:
 def test_limit_of_pixels_is_inclusive(picture: Picture) -> None:
     data = picture(1, size=(40, 35))
     assert inspect(data, 1400).width == 40
-    with pytest.raises(Refused, match="too many pixels"):
+    with pytest.raises(ImageRejected, match="too many pixels"):
         inspect(data, 1399)
 
 
@@ -162,7 +162,7 @@ def test_small_and_narrow_pictures(picture: Picture, kind: str) -> None:
         found = inspect(picture(1, kind, size=size), MANY)
         assert (found.width, found.height) == size
     for size in ((4, 4), (31, 500), (500, 31)):
-        with pytest.raises(Refused) as refusal:
+        with pytest.raises(ImageRejected) as refusal:
             inspect(picture(1, kind, size=size), MANY)
         assert (refusal.value.reason, refusal.value.detail) == (
             "smaller than 32 pixels",

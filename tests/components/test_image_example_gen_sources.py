@@ -13,7 +13,7 @@ import pytest
 
 from components.errors import InputError
 from components.image_example_gen.sources import check_source, open_source
-from components.image_example_gen.sources.base import Refused, class_index, own_splits
+from components.image_example_gen.sources.base import ImageRejected, class_index, own_splits
 from components.image_example_gen.sources.folder import FolderSource
 from components.image_example_gen.sources.sample import SampleSource
 
@@ -105,7 +105,7 @@ def test_what_cannot_be_read_is_found_nevertheless(folder_of: FolderOf) -> None:
     found = pictures(root)
     with pytest.raises(FileNotFoundError):
         found["cat/dangling.jpg"].read()
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(ImageRejected) as refusal:
         found["cat/pipe.jpg"].read()
     assert refusal.value.reason == "not a file"
 

@@ -25,13 +25,13 @@ from components.errors import PipelineError
 from components.image_example_gen.examples import serialize
 from components.image_example_gen.inspection import inspect
 from components.image_example_gen.sources.base import Picture
-from components.prediction_table import behaviours, columns
+from components.prediction_table import columns, perturbations
 from components.prediction_table.component import Driver
 from components.prediction_table.executor import Executor
-from components.prediction_table.models import Model, look
+from components.prediction_table.models import ScoringModel, look
 from components.prediction_table.table import BaselineState, PredictionTable, read
 from components.quality_gate.judge import judge
-from components.quality_gate.limits import Limits
+from components.quality_gate.limits import GateLimits
 from components.quality_gate.verdict import ANSWERS
 from tests.conftest import encode
 from tests.serving import models
@@ -155,7 +155,7 @@ def test_a_sample_is_asked_about_after_changes(
     for name in columns.CHANGES:
         assert (~np.isnan(whole.changed[name])).tolist() == chosen
         changed = [
-            behaviours.changed(stored(SPLITS["test"][index]))[name] for index in np.flatnonzero(chosen)
+            perturbations.changed(stored(SPLITS["test"][index]))[name] for index in np.flatnonzero(chosen)
         ]
         np.testing.assert_allclose(whole.changed[name][chosen], asked(trained[0], changed), atol=1e-6)
     [grey] = asked(trained[0], [encode_grey()])
@@ -188,7 +188,7 @@ def test_a_diverged_candidate_is_refused_by_the_gate_and_stops_nothing(
     assert math.isnan(table.grey)
     assert table.sampled.sum() == 3 + 1  # one of them is there twice
     assert not np.isnan(table.baseline_probabilities["newest"]).any()
-    [refusal] = [rule for rule in judge(table, Limits()).failed if rule.name == ANSWERS]
+    [refusal] = [rule for rule in judge(table, GateLimits()).failed if rule.name == ANSWERS]
     assert refusal.figure == 7
 
 
@@ -316,7 +316,7 @@ def pixels_of(encoded: bytes) -> np.ndarray:
 @pytest.mark.parametrize("kind", [("JPEG", "RGB"), ("JPEG", "CMYK"), ("PNG", "RGBA"), ("PNG", "P")])
 def test_changes_are_those_that_they_are_called(kind: tuple[str, str]) -> None:
     original = encode(7, *kind, size=(41, 20))
-    pixels, changed = pixels_of(original), behaviours.changed(original)
+    pixels, changed = pixels_of(original), perturbations.changed(original)
     assert tuple(changed) == columns.CHANGES
     np.testing.assert_array_equal(pixels_of(changed["flipped"]), pixels[:, ::-1])
     np.testing.assert_allclose(pixels_of(changed["darkened"]), 0.85 * pixels, atol=0.5 + 1e-4)
@@ -329,12 +329,12 @@ def test_changes_are_those_that_they_are_called(kind: tuple[str, str]) -> None:
 
 
 def test_a_picture_of_one_pixel_can_be_resized() -> None:
-    assert pixels_of(behaviours.changed(encode(1, "PNG", size=(1, 1)))["resized"]).shape == (1, 1, 3)
+    assert pixels_of(perturbations.changed(encode(1, "PNG", size=(1, 1)))["resized"]).shape == (1, 1, 3)
 
 
 def test_a_model_may_be_asked_by_many_threads(trained: list[standard_artifacts.Model]) -> None:
-    model = Model(trained[0].uri, OUTPUT)
-    records: list[Any] = [[behaviours.record(stored(number))] for number in range(16)]
+    model = ScoringModel(trained[0].uri, OUTPUT)
+    records: list[Any] = [[perturbations.record(stored(number))] for number in range(16)]
     with ThreadPoolExecutor(8) as pool:
         together = list(pool.map(model.probabilities, records))
     np.testing.assert_array_equal(together, [model.probabilities(each) for each in records])

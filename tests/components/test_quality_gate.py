@@ -15,7 +15,7 @@ from tfx.types import standard_artifacts
 from tfx.types.artifact import Artifact
 
 from benchmarks.gate import equal_models, refusals, worse_models
-from components import evaluation_metrics
+from components import tfma_metrics
 from components.errors import InputError, PipelineError
 from components.prediction_table import table as prediction_table
 from components.quality_gate import crosscheck, verdict
@@ -32,7 +32,7 @@ GOOD = {
 }
 
 
-def metrics_of(made: prediction_table.PredictionTable, **changes: Any) -> evaluation_metrics.Metrics:
+def metrics_of(made: prediction_table.PredictionTable, **changes: Any) -> tfma_metrics.Metrics:
     """Returns what TFMA measures of a table."""
     answers = made.probabilities >= 0.5
     said = np.where(made.labels == 1, made.probabilities, 1 - made.probabilities)
@@ -47,7 +47,7 @@ def metrics_of(made: prediction_table.PredictionTable, **changes: Any) -> evalua
         "confusion": np.zeros((2, 2), np.int64),
         "calibration_error": 0.0,
     }
-    return evaluation_metrics.Metrics(**(values | changes))
+    return tfma_metrics.Metrics(**(values | changes))
 
 
 def _auc(made: prediction_table.PredictionTable) -> float:
@@ -76,8 +76,8 @@ def judged(
     (folder / "model/Format-Serving/saved_model.pb").write_bytes(b"x" * 2_000_000)
     (folder / "serving_check/report.json").write_text(json.dumps(GOOD))
     prediction_table.write(artifacts["predictions"].uri, made)
-    measured = evaluation_metrics.Evaluation(metrics_of(made), {})
-    monkeypatch.setattr(evaluation_metrics, "read", lambda folder: measured)
+    measured = tfma_metrics.Evaluation(metrics_of(made), {})
+    monkeypatch.setattr(tfma_metrics, "read", lambda folder: measured)
     blessing = artifacts.pop("blessing")
     Executor().Do(
         {name: [artifact] for name, artifact in artifacts.items()},

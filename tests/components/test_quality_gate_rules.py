@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from components.prediction_table.table import BaselineState, PredictionTable
-from components.quality_gate.baselines import visible_loss
+from components.quality_gate.baseline_rules import visible_loss
 from components.quality_gate.judge import judge
-from components.quality_gate.limits import Limits
+from components.quality_gate.limits import GateLimits
 from components.quality_gate.verdict import Override, Rule, Verdict
 from tests.components.prediction_tables import table
 from trainer import features
@@ -40,7 +40,7 @@ def made(
 
 
 def verdict(wrong: slice | None = slice(0, 20), *args: Any, **changes: Any) -> Verdict:
-    return judge(made(wrong, *args, **changes), Limits())
+    return judge(made(wrong, *args, **changes), GateLimits())
 
 
 def rule(found: Verdict, name: str) -> Rule:
@@ -89,7 +89,7 @@ def with_answer(value: float) -> PredictionTable:
 def test_test_pictures_unfit_to_judge_on_are_refused_whoever_wants_it(
     unfit: PredictionTable, name: str, named: list[str]
 ) -> None:
-    found = judge(unfit, Limits(), override=OVERRIDE)
+    found = judge(unfit, GateLimits(), override=OVERRIDE)
     assert not found.blessed
     assert failed(found)[0] == name
     assert found.override is not None
@@ -160,7 +160,7 @@ def test_two_baselines_share_the_level_by_hochberg() -> None:
     ],
 )
 def test_a_tolerated_loss_is_tolerated(loss: float, blessed: bool, named: list[str]) -> None:
-    found = judge(made(slice(0, 52), slice(52, 64)), Limits(max_accuracy_loss=loss))
+    found = judge(made(slice(0, 52), slice(52, 64)), GateLimits(max_accuracy_loss=loss))
     assert found.blessed == blessed
     assert rule(found, "newest model").bound == -loss
     assert all(value in found.sentence for value in named)
@@ -172,11 +172,11 @@ def test_an_unreadable_baseline_is_never_no_baseline(name: str) -> None:
     gone = BaselineState("unreadable", 4, "/models/4", "its files are gone")
     made_with.baselines[name] = gone
     del made_with.baseline_probabilities[name]
-    found = judge(made_with, Limits())
+    found = judge(made_with, GateLimits())
     assert failed(found) == [f"{name} model"]
     assert "/models/4" in found.sentence
     assert "its files are gone" in found.sentence
-    ignored = judge(made_with, Limits(missing_baseline="ignore"))
+    ignored = judge(made_with, GateLimits(missing_baseline="ignore"))
     assert ignored.blessed
     assert rule(ignored, f"{name} model").state == "not judged"
     assert "evaluation.missing_baseline" in rule(ignored, f"{name} model").words
@@ -205,11 +205,11 @@ def test_slices_fail_beyond_chance_alone(dark: int, wrong: int, state: str, shar
 
 def test_probabilities_must_mean_what_they_say() -> None:
     sure = np.where(answers(slice(0, 90)) > 0.5, 0.7, 0.3)  # right 91 of 100 times, and says 70
-    found = judge(table(LABELS, sure), Limits())
+    found = judge(table(LABELS, sure), GateLimits())
     assert failed(found) == ["calibration"]
     assert "21.0 points" in found.sentence
-    assert judge(table(LABELS, sure), Limits(max_calibration_error=None)).blessed
-    few = rule(judge(table(LABELS[:40], np.where(LABELS[:40] == 1, 0.88, 0.12)), Limits()), "calibration")
+    assert judge(table(LABELS, sure), GateLimits(max_calibration_error=None)).blessed
+    few = rule(judge(table(LABELS[:40], np.where(LABELS[:40] == 1, 0.88, 0.12)), GateLimits()), "calibration")
     assert few.state == "passed"  # by chance
     assert (few.figure or 0) > (few.bound or 0)
 
@@ -241,7 +241,7 @@ def test_an_answer_to_a_changed_picture_that_is_no_number_is_a_label_lost() -> N
 
 @pytest.mark.parametrize(("most", "state"), [(None, "noted"), (12, "passed"), (11.5, "failed")])
 def test_the_size_is_judged_where_a_limit_is_set(most: float | None, state: str) -> None:
-    found = judge(made(slice(0, 20)), Limits(max_model_mb=most), model_bytes=12_000_000)
+    found = judge(made(slice(0, 20)), GateLimits(max_model_mb=most), model_bytes=12_000_000)
     judged = rule(found, "model size")
     assert (judged.state, judged.figure, judged.bound) == (state, 12.0, most)
     assert found.blessed == (state != "failed")
@@ -258,14 +258,14 @@ def served(*problems: str) -> dict[str, Any]:
 
 
 def test_the_serving_check_is_a_rule() -> None:
-    good = rule(judge(made(slice(0, 20)), Limits(), served()), "serving check")
+    good = rule(judge(made(slice(0, 20)), GateLimits(), served()), "serving check")
     assert (good.state, good.figure, good.bound) == ("passed", 41.25, 300)
-    slow = judge(made(slice(0, 20)), Limits(), served("it is too slow", "it is odd"), override=OVERRIDE)
+    slow = judge(made(slice(0, 20)), GateLimits(), served("it is too slow", "it is odd"), override=OVERRIDE)
     assert failed(slow) == ["serving check"]
     assert "it is too slow" in slow.sentence
     assert "it is odd" in rule(slow, "serving check").words
     assert not slow.best
-    assert failed(judge(made(slice(0, 20)), Limits(), {"blessed": False})) == ["serving check"]
+    assert failed(judge(made(slice(0, 20)), GateLimits(), {"blessed": False})) == ["serving check"]
 
 
 def test_the_plainest_failure_is_told_first_and_the_others_named() -> None:
@@ -274,7 +274,7 @@ def test_the_plainest_failure_is_told_first_and_the_others_named() -> None:
 
 
 def test_a_person_may_bless_against_the_rules() -> None:
-    found = judge(made(slice(0, 150), slice(200, 210)), Limits(), override=OVERRIDE)
+    found = judge(made(slice(0, 150), slice(200, 210)), GateLimits(), override=OVERRIDE)
     assert found.blessed
     assert not found.best
     assert found.override is not None
@@ -285,27 +285,27 @@ def test_a_person_may_bless_against_the_rules() -> None:
 
 def test_another_model_s_override_does_not_count() -> None:
     bad = made(slice(0, 150))
-    other = judge(bad, Limits(), override=replace(OVERRIDE, model="/models/8"))
+    other = judge(bad, GateLimits(), override=replace(OVERRIDE, model="/models/8"))
     assert not other.blessed
     assert "/models/8" in rule(other, "override").words
-    assert judge(bad, Limits(), override=replace(OVERRIDE, model=bad.model_uri)).blessed
+    assert judge(bad, GateLimits(), override=replace(OVERRIDE, model=bad.model_uri)).blessed
 
 
 def test_an_override_lifts_what_the_person_saw_and_nothing_else() -> None:
     bad = made(slice(0, 150), slice(200, 210))
-    every = tuple(each.name for each in judge(bad, Limits()).failed)
+    every = tuple(each.name for each in judge(bad, GateLimits()).failed)
     assert every == ("accuracy", "newest model", "calibration")
-    seen = judge(bad, Limits(), override=replace(OVERRIDE, rules=every))
+    seen = judge(bad, GateLimits(), override=replace(OVERRIDE, rules=every))
     assert seen.override is not None
     assert seen.override.lifted == every
-    refused = judge(bad, Limits(), override=replace(OVERRIDE, rules=("accuracy",)))
+    refused = judge(bad, GateLimits(), override=replace(OVERRIDE, rules=("accuracy",)))
     assert not refused.blessed
     assert "newest model, calibration" in rule(refused, "override").words
     assert Verdict.from_dict(json.loads(json.dumps(refused.to_dict()))) == refused
 
 
 def test_an_override_of_nothing_changes_nothing() -> None:
-    found = judge(made(slice(0, 20)), Limits(), override=OVERRIDE)
+    found = judge(made(slice(0, 20)), GateLimits(), override=OVERRIDE)
     assert found.best
     assert found.override is not None
     assert (found.override.applied, found.override.lifted) == (False, ())
@@ -319,7 +319,7 @@ def test_it_is_said_how_small_a_loss_would_show() -> None:
 
 
 def test_the_smallest_visible_loss_is_found_as_often_as_it_says() -> None:
-    from components.figures.paired import p_value
+    from components.model_metrics.paired_test import p_value
 
     total, gained, level = 1000, 0.01, 0.0325
     loss = visible_loss(total, gained, 0.0, level, 0.1)
@@ -333,7 +333,7 @@ def test_the_smallest_visible_loss_is_found_as_often_as_it_says() -> None:
 
 
 def test_a_verdict_comes_back_from_json_as_it_was() -> None:
-    found = judge(made(slice(0, 150), slice(200, 210)), Limits(), served(), 5, OVERRIDE)
+    found = judge(made(slice(0, 150), slice(200, 210)), GateLimits(), served(), 5, OVERRIDE)
     assert Verdict.from_dict(json.loads(json.dumps(found.to_dict(), allow_nan=False))) == found
     plain = verdict()
     assert Verdict.from_dict(json.loads(json.dumps(plain.to_dict(), allow_nan=False))) == plain

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from tfx.components.pusher.executor import Executor as StockPusher
 from tfx.types import artifact_utils, standard_artifacts
 
 from components.errors import PipelineError
+from components.serving_check.config import ServingCheckConfig
 from components.serving_check.executor import Executor
 from tests.conftest import encode
 from tests.processes import mark, marked
@@ -112,21 +113,21 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> standard_artifacts.Exa
 def check(tmp_path: Path, examples: standard_artifacts.Examples) -> Check:
     """`check(write, pictures=…, …)`: runs the executor on what `write(model artifact's folder)` writes."""
 
-    def run(write: Callable[[Path], object], **changes: Any) -> Checked:
+    def run(
+        write: Callable[[Path], object], class_names: Sequence[str] = ("cat", "dog"), **changes: Any
+    ) -> Checked:
         model, blessing = standard_artifacts.Model(), standard_artifacts.InfraBlessing()
         model.uri, blessing.uri = str(tmp_path / "model"), str(tmp_path / "blessing")
         write(tmp_path / "model")
         properties = {
             "model_name": "pets",
-            "class_names": '["cat", "dog"]',
-            "pictures": 5,
-            "max_difference": 1e-5,
-            "max_latency_ms": 5000.0,
+            "class_names": json.dumps(class_names),
+            "config": ServingCheckConfig(
+                **{"pictures": 5, "max_difference": 1e-5, "max_latency_ms": 5000.0, **changes}
+            ).model_dump_json(),
             "code_fingerprint": "",
         }
-        Executor().Do(
-            {"model": [model], "examples": [examples]}, {"blessing": [blessing]}, {**properties, **changes}
-        )
+        Executor().Do({"model": [model], "examples": [examples]}, {"blessing": [blessing]}, properties)
         return Checked(blessing)
 
     return run
@@ -241,7 +242,7 @@ def test_one_without_the_signature_of_the_evaluator_is_refused(check: Check) -> 
 
 
 def test_one_for_other_classes_is_refused(check: Check) -> None:
-    checked = check(brightness, class_names='["ant", "bee"]')
+    checked = check(brightness, class_names=("ant", "bee"))
     [problem] = checked.report["problems"]
     assert "bee_probability" in problem
 

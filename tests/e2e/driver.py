@@ -15,7 +15,7 @@ from typing import Any
 
 from ml_metadata.proto.metadata_store_pb2 import Artifact
 
-from pipelines.runs import open_store
+from pipelines.runs.metadata import open_store
 from serving.repository.versions import versions
 from tests.processes import mark, marked
 

@@ -23,9 +23,9 @@ def export(folder: Path, image_size: int) -> None:
     import keras
 
     from trainer import model, signatures, weights
-    from trainer.recipe import TrainingSettings
+    from trainer.training_config import TrainingConfig
 
-    recipe = TrainingSettings(image_size=image_size)
+    recipe = TrainingConfig(image_size=image_size)
     keras.utils.set_random_seed(recipe.seed)
     network = model.build(weights.pretrained(recipe.backbone, image_size, recipe.weights), recipe)
     signatures.export(network, image_size, ("cat", "dog"), str(folder))
@@ -57,11 +57,11 @@ def of_signature(model: Path, records: Sequence[bytes]) -> np.ndarray:
 
 def of_table(model: Path, records: Sequence[bytes], artifact: Path) -> np.ndarray:
     """Returns what the prediction table, from which all figures derive, is given for the pictures."""
-    from components.prediction_table.models import Model
+    from components.prediction_table.models import ScoringModel
 
     artifact.mkdir()
     (artifact / "Format-Serving").symlink_to(model)
-    return Model(str(artifact), OUTPUT).probabilities(records)
+    return ScoringModel(str(artifact), OUTPUT).probabilities(records)
 
 
 def all_answers(model_dir: Path, pictures: Sequence[bytes], folder: Path) -> dict[str, np.ndarray]:

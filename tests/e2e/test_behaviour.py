@@ -30,9 +30,9 @@ def trained(pictures: Sequence[Labelled], folder: Path) -> Path:
 
     from trainer import model, signatures, weights
     from trainer.preprocessing import decode_and_resize
-    from trainer.recipe import TrainingSettings
+    from trainer.training_config import TrainingConfig
 
-    recipe = TrainingSettings(image_size=SIZE)
+    recipe = TrainingConfig(image_size=SIZE)
     network = model.build(weights.pretrained(recipe.backbone, SIZE, recipe.weights), recipe)
     pooled = keras.Model(network.input, network.get_layer("pool").output)
     pixels = decode_and_resize(tf.constant([encoded for encoded, _ in pictures]), SIZE)
@@ -46,18 +46,18 @@ def trained(pictures: Sequence[Labelled], folder: Path) -> Path:
 
 def kept(artifact: Path, pictures: Sequence[Labelled]) -> dict[str, float]:
     """Returns the share of pictures that keep their label, by change; and how many are right unchanged."""
-    from components.prediction_table import behaviours
-    from components.prediction_table.models import Model
+    from components.prediction_table import perturbations
+    from components.prediction_table.models import ScoringModel
 
-    model = Model(str(artifact), "dog_probability")
+    model = ScoringModel(str(artifact), "dog_probability")
 
     def answers(encoded: Sequence[bytes]) -> np.ndarray:
-        records = [behaviours.record(one) for one in encoded]
+        records = [perturbations.record(one) for one in encoded]
         batches = [records[start : start + 32] for start in range(0, len(records), 32)]
         return np.concatenate([model.probabilities(batch) for batch in batches]) >= 0.5
 
     before = answers([encoded for encoded, _ in pictures])
-    changed = [behaviours.changed(encoded) for encoded, _ in pictures]
+    changed = [perturbations.changed(encoded) for encoded, _ in pictures]
     shares = {name: float((answers([one[name] for one in changed]) == before).mean()) for name in changed[0]}
     return {**shares, "right": float((before == np.array([label for _, label in pictures])).mean())}
 

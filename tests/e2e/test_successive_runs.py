@@ -26,8 +26,8 @@ from tests.e2e.driver import BEFORE_TRANSFORM, JUDGEMENT, LOOKUPS, STEPS, Run, W
 from tests.e2e.served import answer, feature, records
 from trainer import backbones, features, folding, model
 from trainer.preprocessing import parse_transformed
-from trainer.recipe import TrainingSettings
 from trainer.signatures import CLASS_ACTIVATION_SIGNATURE, EXAMPLES_SIGNATURE
+from trainer.training_config import TrainingConfig
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -197,7 +197,7 @@ class TestFirstRun:
     def test_bytes_examples_and_training_input_agree(self, workshop: Workshop, first: Run) -> None:
         [version] = first.pushed
         raw = raw_records(workshop, first, "eval")
-        recipe = TrainingSettings(image_size=SIZE)
+        recipe = TrainingConfig(image_size=SIZE)
         network = folding.folded(model.build(backbones.build(recipe.backbone, SIZE, None), recipe))
         weights = tf.train.Checkpoint(weights=[variable.value for variable in network.variables])
         stored = weights.read(str(version / "variables" / "variables"))

@@ -11,8 +11,9 @@ import pytest
 
 from pipelines import cli
 from pipelines.local import run as local_run
-from pipelines.local.run_record import INTERRUPTED, Outcome, RunRecord, State
-from pipelines.settings import Settings, load
+from pipelines.runs.run_record import INTERRUPTED, Outcome, RunRecord, State
+from pipelines.settings.loading import load
+from pipelines.settings.tree import Settings
 
 TINY = Path(__file__).parent / "local"
 Command = Callable[..., tuple[int, str, str]]

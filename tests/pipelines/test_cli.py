@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.local import lock
+from pipelines.runs import lock
 from tests.pipelines.conftest import Command
 
 

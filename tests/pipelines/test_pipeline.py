@@ -14,9 +14,12 @@ from tfx import v1 as tfx
 from tfx.dsl.compiler.compiler import Compiler
 from tfx.proto.orchestration import pipeline_pb2
 
-from pipelines import baselines
+from components.quality_gate.limits import GateLimits
+from components.serving_check.config import ServingCheckConfig
+from pipelines import baseline_nodes
 from pipelines.pipeline import build
-from pipelines.settings import Settings, dump, load
+from pipelines.settings.loading import dump, load
+from pipelines.settings.tree import Settings
 
 OVERRIDE = '{"reason": "The old one is of another camera.", "by": "ada"}'
 
@@ -171,12 +174,12 @@ def test_a_lookup_leaves_the_candidate_itself_out(nodes: dict[str, pipeline_pb2.
 
 def test_the_best_model_is_one_of_the_blessed_and_both_count_also_where_they_are_gone() -> None:
     model = tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model)
-    best, blessed = baselines.best_model(model), baselines.blessed_model(model)
+    best, blessed = baseline_nodes.best_model(model), baseline_nodes.blessed_model(model)
     assert (best.where, blessed.where) == ({"best": "yes"}, {})
     assert best.hand_on_missing
     assert blessed.hand_on_missing
     statistics = tfx.dsl.Channel(type=tfx.types.standard_artifacts.ExampleStatistics)
-    assert not baselines.accepted_data(statistics, "sample").hand_on_missing
+    assert not baseline_nodes.accepted_data(statistics, "sample").hand_on_missing
 
 
 def test_settings_reach_the_steps(pipeline: tfx.dsl.Pipeline, settings: Settings) -> None:
@@ -193,7 +196,7 @@ def test_settings_reach_the_steps(pipeline: tfx.dsl.Pipeline, settings: Settings
     assert training["class_names"] == ["dog", "cat"]
     assert properties(pipeline, "PredictionTable")["behaviour_pictures"] == 11
     gate = properties(pipeline, "QualityGate")
-    assert json.loads(gate["limits"]) == settings.evaluation.model_dump()
+    assert GateLimits.model_validate_json(gate["limits"]) == settings.evaluation
     assert gate["override"] == OVERRIDE
     assert properties(pipeline, "EvaluationReport")["settings"] == dump(settings, without=["kubeflow"])
     pusher = properties(pipeline, "Pusher")
@@ -202,7 +205,7 @@ def test_settings_reach_the_steps(pipeline: tfx.dsl.Pipeline, settings: Settings
     assert pusher["model_name"] == settings.pipeline_name
     assert pusher["keep_versions"] == 3
     check = properties(pipeline, "ServingCheck")
-    assert (check["pictures"], check["max_difference"], check["max_latency_ms"]) == (9, 0.001, 150.0)
+    assert ServingCheckConfig.model_validate_json(check["config"]) == settings.serving.check
     assert (check["model_name"], json.loads(check["class_names"])) == ("catsdogs", ["dog", "cat"])
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer import backbones, cut
+from trainer import backbones, divide_backbone
 from trainer.preprocessing import Normalise
-from trainer.recipe import TrainingSettings
+from trainer.training_config import TrainingConfig
 
 SMALLEST = {"inception_v3": 75, "inception_resnet_v2": 75, "xception": 71}  # all others take 32
 FAMILIES = {
@@ -96,9 +96,9 @@ def test_the_cut_network_answers_as_the_whole_and_its_suffix_trains_it(
     backbones.unfreeze(network, 1)
     if name == "NASNetMobile":  # each cell takes the results of the two before it
         with pytest.raises(backbones.BackboneError, match="training.feature_cache.enabled"):
-            cut.before_last_blocks(network, 1)
+            divide_backbone.before_last_blocks(network, 1)
         return
-    prefix, suffix = cut.before_last_blocks(network, 1)
+    prefix, suffix = divide_backbone.before_last_blocks(network, 1)
     assert not prefix.trainable_weights
     pixels = Normalise(backbones.family(name))(_pixels(network))
     activations = prefix(pixels, training=False)
@@ -138,9 +138,9 @@ def test_the_own_resolution_is_the_one_in_keras(name: str, monkeypatch: pytest.M
         raise Asked(default_size)
 
     if backbones.family(name) == "mobilenet_v3":  # takes any size; its paper's and its weights' is 224
-        assert TrainingSettings(backbone=name).image_size == 224
+        assert TrainingConfig(backbone=name).image_size == 224
         return
     monkeypatch.setattr("keras.src.applications.imagenet_utils.obtain_input_shape", asked)
     with pytest.raises(Asked) as size:
         getattr(keras.applications, name)(weights=None)
-    assert TrainingSettings(backbone=name).image_size == size.value.args[0]
+    assert TrainingConfig(backbone=name).image_size == size.value.args[0]

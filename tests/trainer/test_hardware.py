@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from trainer import hardware
-from trainer.recipe import PhaseSettings, TrainingSettings
+from trainer.training_config import PhaseConfig, TrainingConfig
 
 T4 = {"device_name": "Tesla T4", "compute_capability": (7, 5)}
 P100 = {"device_name": "Tesla P100", "compute_capability": (6, 0)}
@@ -86,10 +86,10 @@ def test_a_gpu_whose_name_the_driver_does_not_tell_is_told_by_its_number(
     assert "/physical_device:GPU:0" in caplog.text
 
 
-RECIPE = TrainingSettings(
+RECIPE = TrainingConfig(
     batch_size=16,
-    frozen=PhaseSettings(epochs=1, learning_rate=1e-3),
-    fine_tuning=PhaseSettings(epochs=1, learning_rate=2e-5),
+    frozen=PhaseConfig(epochs=1, learning_rate=1e-3),
+    fine_tuning=PhaseConfig(epochs=1, learning_rate=2e-5),
 )
 
 

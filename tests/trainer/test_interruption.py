@@ -24,22 +24,22 @@ from tfx.components.trainer.fn_args_utils import FnArgs
 from tests.trainer import small
 from trainer import feature_pass, phases, run, weights
 from trainer.feature_cache import SHARD_PICTURES
-from trainer.recipe import FeatureCacheSettings, PhaseSettings, TrainingSettings
+from trainer.training_config import FeatureCacheConfig, PhaseConfig, TrainingConfig
 
 SIZE = 32
 PICTURES = {"train": 2 * SHARD_PICTURES + 64, "eval": 64}
 EPOCHS = 3
 VIEWS = 2
-RECIPE = TrainingSettings(
+RECIPE = TrainingConfig(
     image_size=SIZE,
     weights="random",
     # An epoch is one batch: a resumed training shuffles anew, and small batches in another order would differ
     # by more than what an epoch changes.
     batch_size=VIEWS * PICTURES["train"],
     dropout=0.0,
-    feature_cache=FeatureCacheSettings(views=VIEWS),
-    frozen=PhaseSettings(epochs=EPOCHS, learning_rate=3e-2),
-    fine_tuning=PhaseSettings(epochs=EPOCHS, learning_rate=3e-3),
+    feature_cache=FeatureCacheConfig(views=VIEWS),
+    frozen=PhaseConfig(epochs=EPOCHS, learning_rate=3e-2),
+    fine_tuning=PhaseConfig(epochs=EPOCHS, learning_rate=3e-3),
     unfrozen_blocks=1,
     patience=EPOCHS,
 )

@@ -4,10 +4,10 @@ import pytest
 import tensorflow as tf
 
 from trainer import backbones, model, weights
-from trainer.recipe import AugmentationSettings, TrainingSettings
+from trainer.training_config import AugmentationConfig, TrainingConfig
 
-RECIPE = TrainingSettings(image_size=32)
-NO_AUGMENTATION = AugmentationSettings(flip=False, rotation=0, zoom=0, contrast=0)
+RECIPE = TrainingConfig(image_size=32)
+NO_AUGMENTATION = AugmentationConfig(flip=False, rotation=0, zoom=0, contrast=0)
 
 
 @pytest.fixture(scope="module")

@@ -13,16 +13,16 @@ import tensorflow as tf
 from tests.trainer import small
 from trainer import model, phases
 from trainer.checkpoints import EpochCheckpoints
-from trainer.recipe import AugmentationSettings, PhaseSettings, TrainingSettings
 from trainer.stages import Stage
+from trainer.training_config import AugmentationConfig, PhaseConfig, TrainingConfig
 
-RECIPE = TrainingSettings(
+RECIPE = TrainingConfig(
     image_size=32,
     weights="random",
     dropout=0.0,
-    augmentation=AugmentationSettings(flip=False, rotation=0, zoom=0, contrast=0),
-    frozen=PhaseSettings(epochs=2, learning_rate=1e-3),
-    fine_tuning=PhaseSettings(epochs=1, learning_rate=1e-4),
+    augmentation=AugmentationConfig(flip=False, rotation=0, zoom=0, contrast=0),
+    frozen=PhaseConfig(epochs=2, learning_rate=1e-3),
+    fine_tuning=PhaseConfig(epochs=1, learning_rate=1e-4),
     unfrozen_blocks=1,
 )
 
@@ -42,7 +42,7 @@ def _without_graphs() -> Iterator[None]:
     tf.config.run_functions_eagerly(False)
 
 
-def _data(recipe: TrainingSettings = RECIPE) -> tf.data.Dataset:
+def _data(recipe: TrainingConfig = RECIPE) -> tf.data.Dataset:
     generator = np.random.default_rng(0)
     pixels = generator.integers(0, 255, [8, 32, 32, 3], np.uint8)
     return tf.data.Dataset.from_tensor_slices((pixels, np.tile([0.0, 1.0], 4).astype(np.float32))).batch(4)
@@ -55,7 +55,7 @@ def _networks() -> tuple[keras.Model, keras.Model]:
 
 
 def _stages(
-    training: keras.Model, recipe: TrainingSettings = RECIPE, data: tf.data.Dataset | None = None
+    training: keras.Model, recipe: TrainingConfig = RECIPE, data: tf.data.Dataset | None = None
 ) -> list[Stage]:
     train, evaluation = data or _data(), _data()
     return [
@@ -65,7 +65,7 @@ def _stages(
 
 
 def _train(
-    tmp_path: Path, data: tf.data.Dataset | None = None, recipe: TrainingSettings = RECIPE
+    tmp_path: Path, data: tf.data.Dataset | None = None, recipe: TrainingConfig = RECIPE
 ) -> keras.Model:
     training, backbone = _networks()
     stages = _stages(training, recipe, data)
@@ -97,7 +97,7 @@ def _loss(model: keras.Model) -> float:
 
 
 def _train_until(
-    epoch: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: TrainingSettings = RECIPE
+    epoch: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: TrainingConfig = RECIPE
 ) -> None:
     """Trains, and dies when so many epochs of the first phase have ended."""
 
@@ -159,8 +159,8 @@ def test_the_best_epoch_is_kept_though_it_was_before_the_kill(
     worsening = RECIPE.model_copy(
         update={
             "patience": 9,
-            "frozen": PhaseSettings(epochs=4, learning_rate=1.0),
-            "fine_tuning": PhaseSettings(epochs=0, learning_rate=1e-3),
+            "frozen": PhaseConfig(epochs=4, learning_rate=1.0),
+            "fine_tuning": PhaseConfig(epochs=0, learning_rate=1e-3),
         }
     )
     _train_until(3, tmp_path, monkeypatch, worsening)
@@ -180,7 +180,7 @@ def test_fine_tuning_that_makes_it_worse_is_not_taken(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "catsdogs.progress")
-    destructive = RECIPE.model_copy(update={"fine_tuning": PhaseSettings(epochs=1, learning_rate=1.0)})
+    destructive = RECIPE.model_copy(update={"fine_tuning": PhaseConfig(epochs=1, learning_rate=1.0)})
     trained = _train(tmp_path, recipe=destructive)
 
     losses = _eval_losses(caplog)
@@ -207,8 +207,8 @@ def test_a_training_outlives_the_same_training_that_ends_first_and_removes_the_f
     worsening = RECIPE.model_copy(
         update={
             "patience": 9,
-            "frozen": PhaseSettings(epochs=4, learning_rate=1.0),
-            "fine_tuning": PhaseSettings(epochs=1, learning_rate=1.0),
+            "frozen": PhaseConfig(epochs=4, learning_rate=1.0),
+            "fine_tuning": PhaseConfig(epochs=1, learning_rate=1.0),
         }
     )
     trained = _train(tmp_path, recipe=worsening)
@@ -239,8 +239,8 @@ def test_a_phase_stops_early_and_keeps_its_best_weights(
     wild = RECIPE.model_copy(
         update={
             "patience": 1,
-            "frozen": PhaseSettings(epochs=30, learning_rate=1.0),
-            "fine_tuning": PhaseSettings(epochs=0, learning_rate=1e-3),
+            "frozen": PhaseConfig(epochs=30, learning_rate=1.0),
+            "fine_tuning": PhaseConfig(epochs=0, learning_rate=1e-3),
         }
     )
     trained = _train(tmp_path, recipe=wild)

@@ -20,31 +20,31 @@ import tensorflow as tf
 
 from tests.trainer import small
 from trainer import hardware, model, phases, run, stages, weights
-from trainer.recipe import AugmentationSettings, FeatureCacheSettings, PhaseSettings, TrainingSettings
 from trainer.stages import Pictures
+from trainer.training_config import AugmentationConfig, FeatureCacheConfig, PhaseConfig, TrainingConfig
 
 ONE, TWO = ["CPU:0"], ["CPU:0", "CPU:1"]
 SIZE = 32
 
 PICTURES = {"train": 64, "eval": 32}
-RECIPE = TrainingSettings(
+RECIPE = TrainingConfig(
     image_size=SIZE,
     weights="random",
     batch_size=128,
     dropout=0.0,
-    augmentation=AugmentationSettings(rotation=0, zoom=0, contrast=0),
-    frozen=PhaseSettings(epochs=3, learning_rate=1e-2),
-    fine_tuning=PhaseSettings(epochs=3, learning_rate=1e-3),
+    augmentation=AugmentationConfig(rotation=0, zoom=0, contrast=0),
+    frozen=PhaseConfig(epochs=3, learning_rate=1e-2),
+    fine_tuning=PhaseConfig(epochs=3, learning_rate=1e-3),
     unfrozen_blocks=1,
-    feature_cache=FeatureCacheSettings(views=2, dtype="float32"),
+    feature_cache=FeatureCacheConfig(views=2, dtype="float32"),
 )
 AUGMENTED = RECIPE.model_copy(
     update={
-        "frozen": PhaseSettings(epochs=0, learning_rate=1e-2),
-        "fine_tuning": PhaseSettings(epochs=3, learning_rate=3e-3),
+        "frozen": PhaseConfig(epochs=0, learning_rate=1e-2),
+        "fine_tuning": PhaseConfig(epochs=3, learning_rate=3e-3),
         "batch_size": 192,
-        "augmentation": AugmentationSettings(),
-        "feature_cache": FeatureCacheSettings(views=3),
+        "augmentation": AugmentationConfig(),
+        "feature_cache": FeatureCacheConfig(views=3),
     }
 )
 MIXED = "mixed_float16"
@@ -96,7 +96,7 @@ def _pictures(folder: Path) -> Pictures:
 def train(
     devices: list[str],
     folder: Path,
-    recipe: TrainingSettings = RECIPE,
+    recipe: TrainingConfig = RECIPE,
     precision: str = "float32",
     killed_at: int | None = None,
 ) -> Trained:
@@ -138,8 +138,8 @@ def test_two_devices_train_as_one_does_with_the_same_whole_batch(
     halved = recipe.model_copy(
         update={
             "batch_size": recipe.batch_size // 2,
-            "frozen": PhaseSettings(epochs=3, learning_rate=recipe.frozen.learning_rate / 2),
-            "fine_tuning": PhaseSettings(epochs=3, learning_rate=recipe.fine_tuning.learning_rate / 2),
+            "frozen": PhaseConfig(epochs=3, learning_rate=recipe.frozen.learning_rate / 2),
+            "fine_tuning": PhaseConfig(epochs=3, learning_rate=recipe.fine_tuning.learning_rate / 2),
         }
     )
     one = two_devices.submit(train, ONE, tmp_path / "one", recipe).result()
@@ -217,7 +217,7 @@ def _mean_difference(one: Trained, other: Trained) -> float:
     return float(np.mean(np.concatenate([np.abs(a - b).ravel() for a, b in pairs])))
 
 
-def _from(recipe: TrainingSettings, kept_features: bool) -> TrainingSettings:
+def _from(recipe: TrainingConfig, kept_features: bool) -> TrainingConfig:
     """An epoch is one batch: its order is no matter."""
     cache = recipe.feature_cache.model_copy(update={"enabled": kept_features})
     seen = PICTURES["train"] * (cache.views if kept_features else 1)

@@ -8,14 +8,14 @@ import tensorflow as tf
 
 from trainer import features, hardware, model, signatures, weights
 from trainer.preprocessing import decode_and_resize
-from trainer.recipe import TrainingSettings
+from trainer.training_config import TrainingConfig
 
 SIZE = 48
 
 
 @pytest.fixture(scope="module")
 def network() -> keras.Model:
-    recipe = TrainingSettings(image_size=SIZE)
+    recipe = TrainingConfig(image_size=SIZE)
     keras.utils.set_random_seed(0)
     built = model.build(weights.pretrained("MobileNetV2", SIZE, "packaged"), recipe)
     built.layers[-1].bias.assign([0.3])  # as after training: not 0
@@ -87,7 +87,7 @@ def test_the_map_s_mean_and_the_bias_are_the_logit_of_the_answer(
 
 
 def test_the_map_of_another_backbone_sums_up_to_its_answer_too(encoded: list[bytes]) -> None:
-    recipe = TrainingSettings(image_size=64, backbone="VGG16", weights="random")
+    recipe = TrainingConfig(image_size=64, backbone="VGG16", weights="random")
     keras.utils.set_random_seed(0)
     built = model.build(weights.pretrained(recipe.backbone, 64, recipe.weights), recipe)
     built.layers[-1].bias.assign([-0.2])
@@ -140,7 +140,7 @@ def test_the_answer_does_not_depend_on_the_batch(exported: tf.Module, encoded: l
 def test_a_network_in_mixed_precision_is_exported_in_float32(
     network: keras.Model, encoded: list[bytes], tmp_path: Path
 ) -> None:
-    recipe = TrainingSettings(image_size=SIZE)
+    recipe = TrainingConfig(image_size=SIZE)
     with hardware.on(["CPU:0"])._replace(precision="mixed_float16").scope():
         mixed = model.build(weights.pretrained("MobileNetV2", SIZE, "packaged"), recipe)
         mixed.set_weights(network.get_weights())

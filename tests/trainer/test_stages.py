@@ -13,16 +13,16 @@ import tensorflow as tf
 from tests.trainer import small
 from trainer import backbones, examples, hardware, model, phases, stages, weights
 from trainer.feature_cache import SHARD_PICTURES
-from trainer.recipe import AugmentationSettings, FeatureCacheSettings, PhaseSettings, TrainingSettings
+from trainer.training_config import AugmentationConfig, FeatureCacheConfig, PhaseConfig, TrainingConfig
 
 SIZE = 32
 COUNTS = {"train": SHARD_PICTURES + 20, "eval": 24}
-RECIPE = TrainingSettings(
+RECIPE = TrainingConfig(
     image_size=SIZE,
-    frozen=PhaseSettings(epochs=1, learning_rate=1e-3),
-    fine_tuning=PhaseSettings(epochs=1, learning_rate=1e-4),
+    frozen=PhaseConfig(epochs=1, learning_rate=1e-3),
+    fine_tuning=PhaseConfig(epochs=1, learning_rate=1e-4),
     unfrozen_blocks=3,
-    feature_cache=FeatureCacheSettings(dtype="float32"),
+    feature_cache=FeatureCacheConfig(dtype="float32"),
 )
 MADE_FROM = {"pictures": "these"}
 CPU = hardware.on(["CPU:0"])
@@ -130,7 +130,7 @@ def test_every_view_of_every_training_picture_is_trained_on_and_eval_is_as_store
 def test_without_fine_tuning_there_is_one_phase_and_nothing_is_kept_for_another(
     network: tuple[keras.Model, keras.Model], pictures: stages.Pictures, tmp_path: Path
 ) -> None:
-    recipe = RECIPE.model_copy(update={"fine_tuning": PhaseSettings(epochs=0, learning_rate=1e-4)})
+    recipe = RECIPE.model_copy(update={"fine_tuning": PhaseConfig(epochs=0, learning_rate=1e-4)})
     [only] = stages.from_features(*network, pictures, recipe, CPU, tmp_path, MADE_FROM)
     assert only.name == "frozen"
     assert {file.name for file in tmp_path.glob("*/*/*/*")} == {model.POOLED}
@@ -139,7 +139,7 @@ def test_without_fine_tuning_there_is_one_phase_and_nothing_is_kept_for_another(
 def test_on_the_fly_every_epoch_sees_each_picture_once(
     network: tuple[keras.Model, keras.Model], pictures: stages.Pictures
 ) -> None:
-    recipe = RECIPE.model_copy(update={"augmentation": AugmentationSettings()})
+    recipe = RECIPE.model_copy(update={"augmentation": AugmentationConfig()})
     frozen, fine_tuning = stages.on_the_fly(network[0], pictures, recipe, CPU)
     assert frozen.model is fine_tuning.model
     assert (frozen.unfrozen_blocks, fine_tuning.unfrozen_blocks) == (0, 3)

@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 
-from trainer.recipe import AugmentationSettings, TrainingSettings
+from trainer.training_config import AugmentationConfig, TrainingConfig
 from trainer.views import Views
 
 PIXELS = np.random.default_rng(0).integers(0, 255, (3, 16, 16, 3), np.uint8)
-RECIPE = TrainingSettings(image_size=32)
-NOTHING_RANDOM = AugmentationSettings(rotation=0, zoom=0, contrast=0)
+RECIPE = TrainingConfig(image_size=32)
+NOTHING_RANDOM = AugmentationConfig(rotation=0, zoom=0, contrast=0)
 
 
 def test_the_first_view_is_the_picture_and_the_second_its_mirror_image() -> None:
@@ -24,7 +24,7 @@ def test_further_views_are_changed_and_differ() -> None:
 
 
 def test_without_mirroring_the_second_view_is_changed_at_random() -> None:
-    recipe = RECIPE.model_copy(update={"augmentation": AugmentationSettings(flip=False)})
+    recipe = RECIPE.model_copy(update={"augmentation": AugmentationConfig(flip=False)})
     stored, changed = (view.numpy() for view in Views(recipe, 2).of(PIXELS))
     assert np.abs(changed - PIXELS[:, :, ::-1]).mean() > 1
     assert np.abs(changed - stored).mean() > 1

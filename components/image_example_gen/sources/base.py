@@ -24,7 +24,7 @@ _SHARD_BYTES = 16 << 20
 _MIN_SHARDS, _MAX_SHARDS = 4, 256  # enough to read in parallel; not more files than a file system likes
 
 
-class Refused(Exception):
+class ImageRejected(Exception):
     """A picture cannot be used.
 
     Attributes:

@@ -15,8 +15,8 @@ from components.errors import InputError
 from components.image_example_gen.sources.base import (
     PARTS,
     SPLITS,
+    ImageRejected,
     Picture,
-    Refused,
     class_index,
     listed,
     own_splits,
@@ -225,9 +225,11 @@ def _walk(folder: Path, above: set[tuple[int, int]]) -> Iterator[tuple[Path, os.
 def _read(path: Path) -> bytes:
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
-        raise Refused("not a file")  # opening a pipe would wait for ever
+        raise ImageRejected("not a file")  # opening a pipe would wait for ever
     if status.st_size > _MAX_FILE_BYTES:
-        raise Refused("file too large", f"{status.st_size:,} bytes, at most {_MAX_FILE_BYTES:,} are read")
+        raise ImageRejected(
+            "file too large", f"{status.st_size:,} bytes, at most {_MAX_FILE_BYTES:,} are read"
+        )
     return path.read_bytes()
 
 

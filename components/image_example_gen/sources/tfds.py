@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import InputError, PipelineError
-from components.image_example_gen.progress import SECONDS, progress_log
 from components.image_example_gen.sources.base import (
     PARTS,
+    ImageRejected,
     Picture,
-    Refused,
     class_index,
     listed,
     own_splits,
     shard_count,
 )
+from components.progress import SECONDS, progress_log
 
 _log = logging.getLogger(__name__)
 _preparing = threading.Lock()
@@ -166,7 +166,7 @@ class TfdsSource:
 
 
 def _refuse_unlabelled() -> bytes:
-    raise Refused("no label")
+    raise ImageRejected("no label")
 
 
 def _prepared(name: str, data_dir: str | None, download: bool) -> Any:

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from components import fingerprint
-from components.approved_baseline.ledger import LOOKED_FOR, Ledger
-from components.errors import InputError, PipelineError, chain, told_in
+from components.approvals.store import LOOKED_FOR, ApprovalStore
+from components.errors import InputError, PipelineError, chain, find_user_error
 from pipelines.kubeflow.container import executor_input
 from pipelines.kubeflow.container.paths import Paths
 
@@ -116,7 +116,7 @@ def _record_approval(
         _log.info("Nothing is approved, and so nothing is recorded in %s.", ledger)
         return
     subject = prepared["inputs"]["artifacts"][key]["artifacts"][0]
-    approval = Ledger(approvals / ledger).record(
+    approval = ApprovalStore(approvals / ledger).record(
         paths.downloaded(subject["uri"]),
         subject["uri"],
         executor_input.properties(subject),
@@ -129,9 +129,9 @@ def _report(error: BaseException) -> int:
     """Logs what went wrong, the sentence for the user last; returns the exit status."""
     if isinstance(error, KeyboardInterrupt):
         return 130
-    if told_in(error) is None:
+    if find_user_error(error) is None:
         _log.error("The step cannot go on.", exc_info=error)
-    sentence = told_in(error) or _full_disk(error)
+    sentence = find_user_error(error) or _full_disk(error)
     if sentence is None:
         return 1
     sys.stderr.write(f"\n{sentence}\n")

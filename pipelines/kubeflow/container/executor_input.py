@@ -14,7 +14,7 @@ from pipelines.kubeflow.container.paths import Paths
 
 Json = dict[str, Any]
 
-_ABSENT = "absent"  # as components.approved_baseline.component writes it
+_ABSENT = "absent"  # as components.approvals.component writes it
 _LAUNCHERS_OWN = "executor-logs"  # an output of every step where the cluster keeps logs; TFX has no such type
 _ADDED_BY_LAUNCHER = {"display_name", "store_session_info"}
 _OUR_TYPE = re.compile(r"^(title: *)catsdogs\.", re.MULTILINE)

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from components.errors import InputError
 from pipelines.cli import app
 from pipelines.kubeflow.checks import check, check_output
-from pipelines.settings import load
+from pipelines.settings.loading import load
 
 IMAGES = [f"kubeflow.images.{kind}=r.example/{kind}@sha256:{'a' * 64}" for kind in ("cpu", "gpu")]
 GS = "kubeflow.pipeline_root=gs://bucket/catsdogs"

@@ -16,9 +16,9 @@ import pytest
 import yaml
 
 from components.errors import InputError
-from pipelines.kubeflow import roots
-from pipelines.kubeflow.settings import LOOKS, STEPS
-from pipelines.settings import Settings, load
+from pipelines.settings.kubeflow import LOOKS, STEPS
+from pipelines.settings.loading import load
+from pipelines.settings.tree import Settings
 from tests.kubeflow_backend import object_store
 
 CPU, GPU = (
@@ -256,8 +256,8 @@ def test_no_two_tasks_are_one_to_the_cache(spec: dict[str, Any]) -> None:
         + json.dumps(containers(spec)[name]["args"])
         for name in STEPS
     ]
-    for look in LOOKS:  # where both have found the same
-        keys = [key.replace(f'"{look}"', '"look"') for key in keys]
+    for lookup in LOOKS:  # where both have found the same
+        keys = [key.replace(f'"{lookup}"', '"look"') for key in keys]
     assert len(set(keys)) == len(STEPS)
 
 
@@ -293,12 +293,12 @@ def test_the_looks_search_as_tfx_s_resolvers_do(spec: dict[str, Any]) -> None:
     from tfx.types import Channel
     from tfx.types.standard_artifacts import Model
 
-    from pipelines import baselines
-    from pipelines.kubeflow.container import look
+    from pipelines import baseline_nodes
+    from pipelines.kubeflow.container import lookup
 
     model = Channel(type=Model)
-    for wanted in (baselines.blessed_model(model), baselines.best_model(model)):
-        looked = look._parser().parse_args(containers(spec)[f"{wanted.node_id}Lookup"]["args"])
+    for wanted in (baseline_nodes.blessed_model(model), baseline_nodes.best_model(model)):
+        looked = lookup._parser().parse_args(containers(spec)[f"{wanted.node_id}Lookup"]["args"])
         assert looked.where == [f"{name}={value}" for name, value in wanted.where.items()]
         assert looked.hand_on_missing == wanted.hand_on_missing
 
@@ -348,9 +348,10 @@ def test_only_the_parameter_changes_with_what_a_run_may_set(spec: dict[str, Any]
     ],
 )
 def test_the_root_names_the_service_of_its_store(overrides: list[str], root: str) -> None:
-    from pipelines.kubeflow.spec import pipeline_root
+    from pipelines.kubeflow import spec
+    from pipelines.settings import pipeline_root
 
-    assert pipeline_root(load("kubeflow", [*IMAGES, *overrides])) == root == roots.check(root)
+    assert spec.pipeline_root(load("kubeflow", [*IMAGES, *overrides])) == root == pipeline_root.check(root)
     assert object_store.session(root)["Provider"] == root.partition(":")[0]
 
 

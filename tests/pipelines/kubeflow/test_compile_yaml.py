@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines.settings import load
+from pipelines.settings.loading import load
 
 DIGEST = "a" * 64
 NUMBERS = (

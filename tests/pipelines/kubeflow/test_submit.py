@@ -16,7 +16,7 @@ import yaml
 
 from components.errors import InputError, PipelineError
 from pipelines.kubeflow import submit as submitting
-from pipelines.kubeflow.settings import LOOKS, STEPS
+from pipelines.settings.kubeflow import LOOKS, STEPS
 from tests.pipelines.kubeflow import small_package
 from tests.pipelines.kubeflow.kfp_server import Answer, KfpServer
 

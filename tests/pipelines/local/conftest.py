@@ -7,7 +7,7 @@ import ml_metadata
 import pytest
 from ml_metadata.proto import metadata_store_pb2
 
-from pipelines.local.run_record import Outcome
+from pipelines.runs.run_record import Outcome
 
 RUN = "2026-11-22T05-10-01"
 Read = Callable[..., Outcome]

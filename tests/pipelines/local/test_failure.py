@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from components.errors import DataRejected, InputError, PipelineError
-from pipelines.local.failure import disk_error, explain, is_expected
+from pipelines.disk_errors import disk_error
+from pipelines.local.failure import explain, is_expected
 
 ROOT = Path("/output")
 

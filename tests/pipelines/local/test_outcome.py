@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from components.quality_gate.verdict import Override, Rule, Verdict
-from pipelines.local.run_record import Outcome
+from pipelines.runs.run_record import Outcome
 
 pytestmark = pytest.mark.slow
 
@@ -29,7 +29,7 @@ def judged(folder: Path, verdict: Verdict) -> None:
 
 
 def test_figures_are_those_of_the_prediction_table_with_their_intervals(read: Read, tmp_path: Path) -> None:
-    from components.figures import measure
+    from components.model_metrics import measure
     from components.prediction_table import table
     from tests.components.prediction_tables import drawn
     from tests.components.prediction_tables import table as make

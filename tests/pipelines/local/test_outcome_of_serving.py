@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.local.run_record import Check, Outcome, Push
+from pipelines.runs.run_record import Check, Outcome, Push
 from serving.repository.manifest import Manifest, files_in
 from serving.repository.publish import ModelRepository, open_repository
 from serving.repository.storage import PushConfig

@@ -15,21 +15,21 @@ from pathlib import Path
 import pytest
 
 from components.errors import InputError, PipelineError
-from pipelines import settings as settings_module
-from pipelines.local import lock
 from pipelines.local import run as local_run
-from pipelines.local.report import Asked
-from pipelines.local.run_record import Outcome, Push, RunRecord
-from pipelines.run_folders import past
-from pipelines.settings import load
+from pipelines.local.summary import RunOptions
+from pipelines.runs import lock
+from pipelines.runs.run_folders import past
+from pipelines.runs.run_record import Outcome, Push, RunRecord
+from pipelines.settings import loading as settings_module
+from pipelines.settings.loading import load
 from tests.processes import mark, marked
 
 _PARENT = """
 import sys
 from components.errors import PipelineError
-from pipelines.local.report import Asked
+from pipelines.local.summary import Asked
 from pipelines.local.run import run
-from pipelines.settings import load
+from pipelines.settings.loading import load
 try:
     sys.exit(run(load(overrides=sys.argv[1:]), Asked("tiny"), pipeline="tiny_pipeline:build"))
 except PipelineError as error:
@@ -189,7 +189,7 @@ def test_a_name_that_is_no_step_leaves_nothing_behind(
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
     settings = load(overrides=[f"output_root={tmp_path / 'output'}"])
-    assert local_run.run(settings, Asked(from_step="Trian"), pipeline="tiny_pipeline:build") == 2
+    assert local_run.run(settings, RunOptions(from_step="Trian"), pipeline="tiny_pipeline:build") == 2
     assert "'Trainer'" in capsys.readouterr().err
     assert list(settings.runs_dir.iterdir()) == []
 
@@ -199,7 +199,7 @@ def test_the_log_of_a_run_that_did_not_get_to_its_steps_is_kept(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = load(overrides=[f"output_root={tmp_path / 'output'}"])
-    assert local_run.run(settings, Asked(), pipeline="pipelines.pipeline:bulid") == 1
+    assert local_run.run(settings, RunOptions(), pipeline="pipelines.pipeline:bulid") == 1
     sentence, details = capsys.readouterr().err.splitlines()
     assert "AttributeError" in sentence
     assert "Traceback" in Path(details.split()[-1]).read_text()

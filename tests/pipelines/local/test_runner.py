@@ -8,7 +8,7 @@ import pytest
 
 from components.errors import DataRejected, InputError, PipelineError
 from pipelines.local.failure import explain
-from pipelines.local.run_record import State
+from pipelines.runs.run_record import State
 
 pytestmark = pytest.mark.slow
 
@@ -93,7 +93,7 @@ def test_a_killed_run_s_half_written_folders_are_removed_by_the_next(tiny: Tiny)
     first = tiny(to_step="Trainer")
     from ml_metadata.proto import metadata_store_pb2 as mlmd
 
-    from pipelines.runs import open_store
+    from pipelines.runs.metadata import open_store
 
     store = open_store(first.settings.metadata_path, writable=True)
     assert store is not None
@@ -161,15 +161,15 @@ def test_to_stops_after_what_it_names(tiny: Tiny) -> None:
 def test_a_part_that_cannot_run_leaves_no_trace(
     tiny: Tiny, from_step: str | None, to_step: str | None, named: list[str]
 ) -> None:
-    from pipelines import runs
+    from pipelines.runs import metadata
 
     with pytest.raises(InputError) as caught:
         tiny(from_step=from_step, to_step=to_step)
     assert all(name in str(caught.value) for name in named)
     assert tiny.last.record.steps == {}
-    store = runs.open_store(tiny.root / "metadata.sqlite")
+    store = metadata.open_store(tiny.root / "metadata.sqlite")
     assert store is not None
-    assert runs.contexts(store) == []
+    assert metadata.contexts(store) == []
 
 
 def test_a_step_whose_artifacts_are_gone_from_the_disk_runs_again(tiny: Tiny) -> None:

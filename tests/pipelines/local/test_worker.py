@@ -2,8 +2,8 @@ import logging
 import os
 import threading
 
-from pipelines.local.run_record import RunRecord, State, Step
 from pipelines.local.worker import Sender
+from pipelines.runs.run_record import RunRecord, State, Step
 
 
 def test_threads_do_not_mix_their_lines_and_progress_is_of_the_step_at_work() -> None:

@@ -22,7 +22,7 @@ from tfx.types.standard_artifacts import Examples, Model, ModelBlessing, PushedM
 from components.errors import DataRejected, InputError
 from components.quality_gate import verdict
 from components.quality_gate.verdict import Override, Rule, Verdict
-from pipelines.settings import Settings
+from pipelines.settings.tree import Settings
 
 _progress = logging.getLogger("catsdogs.progress")
 

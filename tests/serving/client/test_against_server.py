@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from serving.client import Client, Refused, Unreachable
+from serving.client import Client, RequestRejected, Unreachable
 from serving.local import background
 
 pytestmark = pytest.mark.slow  # imports TensorFlow, here and in the server
@@ -75,7 +75,7 @@ def test_a_bad_picture_costs_no_other_its_answer(url: str, picture: Callable[...
     with Client(url) as client:
         found = list(client.answers(sent))
         alone = client.predict(sent[::2])
-    assert [index for index, one in enumerate(found) if isinstance(one, Refused)] == [1, 3]
+    assert [index for index, one in enumerate(found) if isinstance(one, RequestRejected)] == [1, 3]
     assert found[::2] == alone
 
 
@@ -87,9 +87,9 @@ def test_what_is_not_served_is_refused_by_name(
     url: str, model: str, chosen: dict[str, Any], name: str, picture: Callable[..., bytes]
 ) -> None:
     with Client(url, model, **chosen) as client:
-        with pytest.raises(Refused, match=name):
+        with pytest.raises(RequestRejected, match=name):
             client.predict([picture(0)])
-        with pytest.raises(Refused, match=name):
+        with pytest.raises(RequestRejected, match=name):
             client.metadata()
 
 

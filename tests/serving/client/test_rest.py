@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.client import Client, Prediction, Refused, Unreachable
+from serving.client import Client, Prediction, RequestRejected, Unreachable
 from serving.errors import ServingError, UsageError
 from tests.serving.client.scripted import Answer, Asked, in_turn, predictions, scripted
 
@@ -241,7 +241,7 @@ def test_a_refusal_is_not_tried_again_and_keeps_the_server_s_text() -> None:
     with (
         scripted(in_turn(Answer(404, {"error": text}))) as server,
         Client(server.url, "other") as client,
-        pytest.raises(Refused, match="404") as refused,
+        pytest.raises(RequestRejected, match="404") as refused,
     ):
         client.predict([b"picture"])
     assert (refused.value.code, refused.value.text) == ("NOT_FOUND", text)
@@ -323,10 +323,10 @@ def test_a_bad_picture_costs_no_other_its_answer() -> None:
     pictures[5] = pictures[17] = b"bad"
     with scripted(answer) as server, Client(server.url) as client:
         found = list(client.answers(pictures))
-        with pytest.raises(Refused) as refused_one:
+        with pytest.raises(RequestRejected) as refused_one:
             client.predict(pictures)
     assert refused_one.value.text == UNKNOWN
-    refused = [index for index, one in enumerate(found) if isinstance(one, Refused)]
+    refused = [index for index, one in enumerate(found) if isinstance(one, RequestRejected)]
     assert refused == [5, 17]
     assert found[5].text == UNKNOWN  # type: ignore[union-attr]
     assert len(server.asked) < 2 * 20

@@ -14,10 +14,10 @@ from aiohttp import web
 
 from serving.local import rest
 from serving.local.batching import Batcher
-from serving.local.limits import Limits
+from serving.local.limits import RequestLimits
 from serving.local.metrics import Metrics
 from serving.local.models import Models, configs
-from serving.local.pictures import PixelBound
+from serving.local.pixel_limit import PixelBound
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def rest_server(
     folders: Mapping[str, Path],
     config: Path,
     labels: Mapping[str, Mapping[str, int]] | None = None,
-    limits: Limits | None = None,
+    limits: RequestLimits | None = None,
 ) -> Iterator[RestServer]:
     """Serves models.
 
@@ -62,7 +62,7 @@ def rest_server(
         labels: The labelled versions of the models that have any.
         limits: What requests may cost.
     """
-    limits = limits or Limits()
+    limits = limits or RequestLimits()
     entries = []
     for name, folder in folders.items():
         versions = (labels or {}).get(name, {}).items()

@@ -20,10 +20,10 @@ from tensorflow_serving.apis import (
 
 from serving.local import grpc_service
 from serving.local.batching import Batcher
-from serving.local.limits import MIB, Limits
+from serving.local.limits import MIB, RequestLimits
 from serving.local.metrics import Metrics
 from serving.local.models import Models, configs
-from serving.local.pictures import PixelBound
+from serving.local.pixel_limit import PixelBound
 from tests.serving import models
 
 VALUES = {
@@ -73,7 +73,7 @@ def channel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[grpc.Channel]:
     loop = asyncio.new_event_loop()
 
     async def serve() -> None:
-        limits, metrics = Limits(max_body_bytes=MIB), Metrics()
+        limits, metrics = RequestLimits(max_body_bytes=MIB), Metrics()
         served = Models(configs("", folder, folder / "models.config"))
         served.start()
         assert served.wait_until_loaded(60)

@@ -14,6 +14,7 @@ import pytest
 from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus
 
 from serving import warmup
+from serving.local import model_versions
 from serving.local.models import Models, configs
 from serving.local.servable import Servable
 from serving.local.status import StatusError
@@ -162,7 +163,7 @@ class TestComingAndGoing:
     def held(self, monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
         """Version 2 sets the first event while it is loaded, and is ready once the second is set."""
         loading, go_on = threading.Event(), threading.Event()
-        replay = warmup.replay
+        from serving.local.warmup import replay
 
         def slow(servable: Servable, version: Path) -> int:
             if servable.version == 2:
@@ -170,7 +171,7 @@ class TestComingAndGoing:
                 assert go_on.wait(20)
             return replay(servable, version)
 
-        monkeypatch.setattr(warmup, "replay", slow)
+        monkeypatch.setattr(model_versions, "replay", slow)
         return loading, go_on
 
     def test_requests_go_on_while_a_version_is_loaded(
@@ -262,7 +263,7 @@ class TestFailedLoads:
             seen.append(weakref.ref(servable))
             return len(servable.run("", {})) or 1
 
-        monkeypatch.setattr(warmup, "replay", fails)
+        monkeypatch.setattr(model_versions, "replay", fails)
         models.tells_version(folder, 1)
         gc.disable()
         try:

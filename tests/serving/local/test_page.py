@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from serving.client import Client
 from serving.local import page
-from serving.local.limits import Limits
+from serving.local.limits import RequestLimits
 
 
 def test_the_page_loads_nothing_from_elsewhere() -> None:
@@ -66,7 +66,7 @@ def url(model_dir: Path) -> Iterator[str]:
     from tests.serving.local.rest_server import rest_server
 
     folders = {"catsdogs": model_dir, "numbers": model_dir.with_name("numbers")}
-    limits = Limits(max_body_bytes=100_000)
+    limits = RequestLimits(max_body_bytes=100_000)
     with rest_server(folders, model_dir.with_name("models.config"), limits=limits) as server:
         yield f"http://127.0.0.1:{server.port}"
 

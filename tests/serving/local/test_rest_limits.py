@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from serving.local import rest
-from serving.local.limits import Limits
+from serving.local.limits import RequestLimits
 from tests.serving import models
 from tests.serving.local.rest_server import RestServer, rest_server
 
@@ -32,7 +32,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(model: Path) -> Iterator[RestServer]:
-    limits = Limits(max_body_bytes=2 * MIB, request_timeout_seconds=2.0)
+    limits = RequestLimits(max_body_bytes=2 * MIB, request_timeout_seconds=2.0)
     with rest_server({"m": model}, config=model.parent / "models.config", limits=limits) as running:
         yield running
 
@@ -142,7 +142,7 @@ def test_damaged_gzip_is_a_bad_request(
 def test_reading_has_the_deadline_too(model: Path) -> None:
     """A document that takes a while to read, and one that waits behind it."""
     body = b'{"instances": [' + b"[0.123456789012345]," * 1_000_000 + b'"a"]}'
-    limits = Limits(request_timeout_seconds=0.2)
+    limits = RequestLimits(request_timeout_seconds=0.2)
     with (
         rest_server({"m": model}, config=model.parent / "models.config", limits=limits) as server,
         ThreadPoolExecutor(2) as senders,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import settings
+from pipelines.settings import loading
 from serving.local import metrics
 from serving.local.server import Options
 from tests.serving.tf_serving.messages import parsed
@@ -89,7 +89,7 @@ def test_batching_is_never_half_on() -> None:
 def test_the_three_ways_agree_on_what_they_serve() -> None:
     per_file = dict(arguments())
     [config] = parsed("models.config").model_config_list.config
-    defaults = settings.load()
+    defaults = loading.load()
     assert config.name == defaults.pipeline_name == "catsdogs"
     assert config.base_path == defaults.serving_base_path
     read = {name: flags(words)["model_config_file"] for name, words in per_file.items()}
@@ -104,9 +104,9 @@ def test_the_three_ways_agree_on_what_they_serve() -> None:
 
 
 def test_models_are_mounted_where_the_configuration_looks() -> None:
-    base_path = settings.load().serving_base_path
-    pushed = settings.load("kubeflow").serving_destination
-    [claim] = [one for one in settings.load("kubeflow").kubeflow.volumes if pushed.startswith(one.mount_path)]
+    base_path = loading.load().serving_base_path
+    pushed = loading.load("kubeflow").serving_destination
+    [claim] = [one for one in loading.load("kubeflow").kubeflow.volumes if pushed.startswith(one.mount_path)]
     pod = manifest("Deployment")["spec"]["template"]["spec"]
     for volumes, mounts in (
         (pod["volumes"], pod["containers"][0]["volumeMounts"]),
@@ -127,11 +127,11 @@ def test_models_are_mounted_where_the_configuration_looks() -> None:
         assert (HERE / binds[f"/config/{name}"]["source"]).resolve() == HERE / name
     default = re.fullmatch(r"\$\{MODELS:-(.+)\}", binds[base_path]["source"])
     assert default
-    assert str((HERE / default[1]).resolve()) == settings.load().serving_destination
+    assert str((HERE / default[1]).resolve()) == loading.load().serving_destination
 
 
 def test_ports_and_paths_agree() -> None:
-    name = settings.load().pipeline_name
+    name = loading.load().pipeline_name
     for words in (dict(arguments())["compose"], dict(arguments())["deployment"]):
         assert (flags(words)["port"], flags(words)["rest_api_port"]) == ("8500", "8501")
     assert compose()["services"]["tensorflow-serving"]["ports"] == [

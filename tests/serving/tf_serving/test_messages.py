@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from google.protobuf import text_format
 
-from pipelines import settings
+from pipelines.settings import loading
 from serving.repository import models_config
 from serving.repository.storage import PushConfig
 from serving.repository.versions import ModelVersions
@@ -50,7 +50,7 @@ def test_the_example_is_what_a_push_writes() -> None:
     example = (HERE / "models.config").read_text()
     [config] = parsed("models.config").model_config_list.config
     versions = tuple(sorted(config.version_labels.values()))
-    defaults = settings.load()
+    defaults = loading.load()
     config = PushConfig(defaults.pipeline_name, defaults.serving_base_path, defaults.serving.keep_versions)
     written = models_config.of_folder(ModelVersions(versions), config)
     assert len(versions) == 2

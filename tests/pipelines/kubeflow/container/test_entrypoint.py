@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from components.approved_baseline.ledger import Ledger
+from components.approvals.store import ApprovalStore
 from components.errors import DataRejected, PipelineError
 from pipelines.kubeflow.container import entrypoint
 from pipelines.kubeflow.container.executor_input import prepare
@@ -58,7 +58,7 @@ def test_an_image_of_other_code_is_refused(cluster: Cluster, statistics: Artifac
 
 def test_what_a_step_approves_is_recorded(cluster: Cluster, statistics: Artifact) -> None:
     record_approval(cluster, statistics, {"blessed": 1.0, "source": "sample"})
-    approval = Ledger(cluster.state / "accepted-data").newest()
+    approval = ApprovalStore(cluster.state / "accepted-data").newest()
     assert approval is not None
     assert (approval.uri, approval.properties) == (statistics.uri, {"source": "sample"})
     assert approval.metadata == {"split_names": "[]"}  # without what the launcher has added
@@ -70,7 +70,7 @@ def test_what_was_not_approved_is_not_recorded(
     cluster: Cluster, statistics: Artifact, metadata: dict[str, Any]
 ) -> None:
     record_approval(cluster, statistics, metadata)
-    assert Ledger(cluster.state / "accepted-data").newest() is None
+    assert ApprovalStore(cluster.state / "accepted-data").newest() is None
 
 
 def test_an_approval_that_cannot_be_recorded_fails_the_step(cluster: Cluster, statistics: Artifact) -> None:
@@ -151,7 +151,7 @@ def test_a_full_disk_behind_another_error(
 def test_the_entry_point_runs_no_code_but_what_the_image_is_held_to() -> None:
     """What is imported when TFX is not needed, other than packages without code."""
     program = (
-        "import sys; from pipelines.kubeflow.container import entrypoint, look; "
+        "import sys; from pipelines.kubeflow.container import entrypoint, lookup; "
         "print(*(name for name, module in sys.modules.items() if getattr(module, '__file__', None)))"
     )
     done = subprocess.run(

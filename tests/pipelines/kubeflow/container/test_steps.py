@@ -19,8 +19,8 @@ from tfx.types import artifact as tfx_artifact
 from tfx.types import standard_artifacts
 from tfx.types.channel import Channel
 
-from components.approved_baseline.component import Baseline
-from components.approved_baseline.ledger import Approval, Ledger
+from components.approvals.component import ApprovedBaseline
+from components.approvals.store import Approval, ApprovalStore
 from components.curated_schema.component import fill
 from components.data_gate.component import DataGate
 from tests.components.counted_examples import columns, statistics
@@ -106,7 +106,7 @@ def test_the_gate_remembers_what_it_accepted(cluster: Cluster) -> None:
         {"split_names": json.dumps(SPLITS)},
     )
     channel = channel_of(standard_artifacts.ExampleStatistics)
-    baseline = Step(cluster, Baseline(channel).with_id("AcceptedData"))
+    baseline = Step(cluster, ApprovedBaseline(channel).with_id("AcceptedData"))
     gate = Step(
         cluster,
         DataGate(
@@ -133,13 +133,13 @@ def test_the_gate_remembers_what_it_accepted(cluster: Cluster) -> None:
     verdict = outputs["verdict"]
     assert verdict.metadata["blessed"] == 1
     assert json.loads((cluster.local(verdict.uri) / "verdict.json").read_text())["compared_with"] is None
-    approval = Ledger(cluster.state / "accepted-data").newest(where={"source": "folder /data"})
+    approval = ApprovalStore(cluster.state / "accepted-data").newest(where={"source": "folder /data"})
     assert approval is not None
     assert approval.uri == first.uri
 
     # The second run, on other data.
     second = counted(cluster, positives=0.8)
-    given = Step(cluster, Baseline(channel, approval.text()).with_id("AcceptedData"))
+    given = Step(cluster, ApprovedBaseline(channel, approval.text()).with_id("AcceptedData"))
     status, log, outputs = given.run({"candidate": second})
     assert status == 0, log
     before = outputs["subject"]
@@ -149,12 +149,14 @@ def test_the_gate_remembers_what_it_accepted(cluster: Cluster) -> None:
     assert "absent" not in before.metadata
     status, _, _ = gate.run({**inputs, "statistics": second, "baseline_statistics": before}, *approves)
     assert status == 4
-    assert Ledger(cluster.state / "accepted-data").newest() == approval
+    assert ApprovalStore(cluster.state / "accepted-data").newest() == approval
 
 
 def test_an_approval_whose_files_are_known_to_be_gone(cluster: Cluster) -> None:
     approval = Approval("2026", "minio://b/s", "0", {"quality": "good"}, {"best": "yes"}, "")
-    step = Step(cluster, Baseline(channel_of(standard_artifacts.Model), approval.text()).with_id("BestModel"))
+    step = Step(
+        cluster, ApprovedBaseline(channel_of(standard_artifacts.Model), approval.text()).with_id("BestModel")
+    )
     candidate = cluster.put("model", {"saved_model.pb": b"model"})
     status, log, outputs = step.run({"candidate": candidate})
     assert status == 0, log
@@ -168,7 +170,7 @@ def test_an_approval_whose_files_are_known_to_be_gone(cluster: Cluster) -> None:
 def test_an_approval_whose_files_went_since(cluster: Cluster) -> None:
     approval = Approval("2026", "minio://b/s", "0", {}, {}, str(cluster.state / "gone" / "files"))
     channel = channel_of(standard_artifacts.Model)
-    step = Step(cluster, Baseline(channel, approval.text()).with_id("BlessedModel"))
+    step = Step(cluster, ApprovedBaseline(channel, approval.text()).with_id("BlessedModel"))
     status, log, _ = step.run({"candidate": cluster.put("model", {"saved_model.pb": b"model"})})
     assert status == 1
     assert f"{cluster.state}/gone/files" in log

@@ -1,0 +1,1 @@
+"""Past runs in the output root: their records, metadata and reports."""

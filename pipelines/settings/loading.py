@@ -1,0 +1,125 @@
+"""Loads the settings: base.yaml, then a named configuration, then `--set`; validated before a run starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from pipelines.settings.configs import CONFIGS, DEFAULT_CONFIG, config_names
+from pipelines.settings.errors import SettingsError, nearest, sentence
+from pipelines.settings.serving import is_gcs_address
+from pipelines.settings.tree import Settings
+from trainer.training_config import NAMED_WEIGHTS
+
+
+def load(config: str = DEFAULT_CONFIG, overrides: Iterable[str] = ()) -> Settings:
+    """Loads base.yaml, lays a configuration over it, then the overrides, and checks the result.
+
+    Args:
+        config: A name from `configs/` or the path of a YAML file.
+        overrides: `KEY=VALUE` texts; keys are dotted (`training.batch_size`), values are YAML.
+
+    Returns:
+        The settings, with relative paths made absolute from the working directory.
+
+    Raises:
+        SettingsError: Something is unknown, misspelt or out of range.
+    """
+    # The size of the default network must not become that of another one.
+    tree = Settings().model_dump(exclude={"training": {"image_size"}})
+    _merge(tree, _read(CONFIGS / "base.yaml"))
+    _merge(tree, _read(_find(config)))
+    for text in overrides:
+        _merge(tree, _parse_override(text))
+    try:
+        settings = Settings.model_validate(tree)
+    except ValidationError as error:
+        raise SettingsError(sentence(error, Settings)) from None
+    return _absolute(settings)
+
+
+def dump(settings: Settings, without: Iterable[str] = ()) -> str:
+    """Returns the settings as YAML that `load` reads back, some sections left out."""
+    return yaml.safe_dump(settings.model_dump(mode="json", exclude=set(without)), sort_keys=False)
+
+
+def _find(config: str) -> Path:
+    if config in config_names():
+        return CONFIGS / f"{config}.yaml"
+    path = Path(config)
+    if path.is_file():
+        return path
+    if path.suffix in {".yaml", ".yml"} or path.exists():
+        why = "is a folder, and a YAML file is expected" if path.is_dir() else "does not exist"
+        raise SettingsError(f"The configuration file {config} {why}.")
+    raise SettingsError(f"There is no configuration or file {config!r}.{nearest(config, config_names())}")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"The configuration file {path} cannot be read: {error}.") from None
+    except yaml.YAMLError as error:
+        raise SettingsError(
+            f"The configuration file {path} is not YAML: {' '.join(str(error).split())}."
+        ) from None
+    if not isinstance(tree, dict):
+        raise SettingsError(
+            f"The configuration file {path} must hold keys and values, not a {type(tree).__name__}."
+        )
+    return tree
+
+
+def _parse_override(text: str) -> dict[str, Any]:
+    key, separator, value = text.partition("=")
+    if not separator or not all(key.split(".")):
+        raise SettingsError(f"--set {text!r} must be KEY=VALUE, for example training.batch_size=64.")
+    try:
+        tree: Any = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise SettingsError(f"--set {text!r}: the value {value!r} is not YAML; put it in quotes.") from None
+    for part in reversed(key.split(".")):
+        tree = {part: tree}
+    return tree
+
+
+def _merge(tree: dict[str, Any], over: Mapping[str, Any]) -> None:
+    for key, value in over.items():
+        if isinstance(value, dict) and isinstance(tree.get(key), dict):
+            _merge(tree[key], value)
+        else:
+            tree[key] = value
+
+
+def _absolute(settings: Settings) -> Settings:
+    def absolute(path: Path | None) -> Path | None:
+        try:
+            return path and path.expanduser().absolute()
+        except RuntimeError:
+            raise SettingsError(f"The path {path} names the home of a user who is not known here.") from None
+
+    training = settings.training
+    if training.weights not in NAMED_WEIGHTS:
+        training = training.model_copy(update={"weights": str(absolute(Path(training.weights)))})
+    data = settings.data.model_copy(
+        update={
+            "folder": absolute(settings.data.folder),
+            "tfds": settings.data.tfds.model_copy(update={"data_dir": absolute(settings.data.tfds.data_dir)}),
+        }
+    )
+    serving = settings.serving
+    if serving.destination and not is_gcs_address(serving.destination):
+        serving = serving.model_copy(update={"destination": str(absolute(Path(serving.destination)))})
+    return settings.model_copy(
+        update={
+            "output_root": absolute(settings.output_root),
+            "data": data,
+            "training": training,
+            "serving": serving,
+        }
+    )

@@ -1,0 +1,113 @@
+"""The list of past runs."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from pipelines import cli
+from pipelines.commands import runs
+from pipelines.runs import lock
+from pipelines.runs.run_folders import past
+from pipelines.runs.run_record import Outcome, Push, RunRecord
+from pipelines.settings.loading import load
+
+COLUMNS = ["run", "took", "state", "accuracy", "auc", "loss", "verdict", "pushed"]
+
+
+def listed(
+    root: Path, *options: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> str:
+    """What `catsdogs runs` prints."""
+    capsys.readouterr()
+    monkeypatch.setattr(sys, "argv", ["catsdogs", "runs", *options, "--set", f"output_root={root}"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("module", ["pipelines.runs.metadata", "pipelines.runs.run_folders"])
+def test_the_list_needs_no_tensorflow(module: str) -> None:
+    script = f"import sys, {module}; sys.exit('tensorflow' in sys.modules or 'tfx' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+@pytest.mark.slow
+def test_the_list_tells_of_every_run(
+    tiny: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pushed = tiny().outcome.push
+    tiny()
+    tiny("evaluation.min_accuracy=0.95")
+    for fault in ("QualityGate:raise", "QualityGate:interrupt"):
+        monkeypatch.setenv("TINY_FAULT", fault)
+        with pytest.raises((ValueError, KeyboardInterrupt)):
+            tiny("training.seed=1")
+    found = json.loads(listed(tiny.root, "--json", monkeypatch=monkeypatch, capsys=capsys))
+    # the lookup of the baseline is a step, too, which is never cached
+    assert [(run["state"], run["cached"], run["steps"], run["verdict"], run["pushed"]) for run in found] == [
+        ("interrupted", 2, 3, None, None),
+        ("failed", 1, 3, None, None),
+        ("refused", 2, 5, "refused", None),
+        ("done", 4, 5, "blessed", pushed.version),
+        ("done", 0, 5, "blessed", pushed.version),
+    ]
+    assert all(0 < run["seconds"] < 60 for run in found)
+    assert found[0]["run_id"] == "2026-11-22T05-10-05"
+    assert found[0]["started"].startswith("2026-11-22T05:10:05")
+
+    table = listed(tiny.root, monkeypatch=monkeypatch, capsys=capsys).splitlines()
+    assert table[0].split() == COLUMNS
+    assert table[3].split()[0] == "2026-11-22T05-10-03"
+    assert table[3].split()[-2:] == ["refused", "refused"]
+    assert table[4].split()[-2:] == ["blessed", pushed.version]
+
+
+def test_the_list_fits_100_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    outcome = Outcome(
+        {"accuracy": 1.0, "auc": 0.99988, "loss": 0.01234},
+        {"accuracy": (0.9612, 1.0)},
+        blessed=True,
+        overridden=True,
+        push=Push("1795348743", "/m/1795348743"),
+    )
+    run = RunRecord(run_id="2026-11-22T05-10-03", seconds=754.0, state="interrupted", outcome=outcome)
+    Console(width=1000).print(runs._table([run]))
+    _, line = capsys.readouterr().out.splitlines()
+    assert line.rstrip() == (
+        "2026-11-22T05-10-03 12 min 34 s interrupted 100.0% (96.1–100.0) 0.9999 0.0123 overridden 1795348743"
+    )
+    assert len(line.rstrip()) <= 100
+
+
+@pytest.mark.parametrize("of_before", [False, True])
+def test_a_run_is_running_while_its_lock_is_held_and_interrupted_when_it_is_gone(
+    tmp_path: Path, of_before: bool
+) -> None:
+    settings = load(overrides=[f"output_root={tmp_path}"])
+    assert past(settings) == []
+    record = RunRecord(run_id="2026-11-22T05-10-33")
+    run_dir = settings.runs_dir / record.run_id
+    run_dir.mkdir(parents=True)
+    (settings.runs_dir / "notes").mkdir()  # a user's
+    if not of_before:  # the version before wrote nothing until a run had ended
+        record.write(run_dir)
+
+    def state() -> str:
+        [record] = past(settings)
+        return record.state
+
+    assert state() == "interrupted"
+    with lock.hold(tmp_path, f"run {record.run_id}"):
+        assert state() == "running"
+    with lock.hold(tmp_path, "run 2026-11-22T06-00-00"):
+        assert state() == "interrupted"
+
+    RunRecord(run_id=record.run_id, state="failed", exit_status=1, seconds=12.5).write(run_dir)
+    [told] = past(settings)
+    assert (told.state, told.seconds) == ("failed", 12.5)

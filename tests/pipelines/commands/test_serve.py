@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.commands import serve
+from serving.errors import ServingError, UsageError
+from tests.serving import models
+
+CATSDOGS = [sys.executable, "-P", "-m", "pipelines.cli"]
+
+
+def test_what_cannot_be_served_is_said_at_once(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="/none "):
+        serve.serve(model_dir=tmp_path / "none")
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="/file "):
+        serve.serve(model_dir=tmp_path / "file")
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7" / "saved_model.pb").touch()
+    with pytest.raises(UsageError, match=re.escape(f" {tmp_path}.")):
+        serve.serve(model_dir=tmp_path / "7")
+
+
+def test_ports_and_hosts_that_cannot_be_used_are_said_at_once(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = other.getsockname()[1]
+        for option in ("rest_port", "grpc_port"):
+            ports = {"rest_port": 0, "grpc_port": 0, option: taken}
+            with pytest.raises(ServingError, match=f"{taken}.*--{option.replace('_', '-')}"):
+                serve.serve(model_dir=tmp_path, **ports)
+    with pytest.raises(UsageError, match="9999"):
+        serve.serve(model_dir=tmp_path, rest_port=9999, grpc_port=9999)
+    with pytest.raises(UsageError, match="192.0.2.1"):
+        serve.serve(model_dir=tmp_path, host="192.0.2.1", rest_port=0, grpc_port=0)
+    with pytest.raises(UsageError, match="no.such.host.invalid"):
+        serve.serve(model_dir=tmp_path, host="no.such.host.invalid", rest_port=0, grpc_port=0)
+
+
+def test_who_else_may_ask_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    missing = tmp_path / "models.config"
+    for host, warned in (("127.0.0.1", False), ("0.0.0.0", True)):
+        with pytest.raises(UsageError, match="models.config"):
+            serve.serve(model_dir=tmp_path, model_config_file=missing, host=host, rest_port=0, grpc_port=0)
+        said = capsys.readouterr().out
+        assert "not TensorFlow Serving" in said
+        assert (host in said) is warned
+
+
+def get(url: str) -> Any:
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        return json.load(answer)
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 120) -> Any:
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    return found
+
+
+@pytest.mark.slow
+def test_it_serves_what_comes_and_stops_when_asked(tmp_path: Path) -> None:
+    served, said = tmp_path / "half", tmp_path / "said"
+    served.mkdir()
+    options = ["--model-dir", served, "--model-name", "half", "--rest-port", "0", "--grpc-port", "0"]
+    with (
+        said.open("w") as output,
+        subprocess.Popen([*CATSDOGS, "serve", *map(str, options)], stdout=output, stderr=output) as process,
+    ):
+        try:
+            port = wait_for(lambda: re.search(r"http://[\d.]+:(\d+)/", said.read_text()))[1]
+            model = f"http://127.0.0.1:{port}/v1/models/half"
+            with pytest.raises(urllib.error.HTTPError, match="404"):
+                get(model)
+            models.half_plus_two(served, 7)
+            wait_for(lambda: "half version 7" in said.read_text())
+            assert get(model)["model_version_status"][0]["version"] == "7"
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
+    text = said.read_text()
+    assert "Traceback" not in text
+    assert "oneDNN" not in text

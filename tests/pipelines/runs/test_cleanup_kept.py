@@ -1,0 +1,173 @@
+"""What `clean` keeps whatever its age, and where it does not begin."""
+
+import itertools
+import subprocess
+import sys
+from pathlib import Path
+
+import ml_metadata
+import pytest
+from ml_metadata.proto import metadata_store_pb2
+
+from components.errors import InputError
+from pipelines.runs import cleanup
+from pipelines.settings.tree import Settings
+
+
+class Past:
+    """Runs of one step each, recorded in a real store and on the disk as TFX does."""
+
+    def __init__(self, root: Path) -> None:
+        self.settings = Settings(output_root=root)
+        config = metadata_store_pb2.ConnectionConfig()
+        config.sqlite.filename_uri = str(root / "metadata.sqlite")
+        self.store = ml_metadata.MetadataStore(config)
+        context_type = metadata_store_pb2.ContextType
+        self._run_type = self.store.put_context_type(context_type(name="pipeline_run"))
+        pipeline_type = self.store.put_context_type(context_type(name="pipeline"))
+        self._pipeline = metadata_store_pb2.Context(type_id=pipeline_type, name="catsdogs")
+        [self._pipeline.id] = self.store.put_contexts([self._pipeline])
+        self._step = self.store.put_execution_type(metadata_store_pb2.ExecutionType(name="Step"))
+        self._count = itertools.count(1)
+
+    def run(self, run_id: str, type_name: str, **properties: int | str) -> metadata_store_pb2.Artifact:
+        kind = self.store.put_artifact_type(metadata_store_pb2.ArtifactType(name=type_name))
+        place = self.settings.artifacts_dir / "Step" / "output" / str(next(self._count))
+        place.mkdir(parents=True)
+        (place / "file").write_text(run_id)
+        artifact = metadata_store_pb2.Artifact(
+            type_id=kind, uri=str(place), state=metadata_store_pb2.Artifact.LIVE
+        )
+        for name, value in properties.items():
+            field = "int_value" if isinstance(value, int) else "string_value"
+            setattr(artifact.custom_properties[name], field, value)
+        return self.output(run_id, artifact)
+
+    def output(
+        self, run_id: str, artifact: metadata_store_pb2.Artifact, kind: int = metadata_store_pb2.Event.OUTPUT
+    ) -> metadata_store_pb2.Artifact:
+        (self.settings.runs_dir / run_id).mkdir(parents=True)
+        context = metadata_store_pb2.Context(type_id=self._run_type, name=run_id)
+        [context.id] = self.store.put_contexts([context])
+        self.store.put_parent_contexts(
+            [metadata_store_pb2.ParentContext(child_id=context.id, parent_id=self._pipeline.id)]
+        )
+        _, [artifact.id], _ = self.store.put_execution(
+            metadata_store_pb2.Execution(type_id=self._step),
+            [(artifact, metadata_store_pb2.Event(type=kind))],
+            [self._pipeline, context],
+        )
+        return artifact
+
+    def plan(self, output_root: Path | None = None) -> cleanup.Plan:
+        settings = Settings(output_root=output_root) if output_root else self.settings
+        return cleanup.plan(self.store, settings, keep=1)
+
+
+@pytest.fixture
+def past(tmp_path: Path) -> Past:
+    return Past(tmp_path)
+
+
+def test_the_last_blessing_is_the_one_last_given_be_it_from_the_cache(past: Past) -> None:
+    first = past.run("1", "ModelBlessing", blessed=1)
+    second = past.run("2", "ModelBlessing", blessed=1)
+    past.output("3", first)
+    past.run("4", "ModelBlessing", blessed=0)
+    plan = past.plan()
+    assert plan.runs == ["2", "1"]
+    assert [artifact.id for artifact in plan.artifacts] == [second.id]
+    cleanup.carry_out(plan, past.store)
+    assert Path(first.uri, "file").is_file()
+    assert not Path(second.uri).exists()
+    assert {folder.name for folder in past.settings.runs_dir.iterdir()} == {"3", "4"}
+
+
+def test_the_model_that_the_last_one_is_judged_beside_stays_too(past: Past) -> None:
+    past.run("1", "ModelBlessing", blessed=1, current_model_id=5)
+    past.run("2", "ModelBlessing", blessed=1, current_model_id=6)
+    past.run("3", "ModelBlessing", blessed=1, current_model_id=7)
+    past.run("4", "ModelBlessing", blessed=1, current_model_id=7)
+    past.run("5", "Model")
+    assert past.plan().runs == ["3", "1"]
+
+
+def test_the_best_model_stays_beside_the_one_that_was_blessed_last(past: Past) -> None:
+    past.run("1", "ModelBlessing", blessed=1, best="yes")
+    best = past.run("2", "ModelBlessing", blessed=1, best="yes")
+    past.run("3", "ModelBlessing", blessed=1, best="no")
+    last = past.run("4", "ModelBlessing", blessed=1, best="no")
+    past.run("5", "ModelBlessing", blessed=0, best="no")
+    (past.settings.runs_dir / "2" / "report.html").touch()
+    plan = past.plan()
+    assert plan.runs == ["3", "1"]
+    cleanup.carry_out(plan, past.store)
+    assert all(Path(kept.uri, "file").is_file() for kept in (best, last))
+    assert (past.settings.runs_dir / "2" / "report.html").is_file()
+
+
+def test_what_a_resolver_hands_on_is_not_given_anew(past: Past) -> None:
+    first = past.run("1", "ModelBlessing", blessed=1)
+    past.run("2", "ModelBlessing", blessed=1)
+    past.output("3", first, metadata_store_pb2.Event.INTERNAL_OUTPUT)
+    past.run("4", "Model")
+    assert past.plan().runs == ["3", "1"]
+
+
+def test_the_last_accepted_data_of_each_source_stay(past: Past) -> None:
+    from components.artifacts import DataVerdict
+    from components.data_gate.component import SOURCE, STATISTICS_ID
+
+    for run_id, source in enumerate(["sample", "folder /a", "folder /a", "sample", "folder /b"]):
+        properties: dict[str, int | str] = {"blessed": 1, STATISTICS_ID: 7, SOURCE: source}
+        past.run(str(run_id), DataVerdict.TYPE_NAME, **properties)
+    past.run("last", "Model")
+    assert past.plan().runs == ["1", "0"]
+
+
+def test_the_run_that_pushed_what_is_served_stays(past: Past) -> None:
+    first = past.run("1", "PushedModel", pushed=1, pushed_version="999")
+    past.run("2", "PushedModel", pushed=1, pushed_version="1000")
+    past.output("3", first)
+    past.run("4", "PushedModel", pushed=0)
+    plan = past.plan()
+    assert (plan.runs, plan.artifacts, plan.folders) == (["1"], [], [past.settings.runs_dir / "1"])
+
+
+def test_after_a_rollback_the_run_that_pushed_what_is_served_now_stays(past: Past) -> None:
+    for run_id, version in (("1", "1000"), ("2", "1001"), ("3", "1002")):
+        past.run(run_id, "PushedModel", pushed=1, pushed_version=version)
+    past.run("4", "Model")
+    assert past.plan().runs == ["2", "1"]
+    served = Path(past.settings.serving_destination)
+    for name in ("1000", "1001", "withdrawn-1002"):
+        (served / name).mkdir(parents=True)
+    assert past.plan().runs == ["1"], "the last push, and what is served"
+
+
+def test_another_name_of_the_output_root_is_no_other_place(past: Past, tmp_path: Path) -> None:
+    old, new = past.run("1", "Model"), past.run("2", "Model")
+    (tmp_path / "link").symlink_to(tmp_path)
+    plan = past.plan(tmp_path / "link")
+    assert [artifact.id for artifact in plan.artifacts] == [old.id]
+    assert plan.folders == [Path(old.uri), tmp_path / "link" / "runs" / "1"]
+    cleanup.carry_out(plan, past.store)
+    assert not Path(old.uri).exists()
+    assert Path(new.uri, "file").is_file()
+
+
+def test_a_moved_output_root_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "made").mkdir()
+    past = Past(tmp_path / "made")
+    past.run("1", "Model")
+    kept = past.run("2", "Model")
+    moved = (tmp_path / "made").rename(tmp_path / "moved")
+    with pytest.raises(InputError, match=f"{kept.uri}.*{moved}"):
+        past.plan(moved)
+
+
+def test_cleaning_needs_no_tensorflow() -> None:
+    script = (
+        "import sys, pipelines.runs.cleanup; sys.exit('tensorflow' in sys.modules or 'tfx' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
