@@ -88,7 +88,7 @@ def _ingest(settings: Settings, work: Path) -> None:
             "source": json.dumps(settings.data.source_spec),
             "class_names": json.dumps(settings.data.class_names),
             "split": json.dumps(settings.data.split.model_dump()),
-            "max_bad_fraction": settings.data.max_bad_fraction,
+            "max_rejected_fraction": settings.data.max_rejected_fraction,
             "max_pixels": settings.data.max_pixels,
         },
     )

@@ -72,7 +72,7 @@ def build(
         newest=blessed_model.outputs["subject"],
         best=best_model.outputs["subject"],
         class_names=class_names,
-        behaviour_pictures=settings.evaluation.behaviour_pictures,
+        perturbed_images=settings.evaluation.perturbed_images,
     )
     predictions = prediction_table.outputs["predictions"]
     evaluator = Evaluator(examples=predictions, eval_config=eval_config(), example_splits=["test"])

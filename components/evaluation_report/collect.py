@@ -51,7 +51,7 @@ def collect(
         "pipeline": pipeline_name,
         "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "verdict": _tried("verdict", lambda: _verdict(inputs["blessing"])),
-        **prediction_facts.collect(table, rules.get("min_slice_pictures", _MIN_SLICE_PICTURES)),
+        **prediction_facts.collect(table, rules.get("min_slice_images", _MIN_SLICE_PICTURES)),
         "class_names": list(class_names),
         "limits": {name: value for name, value in rules.items() if isinstance(value, int | float | str)},
         "tfma": _tried("TFMA's metrics", lambda: _tfma(inputs["evaluation"], class_names)),

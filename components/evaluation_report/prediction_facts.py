@@ -22,12 +22,12 @@ _ANSWER = 0.5
 _RANGES = ("dark", "medium", "bright", "portrait", "square", "landscape")
 
 
-def collect(table: PredictionTable, min_slice_pictures: int) -> Facts:
+def collect(table: PredictionTable, min_slice_images: int) -> Facts:
     """Returns all that can be measured on the test pictures, ready for JSON.
 
     Args:
         table: What the models answered.
-        min_slice_pictures: With fewer than this a slice is too small to judge.
+        min_slice_images: With fewer than this a slice is too small to judge.
     """
     models = {"candidate": table.probabilities, **table.baseline_probabilities}
     measured = {
@@ -44,7 +44,7 @@ def collect(table: PredictionTable, min_slice_pictures: int) -> Facts:
         "comparisons": [_comparison(table, name) for name in table.baselines],
         "curves": {name: curves(table.labels, probabilities) for name, probabilities in models.items()},
         "confusion": model_metrics.confusion(table.labels, table.probabilities).tolist(),
-        "slices": _slices(table, min_slice_pictures),
+        "slices": _slices(table, min_slice_images),
         "slices_left_out": sum(max(0, len(set(table.slices[name])) - SLICES_SHOWN) for name in SLICES),
         "gallery": _gallery(table),
         "behaviour": _behaviour(table),

@@ -21,7 +21,7 @@ class ImageExampleGenSpec(component_spec.ComponentSpec):
         "source": component_spec.ExecutionParameter(type=str),
         "class_names": component_spec.ExecutionParameter(type=str),
         "split": component_spec.ExecutionParameter(type=str),
-        "max_bad_fraction": component_spec.ExecutionParameter(type=float),
+        "max_rejected_fraction": component_spec.ExecutionParameter(type=float),
         "max_pixels": component_spec.ExecutionParameter(type=int),
         "code_fingerprint": component_spec.ExecutionParameter(type=str),
     }
@@ -54,7 +54,7 @@ class ImageExampleGen(base_beam_component.BaseBeamComponent):
                 source=json.dumps(data.source_spec, sort_keys=True),
                 class_names=json.dumps(data.class_names),
                 split=data.split.model_dump_json(),
-                max_bad_fraction=data.max_bad_fraction,
+                max_rejected_fraction=data.max_rejected_fraction,
                 max_pixels=data.max_pixels,
                 code_fingerprint=fingerprint.of_code(
                     "components.image_example_gen", "components.errors", "trainer.features"

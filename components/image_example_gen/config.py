@@ -68,7 +68,7 @@ class DataConfig(ConfigSection):
         source: `sample` (drawn), `folder` (DIR/<class>/* or DIR/{train,validation|test}/<class>/*) or `tfds`.
         folder: The folder of `source: folder`.
         class_names: The two classes; the index is the label, and the second one is the positive class.
-        max_bad_fraction: Share of unreadable images above which the run stops.
+        max_rejected_fraction: Share of unreadable images above which the run stops.
         max_pixels: Images with more pixels than this are set aside.
         max_class_shift: Largest tolerable change of a class's share against the last accepted data.
     """
@@ -79,7 +79,7 @@ class DataConfig(ConfigSection):
     tfds: TfdsConfig = TfdsConfig()
     class_names: tuple[str, str] = ("cat", "dog")
     split: SplitConfig = SplitConfig()
-    max_bad_fraction: Fraction = 0.01
+    max_rejected_fraction: Fraction = 0.01
     max_pixels: Count = 50_000_000
     max_class_shift: Fraction = 0.1
 

@@ -120,9 +120,9 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             uri=examples.uri,
         )
         report = self._write(job, posixpath.join(rejected.uri, "reports"))
-        max_bad_fraction = exec_properties["max_bad_fraction"]
-        _log_report(report, None if report.bad_fraction > max_bad_fraction else _LOGGED_FILES)
-        _judge(report, max_bad_fraction)
+        max_rejected_fraction = exec_properties["max_rejected_fraction"]
+        _log_report(report, None if report.bad_fraction > max_rejected_fraction else _LOGGED_FILES)
+        _judge(report, max_rejected_fraction)
         _write_report(report, rejected.uri)
 
         examples.split_names = artifact_utils.encode_split_names(list(SPLITS))
@@ -254,17 +254,18 @@ def _log_report(report: Report, most: int | None) -> None:
         )
 
 
-def _judge(report: Report, max_bad_fraction: float) -> None:
+def _judge(report: Report, max_rejected_fraction: float) -> None:
     accepted = {split: sum(report.accepted.get(split, {}).values()) for split in SPLITS}
     bad, total = len(report.rejected), report.total
-    if report.bad_fraction > max_bad_fraction:
+    if report.bad_fraction > max_rejected_fraction:
         reason, count = Counter(reason for _, reason, _ in report.rejected).most_common(1)[0]
         filename, _, detail = min(row for row in report.rejected if row[1] == reason)
         raise DataRejected(
-            f"{bad:,} of {total:,} pictures ({report.bad_fraction:.2%}) cannot be used, and "
-            f"data.max_bad_fraction allows {max_bad_fraction:.2%}; {count:,} of them: {reason}, for example "
-            f"{filename}{f' ({detail})' if detail else ''}. The log lists them all: repair or "
-            "remove them, or raise data.max_bad_fraction (catsdogs submit: --param max_bad_fraction=SHARE)."
+            f"{bad:,} of {total:,} images ({report.bad_fraction:.2%}) cannot be used, and "
+            f"data.max_rejected_fraction allows {max_rejected_fraction:.2%}; {count:,} of them: {reason}, "
+            f"for example {filename}{f' ({detail})' if detail else ''}. The log lists them all: repair or "
+            "remove them, or raise data.max_rejected_fraction (catsdogs submit: "
+            "--param max_rejected_fraction=SHARE)."
         )
     empty = [split for split, pictures in accepted.items() if not pictures]
     if empty:

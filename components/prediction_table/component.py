@@ -25,7 +25,7 @@ class PredictionTableSpec(component_spec.ComponentSpec):
 
     PARAMETERS: ClassVar[dict[str, Any]] = {
         "class_names": component_spec.ExecutionParameter(type=str),
-        "behaviour_pictures": component_spec.ExecutionParameter(type=int),
+        "perturbed_images": component_spec.ExecutionParameter(type=int),
         "code_fingerprint": component_spec.ExecutionParameter(type=str),
     }
     INPUTS: ClassVar[dict[str, Any]] = {
@@ -77,7 +77,7 @@ class PredictionTable(base_component.BaseComponent):
         newest: Channel of the model that was blessed last; may be empty.
         best: Channel of the best model that was ever blessed; may be empty, and may be the newest.
         class_names: The two classes; the models' output is named after the second one.
-        behaviour_pictures: For how many pictures the candidate is also asked about changes that must not
+        perturbed_images: For how many pictures the candidate is also asked about changes that must not
             matter: those with the smallest digests, which are the same ones every time.
     """
 
@@ -93,7 +93,7 @@ class PredictionTable(base_component.BaseComponent):
         newest: types.BaseChannel | None = None,
         best: types.BaseChannel | None = None,
         class_names: Sequence[str],
-        behaviour_pictures: int,
+        perturbed_images: int,
     ) -> None:
         super().__init__(
             PredictionTableSpec(
@@ -102,7 +102,7 @@ class PredictionTable(base_component.BaseComponent):
                 newest=newest,
                 best=best,
                 class_names=json.dumps(class_names),
-                behaviour_pictures=behaviour_pictures,
+                perturbed_images=perturbed_images,
                 code_fingerprint=fingerprint.of_code(
                     "components.prediction_table", "trainer.features", "trainer.signatures"
                 ),

@@ -51,7 +51,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         models.update({columns.BASELINES[name]: model for name, model in earlier.items()})
 
         examples = artifact_utils.get_single_instance(input_dict["examples"])
-        self._write_rows(examples, predictions.uri, models, exec_properties["behaviour_pictures"])
+        self._write_rows(examples, predictions.uri, models, exec_properties["perturbed_images"])
         grey = models[columns.PROBABILITY].grey
         write_about(predictions.uri, About((first, second), candidate.id, candidate.uri, states, grey))
         predictions.split_names = artifact_utils.encode_split_names([SPLIT])

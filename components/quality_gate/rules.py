@@ -127,12 +127,12 @@ def slices(table: PredictionTable, limits: GateLimits) -> list[Rule]:
         for value in sorted(totals):
             found[f"{_slice_name(feature)} {value}"] = totals[value] - misses[value], totals[value]
     floor = limits.min_slice_accuracy
-    fails = _fails(found, floor, limits.slices_level, limits.min_slice_pictures)
+    fails = _fails(found, floor, limits.slices_level, limits.min_slice_images)
     rules = []
     for name, (hits, total) in found.items():
         gets = f"of {pictures(total)} with {name} it gets {percent(hits / total, floor)} right"
         if name not in fails:
-            small = f": too small to judge, which takes {pictures(limits.min_slice_pictures)}."
+            small = f": too small to judge, which takes {pictures(limits.min_slice_images)}."
             rules.append(Rule(f"slice {name}", "not judged", hits / total, floor, sentence(f"{gets}{small}")))
         else:
             rules.append(_of_share(f"slice {name}", gets, hits / total, floor, fails[name]))
@@ -142,7 +142,7 @@ def slices(table: PredictionTable, limits: GateLimits) -> list[Rule]:
 def kept_labels(table: PredictionTable, limits: GateLimits) -> list[Rule]:
     """Judges whether pictures keep their label when they are changed a little; and notes the grey one."""
     before = metrics.answers(table.probabilities)
-    floor = limits.min_kept_labels
+    floor = limits.min_prediction_consistency
     kept = {}
     for change, probabilities in table.changed.items():
         same = (metrics.answers(probabilities) == before) & ~np.isnan(probabilities)

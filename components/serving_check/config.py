@@ -9,11 +9,11 @@ class ServingCheckConfig(ConfigSection):
     """What a server must show of a model before it is pushed.
 
     Attributes:
-        pictures: How many pictures of `test` are sent, over REST and over gRPC.
+        images: How many images of `test` are sent, over REST and over gRPC.
         max_difference: How far a probability may lie from the one that the Evaluator works with.
         max_latency_ms: What 95 of 100 single pictures must be answered within, in milliseconds.
     """
 
-    pictures: Count = 32
+    images: Count = 32
     max_difference: Positive = 1e-5
     max_latency_ms: Positive = 2000

@@ -50,9 +50,7 @@ class Executor(base_executor.BaseExecutor):
         model = artifact_utils.get_single_instance(input_dict["model"])
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])
         config = ServingCheckConfig.model_validate_json(exec_properties["config"])
-        chosen = examples.pictures(
-            artifact_utils.get_single_instance(input_dict["examples"]), config.pictures
-        )
+        chosen = examples.pictures(artifact_utils.get_single_instance(input_dict["examples"]), config.images)
         limits = CheckLimits(config.max_difference, config.max_latency_ms, _SIGNATURES)
         report = Report(exec_properties["model_name"], limits)
         try:

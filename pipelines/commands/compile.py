@@ -64,12 +64,12 @@ def _print_summary(settings: Settings, output: Path) -> None:
     from rich.console import Console
 
     from pipelines.console import print_line
-    from pipelines.settings.kubeflow import LOOKS, STEPS
+    from pipelines.settings.kubeflow import LOOKUP_TASKS, NODES
 
     kubeflow = settings.kubeflow
     nodes = ", ".join(f"{key}={value}" for key, value in kubeflow.gpu.node_selector.items())
     rows = {
-        "pipeline": f"{settings.pipeline_name}, {len(STEPS)} steps and {len(LOOKS)} looks",
+        "pipeline": f"{settings.pipeline_name}, {len(NODES)} steps and {len(LOOKUP_TASKS)} looks",
         "CPU image": kubeflow.images.cpu,
         "GPU image": f"{kubeflow.images.gpu} (Trainer)",
         "GPU": f"{kubeflow.gpu.count} × {kubeflow.gpu.type}" + (f" on nodes with {nodes}" if nodes else ""),

@@ -29,7 +29,7 @@ def submit(
     ] = None,
     param: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="Set a parameter: max_bad_fraction=0.05. Repeatable."),
+        typer.Option(metavar="NAME=VALUE", help="Set a parameter: max_rejected_fraction=0.05. Repeatable."),
     ] = None,
     pipeline_root: Annotated[
         str | None,

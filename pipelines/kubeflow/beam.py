@@ -37,7 +37,7 @@ def arguments(settings: Settings, step: str) -> list[str]:
     else:
         runner = options(settings).get("runner", LOCAL_RUNNER)
         given = list(settings.kubeflow.beam_args) if runner in _IN_THE_POD else []
-        resources = settings.kubeflow.step(step)
+        resources = settings.kubeflow.task(step)
         cores = parse(resources.cpu_limit or resources.cpu_request or "1")
         defaults = {
             "runner": LOCAL_RUNNER,

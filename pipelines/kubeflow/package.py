@@ -114,7 +114,7 @@ def read_parameters(texts: Sequence[str], package: Package) -> dict[str, Any]:
     for text in texts:
         name, separator, value = text.partition("=")
         if not separator or not name:
-            raise InputError(f"--param {text!r} must be NAME=VALUE, for example max_bad_fraction=0.05.")
+            raise InputError(f"--param {text!r} must be NAME=VALUE, for example max_rejected_fraction=0.05.")
         if name not in package.parameters:
             raise InputError(f"The pipeline has no parameter {name!r}.{nearest(name, package.parameters)}")
         if name in values:

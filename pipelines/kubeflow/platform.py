@@ -23,7 +23,7 @@ def of(spec: Spec, settings: KubeflowConfig) -> dict[str, Any]:
 def _pod(step: str, settings: KubeflowConfig) -> kubernetes.KubernetesExecutorConfig:
     pod = kubernetes.KubernetesExecutorConfig(
         image_pull_policy="IfNotPresent",  # a digest never names another image
-        active_deadline_seconds=settings.step(step).timeout_seconds,
+        active_deadline_seconds=settings.task(step).timeout_seconds,
     )
     for volume in settings.volumes:
         mount = pod.pvc_mount.add(constant=volume.claim, mount_path=volume.mount_path)

@@ -18,7 +18,7 @@ from tfx.orchestration.kubeflow.v2 import pipeline_builder
 from components import fingerprint
 from pipelines.kubeflow import beam, package
 from pipelines.kubeflow.container.entrypoint import CODE
-from pipelines.settings.kubeflow import StepSettings
+from pipelines.settings.kubeflow import TaskConfig
 from pipelines.settings.pod_names import HIDES_GPUS
 from pipelines.settings.tree import Settings
 
@@ -73,14 +73,14 @@ def open_parameters(spec: Spec, settings: Settings) -> None:
     data = settings.data
     parameters = {
         "source": _parameter("STRING", json.dumps(data.source_spec, sort_keys=True)),
-        "max_bad_fraction": _parameter("NUMBER_DOUBLE", data.max_bad_fraction),
+        "max_rejected_fraction": _parameter("NUMBER_DOUBLE", data.max_rejected_fraction),
         "max_class_shift": _parameter("NUMBER_DOUBLE", data.max_class_shift),
         "override": _parameter("STRING", ""),
     }
     spec["root"]["inputDefinitions"] = {"parameters": parameters}
     for step, name in (
         ("ImageExampleGen", "source"),
-        ("ImageExampleGen", "max_bad_fraction"),
+        ("ImageExampleGen", "max_rejected_fraction"),
         ("DataGate", "max_class_shift"),
         ("QualityGate", "override"),
     ):
@@ -171,7 +171,7 @@ def set_resources(spec: Spec, settings: Settings) -> None:
     """Gives each pod its requests and limits; the Trainer alone asks for GPUs, the others do not see any."""
     for step in spec["components"]:
         container = _container(spec, step)
-        resources = _resources(settings.kubeflow.step(step))
+        resources = _resources(settings.kubeflow.task(step))
         if step == GPU_STEP:
             gpu = settings.kubeflow.gpu
             resources["accelerator"] = {"type": gpu.type, "count": str(gpu.count)}
@@ -182,7 +182,7 @@ def set_resources(spec: Spec, settings: Settings) -> None:
             container["resources"] = resources
 
 
-def _resources(step: StepSettings) -> dict[str, Any]:
+def _resources(step: TaskConfig) -> dict[str, Any]:
     quantities = {
         "resourceCpuRequest": step.cpu_request,
         "resourceCpuLimit": step.cpu_limit,
@@ -196,7 +196,7 @@ def set_retries(spec: Spec, settings: Settings) -> None:
     """Lets failed steps be tried again, for as long as all tries together may take."""
     retry = settings.kubeflow.retry
     for step, task in spec["root"]["dag"]["tasks"].items():
-        own = settings.kubeflow.step(step)
+        own = settings.kubeflow.task(step)
         if own.retries:
             longest_try = (own.timeout_seconds or _TRY_WITHOUT_TIMEOUT) + _WAIT_FOR_NODE
             window = (own.retries + 1) * longest_try + retry.pauses(own.retries)

@@ -65,7 +65,7 @@ def _reasons(judged: Verdict) -> list[str]:
 
 def _measured(predictions: str) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
     """Returns accuracy, auc and loss, as far as they exist, and the number of examples; with intervals."""
-    facts = prediction_facts.collect(table.read(predictions), min_slice_pictures=0)
+    facts = prediction_facts.collect(table.read(predictions), min_slice_images=0)
     headline = {row["name"]: row["candidate"] for row in facts["headline"]}
     figures = {name: headline[name] for name in ("accuracy", "auc", "loss") if headline[name]}
     metrics = {name: figure["value"] for name, figure in figures.items()}

@@ -15,7 +15,7 @@ from pipelines.disk_errors import disk_error
 from pipelines.local.worker import SETTINGS
 from pipelines.runs import metadata
 from pipelines.runs.run_folders import record_override, run_folder
-from pipelines.settings.loading import load
+from pipelines.settings.loading import load_stored
 from pipelines.settings.tree import Settings
 
 FIRST_STEP = "PredictionTable"  # all before it made the model, and is taken from the run as it is
@@ -96,7 +96,7 @@ def decide(settings: Settings, run_id: str, reason: str, by: str) -> Decision:
     """
     if not reason.strip():
         raise InputError("--reason is empty: say in a few words why the model is to be blessed all the same.")
-    own = load(str(run_folder(settings, run_id) / SETTINGS))
+    own = load_stored(run_folder(settings, run_id) / SETTINGS)
     if own.output_root.resolve() != settings.output_root.resolve():
         raise InputError(
             f"The run {run_id} was made in {own.output_root}, where its settings have all that it uses, and "

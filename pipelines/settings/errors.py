@@ -74,8 +74,22 @@ _EXPECTED = {
 }
 
 
+# Keys of earlier versions.
+RENAMED = {
+    "data.max_bad_fraction": "data.max_rejected_fraction",
+    "evaluation.behaviour_pictures": "evaluation.perturbed_images",
+    "evaluation.min_kept_labels": "evaluation.min_prediction_consistency",
+    "evaluation.min_slice_pictures": "evaluation.min_slice_images",
+    "serving.check.pictures": "serving.check.images",
+    "kubeflow.step_defaults": "kubeflow.task_defaults",
+    "kubeflow.steps": "kubeflow.tasks",
+}
+
+
 def _nearest_key(key: str, root: type[BaseModel]) -> str:
     """Suggests a whole key: the same name in another section, or the right one for a misspelt name."""
+    if key in RENAMED:
+        return f" Did you mean {RENAMED[key]!r}?"
     parent, _, leaf = key.rpartition(".")
     keys = list(_keys(root))
     if (

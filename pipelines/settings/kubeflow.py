@@ -15,8 +15,8 @@ from pipelines.settings.pod_names import ClaimName, EnvironmentName, MountPath
 from pipelines.settings.quantities import Cores, Memory, parse
 from trainer.training_config import ConfigSection, Count
 
-LOOKS = ("DataFingerprint", "AcceptedDataLookup", "BlessedModelLookup", "BestModelLookup")
-STEPS = (
+LOOKUP_TASKS = ("DataFingerprint", "AcceptedDataLookup", "BlessedModelLookup", "BestModelLookup")
+NODES = (
     *("ImageExampleGen", "StatisticsGen", "CuratedSchema", "ExampleValidator", "AcceptedData", "DataGate"),
     *("Transform", "Trainer", "BlessedModel", "BestModel", "PredictionTable", "Evaluator", "ServingCheck"),
     *("QualityGate", "EvaluationReport", "Pusher"),
@@ -36,8 +36,8 @@ def _place(root: str) -> str:
     return checked
 
 
-def _known_step(name: str) -> str:
-    known = (*STEPS, *LOOKS)
+def _known_task(name: str) -> str:
+    known = (*NODES, *LOOKUP_TASKS)
     if name not in known:
         raise ValueError(f"the pipeline has no step {name!r}.{nearest(name, known)}".removesuffix("."))
     return name
@@ -60,7 +60,7 @@ def _told(pattern: str, what: str) -> Callable[[str], str]:
     return check
 
 
-StepName = Annotated[str, AfterValidator(_known_step)]
+TaskName = Annotated[str, AfterValidator(_known_task)]
 # By digest, because what a tag's earlier image made would come out of the cache.
 Image = Annotated[
     str,
@@ -82,7 +82,7 @@ BeamArgument = Annotated[
 ]
 
 
-class ImageSettings(ConfigSection):
+class ImagesConfig(ConfigSection):
     """The container images, by digest.
 
     Attributes:
@@ -96,7 +96,7 @@ class ImageSettings(ConfigSection):
     pull_secrets: tuple[str, ...] = ()
 
 
-class ArtifactStoreSettings(ConfigSection):
+class ArtifactStoreConfig(ConfigSection):
     """The service behind an s3:// or minio:// pipeline root, where it is not the one of KFP itself.
 
     Its keys come from `secrets`, as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
@@ -112,7 +112,7 @@ class ArtifactStoreSettings(ConfigSection):
     tls: bool = True
 
 
-class StepSettings(ConfigSection):
+class TaskConfig(ConfigSection):
     """What a step's pod gets; None leaves it to the defaults of all steps, and there to the cluster.
 
     Attributes:
@@ -132,7 +132,7 @@ class StepSettings(ConfigSection):
     retries: Annotated[int, Field(ge=0, le=100)] | None = None
 
 
-class TolerationSettings(ConfigSection):
+class TolerationConfig(ConfigSection):
     """A taint of nodes that the Trainer's pod puts up with.
 
     Attributes:
@@ -148,7 +148,7 @@ class TolerationSettings(ConfigSection):
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
 
     @model_validator(mode="after")
-    def _consistent(self) -> TolerationSettings:
+    def _consistent(self) -> TolerationConfig:
         if self.operator == "Exists" and self.value is not None:
             raise ValueError(
                 f"operator Exists takes no value, and value is {self.value!r}: leave it out, or use Equal"
@@ -158,7 +158,7 @@ class TolerationSettings(ConfigSection):
         return self
 
 
-class GpuSettings(ConfigSection):
+class GpuConfig(ConfigSection):
     """The GPUs of the Trainer, and the nodes that have them.
 
     Attributes:
@@ -171,10 +171,10 @@ class GpuSettings(ConfigSection):
     type: str = "nvidia.com/gpu"
     count: Count = 1
     node_selector: Annotated[dict[str, str], BeforeValidator(_without_null)] = Field(default_factory=dict)
-    tolerations: tuple[TolerationSettings, ...] = ()
+    tolerations: tuple[TolerationConfig, ...] = ()
 
 
-class VolumeSettings(ConfigSection):
+class VolumeConfig(ConfigSection):
     """A volume that every step sees.
 
     Attributes:
@@ -186,7 +186,7 @@ class VolumeSettings(ConfigSection):
     mount_path: MountPath
 
 
-class SecretSettings(ConfigSection):
+class SecretConfig(ConfigSection):
     """A secret that every step sees as environment variables.
 
     Attributes:
@@ -198,7 +198,7 @@ class SecretSettings(ConfigSection):
     env: Annotated[dict[EnvironmentName, str], Field(min_length=1)]
 
 
-class RetrySettings(ConfigSection):
+class RetryConfig(ConfigSection):
     """How long a failed step waits for its next try.
 
     Attributes:
@@ -222,8 +222,8 @@ class KubeflowConfig(ConfigSection):
         pipeline_root: Where artifacts are kept: minio://, s3:// or gs://, with bucket and folder.
         artifact_store: The service behind it.
         beam_args: Arguments of the Beam steps; without a --runner they run in their own pod.
-        step_defaults: Resources and times of every step.
-        steps: Those of single steps, over the defaults.
+        task_defaults: Resources and times of every step.
+        tasks: Those of single tasks, over the defaults.
         gpu: The GPUs of the Trainer.
         shared_memory: Size of the Trainer's /dev/shm; it counts as memory of the pod. None leaves it at 64Mi.
         volumes: What is mounted into every step.
@@ -231,22 +231,22 @@ class KubeflowConfig(ConfigSection):
         retry: How failed steps are tried again.
     """
 
-    images: ImageSettings = ImageSettings()
+    images: ImagesConfig = ImagesConfig()
     pipeline_root: Annotated[str, AfterValidator(_place)] | None = None
-    artifact_store: ArtifactStoreSettings = ArtifactStoreSettings()
+    artifact_store: ArtifactStoreConfig = ArtifactStoreConfig()
     beam_args: tuple[BeamArgument, ...] = ()
-    step_defaults: StepSettings = StepSettings()
-    steps: dict[StepName, StepSettings] = Field(default_factory=dict)
-    gpu: GpuSettings = GpuSettings()
+    task_defaults: TaskConfig = TaskConfig()
+    tasks: dict[TaskName, TaskConfig] = Field(default_factory=dict)
+    gpu: GpuConfig = GpuConfig()
     shared_memory: Memory | None = None
-    volumes: tuple[VolumeSettings, ...] = ()
-    secrets: tuple[SecretSettings, ...] = ()
-    retry: RetrySettings = RetrySettings()
+    volumes: tuple[VolumeConfig, ...] = ()
+    secrets: tuple[SecretConfig, ...] = ()
+    retry: RetryConfig = RetryConfig()
 
-    def step(self, name: str) -> StepSettings:
+    def task(self, name: str) -> TaskConfig:
         """Returns what a step gets: its own settings, with the defaults where it has none."""
-        own = self.steps.get(name, StepSettings()).model_dump(exclude_none=True)
-        return self.step_defaults.model_copy(update=own)
+        own = self.tasks.get(name, TaskConfig()).model_dump(exclude_none=True)
+        return self.task_defaults.model_copy(update=own)
 
     def on_volume(self, path: PurePath) -> bool:
         """Returns whether a path lies on one of the mounted volumes."""
@@ -256,9 +256,9 @@ class KubeflowConfig(ConfigSection):
 
     @model_validator(mode="after")
     def _consistent(self) -> KubeflowConfig:
-        for name in (*STEPS, *LOOKS):
-            self._check_step(name)
-        memory = self.step("Trainer").memory_limit
+        for name in (*NODES, *LOOKUP_TASKS):
+            self._check_task(name)
+        memory = self.task("Trainer").memory_limit
         if self.shared_memory and memory and parse(self.shared_memory) >= parse(memory):
             raise ValueError(
                 f"shared_memory is {self.shared_memory} and counts as memory of the Trainer, whose "
@@ -270,8 +270,8 @@ class KubeflowConfig(ConfigSection):
         _unique("secrets", "variable", variables)
         return self
 
-    def _check_step(self, name: str) -> None:
-        step = self.step(name)
+    def _check_task(self, name: str) -> None:
+        step = self.task(name)
         for what in ("cpu", "memory"):
             request, limit = getattr(step, f"{what}_request"), getattr(step, f"{what}_limit")
             if request and limit and parse(request) > parse(limit):

@@ -10,7 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from pipelines.settings.configs import CONFIGS, DEFAULT_CONFIG, config_names
-from pipelines.settings.errors import SettingsError, nearest, sentence
+from pipelines.settings.errors import RENAMED, SettingsError, nearest, sentence
 from pipelines.settings.serving import is_gcs_address
 from pipelines.settings.tree import Settings
 from trainer.training_config import NAMED_WEIGHTS
@@ -29,12 +29,32 @@ def load(config: str = DEFAULT_CONFIG, overrides: Iterable[str] = ()) -> Setting
     Raises:
         SettingsError: Something is unknown, misspelt or out of range.
     """
+    return _validated([_read(_find(config)), *map(_parse_override, overrides)])
+
+
+def load_stored(path: Path) -> Settings:
+    """Loads the `settings.yaml` of an earlier run, whose keys may be those of an earlier version.
+
+    Raises:
+        SettingsError: The file cannot be read, or holds something that is no setting.
+    """
+    tree = _read(path)
+    for old, new in RENAMED.items():
+        *sections, leaf = old.split(".")
+        section: Any = tree
+        for name in sections:
+            section = section.get(name) or {}
+        if leaf in section:
+            section[new.rpartition(".")[2]] = section.pop(leaf)
+    return _validated([tree])
+
+
+def _validated(layers: Iterable[Mapping[str, Any]]) -> Settings:
     # The size of the default network must not become that of another one.
     tree = Settings().model_dump(exclude={"training": {"image_size"}})
     _merge(tree, _read(CONFIGS / "base.yaml"))
-    _merge(tree, _read(_find(config)))
-    for text in overrides:
-        _merge(tree, _parse_override(text))
+    for layer in layers:
+        _merge(tree, layer)
     try:
         settings = Settings.model_validate(tree)
     except ValidationError as error:

@@ -45,7 +45,7 @@ class Ingested:
 
 @pytest.fixture
 def ingest(tmp_path: Path) -> Callable[..., Ingested]:
-    """`ingest(source, split=…, max_bad_fraction=…, max_pixels=…, class_names=…, …)`: runs the executor."""
+    """`ingest(source, split=…, max_rejected_fraction=…, max_pixels=…, …)`: runs the executor."""
     from tfx.types.standard_artifacts import Examples
 
     from components.artifacts import RejectedImages
@@ -54,7 +54,7 @@ def ingest(tmp_path: Path) -> Callable[..., Ingested]:
     def run(
         source: Mapping[str, Any],
         split: Mapping[str, Any] | None = None,
-        max_bad_fraction: float = 0.0,
+        max_rejected_fraction: float = 0.0,
         max_pixels: int = 1_000_000,
         class_names: Sequence[str] = ("cat", "dog"),
         out: str = "out",
@@ -77,7 +77,7 @@ def ingest(tmp_path: Path) -> Callable[..., Ingested]:
                 "source": json.dumps(source),
                 "class_names": json.dumps(list(class_names)),
                 "split": json.dumps(split or {"train": 0.8, "eval": 0.1, "test": 0.1, "seed": 0}),
-                "max_bad_fraction": max_bad_fraction,
+                "max_rejected_fraction": max_rejected_fraction,
                 "max_pixels": max_pixels,
                 **more,
             },

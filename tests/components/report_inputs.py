@@ -53,7 +53,7 @@ SERVING = {
     "server": "TensorFlow Serving",
     "protocols": {"REST": {"p50_ms": 12.5, "p95_ms": 20.1}},
 }
-SETTINGS = "data:\n  source: folder\nevaluation:\n  min_slice_pictures: 30\n  min_slice_accuracy: 0.8\n"
+SETTINGS = "data:\n  source: folder\nevaluation:\n  min_slice_images: 30\n  min_slice_accuracy: 0.8\n"
 
 
 def predictions(encoded: Sequence[bytes], **changes: Any) -> PredictionTable:

@@ -163,7 +163,7 @@ def test_the_card_says_what_the_page_says(facts: dict[str, Any], card: str) -> N
 
 
 def test_slices_that_are_too_small_say_so(table: PredictionTable) -> None:
-    found = prediction_facts.collect(table, min_slice_pictures=20)["slices"]
+    found = prediction_facts.collect(table, min_slice_images=20)["slices"]
     assert {one["judged"] for one in found} == {True, False}
     assert all(one["judged"] == (one["pictures"] >= 20) for one in found)
     sizes = [one["value"] for one in found if one["feature"].endswith("byte_size_range")]

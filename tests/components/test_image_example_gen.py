@@ -163,7 +163,7 @@ def test_unusable_files_are_set_aside_and_listed(
 ) -> None:
     root = folder_of({"cat": 40, "dog": 40})
     spoil(root)
-    ingested = ingest(folder(root), max_bad_fraction=5 / 85)
+    ingested = ingest(folder(root), max_rejected_fraction=5 / 85)
     assert [line.rsplit(",", 1)[0] for line in ingested.rejected] == [
         "cat/empty.jpg,empty file",
         "cat/gone.jpg,cannot be read",
@@ -186,8 +186,8 @@ def test_too_many_unusable_files(folder_of: FolderOf, ingest: Callable[..., Any]
     root = folder_of({"cat": 40, "dog": 40})
     spoil(root)
     with pytest.raises(DataRejected) as error:
-        ingest(folder(root), max_bad_fraction=0.058)
-    for value in ("5 of 85", "5.88%", "5.80%", "2 of them", "dog/half.jpg", "data.max_bad_fraction"):
+        ingest(folder(root), max_rejected_fraction=0.058)
+    for value in ("5 of 85", "5.88%", "5.80%", "2 of them", "dog/half.jpg", "data.max_rejected_fraction"):
         assert value in str(error.value)
     assert error.value.exit_status == 4
 
@@ -198,13 +198,13 @@ def test_the_log_lists_all_files_where_there_is_no_table(
     root = folder_of({"cat": 40, "dog": 40})
     for index in range(120):
         (root / "cat" / f"empty{index}.jpg").touch()
-    ingest(folder(root), max_bad_fraction=0.6)
+    ingest(folder(root), max_rejected_fraction=0.6)
     assert len(re.findall(r"cat/empty\d+\.jpg", caplog.text)) == 100
     assert " 20 more" in caplog.text
 
     caplog.clear()
     with pytest.raises(DataRejected):
-        ingest(folder(root), max_bad_fraction=0.5, out="rejected")
+        ingest(folder(root), max_rejected_fraction=0.5, out="rejected")
     logged = set(re.findall(r"cat/empty\d+\.jpg", caplog.text))
     assert logged == {f"cat/empty{index}.jpg" for index in range(120)}
 
@@ -214,7 +214,7 @@ def test_too_large_pictures_are_set_aside(
 ) -> None:
     root = folder_of({"cat": 40, "dog": 40})
     (root / "cat" / "large.png").write_bytes(picture(1, "PNG", size=(100, 50)))
-    ingested = ingest(folder(root), max_bad_fraction=0.1, max_pixels=4999)
+    ingested = ingest(folder(root), max_rejected_fraction=0.1, max_pixels=4999)
     assert ingested.rejected == ['cat/large.png,too many pixels,"100 × 50, at most 4,999 are taken"']
 
 
@@ -229,7 +229,7 @@ def test_names_that_are_not_utf8(folder_of: FolderOf, ingest: Callable[..., Any]
     for name, data in ((b"\xff.jpg", picture(500)), (b"\xfe.jpg", b"")):
         with open(os.fsencode(root) + b"/train/cat/" + name, "wb") as file:  # noqa: PTH123
             file.write(data)
-    ingested = ingest(folder(root), max_bad_fraction=0.1)
+    ingested = ingest(folder(root), max_rejected_fraction=0.1)
     assert ingested.rejected == ["train/cat/\\udcfe.jpg,empty file,"]
     names = {example[features.FILENAME] for split in everything(ingested).values() for example in split}
     assert b"train/cat/\\udcff.jpg" in names
@@ -348,7 +348,7 @@ def test_pictures_that_change_after_the_look_are_not_taken_for_those_looked_at(
     monkeypatch.setattr(FolderSource, "portions", add)
     monkeypatch.setattr(Progress, "__init__", remove)
     with pytest.raises(PipelineError, match=str(root)):
-        ingest(folder(root), data_fingerprint=looked_at, max_bad_fraction=0.5)
+        ingest(folder(root), data_fingerprint=looked_at, max_rejected_fraction=0.5)
 
 
 def test_a_shard_may_lie_in_a_store_that_tensorflow_alone_knows() -> None:

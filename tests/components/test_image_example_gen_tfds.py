@@ -139,7 +139,9 @@ def test_pictures_without_a_label_are_set_aside(
     folder_of: Callable[[Mapping[str, int]], Path], tmp_path: Path, ingest: Callable[..., Any]
 ) -> None:
     root = folder_of({"train/cat": 40, "train/dog": 40, "train/unlabelled": 2})
-    ingested = ingest(tfds_source(prepare(root, tmp_path / "tfds"), tmp_path / "tfds"), max_bad_fraction=0.1)
+    ingested = ingest(
+        tfds_source(prepare(root, tmp_path / "tfds"), tmp_path / "tfds"), max_rejected_fraction=0.1
+    )
     assert ingested.counts["rejected"] == {"no label": 2}
     kept = Counter(data for split in ("train", "eval", "test") for data in stored(ingested, split))
     assert kept == Counter(path.read_bytes() for path in root.glob("*/[cd]*/*"))

@@ -86,7 +86,7 @@ def make_table(folder: Path, inputs: Mapping[str, list[types.Artifact]], sample:
     predictions = standard_artifacts.Examples()
     predictions.uri = str(folder)
     context = Executor.Context(beam_pipeline_args=list(ARGUMENTS))
-    properties = {"class_names": '["cat", "dog"]', "behaviour_pictures": sample, "code_fingerprint": ""}
+    properties = {"class_names": '["cat", "dog"]', "perturbed_images": sample, "code_fingerprint": ""}
     Executor(context).Do(dict(inputs), {"predictions": [predictions]}, properties)
     assert artifact_utils.decode_split_names(predictions.split_names) == ["test"]
     return read(str(folder))

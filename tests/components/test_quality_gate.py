@@ -22,7 +22,7 @@ from components.quality_gate import crosscheck, verdict
 from components.quality_gate.executor import Executor
 from tests.components.prediction_tables import drawn, table
 
-LIMITS = {"min_accuracy": 0.9, "behaviour_pictures": 200, "max_calibration_error": None}
+LIMITS = {"min_accuracy": 0.9, "perturbed_images": 200, "max_calibration_error": None}
 GOOD = {
     "blessed": True,
     "problems": [],

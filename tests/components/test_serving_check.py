@@ -123,7 +123,7 @@ def check(tmp_path: Path, examples: standard_artifacts.Examples) -> Check:
             "model_name": "pets",
             "class_names": json.dumps(class_names),
             "config": ServingCheckConfig(
-                **{"pictures": 5, "max_difference": 1e-5, "max_latency_ms": 5000.0, **changes}
+                **{"images": 5, "max_difference": 1e-5, "max_latency_ms": 5000.0, **changes}
             ).model_dump_json(),
             "code_fingerprint": "",
         }
@@ -208,7 +208,7 @@ def test_one_that_is_served_otherwise_and_slowly_is_refused_by_the_installed_ser
     check: Check, installed: Callable[[str], None]
 ) -> None:
     installed(MODEL_SERVER)
-    checked = check(brightness, pictures=99, max_latency_ms=0.001)
+    checked = check(brightness, images=99, max_latency_ms=0.001)
     assert not checked.blessed
     assert checked.report["server"] == "TensorFlow Serving 2.19.1"
     problems = checked.report["problems"]

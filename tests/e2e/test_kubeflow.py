@@ -33,7 +33,7 @@ from trainer import features
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
-LOOKS = {"DataFingerprint", "AcceptedDataLookup", "BlessedModelLookup", "BestModelLookup"}
+LOOKUP_TASKS = {"DataFingerprint", "AcceptedDataLookup", "BlessedModelLookup", "BestModelLookup"}
 BASELINES = {"AcceptedData", "BlessedModel", "BestModel"}
 VERDICT = {"QualityGate", "EvaluationReport", "Pusher"}
 IMPORTED = ("tfx.v1", "tfx.orchestration.kubeflow.v2.container.kubeflow_v2_run_executor")
@@ -47,7 +47,7 @@ SETTINGS = {
     "evaluation.min_accuracy": 0.6,
     "evaluation.max_accuracy_loss": 0.3,  # of some 20 pictures, each is 5 %
     "evaluation.max_calibration_error": "null",
-    "evaluation.min_kept_labels": 0.5,
+    "evaluation.min_prediction_consistency": 0.5,
 }
 
 
@@ -237,7 +237,7 @@ def overridden(cluster: Cluster, strict: Path, refused: kfp.Run) -> kfp.Run:
 
 class TestFirstRun:
     def test_every_step_runs_and_a_model_is_pushed(self, first: kfp.Run, pushed_first: list[Path]) -> None:
-        assert first.steps("executed") == STEPS | LOOKS
+        assert first.steps("executed") == STEPS | LOOKUP_TASKS
         assert len(pushed_first) == 1
 
     def test_the_pushed_model_says_what_the_local_runners_says(
@@ -286,7 +286,7 @@ class TestFirstRun:
 
 class TestUnchangedRun:
     def test_only_what_has_to_do_with_the_outside_world_runs(self, unchanged: kfp.Run) -> None:
-        assert unchanged.steps("executed") == LOOKS | {"Pusher"}, unchanged
+        assert unchanged.steps("executed") == LOOKUP_TASKS | {"Pusher"}, unchanged
         assert unchanged.steps("cached") == STEPS - {"Pusher"}
 
     def test_nothing_is_pushed_twice(
@@ -344,7 +344,7 @@ class TestTakenUp:
 class TestChangedCode:
     def test_a_new_image_runs_everything_again(self, recoded: kfp.Run) -> None:
         assert recoded.succeeded, recoded
-        assert recoded.steps("executed") == STEPS | LOOKS
+        assert recoded.steps("executed") == STEPS | LOOKUP_TASKS
 
     def test_the_new_model_is_compared_with_the_one_before(
         self, cluster: Cluster, tolerated: kfp.Run, recoded: kfp.Run
@@ -359,7 +359,7 @@ class TestOverride:
     def test_a_model_that_breaks_a_rule_is_refused_and_not_pushed(
         self, cluster: Cluster, refused: kfp.Run
     ) -> None:
-        assert refused.steps("executed") == LOOKS | VERDICT, refused
+        assert refused.steps("executed") == LOOKUP_TASKS | VERDICT, refused
         verdict = cluster.verdict(refused)
         assert not verdict.blessed
         assert [rule.name for rule in verdict.failed] == ["model size"]
@@ -367,7 +367,7 @@ class TestOverride:
         assert cluster.metadata(refused.tasks["Pusher"], "pushed_model")["pushed"] == 0
 
     def test_a_person_may_bless_it_all_the_same(self, cluster: Cluster, overridden: kfp.Run) -> None:
-        assert overridden.steps("executed") == LOOKS | VERDICT, overridden
+        assert overridden.steps("executed") == LOOKUP_TASKS | VERDICT, overridden
         verdict = cluster.verdict(overridden)
         assert verdict.blessed
         assert verdict.override is not None

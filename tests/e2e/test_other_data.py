@@ -113,7 +113,7 @@ def test_a_class_without_a_usable_picture_stops_at_the_gate(tmp_path: Path) -> N
     root = insects(tmp_path / "insects", 60, 0)
     (root / "Bees" / "torn.png").write_bytes(b"\x89PNG torn")
 
-    run = workshop.run("--images", str(root), *CLASSES, "--set", "data.max_bad_fraction=0.1")
+    run = workshop.run("--images", str(root), *CLASSES, "--set", "data.max_rejected_fraction=0.1")
 
     assert run.status == 4
     assert all(value in run.output for value in ("'test'", "image/class/text", "data.split.seed"))

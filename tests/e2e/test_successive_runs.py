@@ -47,7 +47,7 @@ def settings(**changes: object) -> list[str]:
         "evaluation.min_accuracy": 0.6,
         "evaluation.min_slice_accuracy": 0.6,
         "evaluation.max_calibration_error": "null",  # three epochs on few pictures leave it unsure
-        "evaluation.min_kept_labels": 0.5,  # and unsteady
+        "evaluation.min_prediction_consistency": 0.5,  # and unsteady
     }
     values |= {name.replace("__", "."): value for name, value in changes.items()}
     return [part for name, value in values.items() for part in ("--set", f"{name}={value}")]
@@ -106,7 +106,7 @@ def refused(workshop: Workshop, resumed: Run) -> Run:
             training__fine_tuning__epochs=0,
             evaluation__min_accuracy=0.1,  # nothing but the comparison speaks against it
             evaluation__min_slice_accuracy=0.1,
-            evaluation__min_kept_labels=0.1,
+            evaluation__min_prediction_consistency=0.1,
         )
     )
 

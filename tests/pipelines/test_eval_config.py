@@ -51,7 +51,7 @@ PERFECT, ONE_WRONG, TWO_WRONG, FIVE_WRONG = 125, 145, 155, 185
 ACCURACY = {PERFECT: 1.0, ONE_WRONG: 0.95, TWO_WRONG: 0.9, FIVE_WRONG: 0.75}
 
 # All that is judged here; what a server found, as the serving check writes it.
-ONLY_ACCURACY = {"max_calibration_error": "null", "min_kept_labels": 0.01}
+ONLY_ACCURACY = {"max_calibration_error": "null", "min_prediction_consistency": 0.01}
 SERVED = {
     "blessed": True,
     "problems": [],

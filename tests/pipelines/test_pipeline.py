@@ -32,14 +32,14 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
             f"output_root={root}",
             "data.class_names=[dog, cat]",
             "data.sample.seed=7",
-            "data.max_bad_fraction=0.2",
+            "data.max_rejected_fraction=0.2",
             "data.max_class_shift=0.3",
             "training.image_size=96",
             "training.frozen.learning_rate=0.004",
             "evaluation.min_accuracy=0.7",
             "evaluation.max_accuracy_loss=0.05",
-            "evaluation.behaviour_pictures=11",
-            "serving.check.pictures=9",
+            "evaluation.perturbed_images=11",
+            "serving.check.images=9",
             "serving.check.max_difference=0.001",
             "serving.check.max_latency_ms=150",
             "serving.keep_versions=3",
@@ -186,7 +186,7 @@ def test_settings_reach_the_steps(pipeline: tfx.dsl.Pipeline, settings: Settings
     ingest = properties(pipeline, "ImageExampleGen")
     assert json.loads(ingest["source"]) == {"kind": "sample", "count": 1000, "seed": 7}
     assert json.loads(ingest["class_names"]) == ["dog", "cat"]
-    assert ingest["max_bad_fraction"] == 0.2
+    assert ingest["max_rejected_fraction"] == 0.2
     assert json.loads(properties(pipeline, "CuratedSchema")["class_names"]) == ["dog", "cat"]
     assert properties(pipeline, "DataGate")["max_class_shift"] == 0.3
     assert json.loads(properties(pipeline, "Transform")["custom_config"])["image_size"] == 96
@@ -194,7 +194,7 @@ def test_settings_reach_the_steps(pipeline: tfx.dsl.Pipeline, settings: Settings
     assert training["recipe"] == settings.training.model_dump(mode="json")
     assert training["recipe"]["frozen"]["learning_rate"] == 0.004
     assert training["class_names"] == ["dog", "cat"]
-    assert properties(pipeline, "PredictionTable")["behaviour_pictures"] == 11
+    assert properties(pipeline, "PredictionTable")["perturbed_images"] == 11
     gate = properties(pipeline, "QualityGate")
     assert GateLimits.model_validate_json(gate["limits"]) == settings.evaluation
     assert gate["override"] == OVERRIDE

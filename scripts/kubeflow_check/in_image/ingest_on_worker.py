@@ -26,7 +26,7 @@ Executor(BaseBeamExecutor.Context(beam_pipeline_args=beam_arguments, tmp_dir="/t
         "source": json.dumps({"kind": "folder", "folder": "/data"}),
         "class_names": json.dumps(["cat", "dog"]),
         "split": json.dumps({"train": 0.8, "eval": 0.1, "test": 0.1, "seed": 0}),
-        "max_bad_fraction": 0.0,
+        "max_rejected_fraction": 0.0,
         "max_pixels": 50_000_000,
     },
 )

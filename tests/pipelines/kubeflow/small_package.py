@@ -22,7 +22,7 @@ SPEC: dict[str, Any] = {
                     "parameterType": "STRING",
                     "defaultValue": '{"folder": "/data", "kind": "folder"}',
                 },
-                "max_bad_fraction": {"parameterType": "NUMBER_DOUBLE", "defaultValue": 0.01},
+                "max_rejected_fraction": {"parameterType": "NUMBER_DOUBLE", "defaultValue": 0.01},
                 "epochs": {"parameterType": "NUMBER_INTEGER", "defaultValue": 2},
                 "augment": {"parameterType": "BOOLEAN", "defaultValue": True},
                 "layers": {"parameterType": "LIST", "defaultValue": [1]},

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from components.errors import InputError
-from pipelines.settings.kubeflow import LOOKS, STEPS
+from pipelines.settings.kubeflow import LOOKUP_TASKS, NODES
 from pipelines.settings.loading import load
 from pipelines.settings.tree import Settings
 from tests.kubeflow_backend import object_store
@@ -34,7 +34,7 @@ OVERRIDES = [
     "kubeflow.gpu.node_selector={nvidia.com/gpu.present: null}",
     "kubeflow.gpu.node_selector={cloud.google.com/gke-accelerator: nvidia-l4, pool: gpu}",
     "kubeflow.secrets=[{name: store, env: {AWS_SECRET_ACCESS_KEY: secretkey, AWS_ACCESS_KEY_ID: accesskey}}]",
-    "kubeflow.steps.Pusher={retries: 0, timeout_seconds: 60}",
+    "kubeflow.tasks.Pusher={retries: 0, timeout_seconds: 60}",
 ]
 BEAM_STEPS = {"ImageExampleGen", "StatisticsGen", "Transform", "PredictionTable", "Evaluator"}
 PLACES = {"nodeSelector", "tolerations", "emptyDirMounts"}
@@ -91,8 +91,10 @@ def test_kfp_reads_both_documents(text: str, tmp_path: Path) -> None:
     file.write_text(text)
     read = _extract_pipeline_yaml(str(file))
     assert read.pipeline_spec.schema_version == "2.1.0"
-    assert set(read.pipeline_spec.root.dag.tasks) == {*STEPS, *LOOKS}
-    assert len(read.platform_spec.platforms["kubernetes"].deployment_spec.executors) == len(STEPS + LOOKS)
+    assert set(read.pipeline_spec.root.dag.tasks) == {*NODES, *LOOKUP_TASKS}
+    assert len(read.platform_spec.platforms["kubernetes"].deployment_spec.executors) == len(
+        NODES + LOOKUP_TASKS
+    )
 
 
 def test_the_head_tells_a_person_what_it_is(text: str) -> None:
@@ -117,7 +119,7 @@ def test_all_others_do_not_see_gpus(spec: dict[str, Any]) -> None:
         for name, container in containers(spec).items()
         if {"name": "CUDA_VISIBLE_DEVICES", "value": "-1"} in container.get("env", [])
     }
-    assert hidden == {*STEPS, *LOOKS} - {"Trainer"}
+    assert hidden == {*NODES, *LOOKUP_TASKS} - {"Trainer"}
     assert containers(spec)["Trainer"]["env"] == [{"name": "CATSDOGS_GPUS", "value": "2"}]
 
 
@@ -130,7 +132,7 @@ def test_only_the_trainer_s_pod_goes_to_gpu_nodes(pods: dict[str, dict[str, Any]
     assert trainer["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
     [memory] = trainer["emptyDirMounts"]
     assert (memory["mountPath"], memory["medium"], memory["sizeLimit"]) == ("/dev/shm", "Memory", "2Gi")
-    for name in {*STEPS, *LOOKS} - {"Trainer"}:
+    for name in {*NODES, *LOOKUP_TASKS} - {"Trainer"}:
         assert not PLACES & pods[name].keys()
 
 
@@ -145,7 +147,7 @@ def test_the_configuration_as_shipped_puts_the_trainer_alone_on_gpu_nodes() -> N
 
 
 def test_every_pod_has_the_volumes_the_secrets_and_a_time_limit(pods: dict[str, dict[str, Any]]) -> None:
-    assert pods.keys() == {*STEPS, *LOOKS}
+    assert pods.keys() == {*NODES, *LOOKUP_TASKS}
     for pod in pods.values():
         mounts = [(mount["constant"], mount["mountPath"]) for mount in pod["pvcMount"]]
         assert mounts == [("catsdogs-state", "/state"), ("catsdogs-pictures", "/data")]
@@ -192,7 +194,7 @@ def test_nothing_of_the_compiling_machine_is_in_the_file(text: str) -> None:
 
 def test_resources_are_those_of_the_settings(spec: dict[str, Any], settings: Settings) -> None:
     for name, container in containers(spec).items():
-        step = settings.kubeflow.step(name)
+        step = settings.kubeflow.task(name)
         resources = {key: value for key, value in container["resources"].items() if key != "accelerator"}
         expected = {
             "resourceCpuRequest": step.cpu_request,
@@ -229,7 +231,7 @@ def test_the_last_try_has_its_whole_time_though_all_before_took_theirs(
 ) -> None:
     from pipelines.kubeflow.spec import set_retries
 
-    overrides = [f"kubeflow.step_defaults={{{step}}}", f"kubeflow.retry={retry}"]
+    overrides = [f"kubeflow.task_defaults={{{step}}}", f"kubeflow.retry={retry}"]
     document: dict[str, Any] = {"root": {"dag": {"tasks": {"Trainer": {}}}}}
     set_retries(document, load(overrides=overrides))
     window = int(document["root"]["dag"]["tasks"]["Trainer"]["retryPolicy"]["backoffMaxDuration"][:-1])
@@ -254,23 +256,23 @@ def test_no_two_tasks_are_one_to_the_cache(spec: dict[str, Any]) -> None:
     keys = [
         json.dumps([tasks(spec)[name]["inputs"].get(kind, {}) for kind in ("artifacts", "parameters")])
         + json.dumps(containers(spec)[name]["args"])
-        for name in STEPS
+        for name in NODES
     ]
-    for lookup in LOOKS:  # where both have found the same
+    for lookup in LOOKUP_TASKS:  # where both have found the same
         keys = [key.replace(f'"{lookup}"', '"look"') for key in keys]
-    assert len(set(keys)) == len(STEPS)
+    assert len(set(keys)) == len(NODES)
 
 
 def test_the_looks_and_the_push_are_never_cached(spec: dict[str, Any]) -> None:
     cached = {name for name, task in tasks(spec).items() if task.get("cachingOptions", {}).get("enableCache")}
-    assert cached == set(STEPS) - {"Pusher"}
+    assert cached == set(NODES) - {"Pusher"}
 
 
 def test_a_run_s_parameters_reach_the_steps(spec: dict[str, Any]) -> None:
     root = spec["root"]["inputDefinitions"]["parameters"]
     assert {name: (value["parameterType"], value["defaultValue"]) for name, value in root.items()} == {
         "source": ("STRING", '{"folder": "/data", "kind": "folder"}'),
-        "max_bad_fraction": ("NUMBER_DOUBLE", 0.01),
+        "max_rejected_fraction": ("NUMBER_DOUBLE", 0.01),
         "max_class_shift": ("NUMBER_DOUBLE", 0.25),
         "override": ("STRING", ""),
     }
@@ -283,7 +285,7 @@ def test_a_run_s_parameters_reach_the_steps(spec: dict[str, Any]) -> None:
     assert taken == {
         ("DataFingerprint", "source"): "source",
         ("ImageExampleGen", "source"): "source",
-        ("ImageExampleGen", "max_bad_fraction"): "max_bad_fraction",
+        ("ImageExampleGen", "max_rejected_fraction"): "max_rejected_fraction",
         ("DataGate", "max_class_shift"): "max_class_shift",
         ("QualityGate", "override"): "override",
     }
@@ -304,7 +306,7 @@ def test_the_looks_search_as_tfx_s_resolvers_do(spec: dict[str, Any]) -> None:
 
 
 def test_beam_works_in_its_steps_pods_with_their_cores(spec: dict[str, Any]) -> None:
-    for name in STEPS:
+    for name in NODES:
         beam = [argument for argument in containers(spec)[name]["args"] if re.match(r"--\w+=", argument)]
         if name in BEAM_STEPS:
             cores = containers(spec)[name]["resources"]["resourceCpuLimit"]
@@ -320,7 +322,7 @@ def test_beam_works_in_its_steps_pods_with_their_cores(spec: dict[str, Any]) -> 
 
 def test_only_the_parameter_changes_with_what_a_run_may_set(spec: dict[str, Any]) -> None:
     other = next(
-        yaml.safe_load_all(compiled([*OVERRIDES, "data.max_bad_fraction=0.5", "data.folder=/data/new"]))
+        yaml.safe_load_all(compiled([*OVERRIDES, "data.max_rejected_fraction=0.5", "data.folder=/data/new"]))
     )
     assert other["deploymentSpec"] == spec["deploymentSpec"]  # and so KFP's keys, the parameters aside
     ours, others = copy.deepcopy(tasks(spec)), tasks(other)
@@ -367,7 +369,7 @@ def test_remote_beam_workers_run_our_image_and_reach_the_artifacts() -> None:
     found = containers(next(yaml.safe_load_all(compiled(overrides))))
     assert "--runner=FnApiRunner" in found["ImageExampleGen"]["args"]  # it alone mounts the pictures
     assert not {"--keep_remote", *dataflow} & set(found["ImageExampleGen"]["args"])
-    for name in set(STEPS) - {"ImageExampleGen"}:
+    for name in set(NODES) - {"ImageExampleGen"}:
         arguments = found[name]["args"]
         if name in BEAM_STEPS:
             assert arguments[-5:] == [*dataflow, f"--sdk_container_image={CPU}"]

@@ -92,7 +92,7 @@ def test_what_settings_may_hold_arrives_in_the_file_as_text() -> None:
 
     overrides = [
         f"kubeflow.images={{cpu: 'c@sha256:{DIGEST}', gpu: 'g@sha256:{DIGEST}'}}",
-        "kubeflow.steps.Trainer={memory_limit: '8e9', memory_request: '4e9', cpu_request: '2'}",
+        "kubeflow.tasks.Trainer={memory_limit: '8e9', memory_request: '4e9', cpu_request: '2'}",
         "kubeflow.gpu.node_selector={pool: '1e3', '0o17': 'y'}",
         "kubeflow.shared_memory=null",
         "kubeflow.volumes=[{claim: 0o17, mount_path: /state}, {claim: 7e2, mount_path: /data}]",

@@ -16,7 +16,7 @@ import yaml
 
 from components.errors import InputError, PipelineError
 from pipelines.kubeflow import submit as submitting
-from pipelines.settings.kubeflow import LOOKS, STEPS
+from pipelines.settings.kubeflow import LOOKUP_TASKS, NODES
 from tests.pipelines.kubeflow import small_package
 from tests.pipelines.kubeflow.kfp_server import Answer, KfpServer
 
@@ -90,7 +90,7 @@ def test_parameters_arrive_with_the_types_that_the_pipeline_gives_them(
     submit(
         parameters=[
             'source={"kind": "folder", "folder": "/data/other"}',
-            "max_bad_fraction=0.05",
+            "max_rejected_fraction=0.05",
             "epochs=3",
             "augment=False",
             "layers=[1, 2]",
@@ -105,7 +105,7 @@ def test_parameters_arrive_with_the_types_that_the_pipeline_gives_them(
         "parameters": {
             # As compile writes it, so that the same source is the same to the caches.
             "source": '{"folder": "/data/other", "kind": "folder"}',
-            "max_bad_fraction": 0.05,
+            "max_rejected_fraction": 0.05,
             "epochs": 3,
             "augment": False,
             "layers": [1, 2],
@@ -119,12 +119,12 @@ def test_parameters_arrive_with_the_types_that_the_pipeline_gives_them(
     ("text", "named"),
     [
         ("epochs", "epochs"),
-        ("max_bad_fracton=0.1", "'max_bad_fraction'"),
+        ("max_bad_fracton=0.1", "'max_rejected_fraction'"),
         ("zzz=1", "epochs"),
-        ("max_bad_fraction=much", "number"),
-        ("max_bad_fraction=nan", "number"),
-        ("max_bad_fraction=2", "2"),
-        ("max_bad_fraction=-1e-3", "-0.001"),
+        ("max_rejected_fraction=much", "number"),
+        ("max_rejected_fraction=nan", "number"),
+        ("max_rejected_fraction=2", "2"),
+        ("max_rejected_fraction=-1e-3", "-0.001"),
         ("epochs=1.5", "integer"),
         ("augment=maybe", "boolean"),
         ("override= ", "override"),
@@ -254,7 +254,7 @@ def test_an_override_is_sent_with_who_gives_it_and_when(submit: Submit, server: 
 
 @pytest.mark.parametrize(
     "options",
-    [{"schedule": "0 0 3 * * *"}, {"no_cache": True}, {"parameters": ["max_bad_fraction=0.5"]}],
+    [{"schedule": "0 0 3 * * *"}, {"no_cache": True}, {"parameters": ["max_rejected_fraction=0.5"]}],
 )
 def test_an_override_is_for_a_model_that_is_there(
     submit: Submit, server: KfpServer, options: dict[str, Any]
@@ -471,7 +471,7 @@ def test_the_real_pipeline_is_taken_with_its_parameters(
         file=file,
         parameters=[
             'source={"kind": "sample", "seed": 3, "count": 200}',
-            "max_bad_fraction=0.5",
+            "max_rejected_fraction=0.5",
             "max_class_shift=0.25",
         ],
         wait=True,
@@ -482,7 +482,7 @@ def test_the_real_pipeline_is_taken_with_its_parameters(
     )
     assert sent["parameters"] == {
         "source": '{"count": 200, "kind": "sample", "seed": 3}',
-        "max_bad_fraction": 0.5,
+        "max_rejected_fraction": 0.5,
         "max_class_shift": 0.25,
     }
-    assert len(re.findall(r"\] \w+: ", shown)) == len(STEPS + LOOKS)
+    assert len(re.findall(r"\] \w+: ", shown)) == len(NODES + LOOKUP_TASKS)

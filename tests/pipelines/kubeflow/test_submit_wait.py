@@ -248,7 +248,7 @@ def test_the_command_submits_waits_and_says_nothing_of_kfp_s(
 ) -> None:
     server.tokens = {"s3cret"}
     environment = {**os.environ, "HOME": str(tmp_path), "CATSDOGS_KUBEFLOW_TOKEN": "s3cret"}
-    extra = ("--param", "max_bad_fraction=0.05", "--run-name", "nightly")
+    extra = ("--param", "max_rejected_fraction=0.05", "--run-name", "nightly")
     ended = subprocess.run(
         command(package, "--endpoint", server.endpoint, "--wait", *extra),
         env=environment,
@@ -260,7 +260,7 @@ def test_the_command_submits_waits_and_says_nothing_of_kfp_s(
         *("Uploaded", "Run", "[1/3]", "[2/3]", "[3/3]", "The")
     ]
     assert "s3cret" not in ended.stdout
-    assert server.runs[0]["runtime_config"]["parameters"] == {"max_bad_fraction": 0.05}
+    assert server.runs[0]["runtime_config"]["parameters"] == {"max_rejected_fraction": 0.05}
     assert server.runs[0]["display_name"] == "nightly"
 
 

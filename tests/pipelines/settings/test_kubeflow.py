@@ -19,7 +19,7 @@ from pipelines.settings.pod_names import (
 DIGEST = "a" * 64
 
 # The limits of the whole tree lie above those of a single setting that a test changes.
-ROOMY = "kubeflow.steps={Trainer: {memory_limit: 1Ti}}"
+ROOMY = "kubeflow.tasks={Trainer: {memory_limit: 1Ti}}"
 
 
 @pytest.mark.parametrize(
@@ -33,8 +33,8 @@ ROOMY = "kubeflow.steps={Trainer: {memory_limit: 1Ti}}"
         "kubeflow.artifact_store.endpoint=minio-service.kubeflow:9000",
         "kubeflow.artifact_store.region=eu-central-1",
         "kubeflow.beam_args=[--runner=DataflowRunner, --no_use_public_ips, '--labels=a=b']",
-        "kubeflow.step_defaults={cpu_request: 500m, cpu_limit: 0.5, memory_request: 1Gi, memory_limit: 1Gi}",
-        "kubeflow.steps.BlessedModelLookup.retries=0",
+        "kubeflow.task_defaults={cpu_request: 500m, cpu_limit: 0.5, memory_request: 1Gi, memory_limit: 1Gi}",
+        "kubeflow.tasks.BlessedModelLookup.retries=0",
         "kubeflow.gpu={type: amd.com/gpu, count: 8}",
         "kubeflow.gpu.node_selector={cloud.google.com/gke-accelerator: nvidia-l4, pool: '', a_B.c: A_b.1}",
         "kubeflow.gpu.tolerations=[{operator: Exists}]",
@@ -44,9 +44,9 @@ ROOMY = "kubeflow.steps={Trainer: {memory_limit: 1Ti}}"
         "kubeflow.secrets=[{name: my.secret-1, env: {AWS_ACCESS_KEY_ID: access.key_1, _b: -c}}]",
         "kubeflow.retry={backoff_seconds: 0, backoff_factor: 1}",
         "kubeflow.retry.backoff_factor=3.0",
-        "kubeflow={step_defaults: {retries: 100}, retry: {backoff_seconds: 3600, backoff_factor: 1}}",
-        "kubeflow={step_defaults: {retries: 14}, retry: {backoff_seconds: 30, backoff_factor: 2}}",
-        "kubeflow.steps.Trainer.timeout_seconds=2592000",
+        "kubeflow={task_defaults: {retries: 100}, retry: {backoff_seconds: 3600, backoff_factor: 1}}",
+        "kubeflow={task_defaults: {retries: 14}, retry: {backoff_seconds: 30, backoff_factor: 2}}",
+        "kubeflow.tasks.Trainer.timeout_seconds=2592000",
         "kubeflow.secrets=[{name: s, env: {MY_PATH: k, PATHS: l, KFP: m, AWS_REGION: n}}]",
     ],
 )
@@ -74,42 +74,42 @@ def test_what_the_cluster_takes(override: str, tmp_path: Path) -> None:
         ("kubeflow.beam_args=[runner=x]", ["beam_args.0", "runner=x"]),
         # names of settings and steps
         ("kubeflow.volums=[]", ["'kubeflow.volums'", "'kubeflow.volumes'"]),
-        ("kubeflow.steps.Trainr.memory_limit=16Gi", ["'Trainr'", "'Trainer'"]),
-        ("kubeflow.steps.zzz.retries=1", ["'zzz'", "ImageExampleGen, StatisticsGen"]),
-        ("kubeflow.steps.Trainer.memory_limt=16Gi", ["memory_limt", "'memory_limit'"]),
+        ("kubeflow.tasks.Trainr.memory_limit=16Gi", ["'Trainr'", "'Trainer'"]),
+        ("kubeflow.tasks.zzz.retries=1", ["'zzz'", "ImageExampleGen, StatisticsGen"]),
+        ("kubeflow.tasks.Trainer.memory_limt=16Gi", ["memory_limt", "'memory_limit'"]),
         ("kubeflow.volumes=[{klaim: a}]", ["'kubeflow.volumes.0.klaim'", "'claim'"]),
         ("kubeflow.retry.max_backoff_seconds=60", ["'kubeflow.retry.max_backoff_seconds'"]),
         ("kubeflow.secrets=[{name: s, env: {A: k}, value: hunter2}]", ["'kubeflow.secrets.0.value'"]),
         # kinds of values
-        ("kubeflow.steps={Trainer: 5}", ["kubeflow.steps.Trainer", "5", "cpu_request"]),
-        ("kubeflow.steps=5", ["kubeflow.steps", "5"]),
+        ("kubeflow.tasks={Trainer: 5}", ["kubeflow.tasks.Trainer", "5", "cpu_request"]),
+        ("kubeflow.tasks=5", ["kubeflow.tasks", "5"]),
         ("kubeflow.volumes=a", ["kubeflow.volumes", "'a'"]),
         ("kubeflow.volumes=[a]", ["kubeflow.volumes.0", "claim, mount_path"]),
         ("kubeflow.volumes=[{claim: a}]", ["kubeflow.volumes.0.mount_path"]),
         ("kubeflow.gpu.node_selector={spot: true}", ["node_selector.spot", "True"]),
         ("kubeflow.secrets=[{name: s, env: {}}]", ["kubeflow.secrets.0.env"]),
         # quantities
-        ("kubeflow.steps.Trainer.memory_limit=16GB", ["steps.Trainer.memory_limit", "'16GB'", "16Gi"]),
-        ("kubeflow.steps.Trainer.cpu_request=2Gi", ["steps.Trainer.cpu_request", "'2Gi'", "500m"]),
+        ("kubeflow.tasks.Trainer.memory_limit=16GB", ["tasks.Trainer.memory_limit", "'16GB'", "16Gi"]),
+        ("kubeflow.tasks.Trainer.cpu_request=2Gi", ["tasks.Trainer.cpu_request", "'2Gi'", "500m"]),
         ("kubeflow.shared_memory=2GB", ["kubeflow.shared_memory", "'2GB'"]),
         (
-            "kubeflow.step_defaults={cpu_request: 1, cpu_limit: 999m}",
+            "kubeflow.task_defaults={cpu_request: 1, cpu_limit: 999m}",
             ["cpu_request of ImageExampleGen", "1", "999m"],
         ),
         (
-            "kubeflow={step_defaults: {memory_limit: 1Gi}, steps: {Pusher: {memory_request: 1025Mi}}}",
+            "kubeflow={task_defaults: {memory_limit: 1Gi}, tasks: {Pusher: {memory_request: 1025Mi}}}",
             ["memory_request of Pusher", "1025Mi", "1Gi"],
         ),
         (
-            "kubeflow={shared_memory: 16Gi, steps: {Trainer: {memory_limit: 16Gi}}}",
+            "kubeflow={shared_memory: 16Gi, tasks: {Trainer: {memory_limit: 16Gi}}}",
             ["shared_memory", "memory_limit", "16Gi"],
         ),
         # times
-        ("kubeflow.step_defaults.retries=-1", ["step_defaults.retries", "-1", "0"]),
-        ("kubeflow.step_defaults.timeout_seconds=0", ["step_defaults.timeout_seconds", "0", "1"]),
-        ("kubeflow.steps.Trainer.timeout_seconds=2592001", ["timeout_seconds", "2592001", "2592000"]),
+        ("kubeflow.task_defaults.retries=-1", ["task_defaults.retries", "-1", "0"]),
+        ("kubeflow.task_defaults.timeout_seconds=0", ["task_defaults.timeout_seconds", "0", "1"]),
+        ("kubeflow.tasks.Trainer.timeout_seconds=2592001", ["timeout_seconds", "2592001", "2592000"]),
         ("kubeflow.retry.backoff_factor=1.5", ["retry.backoff_factor", "1.5"]),
-        ("kubeflow.step_defaults.retries=15", ["15", "983010", "604800", "retry.backoff_factor"]),
+        ("kubeflow.task_defaults.retries=15", ["15", "983010", "604800", "retry.backoff_factor"]),
         # GPUs and their nodes
         ("kubeflow.gpu.count=0", ["kubeflow.gpu.count", "0", "1"]),
         ("kubeflow.gpu.tolerations=[{key: a, effect: NoScedule}]", ["'NoScedule'", "'NoSchedule'"]),
@@ -162,17 +162,17 @@ def test_what_a_pod_has_already_is_not_taken_again(setting: str, name: str, free
 def test_a_step_takes_the_defaults_where_it_has_nothing_of_its_own() -> None:
     kubeflow = load(
         overrides=[
-            "kubeflow.step_defaults={cpu_request: 1, memory_limit: 2Gi, retries: 2}",
-            "kubeflow.steps.Trainer={memory_limit: 8Gi, retries: 0}",
+            "kubeflow.task_defaults={cpu_request: 1, memory_limit: 2Gi, retries: 2}",
+            "kubeflow.tasks.Trainer={memory_limit: 8Gi, retries: 0}",
         ]
     ).kubeflow
-    assert kubeflow.step("Pusher") == kubeflow.step_defaults
-    trainer = kubeflow.step("Trainer")
+    assert kubeflow.task("Pusher") == kubeflow.task_defaults
+    trainer = kubeflow.task("Trainer")
     assert (trainer.cpu_request, trainer.memory_limit, trainer.retries) == ("1", "8Gi", 0)
 
 
 def test_the_steps_that_can_have_settings_are_the_pipeline_s(tmp_path: Path) -> None:
     from pipelines.pipeline import build
-    from pipelines.settings.kubeflow import STEPS
+    from pipelines.settings.kubeflow import NODES
 
-    assert {component.id for component in build(load()).components} == set(STEPS)
+    assert {component.id for component in build(load()).components} == set(NODES)

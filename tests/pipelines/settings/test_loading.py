@@ -1,12 +1,14 @@
+import json
 import os
 from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import BaseModel
 
-from pipelines.settings.configs import config_names
-from pipelines.settings.errors import SettingsError
-from pipelines.settings.loading import dump, load
+from pipelines.settings.configs import CONFIGS, config_names
+from pipelines.settings.errors import RENAMED, SettingsError
+from pipelines.settings.loading import dump, load, load_stored
 from pipelines.settings.tree import Settings
 
 BOTH_PHASES_OFF = "training={frozen: {epochs: 0}, fine_tuning: {epochs: 0}}"
@@ -179,15 +181,15 @@ def test_what_dump_writes_load_reads_back(tmp_path: Path) -> None:
         # ranges
         ("training.batch_size=0", ["training.batch_size", "is 0", "1"]),
         ("training.dropout=1", ["training.dropout", "is 1", "less than 1"]),
-        ("data.max_bad_fraction=-0.1", ["data.max_bad_fraction", "-0.1", "0"]),
+        ("data.max_rejected_fraction=-0.1", ["data.max_rejected_fraction", "-0.1", "0"]),
         ("evaluation.min_accuracy=98", ["evaluation.min_accuracy", "98", "1"]),
         ("evaluation.min_slice_accuracy=80", ["evaluation.min_slice_accuracy", "80", "1"]),
-        ("evaluation.min_slice_pictures=0", ["evaluation.min_slice_pictures", "is 0", "1"]),
+        ("evaluation.min_slice_images=0", ["evaluation.min_slice_images", "is 0", "1"]),
         ("evaluation.max_accuracy_loss=-0.01", ["evaluation.max_accuracy_loss", "-0.01", "0"]),
         ("evaluation.false_block_rate=0", ["evaluation.false_block_rate", "is 0"]),
         ("evaluation.missed_loss_rate=5", ["evaluation.missed_loss_rate", "is 5", "0.5"]),
         ("evaluation.max_model_mb=0", ["evaluation.max_model_mb", "is 0"]),
-        ("evaluation.min_kept_labels=97", ["evaluation.min_kept_labels", "97", "1"]),
+        ("evaluation.min_prediction_consistency=97", ["evaluation.min_prediction_consistency", "97", "1"]),
         # what does not go together
         ("data.split.train=0.5", ["data.split", "0.7"]),
         ("data.split={train: 1, eval: 0, test: 0}", ["data.split", "0"]),
@@ -258,3 +260,23 @@ def test_a_configuration_file_that_may_not_be_read(tmp_path: Path) -> None:
     file.touch(mode=0o000)
     with pytest.raises(SettingsError, match="secret.yaml"):
         load(str(file))
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+def test_a_renamed_setting_is_suggested_and_still_read_from_an_earlier_run(
+    old: str, new: str, tmp_path: Path
+) -> None:
+    *sections, leaf = new.split(".")
+    value: object = load()
+    for name in (*sections, leaf):
+        value = getattr(value, name)
+    value = value.model_dump() if isinstance(value, BaseModel) else value
+    with pytest.raises(SettingsError) as caught:
+        load(overrides=[f"{old}={json.dumps(value)}"])
+    assert repr(new) in str(caught.value)
+    tree: dict[str, object] = {old.rpartition(".")[2]: value}
+    for name in reversed(old.split(".")[:-1]):
+        tree = {name: tree}
+    stored = tmp_path / "settings.yaml"
+    stored.write_text(json.dumps(tree))
+    assert load_stored(stored) == load(str(CONFIGS / "base.yaml"))
