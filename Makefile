@@ -1,28 +1,28 @@
-# `make help` lists the targets. Options: ARGS="..." for the command, PYTHON=/path/to/python3.11 for set-up.
+# `make help` lists the targets. Options: ARGS="..." passes options to the command, PYTHON=/path/to/python3.11 selects the interpreter.
 
 BIN := .venv/bin
 LOCK := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command "make lock" --quiet
 
-# Two test files at a time; those of whole runs come early, so that neither core waits for the other in the end.
+# Two test files at a time, full pipeline runs first, so that both cores finish at about the same time.
 PYTEST := $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test check format bench bench-growth bench-gpu bench-serving bench-gate lock image kubeflow-check clean-env
 
-help: ## Show this list
+help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: ## Make or update the environment in .venv (instant when nothing changed)
+setup: ## Create or update the environment in .venv (instant if nothing changed)
 	@scripts/setup.sh
 
-run: setup ## Run the pipeline; pass options on with ARGS="--images DIR"
+run: setup ## Run the pipeline; ARGS="--images DIR" passes options
 	@$(BIN)/catsdogs run $(ARGS)
 
-test: setup ## Run every test; pick some with ARGS="tests/trainer -k shapes"
+test: setup ## Run all tests; ARGS="tests/trainer -k shapes" selects some
 	$(PYTEST) $(ARGS)
 
-check: setup ## Check style, types, imports between packages, and run the quick tests
+check: setup ## Check style, types and import rules, and run the quick tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/shellcheck scripts/*.sh .ci/run
@@ -30,35 +30,35 @@ check: setup ## Check style, types, imports between packages, and run the quick 
 	$(BIN)/lint-imports
 	$(PYTEST) -m "not slow and not e2e" $(ARGS)
 
-format: setup ## Put the code into the house style
+format: setup ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: setup ## Compare with TensorFlow's tutorial on IMAGES=DIR (train and validation); ARGS=--write for docs/benchmarks.md
+bench: setup ## Compare with TensorFlow's tutorial on IMAGES=DIR (train/, validation/); ARGS=--write updates docs/benchmarks.md
 	@$(BIN)/python -m benchmarks.compare "$(IMAGES)" $(ARGS)
 
-bench-growth: setup ## Measure 3,000 and 30,000 drawn pictures; ARGS=--write for docs/benchmarks.md
+bench-growth: setup ## Measure 3,000 and 30,000 sample images; ARGS=--write updates docs/benchmarks.md
 	@$(BIN)/python -m benchmarks.growth $(ARGS)
 
-bench-gpu: setup ## Show on a machine with GPUs what they gain, with IMAGES=DIR
+bench-gpu: setup ## Measure the speed-up by the GPUs of this machine on IMAGES=DIR
 	@$(BIN)/python -m benchmarks.hardware "$(IMAGES)" $(ARGS)
 
-bench-serving: setup ## Measure the local server; ARGS="--model-dir DIR" for another model than the one pushed here
+bench-serving: setup ## Measure the local server; ARGS="--model-dir DIR" selects the model (default: the last pushed one)
 	@$(BIN)/python -m benchmarks.serving $(ARGS)
 
-bench-gate: setup ## Simulate the gate's verdict: equal models refused, worse ones found; ARGS=--write for docs/gate.md
+bench-gate: setup ## Simulate the error rates of the quality gate; ARGS=--write updates docs/gate.md
 	@$(BIN)/python -m benchmarks.gate $(ARGS)
 
-lock: setup ## Pin anew what pyproject.toml allows; newest versions with ARGS=--upgrade
+lock: setup ## Update the pins from pyproject.toml; ARGS=--upgrade takes the newest versions
 	$(LOCK) pyproject.toml --extra weights --extra dev --group setup --output-file requirements/project.txt $(ARGS)
 	$(LOCK) pyproject.toml --extra weights --constraint requirements/project.txt --output-file requirements/image.txt
 	echo 'tensorflow[and-cuda]' | $(LOCK) - --constraint requirements/image.txt --output-file requirements/gpu.txt
 	$(LOCK) --group setup --constraint requirements/project.txt --output-file requirements/setup.txt
 
-image: setup ## Build the images for Kubeflow; ARGS=cpu for one, IMAGE=registry/name PUSH=1 to push them
+image: setup ## Build the container images for Kubeflow; ARGS=cpu builds one, IMAGE=registry/name PUSH=1 pushes them
 	@scripts/image.sh $(ARGS)
 
-kubeflow-check: setup ## Run every step of the compiled pipeline in its container, here, with podman
+kubeflow-check: setup ## Run every task of the compiled pipeline in its container with podman
 	@$(BIN)/python -m scripts.kubeflow_check $(ARGS)
 
 clean-env: ## Remove the environment
