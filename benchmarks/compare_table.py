@@ -1,4 +1,4 @@
-"""What `benchmarks.compare` has measured, as Markdown: ratios, accuracy, and the time of each part."""
+"""Formats the measurements of `benchmarks.compare` as Markdown: ratios, accuracy, time of each part."""
 
 from __future__ import annotations
 
@@ -7,35 +7,35 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from benchmarks import machine
-from benchmarks.results import Measured
-from benchmarks.watched import Memory
+from benchmarks.measurements import Measurement
+from benchmarks.process_monitor import Memory
 from components.model_metrics import proportion
 
 TUTORIAL, PIPELINE = "tutorial's script", "catsdogs run"
 TUTORIAL_EPOCHS = 10  # of each of its phases
-TRAINER_RATIO, WHOLE_RATIO, ACCURACY = 6, 3, 0.985  # what is asked for
+TRAINER_RATIO, WHOLE_RATIO, ACCURACY = 6, 3, 0.985  # the targets
 
 _IMPORTS = "imports"
-_ALL, _TRAINED, _TESTED = "all", "train and eval", "test"
-_WORKS_ON = {
+_ALL, _TRAIN, _TEST = "all", "train and eval", "test"
+_IMAGES_OF_PART = {
     "ImageExampleGen": _ALL,
     "StatisticsGen": _ALL,
-    "Transform": _TRAINED,
-    "Trainer": _TRAINED,
-    "PredictionTable": _TESTED,
-    "Evaluator": _TESTED,
-    "frozen": _TRAINED,
-    "fine-tuning": _TRAINED,
+    "Transform": _TRAIN,
+    "Trainer": _TRAIN,
+    "PredictionTable": _TEST,
+    "Evaluator": _TEST,
+    "frozen": _TRAIN,
+    "fine-tuning": _TRAIN,
 }
 
 
 class Ratio(NamedTuple):
-    """How many times as long one thing takes as another.
+    """The ratio of two durations.
 
     Attributes:
-        value: Of the means.
-        low: Of the shortest time of the one and the longest of the other.
-        high: The other way round.
+        value: Ratio of the means.
+        low: The shortest numerator over the longest denominator.
+        high: The longest numerator over the shortest denominator.
     """
 
     value: float
@@ -43,128 +43,129 @@ class Ratio(NamedTuple):
     high: float
 
 
-def ratio(longer: Sequence[float], shorter: Sequence[float]) -> Ratio:
-    """Returns how many times as long the first one takes."""
+def ratio(numerator: Sequence[float], denominator: Sequence[float]) -> Ratio:
+    """Returns the ratio of the mean durations, with its extremes."""
     return Ratio(
-        statistics.mean(longer) / statistics.mean(shorter),
-        min(longer) / max(shorter),
-        max(longer) / min(shorter),
+        statistics.mean(numerator) / statistics.mean(denominator),
+        min(numerator) / max(denominator),
+        max(numerator) / min(denominator),
     )
 
 
-def trainer_ratio(tutorial: Sequence[Measured], ours: Sequence[Measured]) -> Ratio:
-    """Returns the tutorial's time over the Trainer's, without imports, as the Trainer's has none."""
+def trainer_ratio(tutorial: Sequence[Measurement], pipeline: Sequence[Measurement]) -> Ratio:
+    """Returns the tutorial's time over the Trainer's, both without imports."""
     return ratio(
-        [one.seconds - one.parts[_IMPORTS] for one in tutorial], [one.parts["Trainer"] for one in ours]
+        [run.seconds - run.parts[_IMPORTS] for run in tutorial], [run.parts["Trainer"] for run in pipeline]
     )
 
 
-def accuracies(measured: Sequence[Measured]) -> list[float]:
-    """Returns the share of pictures that each model tells right in the end."""
-    return [list(one.correct.values())[-1] / one.pictures for one in measured]
+def accuracies(measurements: Sequence[Measurement]) -> list[float]:
+    """Returns the accuracy of each run's final model."""
+    return [list(run.correct.values())[-1] / run.test_images for run in measurements]
 
 
-def works_on(part: str, measured: Measured) -> int | None:
-    """Returns how many pictures a part goes through, each counted once; None where that says nothing."""
-    if part == measured.what:
-        return measured.trained + measured.pictures
-    sizes = {
-        _ALL: measured.trained + measured.pictures,
-        _TRAINED: measured.trained,
-        _TESTED: measured.pictures,
-    }
-    return sizes.get(_WORKS_ON.get(part, ""))
+def image_count(part: str, measurement: Measurement) -> int | None:
+    """Returns the number of distinct images that a part processes; None if it does not process images."""
+    all_images = measurement.train_images + measurement.test_images
+    if part == measurement.name:
+        return all_images
+    counts = {_ALL: all_images, _TRAIN: measurement.train_images, _TEST: measurement.test_images}
+    return counts.get(_IMAGES_OF_PART.get(part, ""))
 
 
-def lines(
-    measured: Sequence[Measured], here: Mapping[str, str | int], overrides: Sequence[str], epochs: int
+def table_lines(
+    measurements: Sequence[Measurement],
+    this_machine: Mapping[str, str | int],
+    overrides: Sequence[str],
+    epochs: int,
 ) -> Iterator[str]:
     """Yields the lines of the tables.
 
     Args:
-        measured: Runs of both sides, in their order.
-        here: The machine.
-        overrides: Settings that our runs did not have by default.
-        epochs: Of each of the tutorial's phases.
+        measurements: Runs of both sides, in the order of measurement.
+        this_machine: The machine's description.
+        overrides: Settings of the pipeline's runs that differ from the defaults.
+        epochs: Epochs of each of the tutorial's phases.
     """
-    tutorial = [one for one in measured if one.what == TUTORIAL]
-    ours = [one for one in measured if one.what == PIPELINE]
-    counts = f"{ours[0].trained:,} pictures to train on and {ours[0].pictures:,} to be judged on"
-    load = f"load before the first process {measured[0].load:.1f}"
+    tutorial = [run for run in measurements if run.name == TUTORIAL]
+    pipeline = [run for run in measurements if run.name == PIPELINE]
+    counts = f"{pipeline[0].train_images:,} images to train on and {pipeline[0].test_images:,} to test on"
+    load = f"load before the first process {measurements[0].load:.1f}"
     other = f"; epochs of each phase of the tutorial: {epochs} instead of {TUTORIAL_EPOCHS}"
-    yield f"On {machine.sentence(dict(here))}; {counts}; {load}{other if epochs != TUTORIAL_EPOCHS else ''}."
+    suffix = other if epochs != TUTORIAL_EPOCHS else ""
+    yield f"On {machine.format_machine(this_machine)}; {counts}; {load}{suffix}."
     if overrides:
         yield f"Settings of `catsdogs run`: {', '.join(f'`{override}`' for override in overrides)}."
     yield ""
-    yield from _verdicts(tutorial, ours)
+    yield from _target_lines(tutorial, pipeline)
     yield ""
-    yield from _models(measured)
+    yield from _model_lines(measurements)
     yield ""
-    yield "| part | seconds | of the whole | pictures/s | memory, MB | resident, MB |"
+    yield "| part | seconds | share of total | images/s | memory, MB | resident, MB |"
     yield "|---|---:|---:|---:|---:|---:|"
-    for runs in (tutorial, ours):
-        yield from _parts(runs)
+    for runs in (tutorial, pipeline):
+        yield from _part_lines(runs)
 
 
-def _verdicts(tutorial: Sequence[Measured], ours: Sequence[Measured]) -> Iterator[str]:
-    trainer = trainer_ratio(tutorial, ours)
-    whole = ratio([one.seconds for one in tutorial], [one.seconds for one in ours])
-    accurate, theirs = accuracies(ours), statistics.mean(accuracies(tutorial))
-    of_seeds = f"mean of {len(ours)} seeds" if len(ours) > 1 else "one seed"
-    mean = round(statistics.mean(accurate), 9)  # 0.985 three times must be 0.985
-    yield "| | measured | asked for | |"
+def _target_lines(tutorial: Sequence[Measurement], pipeline: Sequence[Measurement]) -> Iterator[str]:
+    trainer = trainer_ratio(tutorial, pipeline)
+    whole = ratio([run.seconds for run in tutorial], [run.seconds for run in pipeline])
+    pipeline_accuracies = accuracies(pipeline)
+    tutorial_accuracy = statistics.mean(accuracies(tutorial))
+    of_seeds = f"mean of {len(pipeline)} seeds" if len(pipeline) > 1 else "one seed"
+    mean = round(statistics.mean(pipeline_accuracies), 9)  # the mean of 0.985 three times must be 0.985
+    yield "| | measured | target | |"
     yield "|---|---|---|---|"
-    for name, found, needed in (
-        ("Trainer: times as quick as the tutorial's script without its imports", trainer, TRAINER_RATIO),
-        ("`catsdogs run`: times as quick as the tutorial's script", whole, WHOLE_RATIO),
+    for name, measured, target in (
+        ("Trainer: speed-up over the tutorial's script without its imports", trainer, TRAINER_RATIO),
+        ("`catsdogs run`: speed-up over the tutorial's script", whole, WHOLE_RATIO),
     ):
-        times = f"{found.value:.1f} ({found.low:.1f} to {found.high:.1f})"
-        yield f"| {name} | {times} | {needed} or more | {_met(found.value >= needed)} |"
-    spread = f"{100 * mean:.2f} % ({100 * min(accurate):.1f} to {100 * max(accurate):.1f})"
-    needs = f"the tutorial's {100 * theirs:.2f} %, and {100 * ACCURACY:.1f} %"
-    is_met = mean >= max(theirs, ACCURACY)
-    yield f"| accuracy, {of_seeds} | {spread} | {needs} | {_met(is_met)} |"
-    pushed = sum(one.pushed for one in ours)
-    yield f"| models pushed | {pushed} of {len(ours)} | all | {_met(pushed == len(ours))} |"
+        times = f"{measured.value:.1f} ({measured.low:.1f} to {measured.high:.1f})"
+        yield f"| {name} | {times} | {target} or more | {_format_target(measured.value >= target)} |"
+    low, high = min(pipeline_accuracies), max(pipeline_accuracies)
+    spread = f"{100 * mean:.2f} % ({100 * low:.1f} to {100 * high:.1f})"
+    targets = f"the tutorial's {100 * tutorial_accuracy:.2f} %, and {100 * ACCURACY:.1f} %"
+    is_met = mean >= max(tutorial_accuracy, ACCURACY)
+    yield f"| accuracy, {of_seeds} | {spread} | {targets} | {_format_target(is_met)} |"
+    pushed = sum(run.is_pushed for run in pipeline)
+    is_met = pushed == len(pipeline)
+    yield f"| models pushed | {pushed} of {len(pipeline)} | all | {_format_target(is_met)} |"
 
 
-def _met(is_met: bool) -> str:
+def _format_target(is_met: bool) -> str:
     return "met" if is_met else "**missed**"
 
 
-def _models(measured: Sequence[Measured]) -> Iterator[str]:
-    yield "| model | seed | right | accuracy, 95 % interval | seconds |"
+def _model_lines(measurements: Sequence[Measurement]) -> Iterator[str]:
+    yield "| model | seed | correct | accuracy, 95 % interval | seconds |"
     yield "|---|---:|---:|---|---:|"
-    for one in sorted(measured, key=lambda each: (each.what != TUTORIAL, each.seed)):
-        moments = list(one.correct.items())
-        for moment, correct in moments:
-            last = moment == moments[-1][0]
-            name = one.what if len(moments) == 1 else f"{one.what}, {moment}"
-            figure = proportion(correct, one.pictures)
-            told = f"{100 * figure.value:.1f} % ({100 * figure.low:.1f} to {100 * figure.high:.1f})"
-            seconds = f"{one.seconds:.0f}" if last else ""
-            yield f"| {name} | {one.seed} | {correct} of {one.pictures} | {told} | {seconds} |"
+    for run in sorted(measurements, key=lambda run: (run.name != TUTORIAL, run.seed)):
+        last_phase = list(run.correct)[-1]
+        for phase, correct in run.correct.items():
+            name = run.name if len(run.correct) == 1 else f"{run.name}, {phase}"
+            estimate = proportion(correct, run.test_images)
+            accuracy = f"{100 * estimate.value:.1f} % ({100 * estimate.low:.1f} to {100 * estimate.high:.1f})"
+            seconds = f"{run.seconds:.0f}" if phase == last_phase else ""
+            yield f"| {name} | {run.seed} | {correct} of {run.test_images} | {accuracy} | {seconds} |"
 
 
-def _parts(runs: Sequence[Measured]) -> Iterator[str]:
-    what, whole = runs[0].what, statistics.mean(one.seconds for one in runs)
-    yield _row(f"**{what}**", [one.seconds for one in runs], whole, works_on(what, runs[0]),
-               [one.peak for one in runs])  # fmt: skip
+def _part_lines(runs: Sequence[Measurement]) -> Iterator[str]:
+    name, total = runs[0].name, statistics.mean(run.seconds for run in runs)
+    totals, peaks = [run.seconds for run in runs], [run.peak for run in runs]
+    yield _part_line(f"**{name}**", totals, total, image_count(name, runs[0]), peaks)
     for part in runs[0].parts:
-        seconds = [one.parts[part] for one in runs]
-        memories = [one.peaks[part].memory for one in runs if part in one.peaks]
-        yield _row(part, seconds, whole, works_on(part, runs[0]), memories)
+        seconds = [run.parts[part] for run in runs]
+        peaks = [run.peaks[part].memory for run in runs if part in run.peaks]
+        yield _part_line(part, seconds, total, image_count(part, runs[0]), peaks)
 
 
-def _row(
-    name: str, seconds: Sequence[float], whole: float, pictures: int | None, memories: Sequence[Memory]
+def _part_line(
+    name: str, seconds: Sequence[float], total: float, images: int | None, peaks: Sequence[Memory]
 ) -> str:
     mean = statistics.mean(seconds)
-    ends = [f"{end:.1f}" for end in (min(seconds), max(seconds))]
-    spread = f" ({' to '.join(ends)})" if ends[0] != ends[1] else ""
-    rate = f"{pictures / mean:,.0f}" if pictures and mean else ""
-    own, resident = (
-        f"{max(sizes):,.0f}" if sizes else ""
-        for sizes in ([one.own for one in memories], [one.resident for one in memories])
-    )
-    return f"| {name} | {mean:.1f}{spread} | {100 * mean / whole:.0f} % | {rate} | {own} | {resident} |"
+    low, high = f"{min(seconds):.1f}", f"{max(seconds):.1f}"
+    spread = f" ({low} to {high})" if low != high else ""
+    rate = f"{images / mean:,.0f}" if images and mean else ""
+    own = f"{max(peak.own for peak in peaks):,.0f}" if peaks else ""
+    resident = f"{max(peak.resident for peak in peaks):,.0f}" if peaks else ""
+    return f"| {name} | {mean:.1f}{spread} | {100 * mean / total:.0f} % | {rate} | {own} | {resident} |"

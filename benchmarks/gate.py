@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import page
+from benchmarks import docs_page
 from benchmarks.gate_models import Case, Past, refused
 from components.model_metrics import Estimate, proportion
 from components.quality_gate.limits import GateLimits
@@ -146,7 +146,7 @@ def main() -> None:
     lines = "\n".join(table(rows, rates, repetitions))
     print(lines)
     if options.write:
-        page.put(PAGE, "benchmarks.gate", lines)
+        docs_page.replace_section(PAGE, "benchmarks.gate", lines)
 
 
 def _options() -> argparse.Namespace:

@@ -1,4 +1,4 @@
-"""Runs `catsdogs run` in a fresh output root, and reads what it has left there."""
+"""Measures `catsdogs run` in a fresh output root."""
 
 from __future__ import annotations
 
@@ -10,88 +10,93 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import machine
-from benchmarks.results import Measured
-from benchmarks.watched import RunFailed, Watched, watch
+from benchmarks.measurements import Measurement
+from benchmarks.process_monitor import ProcessFailed, ProcessResult, run_monitored
 from components import fingerprint
 
-AROUND = "start and end"  # imports, the pipeline's making, the summary: all that is no step
+START_AND_END = "start and end"  # time outside all steps: imports, building the pipeline, the summary
 
-_LOG_OF_START = "Start"
+_BEFORE_FIRST_STEP = "Start"
 _LAST_LINES = 3
 _CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
 
-def code() -> str:
-    """Returns a fingerprint of all that a run and its measuring depend on and that is ours."""
-    measuring = ("benchmarks.pipeline_run", "benchmarks.watched")
-    modules = fingerprint.of_code("components", "pipelines", "serving", "trainer", *measuring)
+def code_fingerprint() -> str:
+    """Returns a fingerprint of the project's code and configs that a run and its measurement depend on."""
+    benchmark_modules = ("benchmarks.pipeline_run", "benchmarks.process_monitor")
+    modules = fingerprint.of_code("components", "pipelines", "serving", "trainer", *benchmark_modules)
     return f"{modules[:12]}{fingerprint.of_folder(_CONFIGS)[:4]}"
 
 
-def run(what: str, seed: int, asked: str, trained: int, options: Sequence[str], log: Path) -> Measured:
-    """Runs the pipeline from nothing, in a temporary folder that is removed afterwards.
+def measure(
+    name: str, seed: int, inputs: str, train_images: int, options: Sequence[str], log: Path
+) -> Measurement:
+    """Runs the whole pipeline in a temporary output root and measures it.
 
     Args:
-        what: As in Measured.
-        seed: Of the training.
-        asked: As in Measured.
-        trained: Number of pictures that it has to train on.
-        options: Of `catsdogs run`; seed and output root are added.
-        log: Takes what it prints.
+        name: As in Measurement.
+        seed: Seed of the training.
+        inputs: As in Measurement.
+        train_images: Number of images to train on.
+        options: Options of `catsdogs run`; the seed and the output root are added.
+        log: File for the command's output.
 
     Raises:
-        RunFailed: It did not come to its end.
+        ProcessFailed: The run did not finish.
     """
     load = machine.load()
     with tempfile.TemporaryDirectory(prefix="catsdogs-benchmark-") as folder:
         output_root = Path(folder) / "output"
         command = [str(Path(sys.executable).with_name("catsdogs")), "run", *options]
         command += ["--set", f"training.seed={seed}", "--set", f"output_root={output_root}"]
-        watched = watch(command, log, lambda: step_at_work(output_root))
+        result = run_monitored(command, log, lambda: current_step(output_root))
         summaries = list(output_root.glob("runs/*/summary.json"))
         summary = json.loads(summaries[0].read_text(encoding="utf-8")) if summaries else {}
         if not summary.get("outcome"):
-            raise RunFailed(why("catsdogs run", watched, log))
+            raise ProcessFailed(failure_message("catsdogs run", result, log))
         cached = output_root.glob("feature_cache/**/*")
-        return Measured(
-            what=what,
+        return Measurement(
+            name=name,
             seed=seed,
-            asked=asked,
+            inputs=inputs,
             load=load,
-            trained=trained,
-            peaks={AROUND if part == _LOG_OF_START else part: peak for part, peak in watched.peaks.items()},
+            train_images=train_images,
+            peaks={
+                START_AND_END if part == _BEFORE_FIRST_STEP else part: peak
+                for part, peak in result.peaks.items()
+            },
             cache_mb=sum(path.stat().st_size for path in cached if path.is_file()) / 1e6,
-            **told(summary, watched.seconds),
+            **parse_summary(summary, result.seconds),
         )
 
 
-def step_at_work(output_root: Path) -> str:
-    """Returns the step whose log is the newest."""
+def current_step(output_root: Path) -> str:
+    """Returns the name of the step with the newest log."""
     logs = sorted(path.stem for path in output_root.glob("runs/*/logs/*.log"))
-    return logs[-1].partition("-")[2] if logs else _LOG_OF_START
+    return logs[-1].partition("-")[2] if logs else _BEFORE_FIRST_STEP
 
 
-def told(summary: Mapping[str, Any], seconds: float) -> dict[str, Any]:
-    """Returns the fields of Measured that a run's `summary.json` tells.
+def parse_summary(summary: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+    """Returns the fields of Measurement that `summary.json` provides.
 
     Args:
-        summary: Its contents, of a run that came to its end.
-        seconds: From the start of the command to its end, as seen from outside.
+        summary: Contents of the file, of a finished run.
+        seconds: Time from start to end of the command.
     """
-    steps = {step: found["seconds"] for step, found in summary["steps"].items()}
+    steps = {name: step["seconds"] for name, step in summary["steps"].items()}
     metrics = summary["outcome"]["metrics"]
-    pictures = int(metrics["examples"])
+    test_images = int(metrics["examples"])
     return {
         "seconds": seconds,
-        "parts": {AROUND: seconds - sum(steps.values()), **steps},
-        "pictures": pictures,
-        "correct": {"end": round(metrics["accuracy"] * pictures)},
-        "pushed": summary["outcome"]["push"] is not None,
+        "parts": {START_AND_END: seconds - sum(steps.values()), **steps},
+        "test_images": test_images,
+        "correct": {"end": round(metrics["accuracy"] * test_images)},
+        "is_pushed": summary["outcome"]["push"] is not None,
     }
 
 
-def why(name: str, watched: Watched, log: Path) -> str:
-    """Returns what is said where a process did not do what it was started for."""
-    said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-_LAST_LINES:]
-    ended = f"{name} ended with status {watched.status}, so there is nothing to measure. {log} ends with:"
-    return "\n".join([ended, *said])
+def failure_message(name: str, result: ProcessResult, log: Path) -> str:
+    """Returns an error message with the exit status and the last lines of the log."""
+    last_lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-_LAST_LINES:]
+    message = f"{name} failed with exit status {result.status}, so it cannot be measured. {log} ends with:"
+    return "\n".join([message, *last_lines])

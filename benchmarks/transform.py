@@ -1,9 +1,9 @@
-"""How long Transform takes on a folder of pictures, against a bare tf.data pass and against stock Transform.
+"""Compares the time of Transform on a folder of images with a bare tf.data pass and with TFX's own Transform.
 
     python -m benchmarks.transform DIR [--size 224] [--rounds 3]
 
 The bare pass reads, decodes and resizes the same files with the same function, and writes nothing. All three
-are measured in turn in one process, the best of the rounds counts; only ratios carry over to other machines.
+alternate in one process, and the fastest round counts; only the ratios are comparable between machines.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from pathlib import Path
 import tensorflow as tf
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
-from tfx.components.transform.executor import Executor as StockExecutor
+from tfx.components.transform.executor import Executor as TfxExecutor
 from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.types import standard_artifacts
 
 from components.artifacts import RejectedImages
 from components.image_example_gen.executor import Executor as IngestExecutor
-from components.image_transform.executor import Executor as OurExecutor
+from components.image_transform.executor import Executor as ImageTransformExecutor
 from pipelines import node_configs
 from pipelines.settings.loading import load
 from pipelines.settings.tree import Settings
@@ -36,17 +36,17 @@ SPLITS = ["train", "eval", "test"]
 
 
 def main() -> None:
-    """Prints a table."""
-    options = _options()
+    """Prints the times and their ratios."""
+    options = _parse_options()
     settings = load(overrides=["data.source=folder", f"data.folder={options.images}"])
     with tempfile.TemporaryDirectory() as root:
         work = Path(root)
         _ingest(settings, work)
         files = [str(path) for path in sorted(options.images.rglob("*.jpg"))]
         candidates: dict[str, Callable[[], None]] = {
-            "bare tf.data pass": lambda: _bare(files, options.size),
-            "Transform": lambda: _transform(OurExecutor, settings, work, options.size),
-            "stock Transform": lambda: _transform(StockExecutor, settings, work, options.size),
+            "bare tf.data pass": lambda: _run_bare_pass(files, options.size),
+            "Transform": lambda: _transform(ImageTransformExecutor, settings, work, options.size),
+            "TFX's Transform": lambda: _transform(TfxExecutor, settings, work, options.size),
         }
         best = dict.fromkeys(candidates, float("inf"))
         for _ in range(options.rounds):
@@ -55,22 +55,22 @@ def main() -> None:
                 candidate()
                 best[name] = min(best[name], time.perf_counter() - started)
     baseline = best["bare tf.data pass"]
-    print(f"{len(files):,} pictures at {options.size} px, best of {options.rounds}")
+    print(f"{len(files):,} images at {options.size} px, best of {options.rounds}")
     for name, seconds in best.items():
         print(f"{name:20} {seconds:7.1f} s   {seconds / baseline:5.1f} x the bare pass")
 
 
-def _options() -> argparse.Namespace:
+def _parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("images", type=Path, help="folder of JPEG files, sorted into classes")
+    parser.add_argument("images", type=Path, help="folder of JPEG files, one folder per class")
     parser.add_argument("--size", type=int, default=224, help="height and width in pixels (default 224)")
-    parser.add_argument("--rounds", type=int, default=3, help="how often each is measured (default 3)")
+    parser.add_argument("--rounds", type=int, default=3, help="number of measurements of each (default 3)")
     return parser.parse_args()
 
 
-def _bare(files: list[str], size: int) -> None:
+def _run_bare_pass(files: list[str], size: int) -> None:
     images = tf.data.Dataset.from_tensor_slices(files).map(tf.io.read_file).batch(32)
     for _ in images.map(lambda batch: decode_and_resize(batch, size), num_parallel_calls=os.cpu_count()):
         pass
@@ -96,7 +96,7 @@ def _ingest(settings: Settings, work: Path) -> None:
 
 
 def _schema() -> schema_pb2.Schema:
-    """Only what is transformed: stock Transform cannot read the curated schema's two kinds of features."""
+    """Returns a schema of the transformed features only; TFX's Transform cannot read the curated schema."""
     presence = schema_pb2.FeaturePresence(min_fraction=1)
     return schema_pb2.Schema(
         feature=[
@@ -106,8 +106,8 @@ def _schema() -> schema_pb2.Schema:
     )
 
 
-def _transform(executor: type[StockExecutor], settings: Settings, work: Path, size: int) -> None:
-    """Transforms all splits, so that as many pictures are decoded as in the bare pass."""
+def _transform(executor: type[TfxExecutor], settings: Settings, work: Path, size: int) -> None:
+    """Transforms all splits, so that the number of decoded images equals that of the bare pass."""
     examples, schema = standard_artifacts.Examples(), standard_artifacts.Schema()
     examples.uri, examples.split_names = str(work / "examples"), json.dumps(SPLITS)
     schema.uri = str(work / "schema")

@@ -1,23 +1,22 @@
-"""TensorFlow's transfer-learning tutorial as a plain script: what `benchmarks.compare` measures ours against.
+"""TensorFlow's transfer-learning tutorial as a plain script: the baseline of `benchmarks.compare`.
 
     python -m benchmarks.tutorial DIR [--seed 0]
 
 https://www.tensorflow.org/tutorials/images/transfer_learning, step by step: MobileNetV2 at 160 px, batches of
-32 from `image_dataset_from_directory` with prefetching, random flips and rotations within the network, ten
-epochs of the head (Adam, 1e-4), then ten more from layer 100 on (RMSprop, 1e-5), each of them followed by a
-look at four fifths of the validation folder. It is not slowed down by anything:
+32 from `image_dataset_from_directory` with prefetching, random flips and rotations inside the network, ten
+epochs of the head (Adam, 1e-4), then ten more from layer 100 on (RMSprop, 1e-5), each followed by validation
+on four fifths of the validation folder. Nothing slows the script down:
 
-- The notebook's plots and its looks at the untrained network are left out.
-- The weights come from the package that our pipeline takes them from, and are not downloaded.
-- Without a GPU, Keras' "auto", which the notebook leaves it at, means no XLA; on a CPU that is by far the
-  quicker.
-- How good the model is, on all pictures of the validation folder, is measured after each phase and not
-  counted.
+- It omits the notebook's plots and its evaluation of the untrained network.
+- It loads the weights from the package that the pipeline uses, and downloads nothing.
+- Without a GPU, Keras' default `jit_compile="auto"`, which the notebook uses, means no XLA; on a CPU that is
+  by far the faster choice.
+- It measures the accuracy on the whole validation folder after each phase, but does not count that time.
 
-It trains on DIR/train, is judged on DIR/validation, and ends with a line of JSON.
+The script trains on DIR/train, evaluates on DIR/validation, and prints a line of JSON at the end.
 """
 
-# ruff: noqa: E402 - the imports are part of what is timed
+# ruff: noqa: E402 - the time includes the imports
 
 from __future__ import annotations
 
@@ -47,10 +46,10 @@ FIRST_UNFROZEN_LAYER = 100
 
 
 class Clock:
-    """Takes the time of the script's parts.
+    """Measures the time of each part of the script.
 
     Attributes:
-        seconds: Of each part, in their order.
+        seconds: Seconds by part, in order.
     """
 
     def __init__(self) -> None:
@@ -58,31 +57,32 @@ class Clock:
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Takes the time of what is done within."""
+        """Adds the time of the `with` block to a part."""
         started = time.perf_counter()
         yield
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
 
 
 def main() -> None:
-    """Trains, and prints what came of it."""
+    """Trains, and prints the times and accuracies."""
     clock = Clock()
-    options = _options()
+    options = _parse_options()
     keras.utils.set_random_seed(options.seed)
-    with clock.part("pictures and network"):
-        train, validation = _folder(options.images / "train"), _folder(options.images / "validation")
-        trained, pictures = len(train.file_paths), len(validation.file_paths)
-        often = validation.skip(validation.cardinality() // 5).prefetch(tf.data.AUTOTUNE)
+    with clock.part("images and network"):
+        train = _read_folder(options.images / "train")
+        validation = _read_folder(options.images / "validation")
+        train_images, test_images = len(train.file_paths), len(validation.file_paths)
+        validation_subset = validation.skip(validation.cardinality() // 5).prefetch(tf.data.AUTOTUNE)
         train = train.prefetch(tf.data.AUTOTUNE)
-        base = weights.pretrained("MobileNetV2", SIZE, "packaged")
-        model = _model(base)
+        base = weights.load_backbone("MobileNetV2", SIZE, "packaged")
+        model = _build_model(base)
     correct, trainable = {}, {}
     with clock.part("frozen"):
         _compile(model, keras.optimizers.Adam(LEARNING_RATE))
         trainable["frozen"] = len(model.trainable_variables)
-        model.fit(train, epochs=options.epochs, validation_data=often, verbose=2)
+        model.fit(train, epochs=options.epochs, validation_data=validation_subset, verbose=2)
     with clock.part("measuring"):
-        correct["frozen"] = _correct(model, validation, pictures)
+        correct["frozen"] = _count_correct(model, validation, test_images)
     with clock.part("fine-tuning"):
         base.trainable = True
         for layer in base.layers[:FIRST_UNFROZEN_LAYER]:
@@ -93,39 +93,39 @@ def main() -> None:
             train,
             epochs=2 * options.epochs,
             initial_epoch=options.epochs,
-            validation_data=often,
+            validation_data=validation_subset,
             verbose=2,
         )
     with clock.part("measuring"):
-        correct["fine-tuning"] = _correct(model, validation, pictures)
-    found = {
+        correct["fine-tuning"] = _count_correct(model, validation, test_images)
+    result = {
         "seconds": {name: round(seconds, 2) for name, seconds in clock.seconds.items()},
-        "trained": trained,
-        "pictures": pictures,
+        "train_images": train_images,
+        "test_images": test_images,
         "correct": correct,
         "trainable": trainable,
         "xla": bool(model.jit_compile),
     }
-    print(json.dumps(found))
+    print(json.dumps(result))
 
 
-def _options() -> argparse.Namespace:
+def _parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("images", type=Path, help="folder with train/<class>/* and validation/<class>/*")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--epochs", type=int, default=EPOCHS, help="of each phase (the tutorial: 10)")
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help="epochs of each phase (the tutorial: 10)")
     return parser.parse_args()
 
 
-def _folder(folder: Path) -> tf.data.Dataset:
+def _read_folder(folder: Path) -> tf.data.Dataset:
     return keras.utils.image_dataset_from_directory(
         folder, shuffle=True, batch_size=BATCH, image_size=(SIZE, SIZE)
     )
 
 
-def _model(base: keras.Model) -> keras.Model:
+def _build_model(base: keras.Model) -> keras.Model:
     base.trainable = False
     augmentation = keras.Sequential([keras.layers.RandomFlip("horizontal"), keras.layers.RandomRotation(0.2)])
     inputs = keras.Input((SIZE, SIZE, 3))
@@ -142,10 +142,10 @@ def _compile(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
     )
 
 
-def _correct(model: keras.Model, validation: tf.data.Dataset, pictures: int) -> int:
-    """Returns how many pictures of the validation folder are told right."""
+def _count_correct(model: keras.Model, validation: tf.data.Dataset, images: int) -> int:
+    """Returns the number of correct predictions on the validation folder."""
     accuracy = model.evaluate(validation.prefetch(tf.data.AUTOTUNE), return_dict=True, verbose=0)["accuracy"]
-    return round(accuracy * pictures)
+    return round(accuracy * images)
 
 
 if __name__ == "__main__":

@@ -34,22 +34,22 @@ def trainer(settings: Settings) -> dict[str, Any]:
     Raises:
         InputError: There is no such backbone, it cannot be trained so, or there are no such weights for it.
     """
-    recipe = settings.training
+    training = settings.training
     try:
-        weights.check(recipe.backbone, recipe.weights)
-        last_blocks = recipe.unfrozen_blocks if recipe.fine_tuning.epochs else 0
-        network = backbones.check(recipe.backbone, recipe.image_size, last_blocks)
-        if last_blocks and recipe.feature_cache.enabled:
-            divide_backbone.before_last_blocks(network, last_blocks)
+        weights.check(training.backbone, training.weights)
+        last_blocks = training.unfrozen_blocks if training.fine_tuning.epochs else 0
+        network = backbones.check(training.backbone, training.image_size, last_blocks)
+        if last_blocks and training.feature_cache.enabled:
+            divide_backbone.divide_backbone(network, last_blocks)
     except (weights.WeightsError, backbones.BackboneError) as error:
         raise InputError(str(error)) from None
-    weights_file = weights.file(recipe.weights)
+    weights_file = weights.find_file(training.weights)
     return {
         "run_fn": "trainer.run.run_fn",
         "train_args": trainer_pb2.TrainArgs(splits=["train"]),
         "eval_args": trainer_pb2.EvalArgs(splits=["eval"]),
         "custom_config": {
-            "recipe": recipe.model_dump(mode="json"),
+            "training_config": training.model_dump(mode="json"),
             "weights_fingerprint": fingerprint.of_file(weights_file) if weights_file else None,
             "class_names": settings.data.class_names,
             "checkpoint_root": str(settings.checkpoints_dir),

@@ -1,4 +1,4 @@
-"""Pretrained networks by name, with their own scaling and their blocks."""
+"""The networks of Keras Applications, and the blocks that each consists of."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import re
 
 import keras
 
-# How Keras Applications names the layers of a block: block_13_expand, conv5_block2_1_conv, block6h_se_reduce,
+# Layer names of a block in Keras Applications: block_13_expand, conv5_block2_1_conv, block6h_se_reduce,
 # convnext_tiny_stage_3_block_2_gelu, expanded_conv_10_project, block5_conv3, conv_dw_13, normal_add_1_12, ….
 _IN_BLOCK = re.compile(
     r"^(?:.*?_)??(?:"
@@ -17,50 +17,50 @@ _IN_BLOCK = re.compile(
     r"|conv_(?:pad|dw|pw)_(\d+)(?=_|$)"
     r"|(?:normal|reduction|adjust)_.*?(stem_\d+|reduce_\d+|\d+)$)"
 )
-# Inception networks name only the layer that ends a block: mixed10, mixed_6a, block17_20_ac.
+# Inception networks only name the last layer of a block: mixed10, mixed_6a, block17_20_ac.
 _END_OF_BLOCK = re.compile(r"^(?:mixed\d+|mixed_\d[a-z]|block\d+_\d+_ac)$")
 
 
 class BackboneError(ValueError):
-    """The named network or block count is not available; the message names the nearest that is."""
+    """The network does not exist or has too few blocks; the message names the nearest valid value."""
 
 
 def names() -> list[str]:
-    """Returns the networks of Keras Applications, for example `MobileNetV2`."""
+    """Returns the names of the networks in Keras Applications, for example `MobileNetV2`."""
     return sorted(name for name, member in vars(keras.applications).items() if inspect.isfunction(member))
 
 
 def family(name: str) -> str:
-    """Returns the module of `keras.applications` that a network lives in, for example `mobilenet_v2`.
+    """Returns the `keras.applications` module of a network, for example `mobilenet_v2`.
 
     Raises:
         BackboneError: There is no such network.
     """
     if name not in names():
-        close = difflib.get_close_matches(name, names(), n=1, cutoff=0.5)
-        cure = f"Did you mean {close[0]!r}?" if close else f"Valid are: {', '.join(names())}."
-        raise BackboneError(f"There is no backbone {name!r} in Keras Applications. {cure}")
+        matches = difflib.get_close_matches(name, names(), n=1, cutoff=0.5)
+        suggestion = f"Did you mean {matches[0]!r}?" if matches else f"Choose one of {', '.join(names())}."
+        raise BackboneError(f"There is no backbone {name!r} in Keras Applications. {suggestion}")
     module = inspect.getmodule(getattr(keras.applications, name))
     assert module is not None
     return module.__name__.rpartition(".")[2]
 
 
 def build(name: str, image_size: int, weights: str | None) -> keras.Model:
-    """Builds a network without its classifier, and without the dropout that some have within their blocks.
+    """Builds a network without its classifier, and with the dropout inside its blocks turned off.
 
-    What is frozen must not vary, and a network that is trained calls all its parts as in training, whatever
-    they were built with.
+    Frozen layers must be deterministic, but Keras runs nested models in training mode during training, even
+    if they were called with `training=False`.
 
     Args:
         name: A network of Keras Applications.
         image_size: Height and width of its input, in pixels.
-        weights: What Keras takes: None for random weights, `imagenet`, or the path of a weights file.
+        weights: None for random weights, `imagenet`, or the path of a weights file, as in Keras.
 
     Returns:
         A model from scaled pixels, float32 [N, image_size, image_size, 3], to features [N, h, w, channels].
 
     Raises:
-        BackboneError: There is no such network, or it does not take images of this size.
+        BackboneError: There is no such network, or it does not support this image size.
     """
     family(name)
     try:
@@ -79,13 +79,13 @@ def build(name: str, image_size: int, weights: str | None) -> keras.Model:
 
 
 def check(name: str, image_size: int, last_blocks: int) -> keras.Model:
-    """Checks that a network can be built and its last blocks be told, before hours go into the first phase.
+    """Checks that a network can be built and fine-tuned, before the first phase spends hours on it.
 
     Returns:
         The network, with random weights.
 
     Raises:
-        BackboneError: It cannot, or they cannot.
+        BackboneError: The network cannot be built, or its last blocks cannot be found.
     """
     network = build(name, image_size, None)
     unfreeze(network, last_blocks)
@@ -95,27 +95,27 @@ def check(name: str, image_size: int, last_blocks: int) -> keras.Model:
 def blocks(network: keras.Model) -> list[list[keras.layers.Layer]]:
     """Returns the layers of each block, first block first.
 
-    Layers before the first block (the stem) are left out; layers between two blocks or after the last one
-    belong to the block before them.
+    The layers before the first block (the stem) are omitted; layers between two blocks or after the last one
+    belong to the preceding block.
 
     Raises:
-        BackboneError: The layers' names do not tell the blocks.
+        BackboneError: The layer names do not identify blocks.
     """
-    found = _ended_blocks(network.layers) or _named_blocks(network.layers)
-    if not found:
+    blocks = _blocks_by_last_layer(network.layers) or _blocks_by_name(network.layers)
+    if not blocks:
         raise BackboneError(
-            f"The blocks of {network.name} cannot be told from its layers' names: "
+            f"The layer names of {network.name} do not identify its blocks, so it cannot be fine-tuned: "
             "set training.fine_tuning.epochs to 0."
         )
-    return found
+    return blocks
 
 
 def last_layers(network: keras.Model, last_blocks: int) -> list[keras.layers.Layer]:
     """Returns the layers of a network's last blocks.
 
     Args:
-        network: What `build` returned.
-        last_blocks: How many blocks, at least 1.
+        network: The result of `build`.
+        last_blocks: Number of blocks, at least 1.
 
     Raises:
         BackboneError: The network has fewer blocks.
@@ -123,20 +123,20 @@ def last_layers(network: keras.Model, last_blocks: int) -> list[keras.layers.Lay
     all_blocks = blocks(network)
     if last_blocks > len(all_blocks):
         raise BackboneError(
-            f"training.unfrozen_blocks is {last_blocks}, and {network.name} has {len(all_blocks)} blocks."
+            f"training.unfrozen_blocks is {last_blocks}, but {network.name} has {len(all_blocks)} blocks."
         )
     return [layer for block in all_blocks[-last_blocks:] for layer in block]
 
 
 def unfreeze(network: keras.Model, last_blocks: int) -> None:
-    """Makes the last blocks trainable and everything else not.
+    """Makes the last blocks trainable and freezes all other layers.
 
-    Batch normalisation stays frozen, statistics and scales: with small batches its running statistics
+    Batch normalisation stays frozen, both statistics and scales: with small batches its running statistics
     would drift away from what the pretrained weights expect.
 
     Args:
-        network: What `build` returned.
-        last_blocks: How many blocks; 0 freezes the whole network.
+        network: The result of `build`.
+        last_blocks: Number of blocks; 0 freezes the whole network.
 
     Raises:
         BackboneError: The network has fewer blocks.
@@ -149,19 +149,19 @@ def unfreeze(network: keras.Model, last_blocks: int) -> None:
             layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
 
 
-def _named_blocks(layers: list[keras.layers.Layer]) -> list[list[keras.layers.Layer]]:
-    found: dict[str, list[keras.layers.Layer]] = {}
+def _blocks_by_name(layers: list[keras.layers.Layer]) -> list[list[keras.layers.Layer]]:
+    blocks: dict[str, list[keras.layers.Layer]] = {}
     current = None
     for layer in layers:
         if match := _IN_BLOCK.match(layer.name):
             current = next(filter(None, match.groups()))
         if current:
-            found.setdefault(current, []).append(layer)
-    return list(found.values())
+            blocks.setdefault(current, []).append(layer)
+    return list(blocks.values())
 
 
-def _ended_blocks(layers: list[keras.layers.Layer]) -> list[list[keras.layers.Layer]]:
-    """Returns what lies between two ends of blocks, after the stem, which ends with a max-pooling."""
+def _blocks_by_last_layer(layers: list[keras.layers.Layer]) -> list[list[keras.layers.Layer]]:
+    """Returns the layers between the last layers of blocks, after the stem, which ends with max-pooling."""
     ends = [index + 1 for index, layer in enumerate(layers) if _END_OF_BLOCK.match(layer.name)]
     if not ends:
         return []

@@ -1,4 +1,4 @@
-"""Where a network is cut: what stays frozen goes before, what fine-tuning trains behind."""
+"""Divides a backbone into the part that stays frozen and the part that fine-tuning trains."""
 
 from __future__ import annotations
 
@@ -9,77 +9,76 @@ import keras
 from trainer import backbones
 
 
-class Cut(NamedTuple):
-    """A backbone in two, which share its layers: training the suffix trains the backbone.
+class DividedBackbone(NamedTuple):
+    """Two models that share the backbone's layers: training the second one trains the backbone.
 
     Attributes:
-        prefix: From scaled pixels, float32 [N, size, size, 3], to the activations at the cut, [N, h, w, c].
-        suffix: From these to the backbone's features.
+        frozen_part: From scaled pixels, float32 [N, size, size, 3], to activations [N, h, w, c].
+        trainable_part: From these activations to the backbone's features.
     """
 
-    prefix: keras.Model
-    suffix: keras.Model
+    frozen_part: keras.Model
+    trainable_part: keras.Model
 
 
-def before_last_blocks(backbone: keras.Model, last_blocks: int) -> Cut:
-    """Cuts a backbone at the last place before its last blocks where one tensor carries everything on.
+def divide_backbone(backbone: keras.Model, last_blocks: int) -> DividedBackbone:
+    """Divides a backbone at the last tensor before its last blocks that all later layers depend on.
 
-    Such a place is never inside a residual, dense or inception block. The suffix may begin with frozen
-    layers.
+    Such a tensor never lies inside a residual, dense or inception block, so `trainable_part` may begin with
+    frozen layers.
 
     Args:
-        backbone: What `backbones.build` returned.
-        last_blocks: How many blocks lie behind the cut, at least 1: where nothing is unfrozen, the whole
-            backbone is what a prefix would be, and there is nothing to cut.
+        backbone: The result of `backbones.build`.
+        last_blocks: Number of blocks that fine-tuning trains, at least 1.
 
     Raises:
-        BackboneError: The network has fewer blocks, or there is no such place among its frozen ones.
+        BackboneError: The network has fewer blocks, or no single tensor of its frozen layers feeds the rest.
         ValueError: `last_blocks` is 0.
     """
     if last_blocks < 1:
         raise ValueError(f"last_blocks is {last_blocks}, and must be at least 1")
     blocks = backbones.blocks(backbone)
     unfrozen = backbones.last_layers(backbone, last_blocks)
-    # A cut in the stem keeps nothing worth keeping; it is taken only where all blocks are to be trained.
+    # The stem alone is too cheap to be worth caching; divide there only if all blocks are trained.
     first = backbone.layers[1] if last_blocks == len(blocks) else blocks[0][0]
-    activations = _narrow(backbone, first, unfrozen)
+    activations = _find_bottleneck(backbone, first, unfrozen)
     if activations is None:
         raise backbones.BackboneError(
-            f"Nowhere before the last {last_blocks} of the {len(blocks)} blocks of {backbone.name} does one "
-            "tensor of frozen layers carry everything on, to be kept: "
+            f"{backbone.name} cannot be divided before the last {last_blocks} of its {len(blocks)} blocks, "
+            "because no single tensor of its frozen layers feeds the rest: "
             "set training.feature_cache.enabled to false."
         )
-    return Cut(
-        keras.Model(backbone.input, activations, name=f"{backbone.name}_prefix"),
-        keras.Model(activations, backbone.output, name=f"{backbone.name}_suffix"),
+    return DividedBackbone(
+        keras.Model(backbone.input, activations, name=f"{backbone.name}_frozen_part"),
+        keras.Model(activations, backbone.output, name=f"{backbone.name}_trainable_part"),
     )
 
 
-def _narrow(
+def _find_bottleneck(
     backbone: keras.Model, first: keras.layers.Layer, unfrozen: list[keras.layers.Layer]
 ) -> keras.KerasTensor | None:
-    """Returns the last tensor between two layers that everything behind it depends on alone, if there is one.
+    """Returns the last tensor between two layers that is the only input of everything after it, if any.
 
-    The nodes are gone through in an order in which each comes after those it depends on. Where only one of
-    the tensors made so far is still needed, it carries everything on.
+    Walks the nodes in topological order and keeps the set of tensors that later nodes still need: a set of
+    one is a bottleneck.
 
     Args:
         backbone: The network.
-        first: The first layer that may make the tensor.
+        first: The first layer whose output may be the bottleneck.
         unfrozen: The layers that must come after it.
     """
-    by_depth = backbone._nodes_by_depth  # what Keras itself runs; a nested model's layer.output is another's
+    by_depth = backbone._nodes_by_depth  # what Keras itself runs; `layer.output` of a nested model differs
     nodes = [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]
     last_use = {id(tensor): index for index, node in enumerate(nodes) for tensor in node.input_tensors}
     last_use |= {id(tensor): len(nodes) for tensor in backbone.outputs}
     needed: dict[int, keras.KerasTensor] = {}
-    found, begun = None, False
+    bottleneck, reached_first = None, False
     for index, node in enumerate(nodes):
         if any(node.operation is layer for layer in unfrozen):
             break
         needed |= {id(tensor): tensor for tensor in node.outputs}
         needed = {key: tensor for key, tensor in needed.items() if last_use[key] > index}
-        begun = begun or node.operation is first
-        if begun and len(needed) == 1:
-            (found,) = needed.values()
-    return found
+        reached_first = reached_first or node.operation is first
+        if reached_first and len(needed) == 1:
+            (bottleneck,) = needed.values()
+    return bottleneck

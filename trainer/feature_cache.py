@@ -1,8 +1,8 @@
-"""What the frozen part of the network makes of each picture, kept in shards on disk.
+"""Caches the outputs of the network's frozen part on disk, in shards.
 
-A shard holds some consecutive pictures of a split with all their views. It is a folder with one TFRecord file
-for each kind of features, whose checksums tell damage, and gets its name when it is whole: a pass that was
-cut short goes on at the first shard that is missing.
+A shard holds all views of consecutive images of a split. It is a folder with one TFRecord file per feature,
+whose checksums reveal damage, and is renamed into place once complete: a killed extraction resumes at the
+first missing shard.
 """
 
 from __future__ import annotations
@@ -22,149 +22,156 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from trainer import leftovers
+from trainer import stale_files
 
-SHARD_PICTURES = 256
-_MADE_FROM = "made_from.json"
-_FILES_AT_ONCE = 4
+SHARD_IMAGES = 256
+_KEY_FILE = "made_from.json"
+_PARALLEL_FILES = 4
 _LABEL_BYTES = 4  # float32, in front of the values
 _MEGABYTE = 1 << 20
 
 _log = logging.getLogger(__name__)
 
 
-class Split(NamedTuple):
-    """Pictures of one split.
+class CachedSplit(NamedTuple):
+    """Name and size of a split in the feature cache.
 
     Attributes:
         name: `train` or `eval`.
-        pictures: How many.
-        views: How many records each picture has.
+        images: Number of images.
+        views: Number of records per image.
     """
 
     name: str
-    pictures: int
+    images: int
     views: int
 
     @property
     def shards(self) -> int:
-        """How many shards hold them."""
-        return math.ceil(self.pictures / SHARD_PICTURES)
+        """Number of shards."""
+        return math.ceil(self.images / SHARD_IMAGES)
 
     @property
     def records(self) -> int:
-        """How many records all shards hold together."""
-        return self.pictures * self.views
+        """Number of records in all shards."""
+        return self.images * self.views
 
-    def pictures_in(self, shard: int) -> int:
-        """How many pictures a shard holds."""
-        return min(SHARD_PICTURES, self.pictures - shard * SHARD_PICTURES)
+    def images_in(self, shard: int) -> int:
+        """Returns the number of images in a shard."""
+        return min(SHARD_IMAGES, self.images - shard * SHARD_IMAGES)
 
 
 class FeatureCache:
-    """The features of all pictures, as one training wants them.
+    """The cached features of one training's images.
+
+    Creating one removes every other cache under `root` that was not used for a day.
 
     Args:
-        root: Folder of all caches, made when needed. Those that were made from something else and that nobody
-            has used for a day are removed from it.
-        made_from: All that the features depend on, as JSON takes it; names the cache.
-        shapes: Shape of one picture's features, by kind.
+        root: Folder of all caches; created if needed.
+        key: Everything that the features depend on, as JSON values. Its hash names the cache.
+        shapes: Shape of each feature of one image, by feature name.
         dtype: `float16`, which clips at ±65,504, or `float32`.
     """
 
     def __init__(
-        self, root: Path, made_from: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], dtype: str
+        self, root: Path, key: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], dtype: str
     ) -> None:
         self.shapes = dict(shapes)
         self._dtype = np.dtype(dtype)
-        self._made_from = json.dumps(made_from, sort_keys=True, indent=2)
-        self._folder = root / hashlib.sha256(self._made_from.encode()).hexdigest()[:16]
+        self._key = json.dumps(key, sort_keys=True, indent=2)
+        self._folder = root / hashlib.sha256(self._key.encode()).hexdigest()[:16]
         others = (folder for folder in root.glob("*") if folder != self._folder)
-        leftovers.discard_unused(others, "kept features, made from other inputs and")
+        stale_files.remove_unused(others, "a feature cache of another training")
         self._open()
 
-    def missing(self, split: Split) -> list[int]:
-        """Returns the shards that are to be made, damaged ones among them, which are removed."""
-        return [shard for shard in range(split.shards) if not self._is_whole(split, shard)]
+    def missing(self, split: CachedSplit) -> list[int]:
+        """Returns the numbers of the missing shards; removes damaged ones, which are missing then."""
+        return [shard for shard in range(split.shards) if not self._is_complete(split, shard)]
 
     @contextlib.contextmanager
     def writing(
-        self, split: Split, shard: int
+        self, split: CachedSplit, shard: int
     ) -> Iterator[Callable[[Mapping[str, np.ndarray], np.ndarray], None]]:
-        """Keeps a shard, whole or not at all.
+        """Writes a shard atomically.
 
         Args:
-            split: What it is a part of.
-            shard: Its number, from 0.
+            split: The split that the shard belongs to.
+            shard: Number of the shard, from 0.
 
         Yields:
-            What adds records: features by kind, [N, *shape], and their labels, [N].
+            A function that adds records: features by name, [N, *shape], and their labels, [N].
         """
-        beside = self._beside()
+        unfinished = self._create_unfinished_folder()
         try:
             with contextlib.ExitStack() as open_files:
                 writers = {
-                    kind: open_files.enter_context(tf.io.TFRecordWriter(str(beside / kind)))
-                    for kind in self.shapes
+                    name: open_files.enter_context(tf.io.TFRecordWriter(str(unfinished / name)))
+                    for name in self.shapes
                 }
 
                 def add(values: Mapping[str, np.ndarray], labels: np.ndarray) -> None:
-                    for kind, writer in writers.items():
-                        compact = _compact(values[kind], self._dtype)
-                        for label, one in zip(labels.astype(np.float32), compact, strict=True):
-                            writer.write(label.tobytes() + one.tobytes())
+                    for name, writer in writers.items():
+                        compact = _compact(values[name], self._dtype)
+                        for label, record in zip(labels.astype(np.float32), compact, strict=True):
+                            writer.write(label.tobytes() + record.tobytes())
 
                 yield add
-        except BaseException:  # the disk may be full of what was begun
-            shutil.rmtree(beside, ignore_errors=True)
+        except BaseException:  # the disk may be full: free what the shard has taken
+            shutil.rmtree(unfinished, ignore_errors=True)
             raise
         target = self._shard(split, shard)
         target.parent.mkdir(exist_ok=True)
-        _put(beside, target)
+        _rename(unfinished, target)
         self.touch()
 
     def touch(self) -> None:
-        """Tells other trainings that the features are in use."""
+        """Marks the cache as in use, so that other trainings do not remove it."""
         os.utime(self._folder)
 
     def batches(
-        self, kind: str, split: Split, batch_size: int, memory_mb: int, shuffle_seed: int | None = None
+        self,
+        feature: str,
+        split: CachedSplit,
+        batch_size: int,
+        memory_mb: int,
+        shuffle_seed: int | None = None,
     ) -> tf.data.Dataset:
-        """Reads the features of one kind.
+        """Reads one feature of a split.
 
-        They are held in memory while they are used if they fit, and else read from disk again in each epoch.
+        Keeps all records in memory if they fit, and reads them from disk in every epoch otherwise.
 
         Args:
-            kind: One of the kinds that `shapes` names.
-            split: What to read; all its shards must be there.
-            batch_size: Records a batch.
-            memory_mb: Megabytes of memory for this kind of this split; over it, what shuffling may hold.
-            shuffle_seed: Shuffles, anew in each epoch; None keeps the order.
+            feature: One of the names in `shapes`.
+            split: The split to read, with all its shards.
+            batch_size: Records per batch.
+            memory_mb: Megabytes of memory for the records, or for the shuffle buffer if they do not fit.
+            shuffle_seed: Shuffles anew in each epoch; None keeps the order.
 
         Returns:
             Batches of features float32 [N, *shape] and labels float32 [N].
         """
-        shape = self.shapes[kind]
+        shape = self.shapes[feature]
         record_bytes = _LABEL_BYTES + math.prod(shape) * self._dtype.itemsize
-        files = [str(self._shard(split, shard) / kind) for shard in range(split.shards)]
-        held = memory_mb * _MEGABYTE // record_bytes
-        if split.records <= held:
+        files = [str(self._shard(split, shard) / feature) for shard in range(split.shards)]
+        capacity = memory_mb * _MEGABYTE // record_bytes
+        if split.records <= capacity:
             records = tf.data.TFRecordDataset(files).cache()
         else:
             _log.info(
-                "The %s of %s are read from disk in every epoch: over %d MB.", kind, split.name, memory_mb
+                "The %s features of %s exceed %d MB: reading them from disk in every epoch.",
+                *(feature, split.name, memory_mb),
             )
-            names = tf.data.Dataset.from_tensor_slices(files)
+            paths = tf.data.Dataset.from_tensor_slices(files)
             if shuffle_seed is not None:
-                names = names.shuffle(len(files), seed=shuffle_seed)
-            records = names.interleave(
+                paths = paths.shuffle(len(files), seed=shuffle_seed)
+            records = paths.interleave(
                 tf.data.TFRecordDataset,
-                cycle_length=1 if shuffle_seed is None else _FILES_AT_ONCE,
+                cycle_length=1 if shuffle_seed is None else _PARALLEL_FILES,
                 num_parallel_calls=tf.data.AUTOTUNE,
             )
         records = records.apply(tf.data.experimental.assert_cardinality(split.records))
         if shuffle_seed is not None:
-            records = records.shuffle(max(1, min(split.records, held)), seed=shuffle_seed)
+            records = records.shuffle(max(1, min(split.records, capacity)), seed=shuffle_seed)
 
         def parse(batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             labels = tf.io.decode_raw(tf.strings.substr(batch, 0, _LABEL_BYTES), tf.float32)
@@ -175,55 +182,54 @@ class FeatureCache:
         return parsed.prefetch(tf.data.AUTOTUNE)
 
     def _open(self) -> None:
-        note = self._folder / _MADE_FROM
-        if self._folder.is_dir() and (not note.is_file() or note.read_bytes() != self._made_from.encode()):
-            _log.warning("The kept features in %s do not say what they are of: discarded.", self._folder)
+        key_file = self._folder / _KEY_FILE
+        if self._folder.is_dir() and (not key_file.is_file() or key_file.read_bytes() != self._key.encode()):
+            _log.warning("The feature cache %s has no valid %s: removed.", self._folder, _KEY_FILE)
             shutil.rmtree(self._folder, ignore_errors=True)
         if not self._folder.is_dir():
-            beside = self._beside()
-            (beside / _MADE_FROM).write_text(self._made_from, "utf-8")
-            _put(beside, self._folder)
+            unfinished = self._create_unfinished_folder()
+            (unfinished / _KEY_FILE).write_text(self._key, "utf-8")
+            _rename(unfinished, self._folder)
         self.touch()
 
-    def _beside(self) -> Path:
-        """Makes a folder for what is not whole yet."""
-        beside = self._folder.with_name(f"unfinished-{uuid.uuid4().hex}")
-        beside.mkdir(parents=True)
-        return beside
+    def _create_unfinished_folder(self) -> Path:
+        unfinished = self._folder.with_name(f"unfinished-{uuid.uuid4().hex}")
+        unfinished.mkdir(parents=True)
+        return unfinished
 
-    def _shard(self, split: Split, shard: int) -> Path:
+    def _shard(self, split: CachedSplit, shard: int) -> Path:
         return self._folder / split.name / f"{shard:05}"
 
-    def _is_whole(self, split: Split, shard: int) -> bool:
+    def _is_complete(self, split: CachedSplit, shard: int) -> bool:
         folder = self._shard(split, shard)
         if not folder.is_dir():
             return False
         try:
-            counts = {kind: sum(1 for _ in _records(folder / kind)) for kind in self.shapes}
+            counts = {name: sum(1 for _ in _read_records(folder / name)) for name in self.shapes}
         except tf.errors.OpError as error:
             reason = str(error).splitlines()[0]
         else:
-            due = split.pictures_in(shard) * split.views
-            if set(counts.values()) == {due}:
+            expected = split.images_in(shard) * split.views
+            if set(counts.values()) == {expected}:
                 return True
-            reason = f"{counts} records, and {due} are due"
-        _log.warning("The kept features in %s are damaged (%s): made anew.", folder, reason)
+            reason = f"it has {counts} records, expected {expected} each"
+        _log.warning("The cached features in %s are damaged (%s): extracting them again.", folder, reason)
         shutil.rmtree(folder, ignore_errors=True)
         return False
 
 
-def _records(path: Path) -> Iterator[tf.Tensor]:
+def _read_records(path: Path) -> Iterator[tf.Tensor]:
     return iter(tf.data.TFRecordDataset(str(path)))
 
 
-def _put(beside: Path, target: Path) -> None:
-    """Gives a folder its name, unless another process that does the same was quicker."""
+def _rename(unfinished: Path, target: Path) -> None:
+    """Renames a complete folder, or removes it if another process has made the same one meanwhile."""
     try:
-        beside.rename(target)
+        unfinished.rename(target)
     except OSError:
         if not target.is_dir():
             raise
-        shutil.rmtree(beside)
+        shutil.rmtree(unfinished)
 
 
 def _compact(values: np.ndarray, dtype: np.dtype) -> np.ndarray:

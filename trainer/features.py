@@ -1,7 +1,7 @@
 """Names of the features of one image, shared by ingest, validation, training and evaluation.
 
 The names follow TensorFlow's convention for image `tf.Example`s. `ENCODED` holds the stored JPEG or PNG
-bytes, untouched; all others are small and are what statistics, validation and slices look at.
+bytes, unchanged; all others are small, and statistics, validation and slices use them.
 """
 
 ENCODED = "image/encoded"
@@ -18,7 +18,7 @@ BRIGHTNESS = "image/brightness"  # float, mean luma, 0 to 1
 CONTRAST = "image/contrast"  # float, standard deviation of luma, 0 to 0.5
 SOURCE_FOLDER = "image/source_folder"
 
-# The same properties as named ranges, because TFMA slices on strings.
+# The same properties as named ranges, because TFMA slices by string values.
 RESOLUTION_RANGE = "image/resolution_range"
 ASPECT_RANGE = "image/aspect_range"
 BRIGHTNESS_RANGE = "image/brightness_range"
@@ -29,8 +29,8 @@ FLOATS = (BRIGHTNESS, CONTRAST)
 RANGES = (RESOLUTION_RANGE, ASPECT_RANGE, BRIGHTNESS_RANGE, BYTE_SIZE_RANGE)
 STRINGS = (FILENAME, DIGEST, CLASS_NAME, FORMAT, MODE, SOURCE_FOLDER, *RANGES)
 
-# File names and digests are all different, and pixels are not for counting.
+# Statistics leave out file names and digests, which are all different, and the encoded pixels.
 COUNTED = (*INTEGERS, *FLOATS, *(name for name in STRINGS if name not in (FILENAME, DIGEST)))
 
-# Transform's output: one serialized uint8 tensor [size, size, 3] per image, and the label.
+# Transform writes one serialized uint8 tensor [size, size, 3] per image, and the label.
 PIXELS = "pixels"

@@ -1,4 +1,4 @@
-"""What a training runs on: the CPU, one GPU or all GPUs of one machine, in the precision that suits them."""
+"""Selects the devices to train on: all GPUs of the machine or the CPU, and their precision."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from trainer.training_config import TrainingConfig
 
-# The compute capability from which NVIDIA's GPUs are much faster in float16.
+# The first compute capability whose NVIDIA GPUs are much faster in float16.
 _TENSOR_CORES = (7, 0)
 
 _log = logging.getLogger(__name__)
@@ -23,11 +23,11 @@ class Hardware(NamedTuple):
     """Devices that train together, each on its share of every batch.
 
     Attributes:
-        devices: TensorFlow's names of them, such as `GPU:0`; each has a copy of the weights.
-        strategy: TensorFlow's own for one device, MirroredStrategy for several.
-        precision: Keras' dtype policy: `mixed_float16` where every device has tensor cores, else `float32`.
-        jit: Whether XLA may compile the steps: on one GPU only. On CPUs it was measured to be 15 times
-            slower, and under a strategy Keras leaves it out.
+        devices: TensorFlow device names, such as `GPU:0`; each device has a copy of the weights.
+        strategy: TensorFlow's default strategy for one device, MirroredStrategy for several.
+        precision: Keras dtype policy: `mixed_float16` if every device has tensor cores, otherwise `float32`.
+        jit: Whether XLA may compile the training steps: on one GPU only. On CPUs it was measured to be 15
+            times slower, and Keras does not use it under a distribution strategy.
     """
 
     devices: tuple[str, ...]
@@ -37,112 +37,114 @@ class Hardware(NamedTuple):
 
     @property
     def replicas(self) -> int:
-        """How many devices."""
+        """Number of devices."""
         return len(self.devices)
 
     @contextmanager
     def scope(self) -> Iterator[None]:
-        """Puts what is built inside onto the devices, in their precision.
+        """Places everything built inside on the devices, in their precision.
 
-        Models, optimizers and metrics belong inside, `compile` and the loading of weights too. Afterwards
-        everything is as before: other steps may share the process.
+        Create models, optimizers and metrics inside; compile and load weights inside too. The dtype policy is
+        restored at the end, because other components may share the process.
         """
-        before = keras.config.dtype_policy()
+        policy = keras.config.dtype_policy()
         keras.config.set_dtype_policy(self.precision)
         try:
             with self.strategy.scope():
                 yield
         finally:
-            keras.config.set_dtype_policy(before)
+            keras.config.set_dtype_policy(policy)
 
-    def scaled(self, recipe: TrainingConfig) -> TrainingConfig:
-        """Returns the recipe for all devices: batch size and learning rates times the number of replicas.
+    def scale_config(self, config: TrainingConfig) -> TrainingConfig:
+        """Multiplies batch size and learning rates by the number of replicas.
 
-        The linear scaling of Goyal et al., "Accurate, Large Minibatch SGD: Training ImageNet in 1 Hour"
-        (2017). A batch that does not divide evenly, the last of an epoch, counts by the mean of the devices'
-        means.
+        This is the linear scaling rule of Goyal et al., "Accurate, Large Minibatch SGD: Training ImageNet in
+        1 Hour" (2017). If the last batch of an epoch does not divide evenly, its loss is the mean of the
+        devices' means.
 
         Args:
-            recipe: `batch_size` is of one device, the learning rates are for that.
+            config: Batch size of one device, and learning rates for that batch size.
         """
         if self.replicas == 1:
-            return recipe
+            return config
         phases = {
             name: phase.model_copy(update={"learning_rate": phase.learning_rate * self.replicas})
-            for name, phase in (("frozen", recipe.frozen), ("fine_tuning", recipe.fine_tuning))
+            for name, phase in (("frozen", config.frozen), ("fine_tuning", config.fine_tuning))
         }
-        scaled = recipe.model_copy(update={"batch_size": recipe.batch_size * self.replicas, **phases})
+        scaled = config.model_copy(update={"batch_size": config.batch_size * self.replicas, **phases})
         _log.info(
             "%d devices share each batch of %d (%d each); "
-            "learning rates times %d: %g frozen, %g fine-tuning.",
-            *(self.replicas, scaled.batch_size, recipe.batch_size, self.replicas),
+            "learning rates multiplied by %d: %g frozen, %g fine-tuning.",
+            *(self.replicas, scaled.batch_size, config.batch_size, self.replicas),
             *(scaled.frozen.learning_rate, scaled.fine_tuning.learning_rate),
         )
         return scaled
 
-    def whole_batch(self, batch_size: int, pictures: int) -> int:
-        """Returns a batch size that the pictures fill once at least.
+    def fit_batch_size(self, batch_size: int, examples: int) -> int:
+        """Returns the batch size, reduced if there are fewer examples, so that all devices get equal shares.
 
-        Keras builds a model on several devices from all their shares of the first batch, and fails where
-        these are not of one size.
+        On several devices, Keras builds a model from the shares of the first batch, and fails if they differ
+        in size.
 
         Args:
-            batch_size: The largest, of all devices.
-            pictures: How many there are.
+            batch_size: Largest batch size, over all devices.
+            examples: Number of examples in the dataset.
 
         Raises:
-            ValueError: There are fewer pictures than devices.
+            ValueError: There are fewer examples than devices.
         """
-        if pictures < self.replicas:
+        if examples < self.replicas:
             raise ValueError(
-                f"A split has {pictures} pictures, and {self.replicas} devices train: give it "
-                f"{self.replicas} at least (data.split), or train on fewer devices."
+                f"A split has {examples} images, but {self.replicas} devices share each batch: give the "
+                f"split at least {self.replicas} images (data.split), or train on fewer devices."
             )
-        return min(batch_size, pictures // self.replicas * self.replicas) if self.replicas > 1 else batch_size
+        if self.replicas == 1:
+            return batch_size
+        return min(batch_size, examples // self.replicas * self.replicas)
 
 
 def detect() -> Hardware:
-    """Returns all GPUs that TensorFlow sees, else the CPU, and logs them.
+    """Returns all GPUs that TensorFlow sees, or the CPU if it sees none, and logs them.
 
-    A GPU that was asked for and is not seen is worth a warning, not a failure.
+    Logs a warning if the task requests more GPUs than TensorFlow sees.
     """
-    found = tf.config.list_physical_devices("GPU")
-    hardware = on([f"GPU:{number}" for number in range(len(found))] or ["CPU:0"])
-    names = [_details(device).get("device_name", device.name) for device in found]
-    asked = int(os.environ.get("CATSDOGS_GPUS", "0"))  # set where the pipeline was compiled with GPUs
-    where = " and ".join(names) or "the CPU: TensorFlow sees no GPU"
-    _log.info("Training in %s on %s.", hardware.precision, where)
-    if len(found) < asked:
+    gpus = tf.config.list_physical_devices("GPU")
+    hardware = with_devices([f"GPU:{number}" for number in range(len(gpus))] or ["CPU:0"])
+    names = [_details(device).get("device_name", device.name) for device in gpus]
+    requested = int(os.environ.get("CATSDOGS_GPUS", "0"))  # set if the pipeline was compiled for GPUs
+    devices = " and ".join(names) or "the CPU: TensorFlow sees no GPU"
+    _log.info("Training in %s on %s.", hardware.precision, devices)
+    if len(gpus) < requested:
         _log.warning(
-            "%d GPU%s asked for, and TensorFlow sees %d: look whether the node has its driver, and whether "
-            "the step runs in the image for GPUs (kubeflow.images.gpu).",
-            asked,
-            " was" if asked == 1 else "s were",
-            len(found),
+            "The task requests %d GPU%s, and TensorFlow sees %d: check that the node has the GPU driver, and "
+            "that the task runs in the container image for GPUs (kubeflow.images.gpu).",
+            *(requested, "" if requested == 1 else "s", len(gpus)),
         )
     return hardware
 
 
-def on(devices: Sequence[str]) -> Hardware:
-    """Returns what trains on the first devices of a kind.
+def with_devices(devices: Sequence[str]) -> Hardware:
+    """Returns the hardware for the given devices.
 
     Args:
-        devices: TensorFlow's names without gaps, such as `["GPU:0", "GPU:1"]` or `["CPU:0"]`; virtual CPUs
-            are good for tests.
+        devices: TensorFlow names of consecutive devices from number 0, such as `["GPU:0", "GPU:1"]` or
+            `["CPU:0"]`; tests use virtual CPUs.
     """
-    several = len(devices) > 1
+    is_distributed = len(devices) > 1
     gpus = [name for name in devices if name.startswith("GPU")]
     return Hardware(
         tuple(devices),
-        tf.distribute.MirroredStrategy(list(devices)) if several else tf.distribute.get_strategy(),
+        tf.distribute.MirroredStrategy(list(devices)) if is_distributed else tf.distribute.get_strategy(),
         "mixed_float16" if gpus and all(map(_has_tensor_cores, gpus)) else "float32",
-        jit=bool(gpus) and not several,
+        jit=bool(gpus) and not is_distributed,
     )
 
 
 def _has_tensor_cores(name: str) -> bool:
     device = tf.config.list_physical_devices("GPU")[int(name.rpartition(":")[2])]
-    capability: tuple[int, int] = _details(device).get("compute_capability", (0, 0))  # unknown to other makes
+    capability: tuple[int, int] = _details(device).get(
+        "compute_capability", (0, 0)
+    )  # other vendors report none
     return capability >= _TENSOR_CORES
 
 

@@ -1,179 +1,155 @@
-"""Two training phases: the head on a frozen backbone, then the backbone's last blocks with it."""
+"""The two training phases: which layers each trains, on cached features or on augmented images."""
 
 from __future__ import annotations
 
-import json
-import logging
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+import functools
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import keras
+import tensorflow as tf
 
-from trainer import backbones
-from trainer.checkpoints import Epoch, EpochCheckpoints, EpochMetrics
-from trainer.model import compile_for_training
-from trainer.stages import Stage
+from trainer import backbones, datasets, feature_extraction, model
+from trainer.augmentation import AugmentedViews
+from trainer.datasets import ExampleFiles
+from trainer.feature_cache import SHARD_IMAGES, CachedSplit, FeatureCache
+from trainer.hardware import Hardware
+from trainer.training_config import PhaseConfig, TrainingConfig
 
-_PROGRESS_SECONDS = 1.0
-_progress = logging.getLogger("catsdogs.progress")
+_EXTRACTION_BATCH = 64  # images per device
+FROZEN, FINE_TUNING = "frozen", "fine-tuning"
 
 
-@dataclass(frozen=True)
-class History:
-    """All finished epochs of a training, those before it was killed and resumed included.
+class Phase(NamedTuple):
+    """One training phase: its model and its data.
 
     Attributes:
-        phases: The epochs of every phase that was trained, by its name, in the order of training.
-        kept_phase: The phase that the model's weights are from.
-        kept_epoch: The epoch of that phase.
+        name: `frozen` or `fine-tuning`.
+        config: Epochs and learning rate.
+        unfrozen_blocks: Number of the backbone's last blocks that the phase trains.
+        model: The model to fit; it shares its layers with the network.
+        train: Batches of the model's inputs and labels float32 [N], shuffled anew in each epoch.
+        evaluation: The same for `eval`, not augmented, in a fixed order.
+        cache: The feature cache that both datasets read; None if they read images.
     """
 
-    phases: dict[str, list[EpochMetrics]]
-    kept_phase: str
-    kept_epoch: int
+    name: str
+    config: PhaseConfig
+    unfrozen_blocks: int
+    model: keras.Model
+    train: tf.data.Dataset
+    evaluation: tf.data.Dataset
+    cache: FeatureCache | None = None
 
-    def write(self, folder: Path) -> None:
-        """Writes `history.json` to a folder, which is made when needed.
+    def prepare(self, backbone: keras.Model, jit: bool) -> None:
+        """Unfreezes the backbone's last blocks and compiles the model.
 
-        It holds `phases`, a list of `name` and `epochs`, and `kept`, which names a `phase` and an `epoch`.
+        Adam's learning rate falls to zero along half a cosine (Loshchilov and Hutter, "SGDR: Stochastic
+        Gradient Descent with Warm Restarts", ICLR 2017, without the restarts).
+
+        Args:
+            backbone: The backbone inside the network.
+            jit: Whether XLA compiles the training steps, if the layers allow it.
         """
-        content = {
-            "phases": [{"name": name, "epochs": epochs} for name, epochs in self.phases.items()],
-            "kept": {"phase": self.kept_phase, "epoch": self.kept_epoch},
-        }
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "history.json").write_text(
-            f"{json.dumps(content, indent=2, allow_nan=False)}\n", encoding="utf-8"
+        backbones.unfreeze(backbone, self.unfrozen_blocks)
+        steps = self.config.epochs * int(self.train.cardinality())
+        schedule = keras.optimizers.schedules.CosineDecay(self.config.learning_rate, steps)
+        self.model.compile(
+            optimizer=keras.optimizers.Adam(schedule),
+            loss=keras.losses.BinaryCrossentropy(),
+            metrics=[keras.metrics.BinaryAccuracy(name="accuracy"), keras.metrics.AUC(name="auc")],
+            jit_compile="auto" if jit else False,
         )
 
 
-def train(
-    stages: Sequence[Stage],
-    backbone: keras.Model,
-    patience: int,
-    jit: bool,
-    checkpoints: Path,
-    logs: Path,
-) -> History:
-    """Trains in place; the network ends with the weights of the best epoch of all phases on `eval`.
-
-    Every finished epoch is kept in `checkpoints`: called again with the same folder, a killed training goes
-    on after the last one. The folder is the caller's to remove.
+def image_phases(
+    network: keras.Model, files: ExampleFiles, config: TrainingConfig, hardware: Hardware
+) -> list[Phase]:
+    """Returns phases that run the whole network on newly augmented images in every epoch.
 
     Args:
-        stages: The phases, in turn; each goes on from what the ones before came to.
-        backbone: The backbone whose blocks they train.
-        patience: Epochs without a better loss on `eval` after which a phase ends.
-        jit: Whether XLA compiles the steps.
-        checkpoints: Folder for the state of a training that is under way.
-        logs: Folder for TensorBoard.
-
-    Returns:
-        What every epoch came to, and which one's weights the network has.
+        network: The result of `trainer.model.build`.
+        files: The transformed examples.
+        config: The training config, as scaled by `hardware`.
+        hardware: The devices that share each batch.
     """
-    trained: dict[str, EpochCheckpoints] = {}
-    best = ""
-    for stage in stages:
-        if not stage.settings.epochs:
-            continue
-        backbones.unfreeze(backbone, stage.unfrozen_blocks)
-        steps = stage.settings.epochs * int(stage.train.cardinality())
-        compile_for_training(stage.model, stage.settings.learning_rate, steps, jit)
-        before = stage.model.get_weights()
-        kept = trained[stage.name] = EpochCheckpoints(checkpoints / stage.name)
-        _fit(stage, patience, kept, logs / stage.name)
-        if best and _best(trained[best]).loss <= _best(kept).loss:
-            _progress.info("%s did not lower the loss on eval: the earlier weights are kept", stage.name)
-            stage.model.set_weights(before)
-        else:
-            best = stage.name
-            kept.load_best(stage.model)
-    histories = {name: kept.history for name, kept in trained.items()}
-    return History(histories, kept_phase=best, kept_epoch=_best(trained[best]).number)
+    augmented = model.add_augmentation(network, config)
+
+    def batches(paths: list[str], shuffle_seed: int | None) -> tf.data.Dataset:
+        images = datasets.read_images(paths, config.image_size, shuffle_seed)
+        batch_size = hardware.fit_batch_size(config.batch_size, int(images.cardinality()))
+        return images.batch(batch_size).prefetch(tf.data.AUTOTUNE)
+
+    data = batches(files.train, config.seed), batches(files.evaluation, None)
+    return [
+        Phase(FROZEN, config.frozen, 0, augmented, *data),
+        Phase(FINE_TUNING, config.fine_tuning, config.unfrozen_blocks, augmented, *data),
+    ]
 
 
-def _best(kept: EpochCheckpoints) -> Epoch:
-    assert kept.best is not None
-    return kept.best
+def feature_phases(
+    network: keras.Model,
+    backbone: keras.Model,
+    files: ExampleFiles,
+    config: TrainingConfig,
+    hardware: Hardware,
+    cache_root: Path,
+    fingerprints: dict[str, Any],
+) -> list[Phase]:
+    """Returns phases that train on cached features, after extracting those that the cache lacks.
 
+    Args:
+        network: The result of `trainer.model.build`.
+        backbone: The backbone inside it.
+        files: The transformed examples.
+        config: The training config, as scaled by `hardware`.
+        hardware: The devices that share the extraction and each training batch.
+        cache_root: Folder of all feature caches.
+        fingerprints: JSON values on which the features depend in addition to `config`.
 
-def _fit(stage: Stage, patience: int, kept: EpochCheckpoints, logs: Path) -> None:
-    finished = kept.resume(stage.model)
-    if finished:
-        _progress.info("%s: goes on after epoch %d of %d", stage.name, finished, stage.settings.epochs)
-        if finished == stage.settings.epochs or _is_stale(kept, patience):
-            return
-    stage.model.fit(
-        stage.train,
-        validation_data=stage.evaluation,
-        epochs=stage.settings.epochs,
-        initial_epoch=finished,
-        verbose=2,
-        callbacks=[
-            keras.callbacks.TensorBoard(str(logs), write_graph=False),
-            _KeepEpochs(kept, stage, patience),
-            _Progress(stage.name, stage.settings.epochs),  # "done" is told of what is kept
-        ],
+    Raises:
+        BackboneError: The backbone cannot be divided before the blocks that fine-tuning trains.
+    """
+    settings = config.feature_cache
+    blocks = config.unfrozen_blocks if config.fine_tuning.epochs else 0
+    divided = model.divide_network(network, backbone, blocks)
+    cache_key = {
+        **fingerprints,
+        **config.model_dump(
+            mode="json",
+            include={"backbone", "weights", "image_size", "augmentation", "seed"},
+        ),
+        "unfrozen_blocks": blocks,
+        "views": settings.views,
+        "dtype": settings.dtype,
+        "precision": hardware.precision,
+        "libraries": {"tensorflow": tf.__version__, "keras": keras.__version__},
+    }
+    shapes = {name: tuple(tensor.shape[1:]) for name, tensor in divided.frozen_part.output.items()}
+    cache = FeatureCache(cache_root, cache_key, shapes, settings.dtype)
+    splits = {}
+    build_extractor = functools.cache(
+        lambda: feature_extraction.build_extractor(divided.frozen_part, hardware.devices)
     )
+    # A power of two, so that whole batches make up a shard.
+    batch_size = min(SHARD_IMAGES, _EXTRACTION_BATCH << hardware.replicas.bit_length() - 1)
+    for split, paths, view_count in (("train", files.train, settings.views), ("eval", files.evaluation, 1)):
+        images = datasets.read_images(paths, config.image_size)
+        splits[split] = CachedSplit(split, int(images.cardinality()), view_count)
+        views = AugmentedViews(config, view_count)
+        feature_extraction.fill_cache(cache, splits[split], images, build_extractor, views, batch_size)
 
+    def batches(feature: str, split: str, shuffle_seed: int | None) -> tf.data.Dataset:
+        batch_size = hardware.fit_batch_size(config.batch_size, splits[split].records)
+        return cache.batches(feature, splits[split], batch_size, settings.memory_mb, shuffle_seed)
 
-def _is_stale(kept: EpochCheckpoints, patience: int) -> bool:
-    """Whether the loss on eval has not fallen for `patience` epochs."""
-    assert kept.last is not None
-    return kept.last.number - _best(kept).number >= patience
+    def data(feature: str) -> tuple[tf.data.Dataset, tf.data.Dataset]:
+        return batches(feature, "train", config.seed), batches(feature, "eval", None)
 
-
-class _KeepEpochs(keras.callbacks.Callback):
-    """Keeps every epoch, and stops early. Keras' EarlyStopping would forget the best epoch when resumed."""
-
-    def __init__(self, kept: EpochCheckpoints, stage: Stage, patience: int) -> None:
-        super().__init__()
-        self._kept = kept
-        self._stage = stage
-        self._patience = patience
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        assert logs is not None
-        self._kept.save(self.model, epoch + 1, logs)
-        if self._stage.cache is not None:
-            self._stage.cache.touch()
-        if _is_stale(self._kept, self._patience):
-            self.model.stop_training = True
-
-    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        if self.model.stop_training:
-            _progress.info("%s: stopped early, eval loss no longer falls", self._stage.name)
-
-
-class _Progress(keras.callbacks.Callback):
-    """One line now and then within an epoch, and one with the metrics after it."""
-
-    def __init__(self, phase: str, epochs: int) -> None:
-        super().__init__()
-        self._phase = phase
-        self._epochs = epochs
-        self._epoch = 0
-        self._told = 0.0
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        self._epoch = epoch + 1
-        self._told = time.monotonic()
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        if time.monotonic() - self._told > _PROGRESS_SECONDS:
-            self._told = time.monotonic()
-            steps = f"{batch + 1} of {self.params['steps']}" if self.params.get("steps") else f"{batch + 1}"
-            _progress.info("%s: epoch %d of %d, step %s", self._phase, self._epoch, self._epochs, steps)
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        if logs:
-            _progress.info(
-                "%s: epoch %d of %d done, eval accuracy %.4f, eval loss %.4f",
-                self._phase,
-                epoch + 1,
-                self._epochs,
-                logs["val_accuracy"],
-                logs["val_loss"],
-            )
+    phases = [Phase(FROZEN, config.frozen, 0, divided.head, *data(model.POOLED), cache)]
+    if divided.trainable_part is not None:
+        activations = data(model.ACTIVATIONS)
+        phases.append(
+            Phase(FINE_TUNING, config.fine_tuning, blocks, divided.trainable_part, *activations, cache)
+        )
+    return phases

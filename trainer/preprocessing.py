@@ -1,8 +1,8 @@
-"""From stored bytes to what the network reads: the only place where pixels are decoded, resized and scaled.
+"""Decodes, resizes and scales images, in the same way for training, evaluation and serving.
 
-Transform, the exported signatures and through them the Evaluator and TensorFlow Serving all call
-`decode_and_resize`; training and serving then both go through the `Normalise` layer of the model itself.
-Nothing else in the project touches pixels, so training and serving cannot drift apart.
+Transform and the exported signatures (and so the Evaluator and TensorFlow Serving) call `decode_and_resize`;
+the `Normalise` layer is part of the model. No other code prepares the network's input, so there is no
+training-serving skew.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from trainer import features
 def decode_and_resize(encoded: tf.Tensor, size: int) -> tf.Tensor:
     """Decodes images and resizes each to a square, without keeping its aspect ratio.
 
-    Averages where both sides shrink, which is quick, and otherwise resizes bilinearly with anti-aliasing:
-    neither skips pixels of large photographs. Rounded to 8 bits, so that what Transform stores is what
-    serving computes.
+    If both sides shrink, averages areas, which is fast; otherwise resizes bilinearly with anti-aliasing.
+    Neither skips pixels of large images. The result is rounded to 8 bits, so that serving computes the same
+    values that Transform stores.
 
     Args:
         encoded: string [N], JPEG or PNG bytes (grey, palette, CMYK and transparent images become RGB).
@@ -31,10 +31,10 @@ def decode_and_resize(encoded: tf.Tensor, size: int) -> tf.Tensor:
         uint8 [N, size, size, 3].
 
     Raises:
-        tf.errors.InvalidArgumentError: When run, if some bytes are not a decodable image.
+        tf.errors.InvalidArgumentError: On execution, if an element is not a decodable image.
     """
 
-    def one(image_bytes: tf.Tensor) -> tf.Tensor:
+    def decode_one(image_bytes: tf.Tensor) -> tf.Tensor:
         image = tf.io.decode_image(image_bytes, channels=3, expand_animations=False)
         image.set_shape([None, None, 3])
         resized = tf.cond(
@@ -44,18 +44,18 @@ def decode_and_resize(encoded: tf.Tensor, size: int) -> tf.Tensor:
         )
         return tf.saturate_cast(tf.round(resized), tf.uint8)
 
-    return tf.map_fn(one, encoded, fn_output_signature=tf.TensorSpec([size, size, 3], tf.uint8))
+    return tf.map_fn(decode_one, encoded, fn_output_signature=tf.TensorSpec([size, size, 3], tf.uint8))
 
 
 def preprocessing_fn(inputs: dict[str, tf.Tensor], custom_config: dict[str, Any]) -> dict[str, tf.Tensor]:
-    """Transform's user function: pixels as one serialized tensor an image, and the label.
+    """Transform's `preprocessing_fn`: returns one serialized pixel tensor per image, and the label.
 
-    Serialized 8-bit pixels are a quarter of the size of float pixels and far quicker through Beam; Transform
-    refuses uint8 outputs themselves.
+    Transform does not accept uint8 outputs. Serialized 8-bit pixels take a quarter of the size of float
+    pixels and pass through Beam much faster.
 
     Args:
-        inputs: Raw features, of which `image/encoded` and `image/class/label` are used.
-        custom_config: `image_size` in pixels.
+        inputs: Raw features; uses `image/encoded` and `image/class/label`.
+        custom_config: Holds `image_size`, in pixels.
 
     Returns:
         `pixels`: string [N], each a serialized uint8 [size, size, 3]; `image/class/label`: int64 [N].
@@ -69,10 +69,10 @@ def preprocessing_fn(inputs: dict[str, tf.Tensor], custom_config: dict[str, Any]
 
 
 def parse_transformed(serialized: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Reads one example that `preprocessing_fn` wrote.
+    """Parses one example written by `preprocessing_fn`.
 
     Args:
-        serialized: string [], a `tf.Example`.
+        serialized: string [], a serialized `tf.Example`.
         size: Height and width of the stored pixels.
 
     Returns:
@@ -91,7 +91,7 @@ def parse_transformed(serialized: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.T
 
 @keras.saving.register_keras_serializable(package="catsdogs")
 class Normalise(keras.layers.Layer):
-    """Scales pixels from 0…255 to the range that a network of Keras Applications was trained on.
+    """Scales pixels from 0…255 to the range that a Keras Applications network expects.
 
     Args:
         family: The network's module in `keras.applications`, for example `mobilenet_v2` ([-1, 1]).
@@ -107,5 +107,5 @@ class Normalise(keras.layers.Layer):
         return self._preprocess_input(keras.ops.cast(pixels, "float32"))
 
     def get_config(self) -> dict[str, Any]:
-        """Returns what rebuilds the layer."""
+        """Returns the config that Keras rebuilds the layer from."""
         return {**super().get_config(), "family": self.family}

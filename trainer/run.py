@@ -1,4 +1,4 @@
-"""The Trainer component's entry: from transformed examples to an exported model."""
+"""The Trainer component's `run_fn`: from transformed examples to an exported model."""
 
 from __future__ import annotations
 
@@ -10,54 +10,60 @@ from pathlib import Path
 import keras
 from tfx.components.trainer.fn_args_utils import FnArgs
 
-from trainer import examples, hardware, leftovers, model, phases, signatures, stages, weights
+from trainer import datasets, hardware, model, phases, signatures, stale_files, training_loop, weights
 from trainer.training_config import TrainingConfig
 
 
 def run_fn(fn_args: FnArgs) -> None:
-    """Trains both phases, keeps their history and exports the model; called by TFX's Trainer.
+    """Trains both phases, writes their history and exports the model; called by TFX's Trainer.
 
     Args:
-        fn_args: The transformed `train` and `eval` files, the folders for the model and for logs (with the
-            history, see `phases.History`), and `custom_config`: `recipe` (fields of TrainingSettings),
-            `class_names`, `weights_fingerprint` and `code_fingerprint`, `checkpoint_root`, a folder that
-            outlives this execution, for resuming a killed one, and `feature_cache_root`, another one, for
-            what later trainings can use again.
+        fn_args: The transformed `train` and `eval` files; the folders for the model and for logs (and the
+            history, see `training_loop.TrainingHistory`); and `custom_config`: `training_config` (fields of
+            TrainingConfig), `class_names`, `weights_fingerprint`, `code_fingerprint`, `checkpoint_root`
+            (a folder that outlives this execution, to resume a killed one) and `feature_cache_root` (a folder
+            that later trainings share).
     """
-    config = fn_args.custom_config
-    machine = hardware.detect()
-    given = TrainingConfig.model_validate(config["recipe"])
-    recipe = machine.scaled(given)
-    pictures = stages.Pictures(examples.files(fn_args.train_files), examples.files(fn_args.eval_files))
-    digest = examples.digest(pictures)
-    checkpoints = Path(config["checkpoint_root"]) / _name(config, digest, machine)
+    custom_config = fn_args.custom_config
+    devices = hardware.detect()
+    config = devices.scale_config(TrainingConfig.model_validate(custom_config["training_config"]))
+    files = datasets.ExampleFiles(
+        datasets.match_files(fn_args.train_files), datasets.match_files(fn_args.eval_files)
+    )
+    digest = datasets.content_digest(files)
+    checkpoints = Path(custom_config["checkpoint_root"]) / _training_id(custom_config, digest, devices)
     others = (folder for folder in checkpoints.parent.glob("*") if folder != checkpoints)
-    leftovers.discard_unused(others, "checkpoints of another training")
-    keras.utils.set_random_seed(recipe.seed)
-    with machine.scope():
-        backbone = weights.pretrained(recipe.backbone, recipe.image_size, recipe.weights)
-        network = model.build(backbone, recipe)
-        if recipe.feature_cache.enabled:
-            made_from = {
-                "pictures": digest,
-                "weights": weights.version(recipe.weights) or config["weights_fingerprint"],
-                "code": config["code_fingerprint"],
+    stale_files.remove_unused(others, "checkpoints of another training")
+    keras.utils.set_random_seed(config.seed)
+    with devices.scope():
+        backbone = weights.load_backbone(config.backbone, config.image_size, config.weights)
+        network = model.build(backbone, config)
+        if config.feature_cache.enabled:
+            fingerprints = {
+                "images": digest,
+                "weights": weights.package_version(config.weights) or custom_config["weights_fingerprint"],
+                "code": custom_config["code_fingerprint"],
             }
-            root = Path(config["feature_cache_root"])
-            plan = stages.from_features(network, backbone, pictures, recipe, machine, root, made_from)
+            cache_root = Path(custom_config["feature_cache_root"])
+            training_phases = phases.feature_phases(
+                network, backbone, files, config, devices, cache_root, fingerprints
+            )
         else:
-            plan = stages.on_the_fly(network, pictures, recipe, machine)
+            training_phases = phases.image_phases(network, files, config, devices)
         logs = Path(fn_args.model_run_dir) / "logs"
-        history = phases.train(plan, backbone, recipe.patience, machine.jit, checkpoints, logs)
+        history = training_loop.train(
+            training_phases, backbone, config.patience, devices.jit, checkpoints, logs
+        )
     history.write(Path(fn_args.model_run_dir))
-    signatures.export(network, recipe.image_size, tuple(config["class_names"]), fn_args.serving_model_dir)
+    class_names = tuple(custom_config["class_names"])
+    signatures.export(network, config.image_size, class_names, fn_args.serving_model_dir)
     shutil.rmtree(checkpoints, ignore_errors=True)
 
 
-def _name(config: dict[str, object], digest: str, machine: hardware.Hardware) -> str:
-    """Names the training by its inputs, so that only the same training resumes from a checkpoint.
+def _training_id(custom_config: dict[str, object], digest: str, devices: hardware.Hardware) -> str:
+    """Returns a hash of all inputs of a training, so that only the same training resumes a checkpoint.
 
-    Another number of devices is another training: its epochs have another number of steps.
+    The number of devices is an input, because it changes the number of steps per epoch.
     """
-    inputs = [config, digest, machine.precision, machine.replicas]
+    inputs = [custom_config, digest, devices.precision, devices.replicas]
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]

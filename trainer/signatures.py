@@ -1,11 +1,11 @@
-"""The exported SavedModel: preprocessing in the graph, signatures for bytes, for `tf.Example`s, for maps."""
+"""Exports the SavedModel, with preprocessing in the graph and three signatures."""
 
 from __future__ import annotations
 
 import keras
 import tensorflow as tf
 
-from trainer import features, folding, model
+from trainer import batch_norm_folding, features, model
 from trainer.preprocessing import decode_and_resize
 
 EXAMPLES_SIGNATURE = "serving_examples"
@@ -13,54 +13,53 @@ CLASS_ACTIVATION_SIGNATURE = "class_activation"
 
 
 def probability_name(class_names: tuple[str, str]) -> str:
-    """Returns the name of the numeric output: the second class's, for example `dog_probability`."""
+    """Returns the name of the output with the second class's probability, for example `dog_probability`."""
     return f"{class_names[1]}_probability"
 
 
 def export(network: keras.Model, image_size: int, class_names: tuple[str, str], path: str) -> None:
-    """Writes a SavedModel in float32 that answers for stored images; batch normalisation is in its weights.
+    """Writes a float32 SavedModel that takes encoded images; batch normalisation is folded into its weights.
 
     Signatures:
         serving_default: `image_bytes` string [N], JPEG or PNG → `<class>_probability` float32 [N],
             `label` string [N].
         serving_examples: `examples` string [N], serialized `tf.Example`s with `image/encoded` → the same.
-        class_activation: `image_bytes` as above → `activation` float32 [N, h, w], in logits: where the
-            network sees the second class (positive) or the first (negative); see
-            `trainer.model.class_activation`.
+        class_activation: `image_bytes` as above → `activation` float32 [N, h, w], in logits: positive where
+            a region supports the second class, negative for the first; see `trainer.model.class_activation`.
 
     Args:
         network: From pixels, float32 [N, size, size, 3] in 0…255, to the second class's probability [N, 1].
         image_size: Height and width that the network expects.
-        class_names: The label's two values, the second one where the probability is at least 0.5.
+        class_names: The two values of `label`; the second one if the probability is at least 0.5.
         path: Folder to write to.
     """
-    network = folding.folded(network, "float32")
+    network = batch_norm_folding.fold_batch_norm(network, "float32")
     activation = model.class_activation(network)
 
-    def pixels_of(encoded: tf.Tensor) -> tf.Tensor:
+    def read_pixels(encoded: tf.Tensor) -> tf.Tensor:
         return tf.cast(decode_and_resize(encoded, image_size), tf.float32)
 
-    def answer(encoded: tf.Tensor) -> dict[str, tf.Tensor]:
-        probability = tf.reshape(network(pixels_of(encoded), training=False), [-1])
+    def predict(encoded: tf.Tensor) -> dict[str, tf.Tensor]:
+        probability = tf.reshape(network(read_pixels(encoded), training=False), [-1])
         label = tf.where(probability >= 0.5, class_names[1], class_names[0])
         return {probability_name(class_names): probability, "label": label}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
     def serve_bytes(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        return answer(image_bytes)
+        return predict(image_bytes)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
     def serve_examples(examples: tf.Tensor) -> dict[str, tf.Tensor]:
         parsed = tf.io.parse_example(examples, {features.ENCODED: tf.io.FixedLenFeature([], tf.string)})
-        return answer(parsed[features.ENCODED])
+        return predict(parsed[features.ENCODED])
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
-    def locate(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"activation": activation(pixels_of(image_bytes))}
+    def class_activation(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"activation": activation(read_pixels(image_bytes))}
 
     module = tf.Module()
-    # TensorFlow's variables, not Keras's around them: of those a SavedModel holds a second copy each, and a
-    # session, which is what TensorFlow Serving runs, restores the copies only.
+    # TensorFlow variables, not the Keras variables that wrap them: a SavedModel stores a second copy of each
+    # Keras variable, and a session, which TensorFlow Serving uses, restores only the copies.
     module.weights = [variable.value for variable in network.variables]
     tf.saved_model.save(
         module,
@@ -68,6 +67,6 @@ def export(network: keras.Model, image_size: int, class_names: tuple[str, str], 
         signatures={
             "serving_default": serve_bytes,
             EXAMPLES_SIGNATURE: serve_examples,
-            CLASS_ACTIVATION_SIGNATURE: locate,
+            CLASS_ACTIVATION_SIGNATURE: class_activation,
         },
     )

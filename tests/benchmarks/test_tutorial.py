@@ -12,7 +12,7 @@ from benchmarks import tutorial
 
 
 @pytest.mark.slow
-def test_the_tutorial_s_script_trains_as_the_notebook_does(
+def test_the_script_trains_like_the_notebook(
     tmp_path: Path,
     picture: Callable[..., bytes],
     monkeypatch: pytest.MonkeyPatch,
@@ -27,15 +27,15 @@ def test_the_tutorial_s_script_trains_as_the_notebook_does(
                 index += 1
     monkeypatch.setattr(tutorial, "SIZE", 32)
     monkeypatch.setattr(sys, "argv", ["tutorial", str(tmp_path), "--epochs", "1"])
-    tf.config.run_functions_eagerly(True)  # to trace the graphs takes longer than these few steps
+    tf.config.run_functions_eagerly(True)  # tracing the graphs takes longer than these few steps
     try:
         tutorial.main()
     finally:
         tf.config.run_functions_eagerly(False)
-    told = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert list(told["seconds"]) == ["imports", "pictures and network", "frozen", "measuring", "fine-tuning"]
-    assert all(seconds > 0 for seconds in told["seconds"].values())
-    assert (told["trained"], told["pictures"]) == (16, 66)
-    assert all(0 <= correct <= 66 for correct in told["correct"].values())
-    assert told["trainable"] == {"frozen": 2, "fine-tuning": 56}  # as the notebook prints them
-    assert told["xla"] is False
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert list(result["seconds"]) == ["imports", "images and network", "frozen", "measuring", "fine-tuning"]
+    assert all(seconds > 0 for seconds in result["seconds"].values())
+    assert (result["train_images"], result["test_images"]) == (16, 66)
+    assert all(0 <= correct <= 66 for correct in result["correct"].values())
+    assert result["trainable"] == {"frozen": 2, "fine-tuning": 56}  # as the notebook prints them
+    assert result["xla"] is False

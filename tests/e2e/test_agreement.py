@@ -27,7 +27,7 @@ def export(folder: Path, image_size: int) -> None:
 
     recipe = TrainingConfig(image_size=image_size)
     keras.utils.set_random_seed(recipe.seed)
-    network = model.build(weights.pretrained(recipe.backbone, image_size, recipe.weights), recipe)
+    network = model.build(weights.load_backbone(recipe.backbone, image_size, recipe.weights), recipe)
     signatures.export(network, image_size, ("cat", "dog"), str(folder))
 
 

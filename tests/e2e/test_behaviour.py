@@ -33,7 +33,7 @@ def trained(pictures: Sequence[Labelled], folder: Path) -> Path:
     from trainer.training_config import TrainingConfig
 
     recipe = TrainingConfig(image_size=SIZE)
-    network = model.build(weights.pretrained(recipe.backbone, SIZE, recipe.weights), recipe)
+    network = model.build(weights.load_backbone(recipe.backbone, SIZE, recipe.weights), recipe)
     pooled = keras.Model(network.input, network.get_layer("pool").output)
     pixels = decode_and_resize(tf.constant([encoded for encoded, _ in pictures]), SIZE)
     labels = np.array([label for _, label in pictures])

@@ -24,7 +24,7 @@ from serving.repository.publish import ModelRepository, open_repository
 from serving.repository.storage import PushConfig
 from tests.e2e.driver import BEFORE_TRANSFORM, JUDGEMENT, LOOKUPS, STEPS, Run, Workshop
 from tests.e2e.served import answer, feature, records
-from trainer import backbones, features, folding, model
+from trainer import backbones, batch_norm_folding, features, model
 from trainer.preprocessing import parse_transformed
 from trainer.signatures import CLASS_ACTIVATION_SIGNATURE, EXAMPLES_SIGNATURE
 from trainer.training_config import TrainingConfig
@@ -198,7 +198,9 @@ class TestFirstRun:
         [version] = first.pushed
         raw = raw_records(workshop, first, "eval")
         recipe = TrainingConfig(image_size=SIZE)
-        network = folding.folded(model.build(backbones.build(recipe.backbone, SIZE, None), recipe))
+        network = batch_norm_folding.fold_batch_norm(
+            model.build(backbones.build(recipe.backbone, SIZE, None), recipe)
+        )
         weights = tf.train.Checkpoint(weights=[variable.value for variable in network.variables])
         stored = weights.read(str(version / "variables" / "variables"))
         stored.assert_existing_objects_matched()
@@ -206,7 +208,7 @@ class TestFirstRun:
         from_bytes = answer(version, feature(features.ENCODED, raw))["dog_probability"]
         serve_examples = tf.saved_model.load(str(version)).signatures[EXAMPLES_SIGNATURE]
         from_examples = serve_examples(examples=tf.constant(raw))["dog_probability"]
-        as_trained = model.with_augmentation(network, recipe)(stored_pixels(workshop, first), training=False)
+        as_trained = model.add_augmentation(network, recipe)(stored_pixels(workshop, first), training=False)
 
         np.testing.assert_allclose(from_examples, from_bytes, rtol=0, atol=TOLERANCE)
         np.testing.assert_allclose(as_trained[:, 0], from_bytes, rtol=0, atol=TOLERANCE)

@@ -191,8 +191,8 @@ def test_settings_reach_the_steps(pipeline: tfx.dsl.Pipeline, settings: Settings
     assert properties(pipeline, "DataGate")["max_class_shift"] == 0.3
     assert json.loads(properties(pipeline, "Transform")["custom_config"])["image_size"] == 96
     training = json.loads(properties(pipeline, "Trainer")["custom_config"])
-    assert training["recipe"] == settings.training.model_dump(mode="json")
-    assert training["recipe"]["frozen"]["learning_rate"] == 0.004
+    assert training["training_config"] == settings.training.model_dump(mode="json")
+    assert training["training_config"]["frozen"]["learning_rate"] == 0.004
     assert training["class_names"] == ["dog", "cat"]
     assert properties(pipeline, "PredictionTable")["perturbed_images"] == 11
     gate = properties(pipeline, "QualityGate")

@@ -1,6 +1,6 @@
-"""The networks of Keras Applications, with random weights and at the smallest size that it takes.
+"""Tests one network of each Keras Applications family, with random weights at its smallest image size.
 
-One of each family is built, scaled, cut, run and trained. The others differ from these in depth and width.
+The other networks of a family differ in depth and width only.
 """
 
 import importlib
@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer import backbones, divide_backbone
+from trainer import backbones
+from trainer.divide_backbone import divide_backbone
 from trainer.preprocessing import Normalise
 from trainer.training_config import TrainingConfig
 
-SMALLEST = {"inception_v3": 75, "inception_resnet_v2": 75, "xception": 71}  # all others take 32
+SMALLEST = {"inception_v3": 75, "inception_resnet_v2": 75, "xception": 71}  # all others accept 32
 FAMILIES = {
     "ConvNeXtTiny": 18,
     "DenseNet121": 58,
@@ -33,7 +34,7 @@ FAMILIES = {
 }
 SLOWEST = {"InceptionResNetV2", "NASNetMobile"}  # to build
 
-MEAN, DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])  # of ImageNet, R G B
+MEAN, DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])  # of ImageNet, RGB
 
 
 def _between_ones(pixels: np.ndarray) -> np.ndarray:
@@ -71,7 +72,7 @@ def _pixels(network: keras.Model) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (2, *network.input_shape[1:])).astype("float32")
 
 
-def test_what_the_first_weights_see_is_scaled_once(built: tuple[str, keras.Model]) -> None:
+def test_the_input_of_the_first_weights_is_scaled_exactly_once(built: tuple[str, keras.Model]) -> None:
     name, network = built
     family = backbones.family(name)
     scaled = network.input
@@ -81,36 +82,36 @@ def test_what_the_first_weights_see_is_scaled_once(built: tuple[str, keras.Model
         scaled = layer.output
     pixels = _pixels(network)
 
-    seen = keras.Model(network.input, scaled)(Normalise(family)(pixels))
+    first_input = keras.Model(network.input, scaled)(Normalise(family)(pixels))
 
-    np.testing.assert_allclose(seen, SCALINGS.get(family, _between_ones)(pixels), atol=1e-4)
+    np.testing.assert_allclose(first_input, SCALINGS.get(family, _between_ones)(pixels), atol=1e-4)
     module = importlib.import_module(f"keras.applications.{family}")
     np.testing.assert_array_equal(Normalise(family)(pixels), module.preprocess_input(pixels.copy()))
 
 
-def test_the_cut_network_answers_as_the_whole_and_its_suffix_trains_it(
+def test_the_divided_backbone_computes_and_trains_the_same_as_the_whole(
     built: tuple[str, keras.Model],
 ) -> None:
     name, network = built
     assert len(backbones.blocks(network)) == FAMILIES[name]
     backbones.unfreeze(network, 1)
-    if name == "NASNetMobile":  # each cell takes the results of the two before it
+    if name == "NASNetMobile":  # each cell takes the outputs of the two before it
         with pytest.raises(backbones.BackboneError, match="training.feature_cache.enabled"):
-            divide_backbone.before_last_blocks(network, 1)
+            divide_backbone(network, 1)
         return
-    prefix, suffix = divide_backbone.before_last_blocks(network, 1)
-    assert not prefix.trainable_weights
+    frozen_part, trainable_part = divide_backbone(network, 1)
+    assert not frozen_part.trainable_weights
     pixels = Normalise(backbones.family(name))(_pixels(network))
-    activations = prefix(pixels, training=False)
-    features = suffix(activations, training=False)
+    activations = frozen_part(pixels, training=False)
+    features = trainable_part(activations, training=False)
     np.testing.assert_array_equal(features, network(pixels, training=False))
     assert np.isfinite(features).all()
 
     before = {weight.path: weight.numpy() for weight in network.weights}
-    # What random weights leave of a picture is too faint to train on.
+    # With random weights, the activations of an image are too small to train on.
     activations = np.random.default_rng(0).normal(size=activations.shape).astype("float32")
     with tf.GradientTape() as tape:
-        loss = keras.ops.mean(keras.ops.square(suffix(activations, training=False) - 1))
+        loss = keras.ops.mean(keras.ops.square(trainable_part(activations, training=False) - 1))
     gradients = tape.gradient(loss, network.trainable_variables)
     assert all(gradient is not None for gradient in gradients)
     keras.optimizers.Adam(1e-2).apply(gradients, network.trainable_variables)
@@ -122,25 +123,25 @@ def test_the_cut_network_answers_as_the_whole_and_its_suffix_trains_it(
     assert changed <= {weight.path for weight in network.trainable_weights}
 
 
-def test_no_family_of_keras_applications_is_left_out() -> None:
-    deeper = {"vgg19"}  # its module is another than VGG16's, and its blocks are the same
+def test_every_family_of_keras_applications_is_covered() -> None:
+    deeper = {"vgg19"}  # in another module than VGG16, but with the same blocks
     assert {*map(backbones.family, FAMILIES)} | deeper == {*map(backbones.family, backbones.names())}
 
 
 @pytest.mark.parametrize("name", backbones.names())
-def test_the_own_resolution_is_the_one_in_keras(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keras builds a network for its own size where none is given; the building is stopped there."""
+def test_the_default_image_size_is_that_of_keras(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keras uses a network's default size if none is given; the mock stops the build at that point."""
 
-    class Asked(Exception):
+    class SizeRequested(Exception):
         pass
 
-    def asked(input_shape: object, default_size: int, **_: object) -> None:
-        raise Asked(default_size)
+    def request_size(input_shape: object, default_size: int, **_: object) -> None:
+        raise SizeRequested(default_size)
 
-    if backbones.family(name) == "mobilenet_v3":  # takes any size; its paper's and its weights' is 224
+    if backbones.family(name) == "mobilenet_v3":  # accepts any size; its paper and its weights use 224
         assert TrainingConfig(backbone=name).image_size == 224
         return
-    monkeypatch.setattr("keras.src.applications.imagenet_utils.obtain_input_shape", asked)
-    with pytest.raises(Asked) as size:
+    monkeypatch.setattr("keras.src.applications.imagenet_utils.obtain_input_shape", request_size)
+    with pytest.raises(SizeRequested) as size:
         getattr(keras.applications, name)(weights=None)
     assert TrainingConfig(backbone=name).image_size == size.value.args[0]

@@ -16,7 +16,7 @@ def test_a_misspelt_backbone_is_refused_with_the_nearest_name(name: str, nearest
         backbones.build(name, 64, None)
 
 
-def test_blocks_follow_the_network_and_leave_out_the_stem(mobilenet: keras.Model) -> None:
+def test_blocks_are_in_order_and_omit_the_stem(mobilenet: keras.Model) -> None:
     blocks = backbones.blocks(mobilenet)
     assert len(blocks) == 17
     assert blocks[0][0].name == "expanded_conv_depthwise"
@@ -24,7 +24,7 @@ def test_blocks_follow_the_network_and_leave_out_the_stem(mobilenet: keras.Model
     assert blocks[-1][-1].name == "out_relu"
 
 
-def test_a_network_whose_blocks_have_no_names_is_refused_with_the_cure() -> None:
+def test_a_network_without_named_blocks_is_refused_with_the_setting_to_change() -> None:
     network = keras.Sequential([keras.Input((8,)), keras.layers.Dense(2)], name="plain")
     with pytest.raises(backbones.BackboneError, match=r"plain.*training\.fine_tuning\.epochs"):
         backbones.blocks(network)
@@ -38,14 +38,14 @@ def test_a_network_whose_blocks_have_no_names_is_refused_with_the_cure() -> None
         ("InceptionV3", 96, 12, "training.unfrozen_blocks.*12.*11"),
     ],
 )
-def test_what_would_fail_in_the_second_phase_is_found_before_the_first(
+def test_problems_of_the_second_phase_are_found_before_the_first(
     name: str, image_size: int, last_blocks: int, values: str
 ) -> None:
     with pytest.raises(backbones.BackboneError, match=values):
         backbones.check(name, image_size, last_blocks)
 
 
-def test_unfreezing_takes_the_last_blocks_without_batch_normalisation(mobilenet: keras.Model) -> None:
+def test_unfreezing_the_last_blocks_leaves_batch_normalisation_frozen(mobilenet: keras.Model) -> None:
     backbones.unfreeze(mobilenet, 2)
 
     trainable = {layer.name for layer in mobilenet.layers if layer.trainable and layer.weights}
@@ -57,7 +57,7 @@ def test_unfreezing_takes_the_last_blocks_without_batch_normalisation(mobilenet:
     assert mobilenet.trainable_weights == []
 
 
-def test_dropout_within_the_blocks_is_off_even_in_training() -> None:
+def test_dropout_inside_the_blocks_is_off_even_in_training() -> None:
     network = backbones.build("EfficientNetV2B0", 32, None)
     assert any(isinstance(layer, keras.layers.Dropout) for layer in network.layers)
     backbones.unfreeze(network, 1)

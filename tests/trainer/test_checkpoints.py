@@ -14,23 +14,22 @@ import pytest
 import tensorflow as tf
 
 from trainer.checkpoints import EpochCheckpoints
-from trainer.model import compile_for_training
 
-PICTURES = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)
+INPUTS = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)
 LABELS = np.tile([0.0, 1.0], 4)
 
 
 @pytest.fixture(autouse=True)
 def _without_graphs() -> Iterator[None]:
-    """To trace a graph takes longer than these trainings of one step."""
+    """Tracing a graph takes longer than these trainings of one step."""
     tf.config.run_functions_eagerly(True)
     yield
     tf.config.run_functions_eagerly(False)
 
 
-def network(units: int = 2) -> keras.Model:
-    """A small network with a random layer, as trainings have, and Adam."""
-    made = keras.Sequential(
+def build_network(units: int = 2) -> keras.Model:
+    """Returns a small compiled network with a random layer."""
+    network = keras.Sequential(
         [
             keras.Input((3,)),
             keras.layers.Dense(units),
@@ -38,8 +37,8 @@ def network(units: int = 2) -> keras.Model:
             keras.layers.Dense(1, activation="sigmoid"),
         ]
     )
-    compile_for_training(made, 0.1, steps=10, jit=False)
-    return made
+    network.compile(keras.optimizers.Adam(0.1), "binary_crossentropy")
+    return network
 
 
 def state(model: keras.Model) -> list[np.ndarray]:
@@ -60,17 +59,17 @@ def same(one: list[np.ndarray], other: list[np.ndarray]) -> bool:
 
 
 def trained(folder: Path, *losses: float) -> list[After]:
-    """Trains epochs, and says of each that it came to a loss; returns what was after each."""
+    """Saves an epoch for each loss; returns the state after each of them."""
     keras.utils.set_random_seed(0)
-    model, kept, after = network(), EpochCheckpoints(folder), []
+    model, checkpoints, after = build_network(), EpochCheckpoints(folder), []
     for number, loss in enumerate(losses, start=1):
-        model.fit(PICTURES, LABELS, epochs=1, verbose=0)
-        kept.save(model, number, {"val_loss": loss, "loss": 1.0})
+        model.fit(INPUTS, LABELS, epochs=1, verbose=0)
+        checkpoints.save(model, number, {"val_loss": loss, "loss": 1.0})
         after.append(After(state(model), model.get_weights()))
     return after
 
 
-def cut_short(path: Path) -> None:
+def truncated(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
 
 
@@ -80,35 +79,35 @@ def emptied(path: Path) -> None:
 
 def of_another_network(path: Path) -> None:
     path.unlink()
-    model = network(units=5)
-    model.fit(PICTURES, LABELS, epochs=1, verbose=0)
+    model = build_network(units=5)
+    model.fit(INPUTS, LABELS, epochs=1, verbose=0)
     elsewhere = path.parent.parent / "elsewhere" / "frozen"
     EpochCheckpoints(elsewhere).save(model, int(path.stem[-4:]), {"val_loss": 0.1})
     shutil.copy(elsewhere / path.name, path)
 
 
-DAMAGES = [cut_short, emptied, of_another_network]
+DAMAGES = [truncated, emptied, of_another_network]
 damaged = pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
 
 
-def test_a_training_resumes_with_all_that_it_had(tmp_path: Path) -> None:
+def test_a_training_resumes_with_its_complete_state(tmp_path: Path) -> None:
     after = trained(tmp_path / "frozen", 0.5, 0.3, 0.4)
-    resumed, kept = network(), EpochCheckpoints(tmp_path / "frozen")
+    resumed, checkpoints = build_network(), EpochCheckpoints(tmp_path / "frozen")
 
-    assert kept.resume(resumed) == 3
+    assert checkpoints.resume(resumed) == 3
     assert same(state(resumed), after[2].state)
-    assert [epoch["val_loss"] for epoch in kept.history] == [0.5, 0.3, 0.4]
-    kept.load_best(resumed)
+    assert [epoch["val_loss"] for epoch in checkpoints.history] == [0.5, 0.3, 0.4]
+    checkpoints.load_best(resumed)
     assert same(resumed.get_weights(), after[1].weights)
 
 
-def test_the_best_is_the_earliest_of_equals_and_no_number_is_never_good(tmp_path: Path) -> None:
+def test_the_best_epoch_is_the_earliest_on_a_tie_and_never_one_without_a_finite_loss(tmp_path: Path) -> None:
     trained(tmp_path / "frozen", float("nan"), 0.3, 0.3, float("nan"))
-    kept = EpochCheckpoints(tmp_path / "frozen")
-    kept.resume(network())
-    assert kept.best == (2, 0.3)
-    assert kept.last == (4, float("inf"))
-    assert [epoch["val_loss"] for epoch in kept.history] == [None, 0.3, 0.3, None]
+    checkpoints = EpochCheckpoints(tmp_path / "frozen")
+    checkpoints.resume(build_network())
+    assert checkpoints.best == (2, 0.3)
+    assert checkpoints.last == (4, float("inf"))
+    assert [epoch["val_loss"] for epoch in checkpoints.history] == [None, 0.3, 0.3, None]
 
 
 def test_the_last_two_epochs_stay_on_disk(tmp_path: Path) -> None:
@@ -117,72 +116,72 @@ def test_the_last_two_epochs_stay_on_disk(tmp_path: Path) -> None:
 
 
 @damaged
-def test_a_damaged_checkpoint_is_discarded_and_the_one_before_taken(
+def test_a_damaged_checkpoint_is_removed_and_the_one_before_it_used(
     damage: Callable[[Path], None], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     after = trained(tmp_path / "frozen", 0.3, 0.4, 0.2)
     last = tmp_path / "frozen" / "epoch-0003.npz"
     damage(last)
-    resumed, kept = network(), EpochCheckpoints(tmp_path / "frozen")
+    resumed, checkpoints = build_network(), EpochCheckpoints(tmp_path / "frozen")
 
-    assert kept.resume(resumed) == 2
+    assert checkpoints.resume(resumed) == 2
     assert same(state(resumed), after[1].state)
-    assert [epoch["epoch"] for epoch in kept.history] == [1, 2]
-    kept.load_best(resumed)
+    assert [epoch["epoch"] for epoch in checkpoints.history] == [1, 2]
+    checkpoints.load_best(resumed)
     assert same(resumed.get_weights(), after[0].weights)
-    [said] = caplog.messages
-    assert str(last) in said
+    [message] = caplog.messages
+    assert str(last) in message
     assert not last.exists()
 
 
 @damaged
-def test_where_all_are_damaged_the_phase_starts_anew_with_the_weights_that_it_has(
+def test_if_all_checkpoints_are_damaged_the_phase_restarts_with_its_current_weights(
     damage: Callable[[Path], None], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     trained(tmp_path / "frozen", 0.3, 0.4)
     for path in (tmp_path / "frozen").iterdir():
         damage(path)
-    model, kept = network(), EpochCheckpoints(tmp_path / "frozen")
+    model, checkpoints = build_network(), EpochCheckpoints(tmp_path / "frozen")
     before = model.get_weights()
 
-    assert kept.resume(model) == 0
+    assert checkpoints.resume(model) == 0
     assert same(model.get_weights(), before)
-    assert kept.history == []
+    assert checkpoints.history == []
     assert len(caplog.messages) == 2
-    model.fit(PICTURES, LABELS, epochs=1, verbose=0)
-    kept.save(model, 1, {"val_loss": 0.5})
-    assert EpochCheckpoints(tmp_path / "frozen").resume(network()) == 1
+    model.fit(INPUTS, LABELS, epochs=1, verbose=0)
+    checkpoints.save(model, 1, {"val_loss": 0.5})
+    assert EpochCheckpoints(tmp_path / "frozen").resume(build_network()) == 1
 
 
-def test_no_flipped_bit_goes_unnoticed(tmp_path: Path) -> None:
+def test_a_flipped_bit_never_changes_what_is_loaded(tmp_path: Path) -> None:
     [after] = trained(tmp_path / "frozen", 0.3)
     path = tmp_path / "frozen" / "epoch-0001.npz"
     content = path.read_bytes()
-    model = network()
+    model = build_network()
     model.optimizer.build(model.trainable_variables)
     before = state(model)
-    noticed = 0
+    detected = 0
     for position in range(0, len(content), 37):
         broken = bytearray(content)
         broken[position] ^= 1 << position % 8
         path.write_bytes(broken)
-        kept = EpochCheckpoints(tmp_path / "frozen")
-        if kept.resume(model):  # it is of no account, such as the time in an archive's entries
+        checkpoints = EpochCheckpoints(tmp_path / "frozen")
+        if checkpoints.resume(model):  # a bit without meaning, such as in an archive entry's time
             assert same(state(model), after.state)
-            assert kept.history == [{"epoch": 1, "val_loss": 0.3, "loss": 1.0}]
+            assert checkpoints.history == [{"epoch": 1, "val_loss": 0.3, "loss": 1.0}]
             for variable, value in zip(variables(model), before, strict=True):
                 variable.assign(value)
         else:
             assert same(state(model), before)
-            noticed += 1
-    assert noticed > 20
+            detected += 1
+    assert detected > 20
 
 
-def test_a_folder_removed_while_an_epoch_is_written_costs_that_epoch_s_file_only(
+def test_a_folder_removed_during_a_save_loses_only_that_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model, kept = network(), EpochCheckpoints(tmp_path / "frozen")
-    model.fit(PICTURES, LABELS, epochs=1, verbose=0)
+    model, checkpoints = build_network(), EpochCheckpoints(tmp_path / "frozen")
+    model.fit(INPUTS, LABELS, epochs=1, verbose=0)
     savez = np.savez
 
     def remove_afterwards(path: Path, **arrays: Any) -> None:
@@ -191,18 +190,21 @@ def test_a_folder_removed_while_an_epoch_is_written_costs_that_epoch_s_file_only
 
     with monkeypatch.context() as patch:
         patch.setattr(np, "savez", remove_afterwards)
-        kept.save(model, 1, {"val_loss": 0.3})
-    assert kept.best == (1, 0.3)
+        checkpoints.save(model, 1, {"val_loss": 0.3})
+    assert checkpoints.best == (1, 0.3)
 
-    kept.save(model, 2, {"val_loss": 0.4})
+    checkpoints.save(model, 2, {"val_loss": 0.4})
     assert [path.name for path in (tmp_path / "frozen").iterdir()] == ["epoch-0002.npz"]
-    assert kept.history == [{"epoch": 1, "val_loss": 0.3}, {"epoch": 2, "val_loss": 0.4}]
+    assert checkpoints.history == [{"epoch": 1, "val_loss": 0.3}, {"epoch": 2, "val_loss": 0.4}]
 
 
-def test_two_trainings_in_one_folder_go_on_by_what_each_has_seen(tmp_path: Path) -> None:
-    behind, ahead, models = *(EpochCheckpoints(tmp_path / "frozen") for _ in range(2)), [network(), network()]
+def test_two_trainings_in_one_folder_each_continue_from_their_own_memory(tmp_path: Path) -> None:
+    behind, ahead, models = (
+        *(EpochCheckpoints(tmp_path / "frozen") for _ in range(2)),
+        [build_network(), build_network()],
+    )
     for model in models:
-        model.fit(PICTURES, LABELS, epochs=1, verbose=0)
+        model.fit(INPUTS, LABELS, epochs=1, verbose=0)
     for number, loss in ((1, 0.5), (2, 0.4), (3, 0.3)):
         ahead.save(models[0], number, {"val_loss": loss})
     behind.save(models[1], 1, {"val_loss": 0.6})
@@ -215,7 +217,7 @@ def test_two_trainings_in_one_folder_go_on_by_what_each_has_seen(tmp_path: Path)
     assert same(models[1].get_weights(), weights)
 
 
-def test_an_epoch_that_vanishes_before_it_is_loaded_is_looked_for_again(
+def test_a_checkpoint_that_vanishes_before_it_is_loaded_is_skipped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     trained(tmp_path / "frozen", 0.5, 0.4)
@@ -227,29 +229,27 @@ def test_an_epoch_that_vanishes_before_it_is_loaded_is_looked_for_again(
         return load(path)
 
     monkeypatch.setattr(np, "load", remove_first)
-    assert EpochCheckpoints(tmp_path / "frozen").resume(network()) == 1
+    assert EpochCheckpoints(tmp_path / "frozen").resume(build_network()) == 1
     assert caplog.messages == []
 
 
-def test_what_a_killed_process_was_writing_goes_after_a_day(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_unfinished_files_are_removed_after_a_day(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     trained(tmp_path / "frozen", 0.5)
     old, new = (tmp_path / "frozen" / f"unfinished-{age}.npz" for age in ("old", "new"))
     yesterday = time.time() - 25 * 3600
     for path in (old, new):
-        path.write_bytes(b"a part")
+        path.write_bytes(b"unfinished")
     os.utime(old, (yesterday, yesterday))
 
-    assert EpochCheckpoints(tmp_path / "frozen").resume(network()) == 1
+    assert EpochCheckpoints(tmp_path / "frozen").resume(build_network()) == 1
     assert not old.exists()
     assert new.exists()
-    [said] = caplog.messages
-    assert str(old) in said
+    [message] = caplog.messages
+    assert str(old) in message
 
 
-def test_every_epoch_marks_its_training_as_used(tmp_path: Path) -> None:
+def test_every_saved_epoch_marks_its_training_as_used(tmp_path: Path) -> None:
     trained(tmp_path / "training" / "frozen", 0.5)
     yesterday = time.time() - 25 * 3600
     os.utime(tmp_path / "training", (yesterday, yesterday))

@@ -1,8 +1,7 @@
-"""A training that is stopped by real signals at six places, and one that finds damage, against one that runs
-through.
+"""Compares a training stopped by six signals, and one that finds damaged files, with an uninterrupted one.
 
-The processes are forks of one Python that has imported the trainer. A process waits at each line that it
-tells for the test to read it, so that a signal comes exactly where it is meant to.
+The processes are forks of one Python process that has imported the trainer. After each log line, a process
+waits until the test has read it, so that each signal arrives at an exact point.
 """
 
 from __future__ import annotations
@@ -21,21 +20,21 @@ import numpy as np
 import pytest
 from tfx.components.trainer.fn_args_utils import FnArgs
 
-from tests.trainer import small
-from trainer import feature_pass, phases, run, weights
-from trainer.feature_cache import SHARD_PICTURES
+from tests.trainer import toy_model
+from trainer import feature_extraction, run, training_loop, weights
+from trainer.feature_cache import SHARD_IMAGES
 from trainer.training_config import FeatureCacheConfig, PhaseConfig, TrainingConfig
 
 SIZE = 32
-PICTURES = {"train": 2 * SHARD_PICTURES + 64, "eval": 64}
+IMAGES = {"train": 2 * SHARD_IMAGES + 64, "eval": 64}
 EPOCHS = 3
 VIEWS = 2
-RECIPE = TrainingConfig(
+CONFIG = TrainingConfig(
     image_size=SIZE,
     weights="random",
-    # An epoch is one batch: a resumed training shuffles anew, and small batches in another order would differ
-    # by more than what an epoch changes.
-    batch_size=VIEWS * PICTURES["train"],
+    # An epoch is one batch: a resumed training shuffles differently, and small batches in another order would
+    # change the weights by more than an epoch does.
+    batch_size=VIEWS * IMAGES["train"],
     dropout=0.0,
     feature_cache=FeatureCacheConfig(views=VIEWS),
     frozen=PhaseConfig(epochs=EPOCHS, learning_rate=3e-2),
@@ -43,12 +42,12 @@ RECIPE = TrainingConfig(
     unfrozen_blocks=1,
     patience=EPOCHS,
 )
-TOLERANCE = 1e-4  # of losses: sums in another order; `test_the_tolerance_tells_an_epoch_more_or_less`
-SECONDS = 300.0  # in which a process tells its next line; many times what it takes
+TOLERANCE = 1e-4  # of losses, because sums are in another order
+TIMEOUT = 300.0  # seconds until the next log line; many times what it takes
 
 
 class Stop(NamedTuple):
-    """Where a process is stopped: at which line, by which signal, and what is finished and kept then."""
+    """A log line at which a signal stops the process, and the epochs and shards that are finished by then."""
 
     until: str
     signal: signal.Signals
@@ -57,8 +56,8 @@ class Stop(NamedTuple):
 
 
 STOPS = [
-    Stop(f"features of train: {SHARD_PICTURES + 64} of", signal.SIGTERM, [], 1),  # in the second shard
-    Stop(f"features of train: {SHARD_PICTURES + 64} of", signal.SIGKILL, [], 2),  # in the third shard
+    Stop(f"features of train: {SHARD_IMAGES + 64} of", signal.SIGTERM, [], 1),  # in the second shard
+    Stop(f"features of train: {SHARD_IMAGES + 64} of", signal.SIGKILL, [], 2),  # in the third shard
     Stop("frozen: epoch 2 of 3, step 1 ", signal.SIGTERM, ["frozen: epoch 1 of 3"], 4),
     Stop("frozen: epoch 3 of 3, step 1 ", signal.SIGKILL, ["frozen: epoch 2 of 3"], 4),
     Stop(
@@ -71,7 +70,9 @@ STOPS = [
 ]
 
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["trainer.run", "tests.trainer.small", "tfx.components.trainer.fn_args_utils"])
+FORKS.set_forkserver_preload(
+    ["trainer.run", "tests.trainer.toy_model", "tfx.components.trainer.fn_args_utils"]
+)
 
 pytestmark = pytest.mark.slow
 
@@ -80,23 +81,23 @@ class Training(NamedTuple):
     """One process.
 
     Attributes:
-        said: Its lines, of progress and of warning.
-        status: Its exit status; negative: the signal that stopped it.
-        shards: The shards of features that were there when it ended, with when they were written.
+        log: Its progress and warning messages.
+        status: Its exit status; negative if a signal ended it.
+        shards: The cached shards after it ended, with their modification times.
     """
 
-    said: list[str]
+    log: list[str]
     status: int | None
     shards: dict[str, int]
 
     @property
     def finished(self) -> list[str]:
-        """The epochs that it finished, such as `frozen: epoch 1 of 3`."""
-        return [line.partition(" done, ")[0] for line in self.said if " done, " in line]
+        """The finished epochs, such as `frozen: epoch 1 of 3`."""
+        return [line.partition(" done, ")[0] for line in self.log if " done, " in line]
 
 
-class _InStep(logging.Handler):
-    """Sends each line to the test, and waits until it is read."""
+class _WaitingHandler(logging.Handler):
+    """Sends each message to the test and waits until the test has read it."""
 
     def __init__(self, test: Connection) -> None:
         super().__init__(logging.INFO)
@@ -108,12 +109,12 @@ class _InStep(logging.Handler):
 
 
 def _run(folder: Path, test: Connection) -> None:
-    """Runs in a process of its own what TFX's Trainer runs, on a network that is quick to build."""
-    weights.pretrained = lambda *_: small.backbone(SIZE)
+    """Calls `run_fn` with a small backbone; the target of a separate process."""
+    weights.load_backbone = lambda *_: toy_model.backbone(SIZE)
     for name in ("catsdogs.progress", "trainer"):
         logging.getLogger(name).setLevel(logging.INFO)
-        logging.getLogger(name).addHandler(_InStep(test))
-    feature_pass._PROGRESS_SECONDS = phases._PROGRESS_SECONDS = -1.0  # a line for every batch
+        logging.getLogger(name).addHandler(_WaitingHandler(test))
+    feature_extraction._PROGRESS_SECONDS = training_loop._PROGRESS_SECONDS = -1.0  # a line for every batch
     run.run_fn(
         FnArgs(
             train_files=[str(folder / "train")],
@@ -121,7 +122,7 @@ def _run(folder: Path, test: Connection) -> None:
             model_run_dir=str(folder / "model_run"),
             serving_model_dir=str(folder / "model"),
             custom_config={
-                "recipe": RECIPE.model_dump(mode="json"),
+                "training_config": CONFIG.model_dump(mode="json"),
                 "class_names": ["cat", "dog"],
                 "weights_fingerprint": "",
                 "code_fingerprint": "",
@@ -133,25 +134,25 @@ def _run(folder: Path, test: Connection) -> None:
 
 
 def training(folder: Path, until: str | None = None, stop: signal.Signals = signal.SIGKILL) -> Training:
-    """Trains in a folder to the end, or until a line begins so: then the process gets a signal."""
+    """Trains in a folder to the end, or until a message starts with `until`, and then sends the signal."""
     ours, theirs = FORKS.Pipe()
     process = FORKS.Process(target=_run, args=(folder, theirs))
     process.start()
     theirs.close()
-    said: list[str] = []
+    log: list[str] = []
     try:
         while process.exitcode is None:
-            assert ours.poll(SECONDS), f"nothing more after {said}"
+            assert ours.poll(TIMEOUT), f"nothing more after {log}"
             try:
-                said.append(ours.recv())
+                log.append(ours.recv())
             except EOFError:
                 break
-            if until is not None and said[-1].startswith(until):
+            if until is not None and log[-1].startswith(until):
                 assert process.pid is not None
                 os.kill(process.pid, stop)
                 break
             ours.send(None)
-        process.join(SECONDS)
+        process.join(TIMEOUT)
     finally:
         process.kill()
         ours.close()
@@ -159,141 +160,141 @@ def training(folder: Path, until: str | None = None, stop: signal.Signals = sign
         str(shard.relative_to(folder)): shard.stat().st_mtime_ns
         for shard in (folder / "features").glob("*/*/[0-9]*")
     }
-    return Training(said, process.exitcode, shards)
+    return Training(log, process.exitcode, shards)
 
 
-def history(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder / "model_run" / "history.json").read_text())
-    return found
+def load_history(folder: Path) -> dict[str, Any]:
+    history: dict[str, Any] = json.loads((folder / "model_run" / "history.json").read_text())
+    return history
 
 
 def metrics(folder: Path) -> dict[str, list[float]]:
-    """Returns what every epoch came to, by phase and metric."""
+    """Returns the metrics of all epochs, by phase and metric."""
     return {
         f"{phase['name']} {name}": [epoch[name] for epoch in phase["epochs"]]
-        for phase in history(folder)["phases"]
+        for phase in load_history(folder)["phases"]
         for name in ("loss", "accuracy", "val_loss", "val_accuracy")
     }
 
 
 def assert_ends_like(folder: Path, whole: Path) -> None:
-    """Every epoch came to the same, and the same one was kept; the model is there."""
+    """Asserts equal metrics in every epoch, the same best epoch and an exported model."""
     expected, got = metrics(whole), metrics(folder)
-    assert history(folder)["kept"] == history(whole)["kept"]
+    assert load_history(folder)["kept"] == load_history(whole)["kept"]
     assert got.keys() == expected.keys()
     for name, values in expected.items():
-        # A picture at the border may go to either side.
-        tolerance = TOLERANCE if "loss" in name else 1.01 / PICTURES["eval"]
+        # The prediction of an image near the threshold may differ.
+        tolerance = TOLERANCE if "loss" in name else 1.01 / IMAGES["eval"]
         assert got[name] == pytest.approx(values, abs=tolerance), name
     assert (folder / "model" / "saved_model.pb").is_file()
     assert list((folder / "checkpoints").iterdir()) == []
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with what Transform would write: cats are darker than dogs, more or less."""
-    folder = tmp_path_factory.mktemp("pictures")
-    for seed, (split, count) in enumerate(PICTURES.items()):
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of transformed examples, in which cats tend to be darker than dogs."""
+    folder = tmp_path_factory.mktemp("images")
+    for seed, (split, count) in enumerate(IMAGES.items()):
         generator = np.random.default_rng(seed)
 
-        def drawn(number: int, generator: np.random.Generator = generator) -> np.ndarray:
+        def draw(number: int, generator: np.random.Generator = generator) -> np.ndarray:
             colour = generator.normal(88 + 80 * (number % 2), 30, 3)
             return np.clip(generator.normal(colour, 20, (SIZE, SIZE, 3)), 0, 255).astype(np.uint8)
 
-        small.write(folder / split, map(drawn, range(count)))
+        toy_model.write_examples(folder / split, map(draw, range(count)))
     return folder
 
 
-def beside(pictures: Path, name: str) -> Path:
-    return Path(shutil.copytree(pictures, pictures.with_name(f"{pictures.name}-{name}")))
+def copy_folder(images: Path, name: str) -> Path:
+    return Path(shutil.copytree(images, images.with_name(f"{images.name}-{name}")))
 
 
 @pytest.fixture(scope="module")
-def whole(pictures: Path) -> Path:
-    """The folder of a training that nothing stops."""
-    folder = beside(pictures, "whole")
+def whole(images: Path) -> Path:
+    """The folder of an uninterrupted training."""
+    folder = copy_folder(images, "whole")
     ended = training(folder)
-    assert ended.status == 0, ended.said
+    assert ended.status == 0, ended.log
     assert len(ended.finished) == 2 * EPOCHS
     return folder
 
 
 class Stopped(NamedTuple):
-    """A training that was stopped again and again, and what each process of it came to."""
+    """A training that was stopped six times, and its processes."""
 
     folder: Path
     trainings: list[Training]
 
 
 @pytest.fixture(scope="module")
-def stopped(pictures: Path) -> Stopped:
-    folder = beside(pictures, "stopped")
+def stopped(images: Path) -> Stopped:
+    folder = copy_folder(images, "stopped")
     return Stopped(folder, [training(folder, stop.until, stop.signal) for stop in STOPS])
 
 
 class Damaged(NamedTuple):
-    """A training after the last kill, and after a checkpoint was cut short and a byte of a shard flipped."""
+    """A training resumed after a checkpoint was truncated and a byte of a shard flipped."""
 
     folder: Path
     checkpoint: Path
-    kept_features: Path
+    features: Path
     ended: Training
 
 
 @pytest.fixture(scope="module")
 def damaged(stopped: Stopped) -> Damaged:
-    """It runs where the stopped one was, and then makes room for it again: checkpoints know their place."""
-    place = stopped.folder
-    undamaged = Path(shutil.copytree(place, place.with_name(f"{place.name}-undamaged")))
-    checkpoint = max(place.glob("checkpoints/*/fine-tuning/epoch-*"))
+    """Trains in the folder of the stopped training, because checkpoints depend on their path; restores it."""
+    index = stopped.folder
+    undamaged = Path(shutil.copytree(index, index.with_name(f"{index.name}-undamaged")))
+    checkpoint = max(index.glob("checkpoints/*/fine-tuning/epoch-*"))
     os.truncate(checkpoint, checkpoint.stat().st_size // 2)
-    [kept] = place.glob("features/*/train/00001/activations")
-    content = bytearray(kept.read_bytes())
+    [activations] = index.glob("features/*/train/00001/activations")
+    content = bytearray(activations.read_bytes())
     content[len(content) // 2] ^= 1
-    kept.write_bytes(content)
-    ended = training(place)
-    folder = place.rename(place.with_name(f"{place.name}-damaged"))
-    undamaged.rename(place)
-    return Damaged(folder, checkpoint, kept, ended)
+    activations.write_bytes(content)
+    ended = training(index)
+    folder = index.rename(index.with_name(f"{index.name}-damaged"))
+    undamaged.rename(index)
+    return Damaged(folder, checkpoint, activations, ended)
 
 
 @pytest.fixture(scope="module")
 def resumed(stopped: Stopped, damaged: Damaged) -> Training:
-    """After all six."""
+    """The process that resumes after the last signal."""
     return training(stopped.folder)
 
 
-def test_the_tolerance_tells_an_epoch_more_or_less(whole: Path) -> None:
+def test_the_tolerance_is_far_below_the_change_of_an_epoch(whole: Path) -> None:
     for phase in ("frozen", "fine-tuning"):
         losses = metrics(whole)[f"{phase} loss"]
         assert np.all(np.abs(np.diff(losses)) > 10 * TOLERANCE), losses
 
 
-@pytest.mark.parametrize("place", range(len(STOPS)), ids=[stop.until for stop in STOPS])
-def test_a_signal_ends_it_and_nothing_that_was_finished_is_done_again(
-    place: int, stopped: Stopped, resumed: Training
+@pytest.mark.parametrize("index", range(len(STOPS)), ids=[stop.until for stop in STOPS])
+def test_a_signal_ends_the_process_and_finished_work_is_not_repeated(
+    index: int, stopped: Stopped, resumed: Training
 ) -> None:
-    stop, ended = STOPS[place], stopped.trainings[place]
-    assert ended.status == -stop.signal, ended.said
+    stop, ended = STOPS[index], stopped.trainings[index]
+    assert ended.status == -stop.signal, ended.log
     assert ended.finished == stop.finished
     assert len(ended.shards) == stop.shards
-    assert ended.shards.items() <= [*stopped.trainings, resumed][place + 1].shards.items()
+    assert ended.shards.items() <= [*stopped.trainings, resumed][index + 1].shards.items()
 
 
-def test_the_stopped_training_ends_like_the_whole_one(
+def test_the_stopped_training_ends_like_the_uninterrupted_one(
     whole: Path, stopped: Stopped, resumed: Training
 ) -> None:
-    assert resumed.status == 0, resumed.said
+    assert resumed.status == 0, resumed.log
     assert resumed.finished == ["fine-tuning: epoch 3 of 3"]
     assert_ends_like(stopped.folder, whole)
 
 
-def test_damage_is_noticed_said_and_made_good(whole: Path, stopped: Stopped, damaged: Damaged) -> None:
-    ended, shard = damaged.ended, damaged.kept_features.parent
-    assert ended.status == 0, ended.said
+def test_damaged_files_are_logged_and_replaced(whole: Path, stopped: Stopped, damaged: Damaged) -> None:
+    ended, shard = damaged.ended, damaged.features.parent
+    assert ended.status == 0, ended.log
     for path in (shard, damaged.checkpoint):
-        assert len([line for line in ended.said if str(path) in line]) == 1
-    made_anew = dict(ended.shards.items() - stopped.trainings[-1].shards.items())
-    assert list(made_anew) == [str(shard.relative_to(stopped.folder))]
+        assert len([line for line in ended.log if str(path) in line]) == 1
+    extracted_again = dict(ended.shards.items() - stopped.trainings[-1].shards.items())
+    assert list(extracted_again) == [str(shard.relative_to(stopped.folder))]
     assert ended.finished == ["fine-tuning: epoch 2 of 3", "fine-tuning: epoch 3 of 3"]
     assert_ends_like(damaged.folder, whole)

@@ -1,7 +1,7 @@
-import json
-import logging
-import shutil
-from collections.abc import Iterator
+"""Training on cached features trains the network itself."""
+
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Any
 
@@ -10,240 +10,138 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.trainer import small
-from trainer import model, phases
-from trainer.checkpoints import EpochCheckpoints
-from trainer.stages import Stage
-from trainer.training_config import AugmentationConfig, PhaseConfig, TrainingConfig
+from tests.trainer import toy_model
+from trainer import backbones, datasets, hardware, model, phases, training_loop, weights
+from trainer.feature_cache import SHARD_IMAGES
+from trainer.training_config import AugmentationConfig, FeatureCacheConfig, PhaseConfig, TrainingConfig
 
-RECIPE = TrainingConfig(
-    image_size=32,
-    weights="random",
-    dropout=0.0,
-    augmentation=AugmentationConfig(flip=False, rotation=0, zoom=0, contrast=0),
-    frozen=PhaseConfig(epochs=2, learning_rate=1e-3),
+SIZE = 32
+COUNTS = {"train": SHARD_IMAGES + 20, "eval": 24}
+CONFIG = TrainingConfig(
+    image_size=SIZE,
+    frozen=PhaseConfig(epochs=1, learning_rate=1e-3),
     fine_tuning=PhaseConfig(epochs=1, learning_rate=1e-4),
-    unfrozen_blocks=1,
+    unfrozen_blocks=3,
+    feature_cache=FeatureCacheConfig(dtype="float32"),
 )
+FINGERPRINTS = {"images": "these"}
+CPU = hardware.with_devices(["CPU:0"])
 
 
-METRICS = ("accuracy", "loss", "auc")
-
-
-class Killed(Exception):
-    """Stands for kill -9 at a chosen place."""
-
-
-@pytest.fixture(autouse=True)
-def _without_graphs() -> Iterator[None]:
-    """To trace the graphs of a training takes longer than these trainings of a few steps."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
-
-
-def _data(recipe: TrainingConfig = RECIPE) -> tf.data.Dataset:
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> datasets.ExampleFiles:
+    """Transformed examples of smooth noise, with dogs lighter than cats."""
+    folder = tmp_path_factory.mktemp("transformed")
     generator = np.random.default_rng(0)
-    pixels = generator.integers(0, 255, [8, 32, 32, 3], np.uint8)
-    return tf.data.Dataset.from_tensor_slices((pixels, np.tile([0.0, 1.0], 4).astype(np.float32))).batch(4)
+
+    def draw(number: int) -> np.ndarray:
+        coarse = generator.integers(0, 200, (1, 8, 8, 3)) + 55 * (number % 2)
+        return tf.cast(tf.image.resize(coarse, [SIZE, SIZE], "bicubic"), tf.uint8)[0].numpy()
+
+    for split, count in COUNTS.items():
+        toy_model.write_examples(folder / split, map(draw, range(count)))
+    return datasets.ExampleFiles([str(folder / "train")], [str(folder / "eval")])
 
 
-def _networks() -> tuple[keras.Model, keras.Model]:
-    keras.utils.set_random_seed(1)
-    backbone = small.backbone(32)
-    return model.with_augmentation(model.build(backbone, RECIPE), RECIPE), backbone
+@pytest.fixture(scope="module")
+def network() -> tuple[keras.Model, keras.Model]:
+    backbone = weights.load_backbone("MobileNetV2", SIZE, "packaged")
+    return model.build(backbone, CONFIG), backbone
 
 
-def _stages(
-    training: keras.Model, recipe: TrainingConfig = RECIPE, data: tf.data.Dataset | None = None
-) -> list[Stage]:
-    train, evaluation = data or _data(), _data()
-    return [
-        Stage("frozen", recipe.frozen, 0, training, train, evaluation),
-        Stage("fine-tuning", recipe.fine_tuning, recipe.unfrozen_blocks, training, train, evaluation),
-    ]
+def _phases(
+    network: tuple[keras.Model, keras.Model], files: datasets.ExampleFiles, root: Path, **cache: Any
+) -> list[phases.Phase]:
+    config = CONFIG.model_copy(update={"feature_cache": CONFIG.feature_cache.model_copy(update=cache)})
+    return phases.feature_phases(*network, files, config, CPU, root, FINGERPRINTS)
 
 
-def _train(
-    tmp_path: Path, data: tf.data.Dataset | None = None, recipe: TrainingConfig = RECIPE
-) -> keras.Model:
-    training, backbone = _networks()
-    stages = _stages(training, recipe, data)
-    folders = tmp_path / "checkpoints", tmp_path / "logs"
-    history = phases.train(stages, backbone, recipe.patience, False, *folders)
-    history.write(tmp_path)
-    return training
+def _predictions(phase: phases.Phase) -> np.ndarray:
+    """Returns the predictions of a phase's model on the cached features of `eval`."""
+    return np.concatenate([phase.model(batch, training=False) for batch, _ in phase.evaluation])
 
 
-def _history(tmp_path: Path) -> dict[str, Any]:
-    """What the training wrote of its epochs."""
-    history: dict[str, Any] = json.loads((tmp_path / "history.json").read_text())
-    return history
+def _expected(network: keras.Model, files: datasets.ExampleFiles) -> np.ndarray:
+    """Returns the predictions of the whole network on the images of `eval`."""
+    images = datasets.read_images(files.evaluation, SIZE).batch(8)
+    return np.concatenate([network(tf.cast(pixels, tf.float32), training=False) for pixels, _ in images])
 
 
-def _finished(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """The epochs that were trained to their end, such as `frozen: epoch 1 of 2`."""
-    return [text.partition(" done, ")[0] for text in caplog.messages if " done, " in text]
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("features")
 
 
-def _eval_losses(caplog: pytest.LogCaptureFixture) -> list[float]:
-    """What every finished epoch reported."""
-    return [float(r.getMessage().rsplit(" ", 1)[1]) for r in caplog.records if " done, " in r.getMessage()]
-
-
-def _loss(model: keras.Model) -> float:
-    loss: float = model.evaluate(_data(), verbose=0, return_dict=True)["loss"]
-    return loss
-
-
-def _train_until(
-    epoch: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: TrainingConfig = RECIPE
+def test_cached_features_give_the_predictions_of_the_whole_network(
+    network: tuple[keras.Model, keras.Model], files: datasets.ExampleFiles, root: Path
 ) -> None:
-    """Trains, and dies when so many epochs of the first phase have ended."""
-
-    def die(self: phases._Progress, begun: int, logs: dict[str, float] | None = None) -> None:
-        if begun == epoch:
-            raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(phases._Progress, "on_epoch_begin", die)
-        with pytest.raises(Killed):
-            _train(tmp_path, recipe=recipe)
+    frozen, fine_tuning = _phases(network, files, root)
+    expected = _expected(network[0], files)
+    assert np.ptp(expected) > 0.05
+    np.testing.assert_allclose(_predictions(frozen), expected, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(_predictions(fine_tuning), expected, rtol=0, atol=1e-4)
 
 
-def test_both_phases_run_and_leave_logs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    tf.config.run_functions_eagerly(False)  # as outside tests
-    caplog.set_level(logging.INFO, "catsdogs.progress")
-    training, backbone = _networks()
-    before = {w.path: w.numpy() for w in backbone.weights}
+def test_float16_features_change_predictions_little(
+    network: tuple[keras.Model, keras.Model], files: datasets.ExampleFiles, root: Path
+) -> None:
+    frozen, fine_tuning = _phases(network, files, root, dtype="float16")
+    expected = _expected(network[0], files)
+    np.testing.assert_allclose(_predictions(frozen), expected, rtol=0, atol=2e-3)
+    np.testing.assert_allclose(_predictions(fine_tuning), expected, rtol=0, atol=2e-3)
 
-    folders = tmp_path / "checkpoints", tmp_path / "logs"
-    history = phases.train(_stages(training), backbone, RECIPE.patience, False, *folders)
 
-    assert {name: len(epochs) for name, epochs in history.phases.items()} == {"frozen": 2, "fine-tuning": 1}
+def test_training_on_features_trains_the_whole_network(
+    files: datasets.ExampleFiles, root: Path, tmp_path: Path
+) -> None:
+    backbone = weights.load_backbone("MobileNetV2", SIZE, "packaged")
+    whole = model.build(backbone, CONFIG)
+    before = {weight.path: weight.numpy() for weight in whole.weights}
+    _, fine_tuning = _phases((whole, backbone), files, root)
+
+    training_loop.train([fine_tuning], backbone, 2, False, tmp_path / "checkpoints", tmp_path / "logs")
+
+    np.testing.assert_allclose(_predictions(fine_tuning), _expected(whole, files), rtol=0, atol=1e-4)
     changed = {
-        w.path.split("/")[0] for w in backbone.weights if not np.array_equal(before[w.path], w.numpy())
+        path.split("/")[0] for path, old in before.items() if not np.array_equal(old, _weight(whole, path))
     }
-    assert changed == {"block_2_project"}
-    assert list((tmp_path / "logs" / "frozen").rglob("events*"))
-    assert list((tmp_path / "logs" / "fine-tuning").rglob("events*"))
-    assert _finished(caplog) == ["frozen: epoch 1 of 2", "frozen: epoch 2 of 2", "fine-tuning: epoch 1 of 1"]
+    trained = {
+        layer.name
+        for block in backbones.blocks(backbone)[-3:]
+        for layer in block
+        if layer.weights and not isinstance(layer, keras.layers.BatchNormalization)
+    }
+    assert changed == trained | {"probability"}
 
 
-def test_a_killed_phase_goes_on_after_its_last_finished_epoch(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def _weight(network: keras.Model, path: str) -> np.ndarray:
+    [match] = [weight for weight in network.weights if weight.path == path]
+    return match.numpy()
+
+
+def test_all_views_of_training_images_are_used_and_eval_is_not_augmented(
+    network: tuple[keras.Model, keras.Model], files: datasets.ExampleFiles, root: Path
 ) -> None:
-    whole = _train(tmp_path / "whole")
-    _train_until(1, tmp_path / "killed", monkeypatch)
-    caplog.set_level(logging.INFO, "catsdogs.progress")
-    resumed = _train(tmp_path / "killed")
-
-    assert _finished(caplog) == ["frozen: epoch 2 of 2", "fine-tuning: epoch 1 of 1"]
-    for expected, got in zip(whole.get_weights(), resumed.get_weights(), strict=True):
-        np.testing.assert_allclose(got, expected, atol=1e-5)
-
-    expected, got = _history(tmp_path / "whole"), _history(tmp_path / "killed")
-    assert got["kept"] == expected["kept"]
-    assert [phase["name"] for phase in got["phases"]] == ["frozen", "fine-tuning"]
-    assert [[epoch["epoch"] for epoch in phase["epochs"]] for phase in got["phases"]] == [[1, 2], [1]]
-    for phase, of_whole in zip(got["phases"], expected["phases"], strict=True):
-        for epoch, told in zip(phase["epochs"], of_whole["epochs"], strict=True):
-            assert epoch.keys() == {"epoch", *METRICS, *(f"val_{name}" for name in METRICS)}
-            assert epoch == pytest.approx(told, abs=1e-4)
+    for phase in _phases(network, files, root):
+        assert sum(len(labels) for _, labels in phase.train) == 2 * COUNTS["train"]
+        assert sum(len(labels) for _, labels in phase.evaluation) == COUNTS["eval"]
 
 
-def test_the_best_epoch_is_kept_though_it_was_before_the_kill(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_without_fine_tuning_there_is_one_phase_and_only_its_features_are_cached(
+    network: tuple[keras.Model, keras.Model], files: datasets.ExampleFiles, tmp_path: Path
 ) -> None:
-    caplog.set_level(logging.INFO, "catsdogs.progress")
-    worsening = RECIPE.model_copy(
-        update={
-            "patience": 9,
-            "frozen": PhaseConfig(epochs=4, learning_rate=1.0),
-            "fine_tuning": PhaseConfig(epochs=0, learning_rate=1e-3),
-        }
-    )
-    _train_until(3, tmp_path, monkeypatch, worsening)
-    resumed = _train(tmp_path, recipe=worsening)
-
-    losses = _eval_losses(caplog)
-    assert len(losses) == 4
-    assert min(losses) < losses[3], "this recipe must have its best epoch before the kill"
-    assert _loss(resumed) == pytest.approx(min(losses), abs=1e-3)
-    history = _history(tmp_path)
-    assert history["kept"] == {"phase": "frozen", "epoch": losses.index(min(losses)) + 1}
-    [phase] = history["phases"]
-    assert [epoch["val_loss"] for epoch in phase["epochs"]] == pytest.approx(losses, abs=1e-4)
+    config = CONFIG.model_copy(update={"fine_tuning": PhaseConfig(epochs=0, learning_rate=1e-4)})
+    [only] = phases.feature_phases(*network, files, config, CPU, tmp_path, FINGERPRINTS)
+    assert only.name == "frozen"
+    assert {file.name for file in tmp_path.glob("*/*/*/*")} == {model.POOLED}
 
 
-def test_fine_tuning_that_makes_it_worse_is_not_taken(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_image_phases_see_each_image_once_per_epoch(
+    network: tuple[keras.Model, keras.Model], files: datasets.ExampleFiles
 ) -> None:
-    caplog.set_level(logging.INFO, "catsdogs.progress")
-    destructive = RECIPE.model_copy(update={"fine_tuning": PhaseConfig(epochs=1, learning_rate=1.0)})
-    trained = _train(tmp_path, recipe=destructive)
-
-    losses = _eval_losses(caplog)
-    assert losses[2] > losses[1]
-    assert _history(tmp_path)["kept"]["phase"] == "frozen"
-    assert _loss(trained) == pytest.approx(min(losses), abs=1e-3)
-
-
-@pytest.mark.parametrize("removed_before", ["save", "load_best"])
-def test_a_training_outlives_the_same_training_that_ends_first_and_removes_the_folder(
-    removed_before: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO, "catsdogs.progress")
-    original = getattr(EpochCheckpoints, removed_before)
-    removed = []
-
-    def remove_first(kept: EpochCheckpoints, *arguments: Any) -> None:
-        if (tmp_path / "checkpoints").exists():
-            shutil.rmtree(tmp_path / "checkpoints")
-            removed.append(removed_before)
-        original(kept, *arguments)
-
-    monkeypatch.setattr(EpochCheckpoints, removed_before, remove_first)
-    worsening = RECIPE.model_copy(
-        update={
-            "patience": 9,
-            "frozen": PhaseConfig(epochs=4, learning_rate=1.0),
-            "fine_tuning": PhaseConfig(epochs=1, learning_rate=1.0),
-        }
-    )
-    trained = _train(tmp_path, recipe=worsening)
-
-    losses = _eval_losses(caplog)
-    assert removed
-    assert len(losses) == 5
-    assert losses[-1] > min(losses), "this recipe must not have its best epoch at the end"
-    assert _loss(trained) == pytest.approx(min(losses), abs=1e-3)
-
-
-def test_a_finished_phase_is_not_trained_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    first = _train(tmp_path)
-    history = _history(tmp_path)
-    caplog.set_level(logging.INFO, "catsdogs.progress")
-    second = _train(tmp_path)
-
-    assert _finished(caplog) == []
-    assert _history(tmp_path) == history
-    for expected, got in zip(first.get_weights(), second.get_weights(), strict=True):
-        np.testing.assert_array_equal(got, expected)
-
-
-def test_a_phase_stops_early_and_keeps_its_best_weights(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO, "catsdogs.progress")
-    wild = RECIPE.model_copy(
-        update={
-            "patience": 1,
-            "frozen": PhaseConfig(epochs=30, learning_rate=1.0),
-            "fine_tuning": PhaseConfig(epochs=0, learning_rate=1e-3),
-        }
-    )
-    trained = _train(tmp_path, recipe=wild)
-
-    assert len(_finished(caplog)) < 30
-    assert _loss(trained) == pytest.approx(min(_eval_losses(caplog)), abs=1e-3)
+    config = CONFIG.model_copy(update={"augmentation": AugmentationConfig()})
+    frozen, fine_tuning = phases.image_phases(network[0], files, config, CPU)
+    assert frozen.model is fine_tuning.model
+    assert (frozen.unfrozen_blocks, fine_tuning.unfrozen_blocks) == (0, 3)
+    assert sum(len(labels) for _, labels in frozen.train) == COUNTS["train"]
+    assert sum(len(labels) for _, labels in frozen.evaluation) == COUNTS["eval"]

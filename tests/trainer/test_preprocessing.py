@@ -62,12 +62,12 @@ def test_small_images_are_enlarged_smoothly() -> None:
     assert np.abs(np.diff(pixels[:, :, 0], axis=0)).max() <= 6
 
 
-def test_bytes_that_are_no_image_are_an_error() -> None:
+def test_bytes_that_are_not_an_image_raise() -> None:
     with pytest.raises(tf.errors.InvalidArgumentError):
         decode_and_resize(tf.constant([b"not an image"]), 32)
 
 
-def test_what_transform_stores_reads_back_exactly() -> None:
+def test_parsing_returns_exactly_what_transform_stored() -> None:
     encoded = [_encoded(_gradient(90, 60), "JPEG"), _encoded(_gradient(30, 70), "PNG")]
     inputs = {features.ENCODED: tf.constant(encoded), features.LABEL: tf.constant([1, 0], tf.int64)}
 

@@ -1,5 +1,4 @@
-"""Several devices, for which two virtual CPUs stand in: in a process of their own, since TensorFlow divides a
-CPU only before its first use."""
+"""Trains on two virtual CPUs, in a separate process: TensorFlow divides a CPU only before its first use."""
 
 from __future__ import annotations
 
@@ -18,16 +17,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.trainer import small
-from trainer import hardware, model, phases, run, stages, weights
-from trainer.stages import Pictures
+from tests.trainer import toy_model
+from trainer import hardware, model, phases, run, training_loop, weights
+from trainer.datasets import ExampleFiles
 from trainer.training_config import AugmentationConfig, FeatureCacheConfig, PhaseConfig, TrainingConfig
 
 ONE, TWO = ["CPU:0"], ["CPU:0", "CPU:1"]
 SIZE = 32
 
-PICTURES = {"train": 64, "eval": 32}
-RECIPE = TrainingConfig(
+IMAGES = {"train": 64, "eval": 32}
+CONFIG = TrainingConfig(
     image_size=SIZE,
     weights="random",
     batch_size=128,
@@ -38,7 +37,7 @@ RECIPE = TrainingConfig(
     unfrozen_blocks=1,
     feature_cache=FeatureCacheConfig(views=2, dtype="float32"),
 )
-AUGMENTED = RECIPE.model_copy(
+AUGMENTED = CONFIG.model_copy(
     update={
         "frozen": PhaseConfig(epochs=0, learning_rate=1e-2),
         "fine_tuning": PhaseConfig(epochs=3, learning_rate=3e-3),
@@ -53,7 +52,7 @@ pytestmark = pytest.mark.slow
 
 
 class Killed(Exception):
-    """Stands for kill -9 before an epoch."""
+    """Simulates kill -9 before an epoch."""
 
 
 class Trained(NamedTuple):
@@ -71,8 +70,8 @@ def two_devices() -> Iterator[ProcessPoolExecutor]:
 
 @functools.cache
 def _on(*devices: str) -> hardware.Hardware:
-    """One strategy for all tests: a second one of a process would exchange under the first one's keys."""
-    return hardware.on(devices)
+    """Returns one strategy for all tests: a second one would reuse the collective keys of the first."""
+    return hardware.with_devices(devices)
 
 
 def _divide_cpu() -> None:
@@ -80,78 +79,85 @@ def _divide_cpu() -> None:
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 
 
-def _pictures(folder: Path) -> Pictures:
-    """Writes what Transform would: cats are dark and dogs are light, more or less."""
+def _write_files(folder: Path) -> ExampleFiles:
+    """Writes transformed examples, in which cats tend to be darker than dogs."""
     folder.mkdir(exist_ok=True)
-    for seed, (split, count) in enumerate(PICTURES.items()):
+    for seed, (split, count) in enumerate(IMAGES.items()):
         generator = np.random.default_rng(seed)
         darkest = (80 * (number % 2) for number in range(count))
-        small.write(
+        toy_model.write_examples(
             folder / split,
             (generator.integers(least, 176 + least, [SIZE, SIZE, 3], np.uint8) for least in darkest),
         )
-    return Pictures([str(folder / "train")], [str(folder / "eval")])
+    return ExampleFiles([str(folder / "train")], [str(folder / "eval")])
 
 
 def train(
     devices: list[str],
     folder: Path,
-    recipe: TrainingConfig = RECIPE,
+    config: TrainingConfig = CONFIG,
     precision: str = "float32",
     killed_at: int | None = None,
 ) -> Trained:
-    """Trains both phases as `run_fn` does, or dies before an epoch of the second one."""
+    """Trains both phases as `run_fn` does, or is killed before an epoch of the second one."""
     machine = _on(*devices)._replace(precision=precision)
-    recipe = machine.scaled(recipe)
-    pictures = _pictures(folder)
-    keras.utils.set_random_seed(recipe.seed)
+    config = machine.scale_config(config)
+    files = _write_files(folder)
+    keras.utils.set_random_seed(config.seed)
     with machine.scope():
-        backbone = small.backbone(SIZE)
-        network = model.build(backbone, recipe)
-        plan = (
-            stages.from_features(network, backbone, pictures, recipe, machine, folder / "features", {})
-            if recipe.feature_cache.enabled
-            else stages.on_the_fly(network, pictures, recipe, machine)
+        backbone = toy_model.backbone(SIZE)
+        network = model.build(backbone, config)
+        training_phases = (
+            phases.feature_phases(network, backbone, files, config, machine, folder / "features", {})
+            if config.feature_cache.enabled
+            else phases.image_phases(network, files, config, machine)
         )
 
-        begin = phases._Progress.on_epoch_begin
+        begin = training_loop._LogProgress.on_epoch_begin
 
-        def begin_or_die(self: phases._Progress, epoch: int, logs: dict[str, float] | None = None) -> None:
-            if self._phase == stages.FINE_TUNING and epoch == killed_at:
+        def begin_or_die(
+            self: training_loop._LogProgress, epoch: int, logs: dict[str, float] | None = None
+        ) -> None:
+            if self._phase == phases.FINE_TUNING and epoch == killed_at:
                 raise Killed
             begin(self, epoch, logs)
 
-        with mock.patch.object(phases._Progress, "on_epoch_begin", begin_or_die):
-            history = phases.train(
-                plan, backbone, recipe.patience, machine.jit, folder / "checkpoints", folder / "logs"
+        with mock.patch.object(training_loop._LogProgress, "on_epoch_begin", begin_or_die):
+            history = training_loop.train(
+                training_phases,
+                backbone,
+                config.patience,
+                machine.jit,
+                folder / "checkpoints",
+                folder / "logs",
             )
     losses = [epoch["val_loss"] for epochs in history.phases.values() for epoch in epochs]
-    optimizers = {type(stage.model.optimizer).__name__ for stage in plan if stage.settings.epochs}
+    optimizers = {type(phase.model.optimizer).__name__ for phase in training_phases if phase.config.epochs}
     return Trained(network.get_weights(), losses, optimizers)
 
 
-@pytest.mark.parametrize("kept_features", [True, False])
-def test_two_devices_train_as_one_does_with_the_same_whole_batch(
-    kept_features: bool, two_devices: ProcessPoolExecutor, tmp_path: Path
+@pytest.mark.parametrize("use_cache", [True, False])
+def test_two_devices_train_like_one_with_the_same_total_batch(
+    use_cache: bool, two_devices: ProcessPoolExecutor, tmp_path: Path
 ) -> None:
-    recipe = _from(RECIPE, kept_features)
-    halved = recipe.model_copy(
+    config = _full_batch(CONFIG, use_cache)
+    halved = config.model_copy(
         update={
-            "batch_size": recipe.batch_size // 2,
-            "frozen": PhaseConfig(epochs=3, learning_rate=recipe.frozen.learning_rate / 2),
-            "fine_tuning": PhaseConfig(epochs=3, learning_rate=recipe.fine_tuning.learning_rate / 2),
+            "batch_size": config.batch_size // 2,
+            "frozen": PhaseConfig(epochs=3, learning_rate=config.frozen.learning_rate / 2),
+            "fine_tuning": PhaseConfig(epochs=3, learning_rate=config.fine_tuning.learning_rate / 2),
         }
     )
-    one = two_devices.submit(train, ONE, tmp_path / "one", recipe).result()
+    one = two_devices.submit(train, ONE, tmp_path / "one", config).result()
     two = two_devices.submit(train, TWO, tmp_path / "two", halved).result()
 
     assert two.losses == pytest.approx(one.losses, abs=1e-4)
-    # Adam makes a whole step, up to 1e-2 here, of rounding in a gradient near 0.
+    # Adam turns rounding of a gradient near 0 into a whole step, here up to 1e-2.
     assert _mean_difference(one, two) < 1e-4
-    assert one.losses[0] - one.losses[-1] > 0.01, "this recipe must change something"
+    assert one.losses[0] - one.losses[-1] > 0.01, "this config must change something"
 
 
-def test_two_devices_train_in_mixed_precision_and_go_on_after_the_last_finished_epoch(
+def test_mixed_precision_training_on_two_devices_resumes_after_the_last_finished_epoch(
     two_devices: ProcessPoolExecutor, tmp_path: Path
 ) -> None:
     straight = two_devices.submit(train, TWO, tmp_path / "straight", AUGMENTED, MIXED).result()
@@ -167,7 +173,7 @@ def test_two_devices_train_in_mixed_precision_and_go_on_after_the_last_finished_
     assert _mean_difference(straight, resumed) < 1e-4
 
 
-def test_what_two_devices_train_on_the_fly_in_mixed_precision_is_exported_in_float32(
+def test_a_model_trained_on_images_in_mixed_precision_is_exported_in_float32(
     two_devices: ProcessPoolExecutor, tmp_path: Path
 ) -> None:
     two_devices.submit(_run_fn, tmp_path).result()
@@ -175,29 +181,29 @@ def test_what_two_devices_train_on_the_fly_in_mixed_precision_is_exported_in_flo
     assert phase["epochs"][0]["val_loss"] - phase["epochs"][-1]["val_loss"] > 0.01
     exported = tf.saved_model.load(str(tmp_path / "model"))
     for signature in exported.signatures.values():
-        kinds = {
+        dtypes = {
             tensor.dtype for operation in signature.graph.get_operations() for tensor in operation.outputs
         }
-        assert tf.float32 in kinds
-        assert not kinds & {tf.float16, tf.bfloat16}
-    picture = tf.io.encode_jpeg(tf.zeros([SIZE, SIZE, 3], tf.uint8))
-    answer = exported.signatures["serving_default"](image_bytes=picture[tf.newaxis])["dog_probability"]
-    assert answer.dtype == tf.float32
-    assert 0 < float(answer[0]) < 1
+        assert tf.float32 in dtypes
+        assert not dtypes & {tf.float16, tf.bfloat16}
+    image = tf.io.encode_jpeg(tf.zeros([SIZE, SIZE, 3], tf.uint8))
+    probability = exported.signatures["serving_default"](image_bytes=image[tf.newaxis])["dog_probability"]
+    assert probability.dtype == tf.float32
+    assert 0 < float(probability[0]) < 1
 
 
 def _run_fn(folder: Path) -> None:
-    pictures = _pictures(folder)
+    files = _write_files(folder)
     machine = _on(*TWO)._replace(precision=MIXED)
-    recipe = _from(AUGMENTED, kept_features=False)
-    recipe = recipe.model_copy(update={"batch_size": recipe.batch_size // 2})
+    config = _full_batch(AUGMENTED, use_cache=False)
+    config = config.model_copy(update={"batch_size": config.batch_size // 2})
     arguments = SimpleNamespace(
-        train_files=pictures.train,
-        eval_files=pictures.evaluation,
+        train_files=files.train,
+        eval_files=files.evaluation,
         model_run_dir=str(folder / "model_run"),
         serving_model_dir=str(folder / "model"),
         custom_config={
-            "recipe": recipe.model_dump(mode="json"),
+            "training_config": config.model_dump(mode="json"),
             "class_names": ["cat", "dog"],
             "checkpoint_root": str(folder / "checkpoints"),
             "feature_cache_root": str(folder / "features"),
@@ -207,7 +213,7 @@ def _run_fn(folder: Path) -> None:
     )
     with (
         mock.patch.object(hardware, "detect", return_value=machine),
-        mock.patch.object(weights, "pretrained", side_effect=lambda *_: small.backbone(SIZE)),
+        mock.patch.object(weights, "load_backbone", side_effect=lambda *_: toy_model.backbone(SIZE)),
     ):
         run.run_fn(arguments)
 
@@ -217,8 +223,8 @@ def _mean_difference(one: Trained, other: Trained) -> float:
     return float(np.mean(np.concatenate([np.abs(a - b).ravel() for a, b in pairs])))
 
 
-def _from(recipe: TrainingConfig, kept_features: bool) -> TrainingConfig:
-    """An epoch is one batch: its order is no matter."""
-    cache = recipe.feature_cache.model_copy(update={"enabled": kept_features})
-    seen = PICTURES["train"] * (cache.views if kept_features else 1)
-    return recipe.model_copy(update={"feature_cache": cache, "batch_size": seen})
+def _full_batch(config: TrainingConfig, use_cache: bool) -> TrainingConfig:
+    """Returns a config whose batch is a whole epoch, so that the order does not matter."""
+    cache = config.feature_cache.model_copy(update={"enabled": use_cache})
+    batch_size = IMAGES["train"] * (cache.views if use_cache else 1)
+    return config.model_copy(update={"feature_cache": cache, "batch_size": batch_size})

@@ -15,10 +15,10 @@ SIZE = 48
 
 @pytest.fixture(scope="module")
 def network() -> keras.Model:
-    recipe = TrainingConfig(image_size=SIZE)
+    config = TrainingConfig(image_size=SIZE)
     keras.utils.set_random_seed(0)
-    built = model.build(weights.pretrained("MobileNetV2", SIZE, "packaged"), recipe)
-    built.layers[-1].bias.assign([0.3])  # as after training: not 0
+    built = model.build(weights.load_backbone("MobileNetV2", SIZE, "packaged"), config)
+    built.layers[-1].bias.assign([0.3])  # not 0, as after training
     return built
 
 
@@ -39,14 +39,14 @@ def encoded(picture: Callable[..., bytes]) -> list[bytes]:
     return [picture(0), picture(1, kind="PNG"), picture(2, mode="L"), picture(3, size=(200, 300))]
 
 
-def test_bytes_are_answered_with_probability_and_label(exported: tf.Module, encoded: list[bytes]) -> None:
-    answer = exported.signatures["serving_default"](image_bytes=tf.constant(encoded))
+def test_bytes_give_probability_and_label(exported: tf.Module, encoded: list[bytes]) -> None:
+    output_values = exported.signatures["serving_default"](image_bytes=tf.constant(encoded))
 
-    assert set(answer) == {"bee_probability", "label"}
-    assert answer["bee_probability"].dtype == tf.float32
-    assert answer["bee_probability"].shape == (4,)
-    expected = [b"bee" if p >= 0.5 else b"ant" for p in answer["bee_probability"]]
-    assert list(answer["label"].numpy()) == expected
+    assert set(output_values) == {"bee_probability", "label"}
+    assert output_values["bee_probability"].dtype == tf.float32
+    assert output_values["bee_probability"].shape == (4,)
+    expected = [b"bee" if p >= 0.5 else b"ant" for p in output_values["bee_probability"]]
+    assert list(output_values["label"].numpy()) == expected
 
 
 def test_bytes_examples_and_training_input_agree(
@@ -69,27 +69,27 @@ def test_bytes_examples_and_training_input_agree(
 
 
 def _logit(probability: tf.Tensor) -> np.ndarray:
-    exactly = probability.numpy().astype(np.float64)
-    return np.log(exactly / (1 - exactly))
+    exact = probability.numpy().astype(np.float64)
+    return np.log(exact / (1 - exact))
 
 
-def test_the_map_s_mean_and_the_bias_are_the_logit_of_the_answer(
+def test_the_mean_of_the_map_plus_the_bias_is_the_logit_of_the_probability(
     exported: tf.Module, encoded: list[bytes]
 ) -> None:
-    answered = exported.signatures["serving_default"](image_bytes=tf.constant(encoded))["bee_probability"]
-    located = exported.signatures[signatures.CLASS_ACTIVATION_SIGNATURE](image_bytes=tf.constant(encoded))
+    probability = exported.signatures["serving_default"](image_bytes=tf.constant(encoded))["bee_probability"]
+    maps = exported.signatures[signatures.CLASS_ACTIVATION_SIGNATURE](image_bytes=tf.constant(encoded))
 
-    assert set(located) == {"activation"}
-    assert located["activation"].dtype == tf.float32
-    assert located["activation"].shape == (4, 2, 2)
-    assert np.std(located["activation"], axis=(1, 2)).min() > 0.01
-    np.testing.assert_allclose(np.mean(located["activation"], axis=(1, 2)) + 0.3, _logit(answered), atol=1e-4)
+    assert set(maps) == {"activation"}
+    assert maps["activation"].dtype == tf.float32
+    assert maps["activation"].shape == (4, 2, 2)
+    assert np.std(maps["activation"], axis=(1, 2)).min() > 0.01
+    np.testing.assert_allclose(np.mean(maps["activation"], axis=(1, 2)) + 0.3, _logit(probability), atol=1e-4)
 
 
-def test_the_map_of_another_backbone_sums_up_to_its_answer_too(encoded: list[bytes]) -> None:
-    recipe = TrainingConfig(image_size=64, backbone="VGG16", weights="random")
+def test_the_map_of_another_backbone_also_sums_up_to_its_logit(encoded: list[bytes]) -> None:
+    config = TrainingConfig(image_size=64, backbone="VGG16", weights="random")
     keras.utils.set_random_seed(0)
-    built = model.build(weights.pretrained(recipe.backbone, 64, recipe.weights), recipe)
+    built = model.build(weights.load_backbone(config.backbone, 64, config.weights), config)
     built.layers[-1].bias.assign([-0.2])
     pixels = tf.cast(decode_and_resize(tf.constant(encoded), 64), tf.float32)
 
@@ -100,8 +100,8 @@ def test_the_map_of_another_backbone_sums_up_to_its_answer_too(encoded: list[byt
     np.testing.assert_allclose(np.mean(activation, axis=(1, 2)) - 0.2, _logit(built(pixels)[:, 0]), atol=1e-4)
 
 
-def test_the_map_is_positive_where_the_second_class_is_seen() -> None:
-    """A network that sees red as the second class and blue as the first, on a picture half red, half blue."""
+def test_the_map_is_positive_in_regions_of_the_second_class() -> None:
+    """The network takes red for the second class and blue for the first; the image is half red, half blue."""
     pixels = keras.Input((4, 4, 3))
     pooled = keras.layers.GlobalAveragePooling2D()(pixels)
     head = keras.layers.Dense(1, activation="sigmoid")
@@ -119,18 +119,20 @@ def test_the_map_is_positive_where_the_second_class_is_seen() -> None:
     ("name", "output"),
     [("serving_default", "bee_probability"), (signatures.CLASS_ACTIVATION_SIGNATURE, "activation")],
 )
-def test_a_session_as_tensorflow_serving_runs_it_answers_the_same(
+def test_a_session_as_in_tensorflow_serving_gives_the_same_output(
     name: str, output: str, folder: str, exported: tf.Module, encoded: list[bytes]
 ) -> None:
     with tf.compat.v1.Session(graph=tf.Graph()) as session:
         signature = tf.compat.v1.saved_model.load(session, ["serve"], folder).signature_def[name]
-        answer = session.run(signature.outputs[output].name, {signature.inputs["image_bytes"].name: encoded})
+        output_values = session.run(
+            signature.outputs[output].name, {signature.inputs["image_bytes"].name: encoded}
+        )
 
     expected = exported.signatures[name](image_bytes=tf.constant(encoded))[output]
-    np.testing.assert_allclose(answer, expected, atol=1e-5)
+    np.testing.assert_allclose(output_values, expected, atol=1e-5)
 
 
-def test_the_answer_does_not_depend_on_the_batch(exported: tf.Module, encoded: list[bytes]) -> None:
+def test_the_probability_does_not_depend_on_the_batch(exported: tf.Module, encoded: list[bytes]) -> None:
     serve = exported.signatures["serving_default"]
     together = serve(image_bytes=tf.constant(encoded))["bee_probability"]
     alone = [serve(image_bytes=tf.constant([image]))["bee_probability"][0] for image in encoded]
@@ -140,14 +142,14 @@ def test_the_answer_does_not_depend_on_the_batch(exported: tf.Module, encoded: l
 def test_a_network_in_mixed_precision_is_exported_in_float32(
     network: keras.Model, encoded: list[bytes], tmp_path: Path
 ) -> None:
-    recipe = TrainingConfig(image_size=SIZE)
-    with hardware.on(["CPU:0"])._replace(precision="mixed_float16").scope():
-        mixed = model.build(weights.pretrained("MobileNetV2", SIZE, "packaged"), recipe)
+    config = TrainingConfig(image_size=SIZE)
+    with hardware.with_devices(["CPU:0"])._replace(precision="mixed_float16").scope():
+        mixed = model.build(weights.load_backbone("MobileNetV2", SIZE, "packaged"), config)
         mixed.set_weights(network.get_weights())
     assert mixed.get_layer("pool").compute_dtype == "float16"
     signatures.export(mixed, SIZE, ("ant", "bee"), str(tmp_path))
 
     serve = tf.saved_model.load(str(tmp_path)).signatures["serving_default"]
-    answer = serve(image_bytes=tf.constant(encoded))["bee_probability"]
+    output_values = serve(image_bytes=tf.constant(encoded))["bee_probability"]
     pixels = tf.cast(decode_and_resize(tf.constant(encoded), SIZE), tf.float32)
-    np.testing.assert_allclose(answer, network(pixels, training=False)[:, 0], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(output_values, network(pixels, training=False)[:, 0], rtol=0, atol=1e-5)

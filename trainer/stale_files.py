@@ -1,4 +1,4 @@
-"""What killed processes and other trainings have left, and nobody wants any more."""
+"""Removes files that killed processes and earlier trainings have left behind."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _UNUSED_SECONDS = 24 * 3600
 _log = logging.getLogger(__name__)
 
 
-def discard_unused(paths: Iterable[Path], what: str) -> None:
-    """Removes, and says so, what was not modified for a day: younger ones may be another process's work.
+def remove_unused(paths: Iterable[Path], description: str) -> None:
+    """Removes and logs every path that was not modified for a day; another process may use a newer one.
 
     Args:
-        paths: Files and folders; who works in a folder touches it.
-        what: What they are, for the log.
+        paths: Files and folders. A process that uses a folder updates its modification time.
+        description: What the paths are, for the log.
     """
     for path in paths:
         with suppress(FileNotFoundError):  # another process has just removed it
             if time.time() - path.stat().st_mtime > _UNUSED_SECONDS:
-                _log.info("Discarded %s not used for a day: %s.", what, path)
+                _log.info("Removed %s, unused for a day: %s.", description, path)
                 shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
