@@ -15,6 +15,7 @@ TUTORIAL, PIPELINE = "tutorial's script", "catsdogs run"
 TUTORIAL_EPOCHS = 10  # of each of its phases
 TRAINER_RATIO, WHOLE_RATIO, ACCURACY = 6, 3, 0.985  # the targets
 
+_MIN_SHARE = 0.005  # the table omits parts that take less of the total time
 _IMPORTS = "imports"
 _ALL, _TRAIN, _TEST = "all", "train and eval", "test"
 _IMAGES_OF_PART = {
@@ -155,6 +156,8 @@ def _part_lines(runs: Sequence[Measurement]) -> Iterator[str]:
     yield _part_line(f"**{name}**", totals, total, image_count(name, runs[0]), peaks)
     for part in runs[0].parts:
         seconds = [run.parts[part] for run in runs]
+        if statistics.mean(seconds) < _MIN_SHARE * total:
+            continue
         peaks = [run.peaks[part].memory for run in runs if part in run.peaks]
         yield _part_line(part, seconds, total, image_count(part, runs[0]), peaks)
 
