@@ -22,7 +22,7 @@ def counted_features() -> tfdv.StatsOptions:
         name=features.LABEL, type=schema_pb2.INT, int_domain=schema_pb2.IntDomain(is_categorical=True)
     )
     return tfdv.StatsOptions(
-        feature_allowlist=list(features.COUNTED), schema=schema_pb2.Schema(feature=[label])
+        feature_allowlist=list(features.IN_STATISTICS), schema=schema_pb2.Schema(feature=[label])
     )
 
 

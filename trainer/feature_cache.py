@@ -85,7 +85,7 @@ class FeatureCache:
         self._open()
 
     def missing(self, split: CachedSplit) -> list[int]:
-        """Returns the numbers of the missing shards; removes damaged ones, which are missing then."""
+        """Removes damaged shards and returns the numbers of all missing shards."""
         return [shard for shard in range(split.shards) if not self._is_complete(split, shard)]
 
     @contextlib.contextmanager
@@ -116,7 +116,7 @@ class FeatureCache:
                             writer.write(label.tobytes() + record.tobytes())
 
                 yield add
-        except BaseException:  # the disk may be full: free what the shard has taken
+        except BaseException:  # the disk may be full: free the space
             shutil.rmtree(unfinished, ignore_errors=True)
             raise
         target = self._shard(split, shard)
@@ -223,7 +223,7 @@ def _read_records(path: Path) -> Iterator[tf.Tensor]:
 
 
 def _rename(unfinished: Path, target: Path) -> None:
-    """Renames a complete folder, or removes it if another process has made the same one meanwhile."""
+    """Renames a complete folder, or removes it if another process has already created the target."""
     try:
         unfinished.rename(target)
     except OSError:

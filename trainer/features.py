@@ -30,7 +30,7 @@ RANGES = (RESOLUTION_RANGE, ASPECT_RANGE, BRIGHTNESS_RANGE, BYTE_SIZE_RANGE)
 STRINGS = (FILENAME, DIGEST, CLASS_NAME, FORMAT, MODE, SOURCE_FOLDER, *RANGES)
 
 # Statistics leave out file names and digests, which are all different, and the encoded pixels.
-COUNTED = (*INTEGERS, *FLOATS, *(name for name in STRINGS if name not in (FILENAME, DIGEST)))
+IN_STATISTICS = (*INTEGERS, *FLOATS, *(name for name in STRINGS if name not in (FILENAME, DIGEST)))
 
 # Transform writes one serialized uint8 tensor [size, size, 3] per image, and the label.
 PIXELS = "pixels"

@@ -42,9 +42,9 @@ class Hardware(NamedTuple):
 
     @contextmanager
     def scope(self) -> Iterator[None]:
-        """Places everything built inside on the devices, in their precision.
+        """Enters the distribution strategy and sets the dtype policy.
 
-        Create models, optimizers and metrics inside; compile and load weights inside too. The dtype policy is
+        Create and compile models, optimizers and metrics inside, and load weights inside. The dtype policy is
         restored at the end, because other components may share the process.
         """
         policy = keras.config.dtype_policy()
@@ -56,7 +56,7 @@ class Hardware(NamedTuple):
             keras.config.set_dtype_policy(policy)
 
     def scale_config(self, config: TrainingConfig) -> TrainingConfig:
-        """Multiplies batch size and learning rates by the number of replicas.
+        """Returns a config with batch size and learning rates multiplied by the number of replicas.
 
         This is the linear scaling rule of Goyal et al., "Accurate, Large Minibatch SGD: Training ImageNet in
         1 Hour" (2017). If the last batch of an epoch does not divide evenly, its loss is the mean of the
@@ -81,10 +81,9 @@ class Hardware(NamedTuple):
         return scaled
 
     def fit_batch_size(self, batch_size: int, examples: int) -> int:
-        """Returns the batch size, reduced if there are fewer examples, so that all devices get equal shares.
+        """Returns a batch size that gives all devices equal shares of the first batch.
 
-        On several devices, Keras builds a model from the shares of the first batch, and fails if they differ
-        in size.
+        On several devices, Keras builds a model from these shares, and fails if they differ in size.
 
         Args:
             batch_size: Largest batch size, over all devices.
@@ -142,9 +141,8 @@ def with_devices(devices: Sequence[str]) -> Hardware:
 
 def _has_tensor_cores(name: str) -> bool:
     device = tf.config.list_physical_devices("GPU")[int(name.rpartition(":")[2])]
-    capability: tuple[int, int] = _details(device).get(
-        "compute_capability", (0, 0)
-    )  # other vendors report none
+    # Only GPUs of NVIDIA report it.
+    capability: tuple[int, int] = _details(device).get("compute_capability", (0, 0))
     return capability >= _TENSOR_CORES
 
 

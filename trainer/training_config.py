@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
 
-NAMED_WEIGHTS = ("packaged", "imagenet", "random")  # any other value is a path
+NAMED_WEIGHTS = ("packaged", "imagenet", "random")  # any other value is the path of a file
 
 # The image size in pixels that each network of Keras Applications was trained on.
 _DEFAULT_RESOLUTION = 224

@@ -46,7 +46,7 @@ def pipeline(
         load=0.1,
         seconds=sum(parts.values()),
         parts=parts,
-        peaks={part: peak(1000 + 100 * place) for place, part in enumerate(parts)},
+        peaks={part: peak(1000 + 100 * index) for index, part in enumerate(parts)},
         train_images=2000,
         test_images=1000,
         correct={"end": correct},

@@ -34,11 +34,9 @@ def test_met_targets_are_not_marked() -> None:
         ([tutorial(), pipeline(trainer=81)], ["Trainer: speed-up"]),
         ([tutorial(), pipeline(trainer=200)], ["Trainer: speed-up", "`catsdogs run`: speed-up"]),
         ([tutorial(), *(pipeline(seed, correct=985 - seed % 2) for seed in range(3))], ["accuracy"]),
-        ([tutorial(), pipeline(correct=984)], ["accuracy"]),  # better than the tutorial, but below the target
-        (
-            [tutorial(correct=988), pipeline(correct=987)],
-            ["accuracy"],
-        ),  # worse than the tutorial
+        # better than the tutorial, but below the target; above the target, but worse than the tutorial
+        ([tutorial(), pipeline(correct=984)], ["accuracy"]),
+        ([tutorial(correct=988), pipeline(correct=987)], ["accuracy"]),
         ([tutorial(), pipeline(0), pipeline(1, is_pushed=False)], ["models pushed"]),
     ],
 )
@@ -54,13 +52,8 @@ def test_each_part_has_time_share_rate_and_memory() -> None:
     assert row(lines, "**tutorial's script**")[1:] == ["500.0", "100 %", "6", "1,500", "2,000"]
     assert row(lines, "Evaluator")[1:] == ["10.0", "11 %", "100", "1,300", "1,800"]
     assert not [line for line in lines if line.startswith("| Pusher")]  # too short to matter
-    assert row(lines, "frozen")[1:] == [
-        "200.0",
-        "40 %",
-        "10",
-        "",
-        "",
-    ]  # the script is measured as a whole
+    # The memory of the script is measured as a whole.
+    assert row(lines, "frozen")[1:] == ["200.0", "40 %", "10", "", ""]
 
 
 def test_each_model_has_its_interval() -> None:

@@ -25,7 +25,9 @@ from trainer import features
 
 def test_every_stored_feature_is_described_once() -> None:
     described = Counter(column.name for column in fill(["cat", "dog"]).feature)
-    assert described == Counter([features.ENCODED, features.FILENAME, features.DIGEST, *features.COUNTED])
+    assert described == Counter(
+        [features.ENCODED, features.FILENAME, features.DIGEST, *features.IN_STATISTICS]
+    )
 
 
 def test_class_names_are_filled_in() -> None:
@@ -45,7 +47,7 @@ def test_sound_data_have_no_anomalies(class_names: tuple[str, str], count: int) 
 
 def test_pixels_file_names_and_digests_are_not_counted() -> None:
     counted = {column.path.step[0] for column in statistics(columns(4)).datasets[0].features}
-    assert counted == set(features.COUNTED)
+    assert counted == set(features.IN_STATISTICS)
 
 
 def test_examples_parse_into_one_value_each(tmp_path: Path) -> None:

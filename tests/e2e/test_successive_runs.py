@@ -260,7 +260,7 @@ class TestKilledAfterAnEdit:
 
     def test_training_goes_on_after_the_last_finished_epoch(self, killed: Run, resumed: Run) -> None:
         before = finished_epochs(killed)
-        [*_, number] = re.findall(r"frozen: goes on after epoch (\d+) of 60", resumed.log("Trainer"))
+        [*_, number] = re.findall(r"frozen: resuming after epoch (\d+) of 60", resumed.log("Trainer"))
         assert before
         assert int(number) - len(before) in {0, 1}  # an epoch is told just after it is kept
         frozen = [f"frozen: epoch {n} of 60" for n in range(int(number) + 1, 61)]
@@ -268,8 +268,8 @@ class TestKilledAfterAnEdit:
 
     def test_kept_features_are_used_again(self, killed: Run, resumed: Run) -> None:
         for split in ("train", "eval"):
-            assert f"features of {split}: kept" not in killed.log("Trainer")
-            assert f"features of {split}: kept" in resumed.log("Trainer")
+            assert f"features of {split}: cached" not in killed.log("Trainer")
+            assert f"features of {split}: cached" in resumed.log("Trainer")
 
     def test_it_ends_pushed(self, first: Run, killed: Run, resumed: Run) -> None:
         assert killed.pushed == first.pushed

@@ -56,7 +56,7 @@ SCALINGS = {
     "efficientnet_v2": _standardised,
     "resnet": _blue_green_red_centred,
     "vgg16": _blue_green_red_centred,
-}  # all others are trained on -1…1
+}  # all others expect -1…1
 
 
 @pytest.fixture(

@@ -44,7 +44,7 @@ FOLDED = {
     "without an offset": lambda x: batch_norm(layers.Conv2D(4, 3)(x), center=False),
     "nested": nested,
 }
-KEPT = {
+UNFOLDED = {
     "first layer": batch_norm,
     "after an activation": lambda x: batch_norm(layers.Conv2D(4, 3, activation="relu")(x)),
     "in a Sequential": in_sequential,
@@ -67,16 +67,16 @@ def count_batch_norms(network: keras.Model) -> int:
     return sum(isinstance(layer, layers.BatchNormalization) for layer in network._flatten_layers())
 
 
-@pytest.mark.parametrize("kind", [*FOLDED, *KEPT])
+@pytest.mark.parametrize("kind", [*FOLDED, *UNFOLDED])
 def test_a_folded_network_has_the_same_output(kind: str) -> None:
-    network = network_of({**FOLDED, **KEPT}[kind])
+    network = network_of({**FOLDED, **UNFOLDED}[kind])
     pixels = np.random.default_rng(1).normal(size=(2, SIZE, SIZE, 3)).astype(np.float32)
     before = [value.copy() for value in network.get_weights()]
 
     folded = fold_batch_norm(network)
 
     assert count_batch_norms(network) == 1
-    assert count_batch_norms(folded) == (kind in KEPT)
+    assert count_batch_norms(folded) == (kind in UNFOLDED)
     expected = network(pixels, training=False).numpy()
     assert expected.std() > 0.01
     np.testing.assert_allclose(folded(pixels, training=False), expected, rtol=1e-5, atol=1e-5)

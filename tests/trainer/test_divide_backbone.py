@@ -23,9 +23,8 @@ def test_the_backbone_is_divided_before_the_first_unfrozen_block(
 ) -> None:
     frozen_part, trainable_part = divide_backbone(mobilenet, last_blocks)
     assert frozen_part.layers[-1].name == last_frozen
-    assert (
-        len(frozen_part.layers) + len(trainable_part.layers) == len(mobilenet.layers) + 1
-    )  # the trainable_part's input
+    # The second part has an input layer of its own.
+    assert len(frozen_part.layers) + len(trainable_part.layers) == len(mobilenet.layers) + 1
     pixels = _pixels()
     np.testing.assert_array_equal(
         trainable_part(frozen_part(pixels, training=False), training=False), mobilenet(pixels, training=False)
@@ -39,9 +38,8 @@ def test_a_backbone_can_be_divided_twice_and_inside_another_model(
     outer = keras.Model(inputs, mobilenet(inputs, training=False))
     first = divide_backbone(mobilenet, 2)
     second = divide_backbone(mobilenet, 2)
-    assert [layer.name for layer in first.frozen_part.layers] == [
-        layer.name for layer in second.frozen_part.layers
-    ]
+    names = [[layer.name for layer in divided.frozen_part.layers] for divided in (first, second)]
+    assert names[0] == names[1]
     pixels = _pixels()
     np.testing.assert_array_equal(
         second.trainable_part(second.frozen_part(pixels, training=False), training=False),

@@ -177,15 +177,15 @@ def metrics(folder: Path) -> dict[str, list[float]]:
     }
 
 
-def assert_ends_like(folder: Path, whole: Path) -> None:
+def assert_ends_like(folder: Path, uninterrupted: Path) -> None:
     """Asserts equal metrics in every epoch, the same best epoch and an exported model."""
-    expected, got = metrics(whole), metrics(folder)
-    assert load_history(folder)["kept"] == load_history(whole)["kept"]
-    assert got.keys() == expected.keys()
+    expected, actual = metrics(uninterrupted), metrics(folder)
+    assert load_history(folder)["kept"] == load_history(uninterrupted)["kept"]
+    assert actual.keys() == expected.keys()
     for name, values in expected.items():
         # The prediction of an image near the threshold may differ.
         tolerance = TOLERANCE if "loss" in name else 1.01 / IMAGES["eval"]
-        assert got[name] == pytest.approx(values, abs=tolerance), name
+        assert actual[name] == pytest.approx(values, abs=tolerance), name
     assert (folder / "model" / "saved_model.pb").is_file()
     assert list((folder / "checkpoints").iterdir()) == []
 
@@ -210,9 +210,9 @@ def copy_folder(images: Path, name: str) -> Path:
 
 
 @pytest.fixture(scope="module")
-def whole(images: Path) -> Path:
+def uninterrupted(images: Path) -> Path:
     """The folder of an uninterrupted training."""
-    folder = copy_folder(images, "whole")
+    folder = copy_folder(images, "uninterrupted")
     ended = training(folder)
     assert ended.status == 0, ended.log
     assert len(ended.finished) == 2 * EPOCHS
@@ -264,9 +264,9 @@ def resumed(stopped: Stopped, damaged: Damaged) -> Training:
     return training(stopped.folder)
 
 
-def test_the_tolerance_is_far_below_the_change_of_an_epoch(whole: Path) -> None:
+def test_the_tolerance_is_far_below_the_change_of_an_epoch(uninterrupted: Path) -> None:
     for phase in ("frozen", "fine-tuning"):
-        losses = metrics(whole)[f"{phase} loss"]
+        losses = metrics(uninterrupted)[f"{phase} loss"]
         assert np.all(np.abs(np.diff(losses)) > 10 * TOLERANCE), losses
 
 
@@ -282,14 +282,16 @@ def test_a_signal_ends_the_process_and_finished_work_is_not_repeated(
 
 
 def test_the_stopped_training_ends_like_the_uninterrupted_one(
-    whole: Path, stopped: Stopped, resumed: Training
+    uninterrupted: Path, stopped: Stopped, resumed: Training
 ) -> None:
     assert resumed.status == 0, resumed.log
     assert resumed.finished == ["fine-tuning: epoch 3 of 3"]
-    assert_ends_like(stopped.folder, whole)
+    assert_ends_like(stopped.folder, uninterrupted)
 
 
-def test_damaged_files_are_logged_and_replaced(whole: Path, stopped: Stopped, damaged: Damaged) -> None:
+def test_damaged_files_are_logged_and_replaced(
+    uninterrupted: Path, stopped: Stopped, damaged: Damaged
+) -> None:
     ended, shard = damaged.ended, damaged.features.parent
     assert ended.status == 0, ended.log
     for path in (shard, damaged.checkpoint):
@@ -297,4 +299,4 @@ def test_damaged_files_are_logged_and_replaced(whole: Path, stopped: Stopped, da
     extracted_again = dict(ended.shards.items() - stopped.trainings[-1].shards.items())
     assert list(extracted_again) == [str(shard.relative_to(stopped.folder))]
     assert ended.finished == ["fine-tuning: epoch 2 of 3", "fine-tuning: epoch 3 of 3"]
-    assert_ends_like(damaged.folder, whole)
+    assert_ends_like(damaged.folder, uninterrupted)

@@ -133,21 +133,21 @@ def test_both_phases_train_and_write_logs(tmp_path: Path, caplog: pytest.LogCapt
 def test_a_killed_phase_resumes_after_its_last_finished_epoch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    whole = _train(tmp_path / "whole")
+    uninterrupted = _train(tmp_path / "uninterrupted")
     _train_until(1, tmp_path / "killed", monkeypatch)
     caplog.set_level(logging.INFO, "catsdogs.progress")
     resumed = _train(tmp_path / "killed")
 
     assert _finished(caplog) == ["frozen: epoch 2 of 2", "fine-tuning: epoch 1 of 1"]
-    for expected, got in zip(whole.get_weights(), resumed.get_weights(), strict=True):
-        np.testing.assert_allclose(got, expected, atol=1e-5)
+    for expected, actual in zip(uninterrupted.get_weights(), resumed.get_weights(), strict=True):
+        np.testing.assert_allclose(actual, expected, atol=1e-5)
 
-    expected, got = _history(tmp_path / "whole"), _history(tmp_path / "killed")
-    assert got["kept"] == expected["kept"]
-    assert [phase["name"] for phase in got["phases"]] == ["frozen", "fine-tuning"]
-    assert [[epoch["epoch"] for epoch in phase["epochs"]] for phase in got["phases"]] == [[1, 2], [1]]
-    for phase, of_whole in zip(got["phases"], expected["phases"], strict=True):
-        for epoch, expected_epoch in zip(phase["epochs"], of_whole["epochs"], strict=True):
+    expected, actual = _history(tmp_path / "uninterrupted"), _history(tmp_path / "killed")
+    assert actual["kept"] == expected["kept"]
+    assert [phase["name"] for phase in actual["phases"]] == ["frozen", "fine-tuning"]
+    assert [[epoch["epoch"] for epoch in phase["epochs"]] for phase in actual["phases"]] == [[1, 2], [1]]
+    for phase, expected_phase in zip(actual["phases"], expected["phases"], strict=True):
+        for epoch, expected_epoch in zip(phase["epochs"], expected_phase["epochs"], strict=True):
             assert epoch.keys() == {"epoch", *METRICS, *(f"val_{name}" for name in METRICS)}
             assert epoch == pytest.approx(expected_epoch, abs=1e-4)
 
@@ -228,8 +228,8 @@ def test_a_finished_phase_is_not_trained_again(tmp_path: Path, caplog: pytest.Lo
 
     assert _finished(caplog) == []
     assert _history(tmp_path) == history
-    for expected, got in zip(first.get_weights(), second.get_weights(), strict=True):
-        np.testing.assert_array_equal(got, expected)
+    for expected, actual in zip(first.get_weights(), second.get_weights(), strict=True):
+        np.testing.assert_array_equal(actual, expected)
 
 
 def test_a_phase_stops_early_and_returns_to_its_best_weights(

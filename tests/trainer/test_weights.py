@@ -57,8 +57,8 @@ def test_weights_load_from_a_file(tmp_path: Path) -> None:
 
     network = weights.load_backbone("MobileNetV2", 64, str(tmp_path / "mine.weights.h5"))
 
-    for expected, got in zip(source.get_weights(), network.get_weights(), strict=True):
-        np.testing.assert_array_equal(got, expected)
+    for expected, actual in zip(source.get_weights(), network.get_weights(), strict=True):
+        np.testing.assert_array_equal(actual, expected)
 
 
 def test_a_weights_file_of_another_network_is_refused(tmp_path: Path) -> None:
