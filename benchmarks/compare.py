@@ -64,9 +64,8 @@ def main() -> None:
         measurements.append(
             measurements_file.get_or_measure(run.name, run.seed, run.inputs, measure, current_inputs)
         )
-    table = "\n".join(
-        compare_table.table_lines(measurements, this_machine, options.overrides, options.tutorial_epochs)
-    )
+    lines = compare_table.table_lines(measurements, this_machine, options.overrides, options.tutorial_epochs)
+    table = "\n".join(lines)
     print(table)
     compare_chart.draw(measurements, options.output / CHART.name)
     print(f"Measurements: {file}\nChart: {options.output / CHART.name}")

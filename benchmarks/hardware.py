@@ -45,14 +45,7 @@ _GPU_QUERY = ("nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheade
 
 
 class Throughput(NamedTuple):
-    """One line of the result.
-
-    Attributes:
-        name: What was timed.
-        per_second: Images, or views of images, per second.
-        gpu_utilization: Mean utilization of the GPUs in percent; None without nvidia-smi.
-        accuracy: Accuracy on the held-out images; None if nothing was trained.
-    """
+    """Images (or views) per second, mean GPU utilization in percent, and accuracy on held-out images."""
 
     name: str
     per_second: float
@@ -164,11 +157,8 @@ class _Timer:
 
     def __enter__(self) -> _Timer:
         self._started = time.perf_counter()
-        self._smi = (
-            subprocess.Popen(_GPU_QUERY, stdout=subprocess.PIPE, text=True)
-            if shutil.which(_GPU_QUERY[0])
-            else None
-        )
+        has_smi = shutil.which(_GPU_QUERY[0])
+        self._smi = subprocess.Popen(_GPU_QUERY, stdout=subprocess.PIPE, text=True) if has_smi else None
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -16,7 +16,7 @@ from components import fingerprint
 
 START_AND_END = "start and end"  # time outside all steps: imports, building the pipeline, the summary
 
-_BEFORE_FIRST_STEP = "Start"
+_START_LOG = "Start"  # name of the log before the first step
 _LAST_LINES = 3
 _CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
@@ -61,19 +61,17 @@ def measure(
             inputs=inputs,
             load=load,
             train_images=train_images,
-            peaks={
-                START_AND_END if part == _BEFORE_FIRST_STEP else part: peak
-                for part, peak in result.peaks.items()
-            },
+            peaks=result.peaks,
             cache_mb=sum(path.stat().st_size for path in cached if path.is_file()) / 1e6,
             **parse_summary(summary, result.seconds),
         )
 
 
 def current_step(output_root: Path) -> str:
-    """Returns the name of the step with the newest log."""
+    """Returns the name of the step with the newest log, or `START_AND_END` before the first step."""
     logs = sorted(path.stem for path in output_root.glob("runs/*/logs/*.log"))
-    return logs[-1].partition("-")[2] if logs else _BEFORE_FIRST_STEP
+    name = logs[-1].partition("-")[2] if logs else _START_LOG
+    return START_AND_END if name == _START_LOG else name
 
 
 def parse_summary(summary: Mapping[str, Any], seconds: float) -> dict[str, Any]:

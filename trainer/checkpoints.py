@@ -98,9 +98,7 @@ class EpochCheckpoints:
         self._history.append({"epoch": number, **finite})
         if self.best == self.last:
             self._best = model.get_weights()
-        state = _CheckpointState(
-            [_value(variable) for variable in _variables(model)], self._best, self._history
-        )
+        state = _CheckpointState(list(map(_value, _variables(model))), self._best, self._history)
         with suppress(FileNotFoundError):  # another process has just removed the folder
             self._folder.mkdir(parents=True, exist_ok=True)
             _write(self._folder / f"epoch-{number:04}.npz", state)
@@ -173,11 +171,9 @@ def _read(path: Path, model: keras.Model) -> _CheckpointState:
         arrays = {name: stored[name] for name in stored.files}
     history = json.loads(str(arrays.pop("history")))
     values = {
-        name: [arrays.pop(f"{name}-{i}") for i in range(len(expected))] for name, expected in shapes.items()
+        name: [arrays.pop(f"{name}-{i}") for i in range(len(wanted))] for name, wanted in shapes.items()
     }
-    if arrays or any(
-        [value.shape for value in values[name]] != expected for name, expected in shapes.items()
-    ):
+    if arrays or any([value.shape for value in values[name]] != wanted for name, wanted in shapes.items()):
         raise ValueError("it belongs to another network")
     return _CheckpointState(values["model"], values["best"], history)
 

@@ -129,19 +129,14 @@ class FeatureCache:
         os.utime(self._folder)
 
     def batches(
-        self,
-        feature: str,
-        split: CachedSplit,
-        batch_size: int,
-        memory_mb: int,
-        shuffle_seed: int | None = None,
+        self, name: str, split: CachedSplit, batch_size: int, memory_mb: int, shuffle_seed: int | None = None
     ) -> tf.data.Dataset:
         """Reads one feature of a split.
 
         Keeps all records in memory if they fit, and reads them from disk in every epoch otherwise.
 
         Args:
-            feature: One of the names in `shapes`.
+            name: Name of the feature, a key of `shapes`.
             split: The split to read, with all its shards.
             batch_size: Records per batch.
             memory_mb: Megabytes of memory for the records, or for the shuffle buffer if they do not fit.
@@ -150,16 +145,16 @@ class FeatureCache:
         Returns:
             Batches of features float32 [N, *shape] and labels float32 [N].
         """
-        shape = self.shapes[feature]
+        shape = self.shapes[name]
         record_bytes = _LABEL_BYTES + math.prod(shape) * self._dtype.itemsize
-        files = [str(self._shard(split, shard) / feature) for shard in range(split.shards)]
+        files = [str(self._shard(split, shard) / name) for shard in range(split.shards)]
         capacity = memory_mb * _MEGABYTE // record_bytes
         if split.records <= capacity:
             records = tf.data.TFRecordDataset(files).cache()
         else:
             _log.info(
                 "The %s features of %s exceed %d MB: reading them from disk in every epoch.",
-                *(feature, split.name, memory_mb),
+                *(name, split.name, memory_mb),
             )
             paths = tf.data.Dataset.from_tensor_slices(files)
             if shuffle_seed is not None:

@@ -113,12 +113,10 @@ def feature_phases(
     settings = config.feature_cache
     blocks = config.unfrozen_blocks if config.fine_tuning.epochs else 0
     divided = model.divide_network(network, backbone, blocks)
+    inputs = {"backbone", "weights", "image_size", "augmentation", "seed"}
     cache_key = {
         **fingerprints,
-        **config.model_dump(
-            mode="json",
-            include={"backbone", "weights", "image_size", "augmentation", "seed"},
-        ),
+        **config.model_dump(mode="json", include=inputs),
         "unfrozen_blocks": blocks,
         "views": settings.views,
         "dtype": settings.dtype,

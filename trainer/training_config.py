@@ -89,10 +89,9 @@ class PhaseConfig(ConfigSection):
 
 
 def _default_image_size(image_size: Any, info: ValidationInfo) -> Any:
-    if image_size is not None:
-        return image_size
     # An unknown backbone gets the default size here; `trainer.backbones` rejects it.
-    return _OTHER_RESOLUTIONS.get(info.data.get("backbone", ""), _DEFAULT_RESOLUTION)
+    default = _OTHER_RESOLUTIONS.get(info.data.get("backbone", ""), _DEFAULT_RESOLUTION)
+    return default if image_size is None else image_size
 
 
 class TrainingConfig(ConfigSection):

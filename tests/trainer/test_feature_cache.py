@@ -21,7 +21,7 @@ def open_cache(root: Path, dtype: str = "float32", **changes: int | str) -> Feat
     return FeatureCache(root, KEY | changes, SHAPES, dtype)
 
 
-def values(shard: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+def shard_features(shard: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Returns the features of a whole shard, all different, and labels that depend on them."""
     count = SPLIT.images_in(shard) * SPLIT.views
     numbers = np.arange(count, dtype="float32") + 1000 * shard
@@ -32,7 +32,7 @@ def values(shard: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
 def filled_cache(root: Path, dtype: str = "float32") -> FeatureCache:
     cache = open_cache(root, dtype)
     for shard in cache.missing(SPLIT):
-        features, labels = values(shard)
+        features, labels = shard_features(shard)
         half = len(labels) // 2
         with cache.writing(SPLIT, shard) as add:
             add({feature: all_values[:half] for feature, all_values in features.items()}, labels[:half])
@@ -40,7 +40,7 @@ def filled_cache(root: Path, dtype: str = "float32") -> FeatureCache:
     return cache
 
 
-def first_numbers(
+def record_numbers(
     cache: FeatureCache, feature: str = "pooled", memory_mb: int = 1, seed: int | None = None
 ) -> list[float]:
     """Returns the number that identifies each record, in reading order."""
@@ -56,7 +56,7 @@ def feature_file(root: Path, feature: str, shard: int) -> Path:
 @pytest.mark.parametrize("feature", SHAPES)
 def test_cached_features_are_read_in_order(feature: str, tmp_path: Path) -> None:
     batches = list(filled_cache(tmp_path).batches(feature, SPLIT, 100, 1).as_numpy_iterator())
-    expected = [values(shard) for shard in range(SPLIT.shards)]
+    expected = [shard_features(shard) for shard in range(SPLIT.shards)]
     np.testing.assert_array_equal(
         np.concatenate([features for features, _ in batches]),
         np.concatenate([features[feature] for features, _ in expected]),
@@ -107,8 +107,8 @@ def test_a_damaged_shard_is_logged_and_missing(
     assert cache.missing(SPLIT) == [0]
     [message] = caplog.messages
     assert str(file.parent) in message
-    assert first_numbers(filled_cache(tmp_path), feature) == [
-        float(n) for s in (0, 1) for n in values(s)[0]["pooled"][:, 0]
+    assert record_numbers(filled_cache(tmp_path), feature) == [
+        float(n) for s in (0, 1) for n in shard_features(s)[0]["pooled"][:, 0]
     ]
 
 
@@ -158,7 +158,7 @@ def test_shuffling_loses_no_record_and_differs_in_each_epoch(
         [float(record.flat[0]) for batch, _ in batches.as_numpy_iterator() for record in batch]
         for _ in range(2)
     ]
-    in_order = first_numbers(filled_cache(tmp_path))
+    in_order = record_numbers(filled_cache(tmp_path))
     assert sorted(epochs[0]) == sorted(epochs[1]) == in_order
     assert epochs[0] != in_order
     assert epochs[0] != epochs[1]
@@ -175,7 +175,7 @@ def test_features_that_do_not_fit_into_memory_are_read_in_every_epoch(
     streamed = cache.batches("pooled", SPLIT, 32, 1)
     assert len(caplog.messages) == 1
     assert [len(labels) for _, labels in streamed.as_numpy_iterator()] == [32] * 16 + [20]
-    assert first_numbers(cache, memory_mb=1) == first_numbers(cache, memory_mb=9)
+    assert record_numbers(cache, memory_mb=1) == record_numbers(cache, memory_mb=9)
     first = {id(data): list(data.as_numpy_iterator()) for data in (in_memory, streamed)}
     for file in tmp_path.glob("*/train/*/pooled"):
         file.unlink()

@@ -244,17 +244,17 @@ class Damaged(NamedTuple):
 @pytest.fixture(scope="module")
 def damaged(stopped: Stopped) -> Damaged:
     """Trains in the folder of the stopped training, because checkpoints depend on their path; restores it."""
-    index = stopped.folder
-    undamaged = Path(shutil.copytree(index, index.with_name(f"{index.name}-undamaged")))
-    checkpoint = max(index.glob("checkpoints/*/fine-tuning/epoch-*"))
+    original = stopped.folder
+    undamaged = Path(shutil.copytree(original, original.with_name(f"{original.name}-undamaged")))
+    checkpoint = max(original.glob("checkpoints/*/fine-tuning/epoch-*"))
     os.truncate(checkpoint, checkpoint.stat().st_size // 2)
-    [activations] = index.glob("features/*/train/00001/activations")
+    [activations] = original.glob("features/*/train/00001/activations")
     content = bytearray(activations.read_bytes())
     content[len(content) // 2] ^= 1
     activations.write_bytes(content)
-    ended = training(index)
-    folder = index.rename(index.with_name(f"{index.name}-damaged"))
-    undamaged.rename(index)
+    ended = training(original)
+    folder = original.rename(original.with_name(f"{original.name}-damaged"))
+    undamaged.rename(original)
     return Damaged(folder, checkpoint, activations, ended)
 
 
