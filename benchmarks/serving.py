@@ -58,7 +58,7 @@ class Measured:
 def main() -> None:
     """Measures, prints a table, and writes figures and chart."""
     options = _options()
-    model = versions.newest(options.model_dir)
+    model = versions.newest_version(options.model_dir)
     if model is None:
         sys.exit(
             f"There is no model in {options.model_dir}: make run pushes one, "

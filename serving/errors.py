@@ -1,19 +1,19 @@
-"""Errors whose message is written for the user: one sentence with the value, what was expected, the cure."""
+"""Errors whose message is meant for the user: the value, what was expected, and what to do."""
 
 from __future__ import annotations
 
 
 class ServingError(Exception):
-    """A command cannot go on; the message says why and what to do.
+    """A command cannot continue; the message says why and what to do.
 
     Attributes:
-        exit_status: The status the command ends with.
+        exit_status: Exit status of the command.
     """
 
     exit_status = 1
 
 
 class UsageError(ServingError):
-    """What the user named (a picture, a version, a folder, an address) does not fit."""
+    """An argument (image, version, folder, address) is invalid."""
 
     exit_status = 2

@@ -1,1 +1,1 @@
-"""Publishes a blessed model to the folder that TensorFlow Serving watches."""
+"""Pushes a blessed model to the model repository that TensorFlow Serving watches."""

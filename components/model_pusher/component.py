@@ -1,4 +1,4 @@
-"""The Pusher component for a folder or a bucket that TensorFlow Serving watches."""
+"""A Pusher component for the model repository, a folder or a bucket."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from serving.repository.storage import PushConfig
 
 
 class ModelPusherSpec(component_spec.ComponentSpec):
-    """Parameters and channels of `ModelPusher`; the stock Pusher's have the stock Pusher's names."""
+    """Parameters and channels of `ModelPusher`, named as in TFX's Pusher where it has them."""
 
     PARAMETERS: ClassVar[dict[str, Any]] = {
         "destination": component_spec.ExecutionParameter(type=str),
@@ -47,21 +47,21 @@ class ModelPusherSpec(component_spec.ComponentSpec):
 
 
 class ModelPusher(base_component.BaseComponent):
-    """Makes a blessed model the newest version of those that are served.
+    """Pushes a blessed model to the model repository as the newest version.
 
-    Outputs `pushed_model`: a PushedModel with the stock Pusher's properties `pushed`, `pushed_destination`
-    and `pushed_version`. A model that was rolled back is not pushed again: then `withdrawn_version` is its
-    number, and `reason` says how it comes back.
+    Outputs `pushed_model`: a PushedModel with the properties `pushed`, `pushed_destination` and
+    `pushed_version` of TFX's Pusher. A model that was rolled back is not pushed again. In that case
+    `withdrawn_version` is its version number, and `reason` names the command that restores it.
 
     Args:
         model: Channel of the Model to push.
         blessing: Channel of its ModelBlessing; an unblessed model is not pushed.
         destination: Folder or `gs://` address of the model repository.
-        push_config: The name of the served model, and how many versions stay.
-        serving_check: Channel of its InfraBlessing; a model that it refuses is not pushed. The warm-up
-            requests beside it become part of the version.
-        evaluation: Channel of its ModelEvaluation, whose metrics the manifest tells.
-        examples: Channel of the Examples that it comes from, whose fingerprint the manifest tells.
+        push_config: Name and base path of the served model, and how many versions stay.
+        serving_check: Channel of its InfraBlessing; an unblessed model is not pushed. The artifact's warm-up
+            requests become part of the version.
+        evaluation: Channel of its ModelEvaluation, whose metrics go into the manifest.
+        examples: Channel of the Examples, whose fingerprint goes into the manifest.
     """
 
     SPEC_CLASS = ModelPusherSpec
@@ -90,7 +90,7 @@ class ModelPusher(base_component.BaseComponent):
                 base_path=push_config.base_path,
                 keep_versions=push_config.keep_versions,
                 model_name=push_config.model_name,
-                # The model is of this code: with another one, the Trainer would have made another model.
+                # Valid for the model: with other code, the Trainer would have trained another one.
                 code_fingerprints=json.dumps({"trainer": fingerprint.of_code("trainer")}),
                 pushed_model=types.Channel(type=standard_artifacts.PushedModel),
             )

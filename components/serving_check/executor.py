@@ -60,8 +60,8 @@ class Executor(base_executor.BaseExecutor):
             report.expected = examples.expected(saved_model, chosen, probability)
             report.names = [picture.name for picture in chosen]
             pictures = [picture.encoded for picture in chosen]
-            requests = Path(blessing.uri) / Path(warmup.FILE).name
-            warmup.write(requests, report.model_name, pictures[:_WARMUP_PICTURES])
+            requests = Path(blessing.uri) / Path(warmup.REQUESTS_FILE).name
+            warmup.write_requests(requests, report.model_name, pictures[:_WARMUP_PICTURES])
             _serve(saved_model, requests, pictures, report)
         except (examples.Unloadable, LoadFailed) as error:
             report.failure = str(error)
@@ -92,7 +92,7 @@ def _serve(model: Path, requests: Path, pictures: Sequence[bytes], report: Repor
 
 def _stage(model: Path, requests: Path, version: Path) -> None:
     io_utils.copy_dir(str(model), str(version))
-    inside = version / warmup.FILE
+    inside = version / warmup.REQUESTS_FILE
     inside.parent.mkdir(exist_ok=True)
     shutil.copyfile(requests, inside)
 

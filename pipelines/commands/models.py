@@ -1,12 +1,10 @@
-"""`catsdogs models`. What it needs is imported when it runs, so that `--help` answers at once."""
+"""`catsdogs models`. Heavy imports are inside the functions, so that `--help` is fast."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,10 +16,12 @@ from pipelines.settings.configs import DEFAULT_CONFIG
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from pipelines.settings.tree import Settings
     from serving.repository.manifest import Manifest
-    from serving.repository.publish import ModelRepository
+    from serving.repository.model_repository import ModelRepository
     from serving.repository.versions import ModelVersions
+
+
+_ROLLED_BACK = "rolled back"  # in the table; JSON keeps the name `withdrawn`
 
 
 def models(
@@ -29,41 +29,27 @@ def models(
     overrides: Overrides = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List the pushed versions, the newest first: when, accuracy, run, state, size.
+    """List the pushed versions, newest first: push time, accuracy, run, state, size.
 
-    States: served (the newest, labelled canary), stable (the one served before it), kept, withdrawn (rolled
-    back); damaged, where a file is not as it was pushed.
+    States: served (the newest version, label canary), stable (the version before it), kept, rolled back
+    ("withdrawn" in JSON), and damaged if a file has changed since the push.
 
-    Exit status: 0, however many there are; 1 they cannot be read; 2 settings that do not fit.
+    Exit status: 0 success; 1 the model repository cannot be read; 2 invalid settings.
     """
     from pipelines.settings.loading import load
+    from serving.repository.model_repository import opened_repository
 
-    with opened_repository(load(config, overrides or [])) as repository:
-        found = _rows(repository)
+    settings = load(config, overrides or [])
+    with opened_repository(settings.serving_destination, settings.push_config) as repository:
+        rows = _rows(repository)
     if as_json:
-        typer.echo(json.dumps([row.as_dict() for row in found], indent=2))
-    elif not found:
+        typer.echo(json.dumps([row.as_dict() for row in rows], indent=2))
+    elif not rows:
         typer.echo(f"There are no versions in {repository.address} yet: catsdogs run pushes the first.")
     else:
         from rich.console import Console
 
-        Console(width=None if sys.stdout.isatty() else 1000).print(_table(found))
-
-
-@contextlib.contextmanager
-def opened_repository(settings: Settings) -> Iterator[ModelRepository]:
-    """Opens the model repository of the settings; what the file system refuses becomes a sentence."""
-    from serving.errors import ServingError
-    from serving.repository.publish import open_repository
-
-    repository = open_repository(settings.serving_destination, settings.push_config)
-    try:
-        yield repository
-    except OSError as error:
-        raise ServingError(
-            f"{repository.address} cannot be used ({error.strerror or error}): check that it is a folder, "
-            "and that you may read and write it."
-        ) from error
+        Console(width=None if sys.stdout.isatty() else 1000).print(_table(rows))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,14 +57,14 @@ class _Row:
     """One version, as `catsdogs models --json` prints it.
 
     Attributes:
-        version: Its number.
-        pushed: When, in local time; without a manifest, what the number says; None where it is no time.
-        accuracy: On `test`; None where nobody wrote it down.
-        run_id: The run that pushed it; None where nobody wrote it down.
-        state: `served`, `stable`, `kept` or `withdrawn`.
-        labels: What TensorFlow Serving calls it: `canary`, `stable`.
-        damage: What of it is not as it was pushed; None where everything is.
-        size: In bytes.
+        version: Version number.
+        pushed: Local time of the push, from the version number if there is no manifest; None if unknown.
+        accuracy: Accuracy on `test`; None if unknown.
+        run_id: The run that pushed it; None if unknown.
+        state: `served`, `stable`, `kept` or `withdrawn` (rolled back).
+        labels: Its TensorFlow Serving labels: `canary`, `stable`.
+        damage: Description of the first damaged file; None if all are intact.
+        size: Size in bytes.
     """
 
     version: int
@@ -97,7 +83,7 @@ class _Row:
 
 
 def _rows(repository: ModelRepository) -> list[_Row]:
-    """Returns all versions, the newest first; every file is read to see whether it is as it was pushed."""
+    """Returns all versions, newest first; reads every file to compare its checksum."""
     versions = repository.versions()
     return [_row(repository, versions, number) for number in reversed(versions.known)]
 
@@ -105,7 +91,7 @@ def _rows(repository: ModelRepository) -> list[_Row]:
 def _row(repository: ModelRepository, versions: ModelVersions, number: int) -> _Row:
     try:
         manifest = repository.manifest(number)
-    except ValueError:  # which is the damage told below
+    except ValueError:  # reported as damage below
         manifest = None
     labels = {"canary": versions.served, "stable": versions.stable}
     states = {versions.stable: "stable", versions.served: "served"}
@@ -114,7 +100,7 @@ def _row(repository: ModelRepository, versions: ModelVersions, number: int) -> _
         pushed=_pushed(number, manifest),
         accuracy=manifest.metrics.get("accuracy") if manifest else None,
         run_id=manifest.run_id if manifest else None,
-        state="withdrawn" if number in versions.withdrawn else states.get(number, "kept"),
+        state="withdrawn" if number in versions.rolled_back else states.get(number, "kept"),
         labels=tuple(label for label, labelled in labels.items() if labelled == number),
         damage=repository.damage(number),
         size=repository.size(number),
@@ -126,25 +112,26 @@ def _pushed(number: int, manifest: Manifest | None) -> datetime | None:
         if manifest and manifest.pushed_at:
             return datetime.fromisoformat(manifest.pushed_at).astimezone()
         return datetime.fromtimestamp(number, UTC).astimezone() if number > 1e9 else None
-    except (ValueError, OverflowError, OSError):  # no time that anybody lives in
+    except (ValueError, OverflowError, OSError):  # not a plausible time
         return None
 
 
-def _table(found: list[_Row]) -> Table:
+def _table(rows: list[_Row]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
     from pipelines.formatting import size
 
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("version", no_wrap=True, min_width=max(len(str(row.version)) for row in found))
+    table.add_column("version", no_wrap=True, min_width=max(len(str(row.version)) for row in rows))
     for heading in ("pushed", "accuracy", "run"):
         table.add_column(heading, no_wrap=True)
-    table.add_column("state", overflow="fold", min_width=len("withdrawn"))  # it may name a long file
+    table.add_column("state", overflow="fold", min_width=len(_ROLLED_BACK))  # damage may name a long file
     table.add_column("size", no_wrap=True)
-    colours = {"served": "green", "stable": "cyan", "withdrawn": "yellow"}
-    for row in found:
-        state = Text(row.state, colours.get(row.state, "default"))
+    colours = {"served": "green", "stable": "cyan", _ROLLED_BACK: "yellow"}
+    for row in rows:
+        name = _ROLLED_BACK if row.state == "withdrawn" else row.state
+        state = Text(name, colours.get(name, "default"))
         if row.damage:
             state = Text.assemble(state, ", ", (f"damaged: {row.damage}", "red"))
         table.add_row(

@@ -1,4 +1,4 @@
-"""`catsdogs predict`: asks a server about pictures. What it needs is imported when it runs, and is light."""
+"""`catsdogs predict`: sends images to a server. Imports inside the functions keep `--help` fast."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from serving.client import Prediction
 
-_PATIENCE = 2.0  # seconds until the progress is shown
+_PROGRESS_AFTER = 2.0  # seconds until the progress bar appears
 
 
 def predict(
@@ -27,7 +27,7 @@ def predict(
         list[str],
         typer.Argument(
             metavar="IMAGE...",
-            help="Pictures, folders with pictures in them at any depth, or - for one from standard input.",
+            help="Image files, folders (searched recursively), or - for an image on standard input.",
             show_default=False,
         ),
     ],
@@ -35,81 +35,84 @@ def predict(
         str,
         typer.Option(
             metavar="URL",
-            help="The server: http://HOST:PORT, https://HOST:PORT (TLS), or grpc://HOST:PORT (without TLS; "
-            "takes seconds to start).",
+            help="The server: http://HOST:PORT, https://HOST:PORT, or grpc://HOST:PORT (without TLS; starts "
+            "slowly).",
         ),
     ] = "http://localhost:8501",
     as_json: Annotated[
         bool,
         typer.Option(
             "--json",
-            help="Print one JSON object a line and picture, as the answers come: file, label, probability, "
+            help="Print one line of JSON per image as responses arrive: file, label, probability, "
             "probability_of, version; or file and error.",
         ),
     ] = False,
-    model_name: Annotated[str, typer.Option(metavar="NAME", help="The model's name there.")] = "catsdogs",
+    model_name: Annotated[
+        str, typer.Option(metavar="NAME", help="Name of the model on the server.")
+    ] = "catsdogs",
     version: Annotated[
-        int | None, typer.Option(min=0, metavar="N", help="Ask this version. Else the newest.")
+        int | None, typer.Option(min=0, metavar="N", help="Model version. Default: the newest.")
     ] = None,
     label: Annotated[
-        str | None, typer.Option(metavar="L", help="Ask the version with this label: stable, canary.")
+        str | None, typer.Option(metavar="L", help="Label of the model version: stable or canary.")
     ] = None,
-    batch: Annotated[int, typer.Option(min=1, metavar="N", help="Pictures to a request, at most.")] = 16,
+    batch: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Maximum number of images per request.")
+    ] = 16,
 ) -> None:
-    """Ask a server, catsdogs serve or TensorFlow Serving, what is in pictures.
+    """Classify images with a running server: catsdogs serve or TensorFlow Serving.
 
-    A picture without an answer (no picture, not readable) is told on stderr and does not keep the others
-    from theirs.
+    An image that cannot be read or classified is reported on stderr; the others are still classified.
 
-    Exit status: 0 all pictures have an answer; 1 some have none, or no server answers; 2 bad usage, such as
-    a file that does not exist; 130 interrupted.
+    Exit status: 0 all images were classified; 1 some were not, or the server cannot be reached; 2 bad usage,
+    such as a missing file; 130 interrupted.
     """
     from serving.client import Client, RequestRejected
-    from serving.client import images as files
+    from serving.client.images import UnreadableImage, find_images, printable_name, read_image
 
-    found = files.find(images)
-    shown = _Lines() if as_json else _Table(len(found))
-    being_asked: deque[str] = deque()
+    paths = find_images(images)
+    output = _JsonLines() if as_json else _Table(len(paths))
+    pending: deque[str] = deque()
 
-    def readable() -> Iterator[bytes]:
-        for name in found:
+    def read_all() -> Iterator[bytes]:
+        for path in paths:
             try:
-                if isinstance(name, files.Unreadable):
-                    raise name
-                picture = files.read(name)
-            except files.Unreadable as error:
-                shown.failed(None if isinstance(name, files.Unreadable) else name, str(error))
+                if isinstance(path, UnreadableImage):
+                    raise path
+                image = read_image(path)
+            except UnreadableImage as error:
+                output.add_error(None if isinstance(path, UnreadableImage) else path, str(error))
             else:
-                being_asked.append(name)
-                yield picture
+                pending.append(path)
+                yield image
 
     with silence_stderr():
-        client = Client(url, model_name, version=version, label=label, batch=batch, tell_version=True)
+        client = Client(url, model_name, version=version, label=label, batch=batch, include_version=True)
     try:
-        with client, shown:
-            client.metadata()  # a wrong model, version or label is told once, and not of each picture
-            for answer in client.answers(readable()):
-                name = being_asked.popleft()
-                if isinstance(answer, RequestRejected):
-                    said = answer.text.partition("\n")[0]
-                    shown.failed(name, f"{files.shown(name)} has no answer, the server says: {said}")
+        with client, output:
+            client.metadata()  # reports a wrong model, version or label once instead of for each image
+            for result in client.predict_each(read_all()):
+                path = pending.popleft()
+                if isinstance(result, RequestRejected):
+                    message = result.text.partition("\n")[0]
+                    output.add_error(path, f"{printable_name(path)} was rejected: {message}")
                 else:
-                    shown.answered(name, answer)
+                    output.add(path, result)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
-    raise typer.Exit(1 if shown.failures else 0)
+    raise typer.Exit(1 if output.failures else 0)
 
 
-class _Lines:
-    """Prints answers as JSON, each on a line, at once."""
+class _JsonLines:
+    """Prints each prediction immediately, as a line of JSON."""
 
     def __init__(self) -> None:
         self.failures = 0
 
-    def answered(self, file: str, prediction: Prediction) -> None:
+    def add(self, file: str, prediction: Prediction) -> None:
         self._print(file=file, **asdict(prediction))
 
-    def failed(self, file: str | None, error: str) -> None:
+    def add_error(self, file: str | None, error: str) -> None:
         self.failures += 1
         self._print(file=file, error=error)
         print(error, file=sys.stderr)
@@ -117,7 +120,7 @@ class _Lines:
     def _print(self, **values: object) -> None:
         print(json.dumps(values), flush=True)
 
-    def __enter__(self) -> _Lines:
+    def __enter__(self) -> _JsonLines:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -125,26 +128,26 @@ class _Lines:
 
 
 class _Table:
-    """Prints answers as a table at the end, also when there is no end; until then shows how far it is."""
+    """Prints predictions as a table at the end, also after an interrupt; shows progress until then."""
 
     def __init__(self, total: int) -> None:
         self.failures = 0
         self._total = total
-        self._answers: list[tuple[str, Prediction]] = []
-        self._began = time.monotonic()
+        self._predictions: list[tuple[str, Prediction]] = []
+        self._start = time.monotonic()
         self._progress: Progress | None = None
 
-    def answered(self, file: str, prediction: Prediction) -> None:
-        self._answers.append((file, prediction))
+    def add(self, file: str, prediction: Prediction) -> None:
+        self._predictions.append((file, prediction))
         self._advance()
 
-    def failed(self, file: str | None, error: str) -> None:
+    def add_error(self, file: str | None, error: str) -> None:
         self.failures += 1
         print(error, file=sys.stderr)
         self._advance()
 
     def _advance(self) -> None:
-        if not self._progress and sys.stderr.isatty() and time.monotonic() - self._began > _PATIENCE:
+        if not self._progress and sys.stderr.isatty() and time.monotonic() - self._start > _PROGRESS_AFTER:
             from rich.console import Console
             from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
@@ -156,9 +159,9 @@ class _Table:
                 transient=True,
             )
             self._progress.start()
-            self._progress.add_task("Asking", total=self._total)
+            self._progress.add_task("Classifying", total=self._total)
         if self._progress:
-            done = len(self._answers) + self.failures
+            done = len(self._predictions) + self.failures
             self._progress.update(self._progress.task_ids[0], completed=done)
 
     def __enter__(self) -> _Table:
@@ -167,7 +170,7 @@ class _Table:
     def __exit__(self, *_: object) -> None:
         if self._progress:
             self._progress.stop()
-        if self._answers:
+        if self._predictions:
             self._print()
 
     def _print(self) -> None:
@@ -175,19 +178,21 @@ class _Table:
         from rich.table import Table
         from rich.text import Text
 
-        from serving.client.images import shown
+        from serving.client.images import printable_name
 
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
         table.add_column("file", overflow="fold")
         table.add_column("label", no_wrap=True)
-        table.add_column(f"{self._answers[0][1].probability_of} probability", no_wrap=True, justify="right")
+        table.add_column(
+            f"{self._predictions[0][1].probability_of} probability", no_wrap=True, justify="right"
+        )
         table.add_column("version", no_wrap=True)
-        for file, prediction in self._answers:
+        for file, prediction in self._predictions:
             table.add_row(
-                Text(shown(file)),
+                Text(printable_name(file)),
                 Text(prediction.label),
                 f"{prediction.probability:.4f}",
                 str(prediction.version or ""),
             )
-        # Not cut to 80 columns for a file or a pipe.
+        # In a file or pipe, do not cut lines to 80 columns.
         Console(width=None if sys.stdout.isatty() else 1000).print(table)

@@ -1,4 +1,4 @@
-"""`catsdogs rollback`. What it needs is imported when it runs, so that `--help` answers at once."""
+"""`catsdogs rollback`. Heavy imports are inside the function, so that `--help` is fast."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from pipelines.commands.models import opened_repository
 from pipelines.commands.options import Config, Overrides
 from pipelines.settings.configs import DEFAULT_CONFIG
 
@@ -16,35 +15,39 @@ def rollback(
     version: Annotated[
         int | None,
         typer.Argument(
-            metavar="[VERSION]", help="The version to serve. Else the one before.", show_default=False
+            metavar="[VERSION]",
+            help="The version to serve. Default: the one before the served version.",
+            show_default=False,
         ),
     ] = None,
     reason: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="Why, for history.jsonl beside the versions.")
+        str | None, typer.Option(metavar="TEXT", help="The reason, recorded in history.jsonl.")
     ] = None,
     config: Config = DEFAULT_CONFIG,
     overrides: Overrides = None,
 ) -> None:
-    """Serve an earlier version again, or one that was rolled back; nothing is deleted.
+    """Serve an earlier version, or restore one that was rolled back; nothing is deleted.
 
-    Servers follow within about a second, and answer all the while.
+    Servers switch within about a second, without failing a request.
 
-    Exit status: 0 it is served; 1 it is damaged, or the model repository cannot be used; 2 there is no
-    such version.
+    Exit status: 0 the version is served; 1 it is damaged, or the model repository cannot be used; 2 there is
+    no such version.
     """
     from pipelines.settings.loading import load
+    from serving.repository.model_repository import opened_repository
 
-    with opened_repository(load(config, overrides or [])) as repository:
+    settings = load(config, overrides or [])
+    with opened_repository(settings.serving_destination, settings.push_config) as repository:
         before, after = repository.roll_back(version, reason)
     if before == after:
-        typer.echo(f"Version {after} in {repository.address} is served already: nothing was changed.")
+        typer.echo(f"Version {after} in {repository.address} is already served: nothing was changed.")
         return
-    was = "none was before" if before is None else f"was {before}"
-    typer.echo(f"Version {after} is the newest in {repository.address} now, and {was}.")
-    typer.echo("Servers that watch it change within about a second, without losing a request.")
+    previous = "no version" if before is None else f"version {before}"
+    typer.echo(f"Version {after} is now served from {repository.address}; before, it was {previous}.")
+    typer.echo("Running servers switch within about a second, without failing a request.")
     if before is None:
         return
     options = ["--config", config] if config != DEFAULT_CONFIG else []
     options += [word for override in overrides or [] for word in ("--set", override)]
-    back = shlex.join(["catsdogs", "rollback", str(before), *options])
-    typer.echo(f"{back}    serves {before} again: nothing was deleted")
+    undo = shlex.join(["catsdogs", "rollback", str(before), *options])
+    typer.echo(f"To undo this: {undo}")

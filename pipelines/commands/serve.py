@@ -1,4 +1,4 @@
-"""`catsdogs serve`. What it needs is imported when it runs, so that `--help` answers at once."""
+"""`catsdogs serve`. Heavy imports are inside the functions, so that `--help` is fast."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from serving.local.server import Options, Ports
 
-_PATIENCE_SECONDS = 2  # before it is said that a model is still being loaded
+_LOADING_MESSAGE_AFTER = 2  # seconds until "Still loading" is printed
 _DEFAULTS = RequestLimits()
 
 
@@ -26,38 +26,40 @@ def serve(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Folder with a sub-folder a version. Else output/serving_model/<model name>.",
+            help="Folder with one sub-folder per version. Default: output/serving_model/<model name>.",
         ),
     ] = None,
     model_name: Annotated[
-        str, typer.Option(metavar="NAME", help="What requests call the model.")
+        str, typer.Option(metavar="NAME", help="Name of the model in requests.")
     ] = "catsdogs",
     model_config_file: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="A models.config of TensorFlow Serving, for several models."),
+        typer.Option(metavar="FILE", help="TensorFlow Serving's models.config, to serve several models."),
     ] = None,
     host: Annotated[
         str,
-        typer.Option(metavar="ADDRESS", help="Where to listen; 0.0.0.0 is every network of this machine."),
+        typer.Option(metavar="ADDRESS", help="Address to listen on; 0.0.0.0 for all networks."),
     ] = "127.0.0.1",
     rest_port: Annotated[
-        int, typer.Option(min=0, max=65535, help="HTTP's port, for REST and the page; 0 is a free one.")
+        int, typer.Option(min=0, max=65535, help="Port for REST and the web page; 0 for a free port.")
     ] = 8501,
-    grpc_port: Annotated[int, typer.Option(min=0, max=65535, help="gRPC's port; 0 is a free one.")] = 8500,
+    grpc_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port for gRPC; 0 for a free port.")
+    ] = 8500,
     max_body_bytes: Annotated[
-        int, typer.Option(min=1, help="Largest request that is read.")
+        int, typer.Option(min=1, help="Maximum size of a request.")
     ] = _DEFAULTS.max_body_bytes,
     max_pixels: Annotated[
-        int, typer.Option(min=1, help="Largest picture, width times height, that is decoded.")
+        int, typer.Option(min=1, help="Maximum number of pixels (width times height) of an image.")
     ] = _DEFAULTS.max_pixels,
 ) -> None:
-    """Serve pushed models on this machine, for development and tests, over REST, gRPC and a page.
+    """Serve pushed models on this machine over REST, gRPC and a web page, for development and tests.
 
-    It speaks as TensorFlow Serving does, and is not TensorFlow Serving: production wants the real one
-    (docs/serving.md). New versions are taken up, and withdrawn ones let go, while it runs.
+    The server implements TensorFlow Serving's protocol. In production, use TensorFlow Serving
+    (docs/serving.md). While it runs, it loads new versions and unloads rolled-back ones.
 
-    Exit status: 0 stopped by Ctrl-C or SIGTERM, with all requests answered; 2 bad usage; 130 interrupted
-    twice, or before it served; 1 anything else.
+    Exit status: 0 stopped by Ctrl-C or SIGTERM after finishing all requests; 2 bad usage; 130 interrupted
+    twice, or before it was ready; 1 anything else.
     """
     from rich.console import Console
 
@@ -66,11 +68,11 @@ def serve(
     console = Console(highlight=False)
     folder = model_dir or Path("output/serving_model") / model_name
     if model_config_file is None:
-        _check(folder)
+        _check_model_dir(folder)
     limits = RequestLimits(max_body_bytes=max_body_bytes, max_pixels=max_pixels)
     try:
         _serve(console, model_name, folder, model_config_file, Options(host, rest_port, grpc_port, limits))
-    except KeyboardInterrupt:  # before the server was there, or once more while it was stopping
+    except KeyboardInterrupt:  # before the server was ready, or a second time while it was stopping
         console.print("Interrupted.")
         raise typer.Exit(130) from None
 
@@ -82,13 +84,13 @@ def _serve(
 
     server.check_ports(options)
     console.print(
-        "This is catsdogs' own server for development and tests; it is not TensorFlow Serving.",
+        "This is catsdogs' server for development and tests, not TensorFlow Serving.",
         soft_wrap=True,
     )
     if not server.is_loopback(options.host):
         console.print(
-            f"Listening on {options.host}: whoever reaches this machine may send requests, and nothing is "
-            "encrypted.",
+            f"Listening on {options.host}: everyone who can reach this machine can send requests, and "
+            "nothing is encrypted.",
             style="yellow",
             soft_wrap=True,
         )
@@ -100,28 +102,28 @@ def _serve(
     server.serve(
         Models(configs(model_name, folder, config_file)),
         options,
-        ready=lambda ports: _say_ready(console, options.host, ports),
-        waiting=lambda seconds: _say_waiting(console, seconds),
+        ready=lambda ports: _print_addresses(console, options.host, ports),
+        waiting=lambda seconds: _print_loading(console, seconds),
     )
-    console.print("Stopped; every request that was under way is answered.")
+    console.print("Stopped; all running requests were finished.")
 
 
-def _check(folder: Path) -> None:
+def _check_model_dir(folder: Path) -> None:
     if not folder.exists():
         raise UsageError(
-            f"The model's folder {folder} does not exist: catsdogs run pushes a model, "
-            "and --model-dir names another folder."
+            f"The model folder {folder} does not exist: push a model with catsdogs run, "
+            "or name another folder with --model-dir."
         )
     if not folder.is_dir():
-        raise UsageError(f"The model's folder {folder} is a file: name the folder that holds the versions.")
+        raise UsageError(f"The model folder {folder} is a file: name the folder that contains the versions.")
     if (folder / "saved_model.pb").exists():
         raise UsageError(
-            f"The folder {folder} is one version of a model: name the folder around it, {folder.parent}."
+            f"The folder {folder} is one version of a model: name its parent folder, {folder.parent}."
         )
 
 
 def _log_to(console: Console) -> None:
-    """Shows what the server says of versions that come and go."""
+    """Prints the server's log messages, such as loaded and unloaded versions."""
     import logging
 
     from rich.logging import RichHandler
@@ -131,12 +133,12 @@ def _log_to(console: Console) -> None:
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
-def _say_waiting(console: Console, seconds: float) -> None:
-    if seconds >= _PATIENCE_SECONDS:
+def _print_loading(console: Console, seconds: float) -> None:
+    if seconds >= _LOADING_MESSAGE_AFTER:
         console.print(f"Still loading, {seconds:.0f} s so far …")
 
 
-def _say_ready(console: Console, host: str, ports: Ports) -> None:
+def _print_addresses(console: Console, host: str, ports: Ports) -> None:
     shown = f"[{host}]" if ":" in host else host
-    console.print(f"REST and the page: http://{shown}:{ports.rest}/", soft_wrap=True)
+    console.print(f"REST and web page: http://{shown}:{ports.rest}/", soft_wrap=True)
     console.print(f"gRPC:              {shown}:{ports.grpc}", soft_wrap=True)

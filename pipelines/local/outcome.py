@@ -17,8 +17,8 @@ from components.serving_check.report import REPORT
 from pipelines.runs import metadata
 from pipelines.runs.run_record import Check, Outcome, Push
 from serving.errors import ServingError
-from serving.repository.manifest import files_in
-from serving.repository.publish import ModelRepository, open_repository
+from serving.repository.manifest import checksum_files
+from serving.repository.model_repository import ModelRepository, open_repository
 from serving.repository.storage import PushConfig
 
 _log = logging.getLogger(__name__)
@@ -108,4 +108,8 @@ def _served(repository: ModelRepository, pushed: int, model: Path) -> int | None
     versions = repository.versions()
     if versions.served in (None, pushed):
         return versions.served
-    return versions.served if versions.served in repository.matching(versions, files_in(model)).live else None
+    return (
+        versions.served
+        if versions.served in repository.matching(versions, checksum_files(model)).live
+        else None
+    )

@@ -15,7 +15,7 @@ from components.approvals.store import BEST, YES
 from components.errors import InputError
 from pipelines.runs import metadata, run_folders
 from pipelines.settings.tree import Settings
-from serving.repository.publish import open_repository
+from serving.repository.model_repository import open_repository
 
 # Artifact types, what says that they approve, and what sets those apart of which each has a last one.
 _APPROVALS: tuple[tuple[str, dict[str, int | str], str | None], ...] = (

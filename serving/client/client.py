@@ -1,4 +1,4 @@
-"""Asks TensorFlow Serving, or what speaks its protocol, about pictures."""
+"""The client: batches of images in, predictions out."""
 
 from __future__ import annotations
 
@@ -6,35 +6,42 @@ from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from serving.client.transport import ModelSpec, Prediction, RequestRejected, Retries, VersionStatus, parse_url
+from serving.client.protocol import (
+    ModelSpec,
+    Prediction,
+    RequestRejected,
+    RetryPolicy,
+    VersionStatus,
+    parse_url,
+)
 
 if TYPE_CHECKING:
-    from serving.client.grpc_transport import GrpcTransport
+    from serving.client.grpc import GrpcTransport
     from serving.client.rest import RestTransport
 
-MAX_REQUEST_BYTES = 32 * 2**20  # of pictures; as base64 a third more, which servers still take
-# What a batch may meet because of one picture in it, or of its size.
-_OF_THE_BATCH = {"INVALID_ARGUMENT", "OUT_OF_RANGE", "RESOURCE_EXHAUSTED"}
+MAX_REQUEST_BYTES = 32 * 2**20  # of image data; base64 adds a third, which servers still accept
+# Codes that a batch gets because of its size or because of one image in it.
+_SPLIT_ON = {"INVALID_ARGUMENT", "OUT_OF_RANGE", "RESOURCE_EXHAUSTED"}
 
 
 class Client:
-    """Asks one model about pictures. Threads may share it.
+    """Requests predictions from one model. Thread-safe.
 
     Args:
-        url: `http://HOST:PORT` or `https://HOST:PORT` for REST, with a path where a proxy wants one, or
-            `grpc://HOST:PORT`, which is not encrypted and takes seconds to import TensorFlow.
-        model: The model's name on the server.
-        version: Ask this version; None means the newest, or the label's.
-        label: Ask the version that carries this label, for example "stable".
-        timeout: Seconds for each request, all its tries included.
-        retries: How often a request is tried again that the server cannot answer now (overloaded,
-            restarting, not there), with growing pauses.
-        batch: How many pictures a request carries at most.
-        tell_version: Make each prediction tell which version gave it, over REST too, where that costs a
-            small request for each batch.
+        url: `http://HOST:PORT` or `https://HOST:PORT` for REST, with a path if a proxy needs one, or
+            `grpc://HOST:PORT`, which is unencrypted and needs seconds to import TensorFlow.
+        model: Name of the model on the server.
+        version: Version of the model. Defaults to the newest, or the one with the label.
+        label: Label of the version, for example "stable".
+        timeout: Seconds for each request, including retries.
+        retries: How often a request is retried when the server is overloaded, restarting or unreachable.
+            The pauses grow exponentially.
+        batch: Maximum number of images per request.
+        include_version: Adds the version to each prediction over REST too, which costs a small request per
+            batch. Over gRPC every prediction has it.
 
     Raises:
-        UsageError: The address, or what is to be asked, cannot be right.
+        UsageError: The URL, model name, version or label is invalid.
     """
 
     def __init__(
@@ -47,51 +54,52 @@ class Client:
         timeout: float = 60.0,
         retries: int = 4,
         batch: int = 16,
-        tell_version: bool = False,
+        include_version: bool = False,
     ) -> None:
-        over_grpc, address = parse_url(url)
-        asked, patience = ModelSpec(model, version, label), Retries(retries, timeout)
+        is_grpc, address = parse_url(url)
+        spec, policy = ModelSpec(model, version, label), RetryPolicy(retries, timeout)
         self._batch = batch
         self._transport: GrpcTransport | RestTransport
-        if over_grpc:
-            from serving.client.grpc_transport import GrpcTransport  # which imports TensorFlow
+        if is_grpc:
+            from serving.client.grpc import GrpcTransport  # imports TensorFlow
 
-            self._transport = GrpcTransport(address, asked, patience)
+            self._transport = GrpcTransport(address, spec, policy)
         else:
             from serving.client.rest import RestTransport
 
-            self._transport = RestTransport(address, asked, patience, tell_version)
+            self._transport = RestTransport(address, spec, policy, include_version)
 
-    def predict(self, pictures: Sequence[bytes]) -> list[Prediction]:
-        """Returns what the model says of stored pictures (JPEG, PNG), in their order.
-
-        Raises:
-            ServingError: The server cannot be reached, or refuses one of them.
-        """
-        found = []
-        for answer in self.answers(pictures):
-            if isinstance(answer, RequestRejected):
-                raise answer
-            found.append(answer)
-        return found
-
-    def answers(self, pictures: Iterable[bytes]) -> Iterator[Prediction | RequestRejected]:
-        """Yields what the model says of each picture, or why it says nothing, in their order.
-
-        The pictures are taken a batch at a time, so there may be more of them than memory holds. A server
-        refuses a whole batch for one bad picture in it. Such a batch is asked again in halves, so that only
-        the bad picture goes without an answer.
+    def predict(self, images: Sequence[bytes]) -> list[Prediction]:
+        """Returns the predictions for encoded images (JPEG, PNG), in order.
 
         Raises:
-            ServingError: The server cannot be reached, or refuses for a reason that is no picture's.
+            RequestRejected: The server rejects an image or the request.
+            ServingError: The server cannot be reached or sends an unexpected response.
         """
-        for batch in self._batches(pictures):
-            yield from self._halving(batch)
+        predictions = []
+        for result in self.predict_each(images):
+            if isinstance(result, RequestRejected):
+                raise result
+            predictions.append(result)
+        return predictions
+
+    def predict_each(self, images: Iterable[bytes]) -> Iterator[Prediction | RequestRejected]:
+        """Yields a prediction or an error for each encoded image, in order.
+
+        Reads the images batch by batch, so that they need not fit into memory. If a server rejects a batch
+        because it cannot decode an image, the client splits the batch in halves until only that image fails.
+
+        Raises:
+            RequestRejected: The server rejects the request for a reason other than its images.
+            ServingError: The server cannot be reached or sends an unexpected response.
+        """
+        for batch in self._batches(images):
+            yield from self._predict_batch(batch)
 
     def metadata(self) -> dict[str, Any]:
-        """Returns the model's signatures and the version that would answer, as in TensorFlow Serving's JSON.
+        """Returns the model's signatures and version, as TensorFlow Serving's JSON.
 
-        `["model_spec"]["version"]` is a string, `["metadata"]["signature_def"]["signature_def"]` the
+        `["model_spec"]["version"]` is a string; `["metadata"]["signature_def"]["signature_def"]` holds the
         signatures by name.
 
         Raises:
@@ -100,10 +108,10 @@ class Client:
         return self._transport.metadata()
 
     def status(self) -> list[VersionStatus]:
-        """Returns the versions of the model that the server knows, in its order.
+        """Returns the status of each version of the model, in the server's order.
 
         Raises:
-            ServingError: The server cannot be reached, or knows no such model or version.
+            ServingError: The server cannot be reached, or has no such model or version.
         """
         return self._transport.status()
 
@@ -119,25 +127,25 @@ class Client:
     ) -> None:
         self.close()
 
-    def _batches(self, pictures: Iterable[bytes]) -> Iterator[Sequence[bytes]]:
+    def _batches(self, images: Iterable[bytes]) -> Iterator[Sequence[bytes]]:
         batch: list[bytes] = []
         size = 0
-        for picture in pictures:
-            if batch and (len(batch) == self._batch or size + len(picture) > MAX_REQUEST_BYTES):
+        for image in images:
+            if batch and (len(batch) == self._batch or size + len(image) > MAX_REQUEST_BYTES):
                 yield batch
                 batch, size = [], 0
-            batch.append(picture)
-            size += len(picture)
+            batch.append(image)
+            size += len(image)
         if batch:
             yield batch
 
-    def _halving(self, pictures: Sequence[bytes]) -> list[Prediction | RequestRejected]:
+    def _predict_batch(self, images: Sequence[bytes]) -> list[Prediction | RequestRejected]:
         try:
-            return list(self._transport.predict(pictures))
-        except RequestRejected as refusal:
-            if refusal.code not in _OF_THE_BATCH:
+            return list(self._transport.predict(images))
+        except RequestRejected as error:
+            if error.code not in _SPLIT_ON:
                 raise
-            if len(pictures) == 1:
-                return [refusal]
-        half = len(pictures) // 2
-        return self._halving(pictures[:half]) + self._halving(pictures[half:])
+            if len(images) == 1:
+                return [error]
+        half = len(images) // 2
+        return self._predict_batch(images[:half]) + self._predict_batch(images[half:])

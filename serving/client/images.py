@@ -1,4 +1,4 @@
-"""The picture files that a user names: found, and read whole."""
+"""Finds and reads the image files that a user names."""
 
 from __future__ import annotations
 
@@ -13,92 +13,96 @@ from serving.errors import ServingError, UsageError
 
 STANDARD_INPUT = "-"
 
-_ENDINGS = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
 
-class Unreadable(ServingError):
+class UnreadableImage(ServingError):
     """A file that cannot be sent."""
 
 
-def find(named: Iterable[str]) -> list[str | Unreadable]:
-    """Returns the files that are meant, in the order of the names, those of a folder sorted.
+def find_images(paths: Iterable[str]) -> list[str | UnreadableImage]:
+    """Returns image files in the order of `paths`; a folder is replaced by its images, sorted.
 
-    A folder means the pictures in it and below it, by their endings; hidden files, and links to other
-    folders, are left out. A folder below that cannot be read stands in the list as an error.
+    Searches folders recursively by file suffix. Skips hidden files and links to other folders. A sub-folder
+    that cannot be read becomes an error in the list.
 
     Args:
-        named: Files, folders, or `-` for standard input.
+        paths: Files, folders, or `-` for standard input.
 
     Raises:
-        UsageError: A name leads nowhere, or to a folder without pictures.
+        UsageError: A path does not exist, or a folder has no images.
     """
-    found: list[str | Unreadable] = []
-    for name in named:
-        if name == STANDARD_INPUT:
+    images: list[str | UnreadableImage] = []
+    for path in paths:
+        if path == STANDARD_INPUT:
             if sys.stdin.isatty():
-                raise UsageError("Standard input is a terminal: send a picture into it, as in - < PICTURE.")
-            found.append(name)
-        elif _is_folder(name):
-            inside = list(_below(name))
-            if not inside:
-                endings = ", ".join(sorted(_ENDINGS))
+                raise UsageError("Standard input is a terminal: redirect an image into it, as in - < IMAGE.")
+            images.append(path)
+        elif _is_folder(path):
+            in_folder = list(_images_below(path))
+            if not in_folder:
+                suffixes = ", ".join(sorted(_SUFFIXES))
                 raise UsageError(
-                    f"The folder {shown(name)} has no pictures ({endings}), nor have those in it."
+                    f"The folder {printable_name(path)} and its sub-folders have no images ({suffixes})."
                 )
-            found += inside
+            images += in_folder
         else:
-            found.append(name)
-    return found
+            images.append(path)
+    return images
 
 
-def read(name: str) -> bytes:
+def read_image(path: str) -> bytes:
     """Returns a file's bytes.
 
+    Args:
+        path: The file, or `-` for standard input.
+
     Raises:
-        Unreadable: It cannot be read, is empty, or is larger than a request may be.
+        UnreadableImage: The file cannot be read, is empty, or is larger than MAX_REQUEST_BYTES.
     """
     try:
-        if name == STANDARD_INPUT:
+        if path == STANDARD_INPUT:
             data = sys.stdin.buffer.read(MAX_REQUEST_BYTES + 1)
         else:
-            with Path(name).open("rb") as file:
+            with Path(path).open("rb") as file:
                 data = file.read(MAX_REQUEST_BYTES + 1)
     except OSError as error:
-        raise Unreadable(f"{shown(name)} cannot be read: {error.strerror}.") from None
+        raise UnreadableImage(f"{printable_name(path)} cannot be read: {error.strerror}.") from None
     if not data:
-        raise Unreadable(f"{shown(name)} is empty, and a picture is expected.")
+        raise UnreadableImage(f"{printable_name(path)} is empty; expected an image.")
     if len(data) > MAX_REQUEST_BYTES:
-        raise Unreadable(
-            f"{shown(name)} has more than {MAX_REQUEST_BYTES // 2**20} MiB, the most that is sent: "
-            "make the picture smaller."
+        raise UnreadableImage(
+            f"{printable_name(path)} is larger than {MAX_REQUEST_BYTES // 2**20} MiB, the limit of a "
+            "request: make the image smaller."
         )
     return data
 
 
-def shown(name: str) -> str:
-    """Returns a file's name for people: without what would not print, or would command the terminal."""
-    if name == STANDARD_INPUT:
+def printable_name(path: str) -> str:
+    """Returns a file's name for display, without unprintable or control characters."""
+    if path == STANDARD_INPUT:
         return "standard input"
     return "".join(
-        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in name
+        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in path
     )
 
 
-def _is_folder(name: str) -> bool:
+def _is_folder(path: str) -> bool:
     try:
-        return stat.S_ISDIR(Path(name).stat().st_mode)
+        return stat.S_ISDIR(Path(path).stat().st_mode)
     except FileNotFoundError:
-        raise UsageError(f"There is no file or folder {shown(name)}.") from None
+        raise UsageError(f"There is no file or folder {printable_name(path)}.") from None
     except OSError as error:
-        raise UsageError(f"{shown(name)} cannot be read: {error.strerror}.") from None
+        raise UsageError(f"{printable_name(path)} cannot be read: {error.strerror}.") from None
 
 
-def _below(folder: str) -> Iterator[str | Unreadable]:
-    refused: list[OSError] = []
-    for root, folders, files in os.walk(folder, onerror=refused.append):
+def _images_below(folder: str) -> Iterator[str | UnreadableImage]:
+    errors: list[OSError] = []
+    for root, folders, files in os.walk(folder, onerror=errors.append):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
-            if not name.startswith(".") and Path(name).suffix.lower() in _ENDINGS:
+            if not name.startswith(".") and Path(name).suffix.lower() in _SUFFIXES:
                 yield str(Path(root, name))
-    for error in refused:
-        yield Unreadable(f"The folder {shown(str(error.filename))} cannot be read: {error.strerror}.")
+    for error in errors:
+        name = printable_name(str(error.filename))
+        yield UnreadableImage(f"The folder {name} cannot be read: {error.strerror}.")

@@ -30,7 +30,7 @@ from serving.local.models import Models
 from serving.local.predict_json import PredictRequest, parse_predict, predict_body
 from serving.local.servable import DEFAULT_SIGNATURE, Servable
 from serving.local.status import StatusError, invalid_argument
-from serving.repository.versions import HIGHEST
+from serving.repository.versions import MAX_VERSION
 
 if TYPE_CHECKING:
     from tensorflow.core.protobuf.meta_graph_pb2 import TensorInfo
@@ -256,7 +256,7 @@ def _call(request: web.Request) -> _Call:
     pattern = _TARGETS.get(request.method)
     found = pattern.fullmatch(target) if pattern else None
     version = int(found["version"]) if found and found["version"] else None
-    if not found or (version is not None and version > HIGHEST):
+    if not found or (version is not None and version > MAX_VERSION):
         raise invalid_argument(f"Malformed request: {request.method} {target}")
     label = unquote(found["label"]) if found["label"] else None
     return _Call(unquote(found["model"]), version, label, (found["method"] or "").lower())

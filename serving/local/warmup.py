@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from serving.warmup import FILE, MOST_REQUESTS
+from serving.warmup import MAX_REQUESTS, REQUESTS_FILE
 
 if TYPE_CHECKING:
     from serving.local.servable import Servable
@@ -35,15 +35,15 @@ def replay(servable: Servable, folder: Path) -> int:
 
     from serving.local.status import StatusError, invalid_argument
 
-    path = folder / FILE
+    path = folder / REQUESTS_FILE
     if not path.exists():
         return 0
     answered = 0
     try:
         for number, record in enumerate(tf.data.TFRecordDataset(str(path)).as_numpy_iterator(), start=1):
-            if number > MOST_REQUESTS:
+            if number > MAX_REQUESTS:
                 raise invalid_argument(
-                    f"Number of warmup records exceeds the maximum ({MOST_REQUESTS}) at {path}"
+                    f"Number of warmup records exceeds the maximum ({MAX_REQUESTS}) at {path}"
                 )
             answered += _answer(servable, record, path)
     except tf.errors.DataLossError as error:

@@ -1,1 +1,1 @@
-"""The model repository: the versions that were pushed, which of them are served, and the history of both."""
+"""The model repository: pushed versions, which of them are served, and the history of changes."""

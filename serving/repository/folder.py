@@ -1,7 +1,7 @@
-"""A model repository in a folder: what appears, disappears or is replaced there does so by a rename.
+"""Stores a model repository in a folder, where every change is a rename.
 
-The numbered sub-folders are what is served, and everything else is derived from them. So a server that is
-given the folder alone follows a rollback too.
+The numbered sub-folders define what is served; `models.config` is derived from them. A server that watches
+the folder without `models.config` therefore follows rollbacks too.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from pathlib import Path
 
 from serving.errors import ServingError
 from serving.repository import manifest, models_config
-from serving.repository.storage import NumberTaken, PushConfig
-from serving.repository.versions import ModelVersions, versions
+from serving.repository.storage import PushConfig, VersionExists
+from serving.repository.versions import ModelVersions, list_versions
 
 # TensorFlow Serving ignores folders whose name is not a number.
-_WITHDRAWN = "withdrawn-"
+_ROLLED_BACK = "withdrawn-"
 _STAGING = ".pushing-"
 _REMOVING = ".removing-"
 _OWNER = ".owner"
 _LOCK = ".lock"
-_PATIENCE = 60.0  # seconds; the copying is done before, what is done under the lock takes moments
-_OLD = 24 * 3600  # seconds; no push takes that long
-_TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
+_LOCK_TIMEOUT = 60.0  # seconds; files are copied before locking, so the lock is held briefly
+_STALE_AFTER = 24 * 3600  # seconds; no push takes that long
+_EXISTS_ERRORS = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
 
 
-class Folder:
-    """See `Storage` for the methods.
+class FolderStorage:
+    """Implements `Storage` on a local or mounted file system.
 
     Args:
-        folder: The model's folder; it is made by the first push.
+        folder: The model's folder; the first push creates it.
         config: Name and base path of the model.
     """
 
@@ -49,9 +49,9 @@ class Folder:
 
     def versions(self) -> ModelVersions:
         """See `Storage`."""
-        live = versions(self._folder)
-        withdrawn = versions(self._folder, _WITHDRAWN)
-        return ModelVersions(tuple(live), tuple(number for number in withdrawn if number not in live))
+        live = list_versions(self._folder)
+        rolled_back = list_versions(self._folder, _ROLLED_BACK)
+        return ModelVersions(tuple(live), tuple(number for number in rolled_back if number not in live))
 
     def read(self, name: str, number: int | None = None) -> bytes | None:
         """See `Storage`."""
@@ -75,23 +75,23 @@ class Folder:
         with (self._folder / name).open("a+b") as file:
             if file.tell():
                 file.seek(-1, os.SEEK_END)
-                file.write(b"" if file.read(1) == b"\n" else b"\n")  # after a line that a kill cut short
+                file.write(b"" if file.read(1) == b"\n" else b"\n")  # after an incomplete line
             file.write(line.encode())
             file.flush()
             os.fsync(file.fileno())
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
-        """See `Storage`; the kernel releases the lock when its holder is gone."""
+        """See `Storage`; the kernel releases the lock when its process ends."""
         self._folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self._folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            deadline = time.monotonic() + _PATIENCE
+            deadline = time.monotonic() + _LOCK_TIMEOUT
             while not _lock(descriptor):
                 if time.monotonic() > deadline:
                     raise ServingError(
-                        f"Another push or rollback has been at work in {self._folder} for {_PATIENCE:.0f} s: "
-                        "wait until it has ended, or stop it, and repeat."
+                        f"Another push or rollback has locked {self._folder} for {_LOCK_TIMEOUT:.0f} s: "
+                        "wait until it has finished, or stop it, and repeat the command."
                     )
                 time.sleep(0.05)
             yield
@@ -99,95 +99,95 @@ class Folder:
             os.close(descriptor)
 
     def staging(self) -> AbstractContextManager[Path]:
-        """See `Storage`; the folder is beside the versions, and locked for as long as this process lives."""
+        """See `Storage`; the folder is next to the versions and is locked while this process lives."""
         staging = self._folder / f"{_STAGING}{uuid.uuid4().hex}"
         staging.mkdir()
         owner = os.open(staging / _OWNER, os.O_RDWR | os.O_CREAT, 0o666)
         _lock(owner)
         os.write(owner, platform.node().encode())
-        return _until_done(staging, owner)
+        return _removed_afterwards(staging, owner)
 
     def flush(self, staged: Path) -> None:
-        """See `Storage`; or a power cut leaves a whole tree of empty files under the new name."""
+        """See `Storage`; without it, a power failure could leave empty files under the new name."""
         for path in [*staged.rglob("*"), staged]:
             _sync(path)
 
     def add(self, number: int, staged: Path, manifest_text: str) -> None:
-        """See `Storage`; the version is live at once."""
+        """See `Storage`; the version is live immediately."""
         _write(staged / manifest.NAME, manifest_text)
         try:
             staged.rename(self._folder / str(number))
-        except OSError as error:  # somebody who knows no lock took the number
-            if error.errno not in _TAKEN:
+        except OSError as error:  # created by a program that ignores the lock
+            if error.errno not in _EXISTS_ERRORS:
                 raise
-            raise NumberTaken(number) from error
+            raise VersionExists(number) from error
         _sync(self._folder)
 
     def change(
         self, transition: Callable[[ModelVersions], ModelVersions]
     ) -> tuple[ModelVersions, ModelVersions]:
-        """See `Storage`; what is served changes once, by the last of the renames."""
+        """See `Storage`; the served version changes once, with the last rename."""
         before = self.versions()
         after = transition(before)
-        going = [number for number in before.live if number not in after.live]
-        self._check_room(going)
+        newly_rolled_back = [number for number in before.live if number not in after.live]
+        self._check_names_are_free(newly_rolled_back)
         for number in after.live:
             if number not in before.live:
                 self._path(number).rename(self._folder / str(number))
-        self._write_models_config(after)  # before the other renames: no label names what is going
-        for number in going:
-            self._path(number).rename(self._folder / f"{_WITHDRAWN}{number}")
+        self._write_models_config(after)  # first, so that no label names a version that disappears
+        for number in newly_rolled_back:
+            self._path(number).rename(self._folder / f"{_ROLLED_BACK}{number}")
         _sync(self._folder)
         return before, after
 
     def remove(self, numbers: list[int]) -> list[int]:
-        """See `Storage`; no version is ever seen half removed."""
+        """See `Storage`; renames each version before deleting it, so that servers see whole versions."""
         for number in numbers:
             self._path(number).rename(self._folder / f"{_REMOVING}{number}-{uuid.uuid4().hex}")
         if numbers:
             self._write_models_config(self.versions())
-        self._remove_removed()
+        self._delete_removed()
         return numbers
 
     def remove_stale(self) -> None:
-        """See `Storage`; whether the process that began it lives is known for this machine alone."""
-        self._remove_removed()
-        for left in self._folder.glob(f"{_STAGING}*"):
+        """See `Storage`; only processes of this machine are known to have ended."""
+        self._delete_removed()
+        for staging in self._folder.glob(f"{_STAGING}*"):
             with contextlib.suppress(FileNotFoundError):  # its owner has finished
-                if left.stat().st_mtime < time.time() - _OLD or _is_abandoned(left):
-                    _delete(left)
+                if staging.stat().st_mtime < time.time() - _STALE_AFTER or _is_abandoned(staging):
+                    _delete(staging)
 
     def _path(self, number: int) -> Path:
         path = self._folder / str(number)
-        return path if path.is_dir() else self._folder / f"{_WITHDRAWN}{number}"
+        return path if path.is_dir() else self._folder / f"{_ROLLED_BACK}{number}"
 
-    def _check_room(self, going: list[int]) -> None:
-        """Refuses to withdraw versions whose new names are taken, by a copy that somebody has put there."""
-        for number in going:
-            taken = self._folder / f"{_WITHDRAWN}{number}"
-            if os.path.lexists(taken):
+    def _check_names_are_free(self, numbers: list[int]) -> None:
+        """Raises ServingError if a folder exists that has the new name of a version to roll back."""
+        for number in numbers:
+            existing = self._folder / f"{_ROLLED_BACK}{number}"
+            if os.path.lexists(existing):
                 raise ServingError(
-                    f"Version {number} cannot be withdrawn, as {taken} is there too, and nothing was "
-                    "changed: move one of the two elsewhere."
+                    f"Version {number} cannot be rolled back because {existing} already exists, and nothing "
+                    "was changed: move one of the two elsewhere."
                 )
 
     def _write_models_config(self, after: ModelVersions) -> None:
         path = self._folder / models_config.NAME
-        text = models_config.of_folder(after, self._config)
+        text = models_config.folder_config(after, self._config)
         if self.read(models_config.NAME) == text.encode():
             return
-        beside = self._folder / f".{models_config.NAME}"
-        _write(beside, text)
-        beside.rename(path)
+        temporary_path = self._folder / f".{models_config.NAME}"
+        _write(temporary_path, text)
+        temporary_path.rename(path)
         _sync(self._folder)
 
-    def _remove_removed(self) -> None:
-        for left in self._folder.glob(f"{_REMOVING}*"):
-            _delete(left)
+    def _delete_removed(self) -> None:
+        for removed in self._folder.glob(f"{_REMOVING}*"):
+            _delete(removed)
 
 
 @contextlib.contextmanager
-def _until_done(staging: Path, owner: int) -> Iterator[Path]:
+def _removed_afterwards(staging: Path, owner: int) -> Iterator[Path]:
     try:
         yield staging
     finally:
@@ -200,7 +200,7 @@ def _is_abandoned(staging: Path) -> bool:
         return True
     try:
         owner = os.open(staging / _OWNER, os.O_RDWR)
-    except OSError:  # there is none, or it is another user's: nothing is known
+    except OSError:  # it does not exist or belongs to another user: unknown
         return False
     try:
         return os.read(owner, 256) in (b"", platform.node().encode()) and _lock(owner)
@@ -209,7 +209,7 @@ def _is_abandoned(staging: Path) -> bool:
 
 
 def _delete(folder: Path) -> None:
-    """Deletes a folder as far as that is allowed; of a link to one, the link."""
+    """Deletes a folder as far as permissions allow; deletes only the link if it is a symbolic link."""
     if folder.is_symlink():
         folder.unlink()
     else:
@@ -217,7 +217,7 @@ def _delete(folder: Path) -> None:
 
 
 def _lock(descriptor: int) -> bool:
-    """Locks an open file, if nobody else has; returns whether it did."""
+    """Locks an open file without waiting; returns False if another process holds the lock."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,4 +1,4 @@
-"""`history.jsonl`: what was done to the served versions, one line an action, the oldest first."""
+"""`history.jsonl`: the changes to a model repository, one JSON object per line, oldest first."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ NAME = "history.jsonl"
 
 
 def now() -> str:
-    """Returns the time in UTC and ISO 8601, to the second."""
+    """Returns the current time in UTC as ISO 8601, in whole seconds."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _user() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a container's user without an account
+    except (KeyError, OSError):  # the user of a container may have no account
         return str(os.getuid())
 
 
 @dataclasses.dataclass(frozen=True)
-class Entry:
-    """One action.
+class HistoryEntry:
+    """One change.
 
     Attributes:
         action: `push`, `rollback` or `remove`.
-        before: The version that was served before it; None where none was.
-        after: The one that was served after it.
-        removed: The versions that are gone since, for `remove`.
-        model: The identity of the model, for `push`.
-        reason: Why, where somebody said so.
-        time: When, in UTC and ISO 8601.
-        user: Who; the number where the account has no name.
+        before: The version that was served before; None if there was none.
+        after: The version that is served afterwards.
+        removed: The deleted versions, for `remove`.
+        model: Identity of the model, for `push`.
+        reason: The reason, if the user gave one.
+        time: Time in UTC as ISO 8601.
+        user: Name of the user; the user id if the account has no name.
     """
 
     action: str
@@ -50,16 +50,16 @@ class Entry:
     time: str = dataclasses.field(default_factory=now)
     user: str = dataclasses.field(default_factory=_user)
 
-    def line(self) -> str:
-        """Returns the line that is kept, with its end."""
+    def to_line(self) -> str:
+        """Returns the entry as a line of JSON, including the newline."""
         return json.dumps(dataclasses.asdict(self)) + "\n"
 
 
-_ENTRY = TypeAdapter(Entry)
+_ENTRY = TypeAdapter(HistoryEntry)
 
 
-def parse(text: str) -> list[Entry]:
-    """Returns the actions of a history; a line that a kill has cut short is left out."""
+def parse(text: str) -> list[HistoryEntry]:
+    """Returns the entries of a history; skips incomplete lines that a killed process left."""
     entries = []
     for line in text.splitlines():
         with contextlib.suppress(ValueError):

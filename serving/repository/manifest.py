@@ -1,4 +1,4 @@
-"""`manifest.json`: where a version comes from, how good it is, and the checksum of each of its files."""
+"""`manifest.json`: the origin of a version, its metrics, and the checksum of each file."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ SAVED_MODEL = "saved_model.pb"
 
 
 @dataclasses.dataclass(frozen=True)
-class File:
-    """One file of a version.
+class FileInfo:
+    """Size and checksum of one file.
 
     Attributes:
-        size: In bytes.
-        sha256: Of the contents, in hexadecimal.
+        size: Size in bytes.
+        sha256: SHA-256 of the contents, in hexadecimal.
     """
 
     size: int
@@ -31,22 +31,22 @@ class File:
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """What is known of a version.
+    """The contents of a version's `manifest.json`.
 
     Attributes:
-        files: All of its files but the manifest, by their names relative to the version's folder.
+        files: All files except the manifest, by name relative to the version's folder.
         model_name: Name of the served model.
-        version: Its number; 0 before it has got one.
-        pushed_at: When, in UTC and ISO 8601; empty before.
-        run_id: The pipeline run that pushed it.
-        data_fingerprint: Of the examples that it was trained and judged on.
-        code_fingerprints: Of the code that made it, by what the code is.
-        tensorflow_version: The one that exported it.
-        metrics: The Evaluator's on `test`: accuracy, auc, loss, examples.
+        version: Version number; 0 before it is assigned.
+        pushed_at: Time of the push in UTC as ISO 8601; empty before the push.
+        run_id: The pipeline run that pushed the version.
+        data_fingerprint: Fingerprint of the examples that it was trained and evaluated on.
+        code_fingerprints: Fingerprints of the code that produced it, by package.
+        tensorflow_version: The TensorFlow version that exported it.
+        metrics: The Evaluator's metrics on the `test` split: accuracy, auc, loss, examples.
         signatures: Names of the signatures.
     """
 
-    files: Mapping[str, File]
+    files: Mapping[str, FileInfo]
     model_name: str = ""
     version: int = 0
     pushed_at: str = ""
@@ -58,42 +58,42 @@ class Manifest:
     signatures: tuple[str, ...] = ()
 
     def to_json(self) -> str:
-        """Returns the text of `manifest.json`."""
+        """Returns the contents of `manifest.json`."""
         return json.dumps(dataclasses.asdict(self), indent=2, sort_keys=True) + "\n"
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Manifest:
-        """Reads `to_json` back; names that it does not know are left out.
+        """Parses the output of `to_json`; ignores unknown keys.
 
         Raises:
-            ValueError: That is no manifest.
+            ValueError: The text is not a manifest.
         """
-        read = _MANIFEST.validate_json(text, strict=True)
-        if SAVED_MODEL not in read.files:
-            raise ValueError(f"it has no {SAVED_MODEL}")
-        return read
+        manifest = _MANIFEST.validate_json(text, strict=True)
+        if SAVED_MODEL not in manifest.files:
+            raise ValueError(f"it does not list {SAVED_MODEL}")
+        return manifest
 
 
 _MANIFEST = TypeAdapter(Manifest)
 
 
-def files_in(folder: Path) -> dict[str, File]:
-    """Returns size and checksum of every file below a folder, of the manifest's own place apart."""
-    found = {}
+def checksum_files(folder: Path) -> dict[str, FileInfo]:
+    """Returns size and checksum of every file below a folder, except its own `manifest.json`."""
+    files = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = path.relative_to(folder).as_posix()
         if name != NAME:
-            found[name] = File(path.stat().st_size, sha256(path))
-    return found
+            files[name] = FileInfo(path.stat().st_size, sha256(path))
+    return files
 
 
-def identity(files: Mapping[str, File]) -> str:
-    """Returns one checksum for a model, whatever it is warmed up with."""
-    model = {name: file.sha256 for name, file in files.items() if name != warmup.FILE}
-    return hashlib.sha256(json.dumps(model, sort_keys=True).encode()).hexdigest()
+def model_identity(files: Mapping[str, FileInfo]) -> str:
+    """Returns one checksum for a model; the warm-up requests do not count."""
+    checksums = {name: file.sha256 for name, file in files.items() if name != warmup.REQUESTS_FILE}
+    return hashlib.sha256(json.dumps(checksums, sort_keys=True).encode()).hexdigest()
 
 
 def sha256(path: Path) -> str:
-    """Returns the checksum of a file, in hexadecimal."""
+    """Returns the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

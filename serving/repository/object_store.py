@@ -1,8 +1,8 @@
-"""A model repository in an object store: it cannot rename, and so `models.config` says what is served.
+"""Stores a model repository in an object store, where `models.config` defines what is served.
 
-A version is uploaded whole before that file names it. An object `.incomplete` in its folder marks it from the
-first file to the naming, and again from the first deletion to the last; such a folder counts as no version.
-Changes at the same time are told apart by the generation of the file.
+An object store has no rename. A version is uploaded completely before `models.config` names it. An object
+`.incomplete` marks its folder until then, and again while the version is deleted; a marked folder is not a
+version. The generation of `models.config` detects concurrent changes.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ from time import sleep
 
 from serving.errors import ServingError
 from serving.repository import manifest, models_config
+from serving.repository.bucket import NO_GENERATION, Bucket, ObjectChanged, StoredObject
 from serving.repository.models_config import ServedVersions
-from serving.repository.objects import NONE, Changed, Object, Objects
-from serving.repository.storage import NumberTaken, PushConfig
+from serving.repository.storage import PushConfig, VersionExists
 from serving.repository.versions import ModelVersions, is_version
 
 _INCOMPLETE = ".incomplete"
-_OLD = timedelta(days=1)  # no push takes that long
-_SETTLED = 5.0  # seconds; servers read models.config every second, and load a version that it names anew
+_STALE_AFTER = timedelta(days=1)  # no push takes that long
+_LOAD_SECONDS = 5.0  # servers read models.config every second and then load the versions it adds
 _ATTEMPTS = 50
 
 
 @dataclasses.dataclass(frozen=True)
 class _Snapshot:
-    """What there is at one time.
+    """The state of the repository at one time.
 
     Attributes:
-        text: Of `models.config`, and
-        generation: its generation; NONE where there is none.
-        served: What it says.
+        text: Contents of `models.config`.
+        generation: Its generation; NO_GENERATION if it does not exist.
+        served: The parsed contents.
         versions: The versions.
-        incomplete: When the mark of each incomplete one was written.
+        incomplete: For each incomplete version, when its mark was written.
     """
 
     text: str
@@ -48,20 +48,20 @@ class _Snapshot:
     incomplete: Mapping[int, datetime]
 
 
-class ObjectStore:
-    """See `Storage` for the methods.
+class ObjectStorage:
+    """Implements `Storage` on Google Cloud Storage.
 
     Args:
         address: `gs://bucket/folder`; the bucket exists.
         config: Name and base path of the model.
 
     Raises:
-        UsageError: The address names no folder of a bucket.
+        UsageError: The address does not name a folder in a bucket.
     """
 
     def __init__(self, address: str, config: PushConfig) -> None:
-        self._objects = Objects(address)
-        self.address = self._objects.address
+        self._bucket = Bucket(address)
+        self.address = self._bucket.address
         self._config = config
 
     def versions(self) -> ModelVersions:
@@ -70,29 +70,29 @@ class ObjectStore:
 
     def read(self, name: str, number: int | None = None) -> bytes | None:
         """See `Storage`."""
-        contents, generation = self._objects.read(name if number is None else f"{number}/{name}")
-        return None if generation == NONE else contents
+        contents, generation = self._bucket.read(name if number is None else f"{number}/{name}")
+        return None if generation == NO_GENERATION else contents
 
     def sizes(self, number: int) -> dict[str, int]:
         """See `Storage`."""
-        return {name: found.size for name, found in self._listed(number).items()}
+        return {name: file.size for name, file in self._files(number).items()}
 
     def sha256(self, number: int, name: str) -> str:
-        """See `Storage`; it is not worth a download."""
+        """See `Storage`; empty, because a checksum would cost a download."""
         return ""
 
     def append(self, name: str, line: str) -> None:
         """See `Storage`."""
         while True:
-            contents, generation = self._objects.read(name)
+            contents, generation = self._bucket.read(name)
             try:
-                self._objects.write(name, contents.decode(errors="replace") + line, generation)
+                self._bucket.write(name, contents.decode(errors="replace") + line, generation)
                 return
-            except Changed:
+            except ObjectChanged:
                 _pause()
 
     def exclusive(self) -> contextlib.nullcontext[None]:
-        """See `Storage`; nobody can be kept out here."""
+        """See `Storage`; an object store has no locks."""
         return contextlib.nullcontext()
 
     @contextlib.contextmanager
@@ -102,60 +102,60 @@ class ObjectStore:
             yield Path(folder)
 
     def flush(self, staged: Path) -> None:
-        """See `Storage`; what is uploaded is safe."""
+        """See `Storage`; uploads are durable already."""
 
     def add(self, number: int, staged: Path, manifest_text: str) -> None:
         """See `Storage`."""
         try:
-            self._objects.write(f"{number}/{_INCOMPLETE}", "being written\n", NONE)
-        except Changed as error:
-            raise NumberTaken(number) from error
-        if self._listed(number).keys() != {_INCOMPLETE}:  # somebody else's push has ended meanwhile
-            self._objects.delete(f"{number}/{_INCOMPLETE}")
-            raise NumberTaken(number)
+            self._bucket.write(f"{number}/{_INCOMPLETE}", "being written\n", NO_GENERATION)
+        except ObjectChanged as error:
+            raise VersionExists(number) from error
+        if self._files(number).keys() != {_INCOMPLETE}:  # another push ended in the meantime
+            self._bucket.delete(f"{number}/{_INCOMPLETE}")
+            raise VersionExists(number)
         (staged / manifest.NAME).write_text(manifest_text, encoding="utf-8")
         for path in sorted(path for path in staged.rglob("*") if path.is_file()):
-            self._objects.upload(path, f"{number}/{path.relative_to(staged).as_posix()}")
+            self._bucket.upload(path, f"{number}/{path.relative_to(staged).as_posix()}")
 
     def change(
         self, transition: Callable[[ModelVersions], ModelVersions]
     ) -> tuple[ModelVersions, ModelVersions]:
-        """See `Storage`; the transition is called again whenever somebody else was faster.
+        """See `Storage`; calls the transition again after a concurrent change.
 
-        A label moves to a version only after servers had the time to load it: they refuse the file before.
+        A label moves only after servers had time to load the version: until then they reject the file.
         """
         before: ModelVersions | None = None
         for _ in range(_ATTEMPTS):
-            found = self._snapshot()
-            before = before or found.versions
-            after = transition(found.versions)
+            snapshot = self._snapshot()
+            before = before or snapshot.versions
+            after = transition(snapshot.versions)
             labels = models_config.labels(after)
             loaded = set(labels.values())
-            is_last = not found.served.labels or loaded <= set(found.served.loaded)
-            wanted = (
-                ServedVersions(tuple(sorted(loaded)), labels, after.withdrawn)
-                if is_last
+            is_last_write = not snapshot.served.labels or loaded <= set(snapshot.served.loaded)
+            served = (
+                ServedVersions(tuple(sorted(loaded)), labels, after.rolled_back)
+                if is_last_write
                 else ServedVersions(
-                    tuple(sorted(loaded.union(found.served.loaded))),
-                    found.served.labels,
-                    found.versions.withdrawn,
+                    tuple(sorted(loaded.union(snapshot.served.loaded))),
+                    snapshot.served.labels,
+                    snapshot.versions.rolled_back,
                 )
             )
-            text = wanted.to_text(self._config)
+            text = served.to_text(self._config)
             try:
-                if text != found.text:
-                    self._objects.write(models_config.NAME, text, found.generation)
-            except Changed:
+                if text != snapshot.text:
+                    self._bucket.write(models_config.NAME, text, snapshot.generation)
+            except ObjectChanged:
                 _pause()
                 continue
-            for number in {*found.served.loaded, *wanted.loaded} & found.incomplete.keys():
-                self._objects.delete(f"{number}/{_INCOMPLETE}")
-            if is_last:
+            for number in {*snapshot.served.loaded, *served.loaded} & snapshot.incomplete.keys():
+                self._bucket.delete(f"{number}/{_INCOMPLETE}")
+            if is_last_write:
                 return before, after
-            sleep(_SETTLED)
+            sleep(_LOAD_SECONDS)
         raise ServingError(
-            f"{self.address}/{models_config.NAME} was changed by others {_ATTEMPTS} times in a row: repeat "
-            "the command when they have ended."
+            f"{self.address}/{models_config.NAME} was changed by other processes {_ATTEMPTS} times in a "
+            "row: repeat the command when they have finished."
         )
 
     def remove(self, numbers: list[int]) -> list[int]:
@@ -164,87 +164,89 @@ class ObjectStore:
             return []
         for number in numbers:
             self._mark(number)
-        chosen = self._refuse_older_snapshots().served.loaded
-        removed = [number for number in numbers if number not in chosen]
+        served = self._invalidate_snapshots().served.loaded
+        removed = [number for number in numbers if number not in served]
         for number in numbers:
             if number in removed:
                 self._delete(number)
             else:
-                self._objects.delete(f"{number}/{_INCOMPLETE}")
+                self._bucket.delete(f"{number}/{_INCOMPLETE}")
         return removed
 
     def remove_stale(self) -> None:
-        """See `Storage`; here all machines are others."""
-        found = self._snapshot()
-        for number, since in found.incomplete.items():
-            if number not in found.served.loaded and datetime.now(UTC) - since > _OLD:
+        """See `Storage`; treats every push as another machine's."""
+        snapshot = self._snapshot()
+        for number, since in snapshot.incomplete.items():
+            if number not in snapshot.served.loaded and datetime.now(UTC) - since > _STALE_AFTER:
                 self._delete(number)
 
     def _snapshot(self) -> _Snapshot:
-        """Returns what there is.
+        """Returns the current state of the repository.
 
         Raises:
             ServingError: The address cannot be used, or `models.config` cannot be read.
         """
-        contents, generation = self._objects.read(models_config.NAME)
+        contents, generation = self._bucket.read(models_config.NAME)
         text = contents.decode(errors="replace")
         served = ServedVersions()
-        if generation != NONE:
+        if generation != NO_GENERATION:
             try:
                 served = ServedVersions.from_text(text)
             except ValueError as error:
                 raise ServingError(
-                    f"{self.address}/{models_config.NAME} cannot be read ({error}): put back what "
-                    "catsdogs wrote there, or delete it to have the newest version served."
+                    f"{self.address}/{models_config.NAME} cannot be read ({error}): restore the "
+                    "file that catsdogs wrote, or delete it to serve the newest version."
                 ) from error
-        listed = self._objects.list()
-        there = {int(folder) for name in listed if is_version(folder := name.split("/")[0])}
+        objects = self._bucket.list()
+        numbers = {int(folder) for name in objects if is_version(folder := name.split("/")[0])}
         incomplete = {
-            number: listed[mark].updated for number in there if (mark := f"{number}/{_INCOMPLETE}") in listed
+            number: objects[mark].updated
+            for number in numbers
+            if (mark := f"{number}/{_INCOMPLETE}") in objects
         }
-        whole = {
-            number for number in there - incomplete.keys() if f"{number}/{manifest.SAVED_MODEL}" in listed
+        complete = {
+            number for number in numbers - incomplete.keys() if f"{number}/{manifest.SAVED_MODEL}" in objects
         }
         newest = max(served.loaded, default=None)
         live = {
             *served.loaded,
-            *(number for number in whole - {*served.withdrawn} if newest is None or number < newest),
+            *(number for number in complete - {*served.rolled_back} if newest is None or number < newest),
         }
-        withdrawn = whole.intersection(served.withdrawn) - live
-        reserved = there.union(served.withdrawn) - live - withdrawn
+        rolled_back = complete.intersection(served.rolled_back) - live
+        reserved = numbers.union(served.rolled_back) - live - rolled_back
         return _Snapshot(
             text,
             generation,
             served,
-            ModelVersions(tuple(sorted(live)), tuple(sorted(withdrawn)), tuple(sorted(reserved))),
+            ModelVersions(tuple(sorted(live)), tuple(sorted(rolled_back)), tuple(sorted(reserved))),
             incomplete,
         )
 
-    def _refuse_older_snapshots(self) -> _Snapshot:
-        """Writes `models.config` as it is: what others would write after an older look is refused then."""
+    def _invalidate_snapshots(self) -> _Snapshot:
+        """Rewrites `models.config` unchanged, so that writes based on an older snapshot fail."""
         while True:
-            found = self._snapshot()
+            snapshot = self._snapshot()
             try:
-                if found.generation != NONE:
-                    self._objects.write(models_config.NAME, found.text, found.generation)
-                return found
-            except Changed:
+                if snapshot.generation != NO_GENERATION:
+                    self._bucket.write(models_config.NAME, snapshot.text, snapshot.generation)
+                return snapshot
+            except ObjectChanged:
                 _pause()
 
     def _mark(self, number: int) -> None:
-        with contextlib.suppress(Changed):  # it is marked already
-            self._objects.write(f"{number}/{_INCOMPLETE}", "being deleted\n", NONE)
+        with contextlib.suppress(ObjectChanged):  # already marked
+            self._bucket.write(f"{number}/{_INCOMPLETE}", "being deleted\n", NO_GENERATION)
 
     def _delete(self, number: int) -> None:
         self._mark(number)
-        for name in self._listed(number):
+        for name in self._files(number):
             if name != _INCOMPLETE:
-                self._objects.delete(f"{number}/{name}")
-        self._objects.delete(f"{number}/{_INCOMPLETE}")
+                self._bucket.delete(f"{number}/{name}")
+        self._bucket.delete(f"{number}/{_INCOMPLETE}")
 
-    def _listed(self, number: int) -> dict[str, Object]:
-        found = self._objects.list(f"{number}/")
-        return {name.partition("/")[2]: one for name, one in found.items()}
+    def _files(self, number: int) -> dict[str, StoredObject]:
+        objects = self._bucket.list(f"{number}/")
+        return {name.partition("/")[2]: file for name, file in objects.items()}
 
 
 def _pause() -> None:

@@ -1,4 +1,4 @@
-"""What a model repository needs of the place where it lives: a folder, or an object store."""
+"""The interface between the model repository and its storage, a folder or an object store."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Protocol
 
 from serving.repository.versions import ModelVersions
 
-OBJECT_STORE = "gs://"  # what the address of one begins with
+GS_SCHEME = "gs://"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +19,7 @@ class PushConfig:
 
     Attributes:
         model_name: Name of the served model.
-        base_path: What TensorFlow Serving calls the repository.
+        base_path: Path of the repository as TensorFlow Serving sees it.
         keep_versions: How many of the newest versions stay after a push.
     """
 
@@ -28,85 +28,85 @@ class PushConfig:
     keep_versions: int
 
 
-class NumberTaken(Exception):
-    """A version of this number is there already, or is being written."""
+class VersionExists(Exception):
+    """A version with this number exists or is being written."""
 
 
 class Storage(Protocol):
-    """Keeps the versions of one model, and says which of them are served.
+    """Stores the versions of one model and determines which of them are served.
 
-    Whatever moment a process is killed at, a server sees whole versions only.
+    A server sees only complete versions, even if a process is killed at any point.
 
     Attributes:
-        address: The folder, or the `gs://` address, without a slash at its end.
+        address: The folder, or the `gs://` address, without a trailing slash.
     """
 
     address: str
 
     def versions(self) -> ModelVersions:
-        """Returns which versions there are; none where the repository does not exist yet."""
+        """Returns the stored versions; empty if the repository does not exist yet."""
 
     def read(self, name: str, number: int | None = None) -> bytes | None:
-        """Returns the contents of a file; None where it does not exist.
+        """Returns the contents of a file; None if it does not exist.
 
         Args:
-            name: Its name in the version's folder, or in the repository's.
+            name: Name relative to the version's folder, or to the repository.
             number: The version; None for a file of the repository.
         """
 
     def sizes(self, number: int) -> Mapping[str, int]:
-        """Returns the bytes of each file of a version, by names relative to its folder."""
+        """Returns the size in bytes of each file of a version, by name relative to its folder."""
 
     def sha256(self, number: int, name: str) -> str:
-        """Returns the checksum of a version's file; empty where the store sees to the contents itself."""
+        """Returns the checksum of a version's file; empty if the store itself protects the contents."""
 
     def append(self, name: str, line: str) -> None:
-        """Adds a line to a file of the repository."""
+        """Appends a line to a file of the repository."""
 
     def exclusive(self) -> AbstractContextManager[None]:
-        """Keeps others from changing the repository during the block, where that is possible.
+        """Locks the repository during the block, if the storage has locks.
 
         Raises:
-            ServingError: Another process is at work for long.
+            ServingError: Another process holds the lock for too long.
         """
 
     def staging(self) -> AbstractContextManager[Path]:
-        """Makes a local folder to write a version in, at once; the end of the block removes what is left."""
+        """Creates a local folder to write a version in; the folder is deleted after the block."""
 
     def flush(self, staged: Path) -> None:
-        """Makes a staged version safe from a power cut."""
+        """Writes a staged version to disk, so that it survives a power failure."""
 
     def add(self, number: int, staged: Path, manifest_text: str) -> None:
-        """Stores a staged version under a number; `change` has it served.
+        """Stores a staged version; servers load it after `change`.
 
         Args:
-            number: Its number.
-            staged: Its files.
-            manifest_text: The text of its `manifest.json`.
+            number: The version's number.
+            staged: Folder with the version's files.
+            manifest_text: Contents of its `manifest.json`.
 
         Raises:
-            NumberTaken: The number is in use.
+            VersionExists: The number is in use.
         """
 
     def change(
         self, transition: Callable[[ModelVersions], ModelVersions]
     ) -> tuple[ModelVersions, ModelVersions]:
-        """Makes the versions those that a transition returns, and has servers follow.
+        """Changes which versions are live and which are rolled back; servers follow.
 
         Args:
-            transition: Gets the versions as they are. It is called again when somebody else has changed them
-                meanwhile; what it raises leaves them as they are.
+            transition: Maps the current versions to the new ones. It is called again if another process
+                changed them in the meantime. If it raises, nothing changes.
 
         Returns:
             The versions before and after.
         """
 
     def remove(self, numbers: list[int]) -> list[int]:
-        """Deletes versions, but for those that somebody else has chosen to serve meanwhile.
+        """Deletes versions, except those that another process started to serve in the meantime.
 
         Returns:
-            Those that are gone.
+            The versions that were deleted.
         """
 
     def remove_stale(self) -> None:
-        """Deletes what killed pushes and removals have left; that of another machine after a day."""
+        """Deletes what killed pushes and removals left behind; another machine's only after a day."""

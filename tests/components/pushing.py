@@ -1,4 +1,4 @@
-"""Pushes and rollbacks in processes of their own, which tell when they begin, and may be killed."""
+"""Runs pushes and rollbacks in separate processes that can be killed."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ _processes.set_forkserver_preload(["components.model_pusher.executor", "serving.
 
 
 def push(model: str, destination: str, emulator: str = "") -> None:
-    """Runs the real executor on a blessed model; `emulator` is where gs:// is."""
+    """Runs the executor on a blessed model; `emulator` is the address of the Cloud Storage emulator."""
     from tfx.types import standard_artifacts
 
     from components.model_pusher.executor import Executor
 
-    _use(emulator)
-    found, blessing, pushed = (
+    _use_emulator(emulator)
+    artifact, blessing, pushed = (
         standard_artifacts.Model(),
         standard_artifacts.ModelBlessing(),
         standard_artifacts.PushedModel(),
     )
-    found.uri = model
+    artifact.uri = model
     blessing.set_int_custom_property("blessed", 1)
     pushed.uri = f"{model}-pushed"
     Executor().Do(
-        {"model": [found], "model_blessing": [blessing]},
+        {"model": [artifact], "model_blessing": [blessing]},
         {"pushed_model": [pushed]},
         {**PROPERTIES, "destination": destination},
     )
@@ -47,35 +47,35 @@ def push(model: str, destination: str, emulator: str = "") -> None:
 
 def roll_back(number: int, destination: str, emulator: str = "") -> None:
     """Rolls back as `catsdogs rollback` does."""
-    from serving.repository.publish import open_repository
+    from serving.repository.model_repository import open_repository
     from serving.repository.storage import PushConfig
 
-    _use(emulator)
+    _use_emulator(emulator)
     open_repository(destination, PushConfig("catsdogs", "/models/catsdogs", 3)).roll_back(number)
 
 
-def _use(emulator: str) -> None:
-    """Points to an emulated bucket, which no server watches: its loading is not waited for."""
+def _use_emulator(emulator: str) -> None:
+    """Directs this process to the emulator; shortens the wait for servers, as none watches."""
     from serving.repository import object_store
 
     os.environ["STORAGE_EMULATOR_HOST"] = emulator
-    object_store._SETTLED = 0.05
+    object_store._LOAD_SECONDS = 0.05
 
 
-def in_full(act: Callable[..., None], *arguments: Any) -> float:
-    """Lets an act come to its end; returns how long it took, in seconds."""
-    process, begun = _start(act, arguments)
-    begun.recv()
+def run_to_end(action: Callable[..., None], *arguments: Any) -> float:
+    """Runs an action to its end; returns its duration in seconds."""
+    process, started_signal = _start(action, arguments)
+    started_signal.recv()
     started = time.monotonic()
     process.join()
     assert process.exitcode == 0
     return time.monotonic() - started
 
 
-def after(seconds: float, act: Callable[..., None], *arguments: Any) -> bool:
-    """Kills an act after so long; returns whether it was still at work."""
-    process, begun = _start(act, arguments)
-    begun.recv()
+def kill_after(seconds: float, action: Callable[..., None], *arguments: Any) -> bool:
+    """Kills an action after some seconds; returns True if it was still running."""
+    process, started_signal = _start(action, arguments)
+    started_signal.recv()
     time.sleep(seconds)
     process.kill()
     process.join()
@@ -83,15 +83,15 @@ def after(seconds: float, act: Callable[..., None], *arguments: Any) -> bool:
     return process.exitcode != 0
 
 
-def at_random(count: int, seed: int, duration: float, attempt: Callable[[float], bool]) -> None:
-    """Has an act killed at random moments, one in each of as many equal parts of its duration.
+def kill_at_random(count: int, seed: int, duration: float, attempt: Callable[[float], bool]) -> None:
+    """Kills an action at random moments, one in each of `count` equal parts of its duration.
 
     Args:
-        count: How many times.
-        seed: Of the moments.
-        duration: How long the act took once, in seconds; on a busy machine that may have been far too long.
-        attempt: Kills it after so many seconds; returns whether it was still at work, or else it does not
-            count.
+        count: How many times the action is killed.
+        seed: Seed of the moments.
+        duration: Measured duration of the action in seconds; too long if the machine was busy.
+        attempt: Kills the action after some seconds; returns True if it was still running. Other attempts do
+            not count.
     """
     chance = random.Random(seed)
     tries = 0
@@ -99,25 +99,25 @@ def at_random(count: int, seed: int, duration: float, attempt: Callable[[float],
         while not attempt(duration * (index + chance.random()) / count):
             duration *= 0.8
             tries += 1
-            assert tries < 2 * count, "it is hardly ever at work when it is killed"
+            assert tries < 2 * count, "the action is almost never running when it is killed"
 
 
-def _start(act: Callable[..., None], arguments: tuple[Any, ...]) -> tuple[Any, Connection]:
-    receives, sends = _processes.Pipe(duplex=False)
-    process = _processes.Process(target=_run, args=(sends, act, arguments))
+def _start(action: Callable[..., None], arguments: tuple[Any, ...]) -> tuple[Any, Connection]:
+    receiver, sender = _processes.Pipe(duplex=False)
+    process = _processes.Process(target=_run, args=(sender, action, arguments))
     process.start()
-    return process, receives
+    return process, receiver
 
 
-def _run(begun: Connection, act: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+def _run(started_signal: Connection, action: Callable[..., None], arguments: tuple[Any, ...]) -> None:
     import serving.repository.object_store  # noqa: F401
 
-    begun.send(None)
-    act(*arguments)
+    started_signal.send(None)
+    action(*arguments)
 
 
-def artifact(folder: Path, save: Callable[[Path, int], Path], files: int = 0) -> Path:
-    """Makes the artifact of a model, with so many files beside its graph."""
+def model_artifact(folder: Path, save: Callable[[Path, int], Path], files: int = 0) -> Path:
+    """Creates a model artifact with `files` asset files."""
     saved = save(folder / "Format-Serving", 1)
     for entry in saved.iterdir():
         entry.rename(folder / "Format-Serving" / entry.name)
@@ -129,6 +129,6 @@ def artifact(folder: Path, save: Callable[[Path, int], Path], files: int = 0) ->
     return folder
 
 
-def renew(model: Path, text: str) -> None:
-    """Makes another model of it, which answers the same."""
+def change_model(model: Path, text: str) -> None:
+    """Turns the artifact into another model with the same predictions."""
     (model / "Format-Serving" / "assets" / "which.txt").write_text(text)

@@ -1,4 +1,4 @@
-"""Runs the real executor and driver between real folders."""
+"""Runs the executor and the driver on real folders."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from tfx.types import standard_artifacts
 from tfx.utils import io_utils
 
 from components.errors import InputError
-from components.model_pusher.executor import Driver, Executor, _run_of_kubeflow
+from components.model_pusher.executor import Driver, Executor, _kubeflow_run_id
 from serving import warmup
-from serving.repository.publish import ModelRepository, open_repository
+from serving.repository.model_repository import ModelRepository, open_repository
 from serving.repository.storage import PushConfig
-from serving.repository.versions import versions
+from serving.repository.versions import list_versions
 
 Push = Callable[..., standard_artifacts.PushedModel]
 
-OWN = {".lock", "history.jsonl", "models.config"}
+REPOSITORY_FILES = {".lock", "history.jsonl", "models.config"}
 
 
 @pytest.fixture
@@ -59,9 +59,9 @@ def graph() -> bytes:
 
 @pytest.fixture
 def push(tmp_path: Path, served: Path) -> Push:
-    """`push(contents, blessed=True, check=…, destination=…)`: pushes a model, returns the PushedModel.
+    """`push(contents, blessed=True, check=…, destination=…)`: pushes a model and returns the PushedModel.
 
-    `check` is the serving check's verdict, with warm-up requests of these contents; None leaves it out.
+    `check` is the serving check's blessing and the contents of its warm-up requests; None omits it.
     """
 
     def run(
@@ -106,30 +106,30 @@ def number(pushed: standard_artifacts.PushedModel) -> int:
 def test_a_blessed_model_becomes_a_version(push: Push, served: Path) -> None:
     pushed = push()
 
-    [version] = versions(served)
+    [version] = list_versions(served)
     assert (served / str(version) / "variables" / "variables.index").read_text() == "first"
     assert (served / str(version) / "saved_model.pb").exists()
     assert pushed.get_int_custom_property("pushed") == 1
     assert pushed.get_string_custom_property("pushed_version") == str(version)
     assert pushed.get_string_custom_property("pushed_destination") == str(served / str(version))
-    assert {entry.name for entry in served.iterdir()} == {str(version), *OWN}
-    assert (Path(pushed.uri) / "saved_model.pb").exists(), "the archive, as the stock Pusher keeps it"
+    assert {entry.name for entry in served.iterdir()} == {str(version), *REPOSITORY_FILES}
+    assert (Path(pushed.uri) / "saved_model.pb").exists(), "an archive, as in TFX's Pusher"
 
 
 @pytest.mark.parametrize(("blessed", "check"), [(False, None), (True, (False, "warm"))])
-def test_a_model_that_the_gate_or_the_serving_check_refuses_is_not_pushed(
+def test_an_unblessed_model_is_not_pushed(
     push: Push, served: Path, blessed: bool, check: tuple[bool, str] | None
 ) -> None:
     assert push(blessed=blessed, check=check).get_int_custom_property("pushed") == 0
     assert not served.exists()
 
 
-def test_a_model_that_nobody_judged_is_refused() -> None:
-    with pytest.raises(ValueError, match="blessing"):
+def test_a_missing_blessing_is_an_error() -> None:
+    with pytest.raises(ValueError, match="ModelBlessing"):
         Executor().Do({"model": [standard_artifacts.Model()], "model_blessing": []}, {}, {})
 
 
-def test_a_push_that_fails_while_copying_leaves_nothing_and_the_next_one_succeeds(
+def test_a_push_that_fails_while_copying_leaves_no_files_and_the_next_one_succeeds(
     push: Push, served: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copied: list[Path] = []
@@ -144,55 +144,55 @@ def test_a_push_that_fails_while_copying_leaves_nothing_and_the_next_one_succeed
         patch.setattr(io_utils, "copy_dir", fail)
         with pytest.raises(OSError, match="No space"):
             push()
-    assert copied, "the copy had begun"
+    assert copied, "the copy had started"
     assert {entry.name for entry in served.iterdir()} == {".lock"}
 
     push()
-    assert len(versions(served)) == 1
+    assert len(list_versions(served)) == 1
 
 
 def test_warm_up_requests_become_part_of_the_version(push: Push, served: Path) -> None:
     first = push(check=(True, "warm"))
-    requests = served / str(number(first)) / warmup.FILE
+    requests = served / str(number(first)) / warmup.REQUESTS_FILE
     assert requests.read_text() == "warm"
 
-    again = push(check=(True, "other pictures"))
+    again = push(check=(True, "other images"))
     assert number(again) == number(first), "it is the same model"
-    assert versions(served) == [number(first)]
+    assert list_versions(served) == [number(first)]
     assert requests.read_text() == "warm"
 
 
-def test_the_manifest_says_where_the_version_comes_from(
+def test_the_manifest_records_the_origin_of_the_version(
     push: Push, served: Path, repository: ModelRepository, tmp_path: Path
 ) -> None:
     examples = standard_artifacts.Examples()
     examples.uri = str(tmp_path / "examples")
     (tmp_path / "examples" / "Split-train").mkdir(parents=True)
-    (tmp_path / "examples" / "Split-train" / "data.gz").write_text("pictures")
+    (tmp_path / "examples" / "Split-train" / "data.gz").write_text("images")
 
     pushed = push(check=(True, "warm"), examples=[examples])
 
     text = (served / str(number(pushed)) / "manifest.json").read_text()
-    written = json.loads(text)
-    assert written["version"] == number(pushed)
-    assert written["model_name"] == "catsdogs"
-    assert written["tensorflow_version"] == "2.21.0"
-    assert written["signatures"] == ["serving_default", "serving_examples"]
-    assert written["code_fingerprints"] == {"trainer": "c0de"}
-    assert len(written["data_fingerprint"]) == 64
-    assert set(written["files"]) == {*(warmup.FILE, "saved_model.pb", "variables/variables.index")}
+    manifest = json.loads(text)
+    assert manifest["version"] == number(pushed)
+    assert manifest["model_name"] == "catsdogs"
+    assert manifest["tensorflow_version"] == "2.21.0"
+    assert manifest["signatures"] == ["serving_default", "serving_examples"]
+    assert manifest["code_fingerprints"] == {"trainer": "c0de"}
+    assert len(manifest["data_fingerprint"]) == 64
+    assert set(manifest["files"]) == {*(warmup.REQUESTS_FILE, "saved_model.pb", "variables/variables.index")}
     assert repository.damage(number(pushed)) is None
     assert repository.manifest(number(pushed)).to_json() == text  # type: ignore[union-attr]
 
 
-def test_on_kubeflow_the_run_is_told_by_the_output_s_address() -> None:
+def test_on_kubeflow_the_run_id_comes_from_the_output_uri() -> None:
     run = "6f4bbd6c-2c0c-4f0a-8d0c-3f4d2c6e8b1a"
     address = f"/minio/mlpipeline/v2/artifacts/catsdogs/{run}/Pusher/{run[::-1]}/pushed_model"
-    assert _run_of_kubeflow(address) == run
-    assert _run_of_kubeflow("/home/me/output/artifacts/Pusher/pushed_model/12") is None
+    assert _kubeflow_run_id(address) == run
+    assert _kubeflow_run_id("/home/me/output/artifacts/Pusher/pushed_model/12") is None
 
 
-def test_a_model_that_was_rolled_back_is_not_pushed_again_until_it_is_brought_back(
+def test_a_rolled_back_model_is_not_pushed_again_until_it_is_restored(
     push: Push, repository: ModelRepository
 ) -> None:
     first, second = push("first"), push("second")
@@ -210,7 +210,7 @@ def test_a_model_that_was_rolled_back_is_not_pushed_again_until_it_is_brought_ba
     assert repository.versions().live == (number(first), number(second))
 
 
-def test_what_cannot_be_used_is_told_as_the_pipeline_tells_it(push: Push, tmp_path: Path) -> None:
+def test_an_unusable_destination_raises_pipeline_errors(push: Push, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="gs://bucket-alone"):
         push(destination="gs://bucket-alone")
     damaged = tmp_path / "no-folder"
@@ -226,19 +226,19 @@ def store(tmp_path: Path) -> metadata.Metadata:
 
 @pytest.fixture
 def replaced_by(tmp_path: Path, served: Path, store: metadata.Metadata) -> Callable[[str], str]:
-    """`replaced_by(contents)`: what the driver adds for the model of that content."""
+    """`replaced_by(contents)`: the driver's `replaced_by` for the model with these contents."""
 
-    def look(contents: str) -> str:
+    def run_driver(contents: str) -> str:
         model = standard_artifacts.Model()
         model.uri = str(tmp_path / f"model-{contents}")
         info = data_types.ExecutionInfo(input_dict={"model": [model]}, exec_properties=properties(served))
-        added: str = Driver(store).run(info).exec_properties["replaced_by"].string_value
-        return added
+        value: str = Driver(store).run(info).exec_properties["replaced_by"].string_value
+        return value
 
-    return look
+    return run_driver
 
 
-def test_the_cache_is_told_when_a_model_was_replaced_by_another(
+def test_replaced_by_changes_when_another_model_is_served(
     push: Push, served: Path, replaced_by: Callable[[str], str]
 ) -> None:
     push("unblessed", blessed=False)
@@ -246,16 +246,16 @@ def test_the_cache_is_told_when_a_model_was_replaced_by_another(
     push("first")
     assert replaced_by("unblessed") == replaced_by("first") == ""
     push("second")
-    [_, second] = versions(served)
+    [_, second] = list_versions(served)
     assert replaced_by("second") == "", "a repeated run must find its push in the cache"
     assert replaced_by("first") == str(second)
 
     push("first")
     assert replaced_by("first") == ""
-    assert replaced_by("second") == str(versions(served)[-1])
+    assert replaced_by("second") == str(list_versions(served)[-1])
 
 
-def test_the_cache_is_told_when_a_model_was_rolled_back_or_is_damaged(
+def test_replaced_by_changes_when_a_model_is_rolled_back_or_damaged(
     push: Push, served: Path, repository: ModelRepository, replaced_by: Callable[[str], str]
 ) -> None:
     first, second = number(push("first")), number(push("second"))
@@ -272,7 +272,7 @@ def test_the_cache_is_told_when_a_model_was_rolled_back_or_is_damaged(
     assert replaced_by("second") == ""
 
 
-def test_the_cache_is_told_when_a_model_is_no_longer_kept_or_nothing_is_served_any_more(
+def test_replaced_by_changes_when_a_version_was_removed_or_none_is_served(
     push: Push, served: Path, store: metadata.Metadata, replaced_by: Callable[[str], str]
 ) -> None:
     pushed = push("first")
@@ -282,7 +282,7 @@ def test_the_cache_is_told_when_a_model_is_no_longer_kept_or_nothing_is_served_a
         pushed.mlmd_artifact.ClearField("name")
         [id_of_push] = connection.store.put_artifacts([pushed.mlmd_artifact])
     newest = [number(push(f"model {index}")) for index in range(5)][-1]
-    assert len(versions(served)) == 5
+    assert len(list_versions(served)) == 5
     assert replaced_by("first") == str(newest)
     shutil.rmtree(served)
     assert replaced_by("first") == f"nothing after push {id_of_push}"

@@ -1,4 +1,4 @@
-"""Kills pushes and rollbacks at random moments, while a server watches and clients ask."""
+"""Kills pushes and rollbacks at random moments while a server watches and a client sends requests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from serving.local import background
 from serving.repository import object_store
-from serving.repository.publish import ModelRepository, open_repository
+from serving.repository.model_repository import ModelRepository, open_repository
 from serving.repository.storage import PushConfig
 from tests.components import pushing
 from tests.serving import models
@@ -27,39 +27,39 @@ CONFIG = PushConfig("catsdogs", "/models/catsdogs", 3)
 
 
 class Client(threading.Thread):
-    """Asks a server again and again.
+    """Sends requests to a server in a loop.
 
     Attributes:
-        answers: How many answers were right.
-        complaints: What was wrong with the others, and with the versions that the server tells of.
+        correct_responses: Number of correct responses.
+        failures: Descriptions of all other responses, and of versions in an error state.
     """
 
     def __init__(self, url: str) -> None:
         super().__init__(daemon=True)
-        self.answers = 0
-        self.complaints: list[str] = []
+        self.correct_responses = 0
+        self.failures: list[str] = []
         self._model = f"{url}/v1/models/catsdogs"
         self._stopped = threading.Event()
 
     def run(self) -> None:
         while not self._stopped.wait(0.02):
             try:
-                given = self._post({"instances": [[4.0]]})
-                assert given == {"predictions": [[4.0]]}, given
+                body = self._post({"instances": [[4.0]]})
+                assert body == {"predictions": [[4.0]]}, body
                 for version in self.versions():
                     assert version["status"]["error_code"] == "OK", version
-                self.answers += 1
+                self.correct_responses += 1
             except (AssertionError, OSError) as error:
-                self.complaints.append(repr(error))
+                self.failures.append(repr(error))
 
     def stop(self) -> None:
         self._stopped.set()
         self.join()
 
     def versions(self) -> list[dict[str, Any]]:
-        with urllib.request.urlopen(self._model, timeout=10) as answer:
-            found: list[dict[str, Any]] = json.load(answer)["model_version_status"]
-        return found
+        with urllib.request.urlopen(self._model, timeout=10) as response:
+            versions: list[dict[str, Any]] = json.load(response)["model_version_status"]
+        return versions
 
     def serves(self, number: int) -> bool:
         state = {version["version"]: version["state"] for version in self.versions()}
@@ -67,13 +67,13 @@ class Client(threading.Thread):
 
     def _post(self, body: dict[str, object]) -> object:
         request = urllib.request.Request(f"{self._model}:predict", json.dumps(body).encode())
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            return json.load(answer)
+        with urllib.request.urlopen(request, timeout=10) as response:
+            return json.load(response)
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return pushing.artifact(tmp_path_factory.mktemp("model"), models.half_plus_two, files=50)
+    return pushing.model_artifact(tmp_path_factory.mktemp("model"), models.half_plus_two, files=50)
 
 
 @pytest.fixture(scope="module")
@@ -88,18 +88,18 @@ def repository(served: Path) -> ModelRepository:
 
 @pytest.fixture(scope="module")
 def client(model: Path, served: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    pushing.renew(model, "the first")
-    pushing.in_full(pushing.push, str(model), str(served))
+    pushing.change_model(model, "the first")
+    pushing.run_to_end(pushing.push, str(model), str(served))
     log = tmp_path_factory.mktemp("log") / "log"
     with background.running(served, log=log) as address:
         background.wait_until_ready(address.process, address.rest_url, "catsdogs", 60, log)
-        asking = Client(address.rest_url)
-        asking.start()
-        yield asking
-        asking.stop()
+        client = Client(address.rest_url)
+        client.start()
+        yield client
+        client.stop()
 
 
-def check_whole(repository: ModelRepository) -> None:
+def check_intact(repository: ModelRepository) -> None:
     versions = repository.versions()
     assert versions.served is not None
     assert {number: repository.damage(number) for number in versions.known} == dict.fromkeys(versions.known)
@@ -112,84 +112,84 @@ def wait_for(client: Client, number: int) -> None:
         time.sleep(0.1)
 
 
-def test_a_push_that_is_killed_leaves_what_is_served_as_it_was(
+def test_a_killed_push_does_not_change_the_served_versions(
     model: Path, served: Path, repository: ModelRepository, client: Client
 ) -> None:
-    pushing.renew(model, "the second")
-    duration = pushing.in_full(pushing.push, str(model), str(served))
+    pushing.change_model(model, "the second")
+    duration = pushing.run_to_end(pushing.push, str(model), str(served))
 
     def attempt(moment: float) -> bool:
-        pushing.renew(model, f"killed after {moment}")
+        pushing.change_model(model, f"killed after {moment}")
         before = repository.versions()
-        was_at_work = pushing.after(moment, pushing.push, str(model), str(served))
-        check_whole(repository)
+        was_running = pushing.kill_after(moment, pushing.push, str(model), str(served))
+        check_intact(repository)
         assert set(before.live[-2:]) <= set(repository.versions().live)
-        return was_at_work
+        return was_running
 
-    pushing.at_random(KILLS, 1, duration, attempt)
+    pushing.kill_at_random(KILLS, 1, duration, attempt)
 
-    pushing.renew(model, "the last")
-    pushing.in_full(pushing.push, str(model), str(served))
+    pushing.change_model(model, "the last")
+    pushing.run_to_end(pushing.push, str(model), str(served))
     newest = repository.versions().served
     assert newest is not None
     wait_for(client, newest)
     assert len(repository.versions().known) == CONFIG.keep_versions
     own = {".lock", "history.jsonl", "models.config", *map(str, repository.versions().live)}
     assert {entry.name for entry in served.iterdir()} == own
-    assert client.complaints == []
-    assert client.answers > KILLS
+    assert client.failures == []
+    assert client.correct_responses > KILLS
 
 
-def test_a_rollback_that_is_killed_is_completed_by_the_next_one(
+def test_a_killed_rollback_is_completed_by_the_next_one(
     model: Path, served: Path, repository: ModelRepository, client: Client
 ) -> None:
     target, *newer = repository.versions().live
-    duration = pushing.in_full(pushing.roll_back, target, str(served))
+    duration = pushing.run_to_end(pushing.roll_back, target, str(served))
 
     def attempt(moment: float) -> bool:
         repository.roll_back(newer[-1])
         before = repository.versions()
-        was_at_work = pushing.after(moment, pushing.roll_back, target, str(served))
-        check_whole(repository)
+        was_running = pushing.kill_after(moment, pushing.roll_back, target, str(served))
+        check_intact(repository)
         assert repository.versions().known == before.known
         repository.roll_back(target)
         assert repository.versions().served == target
-        return was_at_work
+        return was_running
 
-    pushing.at_random(KILLS // 2, 2, duration, attempt)
+    pushing.kill_at_random(KILLS // 2, 2, duration, attempt)
     wait_for(client, target)
-    assert client.complaints == []
+    assert client.failures == []
 
 
-def test_in_an_object_store_whole_versions_are_served_whenever_it_is_killed(
+def test_a_killed_push_to_an_object_store_leaves_whole_versions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(object_store, "_SETTLED", 0.0)  # no server is watching
-    model = pushing.artifact(tmp_path / "model", models.half_plus_two, files=3)
+    monkeypatch.setattr(object_store, "_LOAD_SECONDS", 0.0)  # no server is watching
+    model = pushing.model_artifact(tmp_path / "model", models.half_plus_two, files=3)
     address = "gs://models/catsdogs"
     with cloud_storage.emulated("models") as emulator:
         repository = open_repository(address, CONFIG)
-        pushing.renew(model, "the first")
-        duration = pushing.in_full(pushing.push, str(model), address, emulator)
+        pushing.change_model(model, "the first")
+        duration = pushing.run_to_end(pushing.push, str(model), address, emulator)
 
         def attempt_push(moment: float) -> bool:
-            pushing.renew(model, f"killed after {moment}")
-            was_at_work = pushing.after(moment, pushing.push, str(model), address, emulator)
-            check_whole(repository)
-            return was_at_work
+            pushing.change_model(model, f"killed after {moment}")
+            was_running = pushing.kill_after(moment, pushing.push, str(model), address, emulator)
+            check_intact(repository)
+            return was_running
 
-        pushing.at_random(KILLS // 2, 3, duration, attempt_push)
-        pushing.renew(model, "the last")
-        pushing.in_full(pushing.push, str(model), address, emulator)
+        pushing.kill_at_random(KILLS // 2, 3, duration, attempt_push)
+        pushing.change_model(model, "the last")
+        pushing.run_to_end(pushing.push, str(model), address, emulator)
         newest, before = repository.versions().served, repository.versions().stable
         assert newest is not None
         assert before is not None
 
         def attempt_rollback(moment: float) -> bool:
-            was_at_work = pushing.after(moment, pushing.roll_back, before, address, emulator)
-            check_whole(repository)
+            was_running = pushing.kill_after(moment, pushing.roll_back, before, address, emulator)
+            check_intact(repository)
             repository.roll_back(newest)
             assert repository.versions().served == newest
-            return was_at_work
+            return was_running
 
-        pushing.at_random(KILLS // 4, 4, duration / 2, attempt_rollback)
+        pushing.kill_at_random(KILLS // 4, 4, duration / 2, attempt_rollback)

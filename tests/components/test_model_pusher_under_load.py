@@ -1,4 +1,4 @@
-"""Pushes a version and rolls it back while many clients ask: nobody may notice."""
+"""Pushes and rolls back versions while many clients send requests; no request may fail."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from serving.local import background
-from serving.repository.publish import open_repository
+from serving.repository.model_repository import open_repository
 from serving.repository.storage import PushConfig
 from tests.components import pushing
 from tests.serving import models
@@ -22,28 +22,29 @@ from tests.serving import models
 pytestmark = pytest.mark.slow
 
 CLIENTS = 16
-POLLED = 2.0  # seconds in which a server that looks every second lets a version go, as the documentation says
-BUSY = 3.0  # more, as clients, server and other tests share two cores here: a look may be late, and an answer
+UNLOAD_SECONDS = 2.0  # documented time in which a server that polls every second unloads a version
+TOLERANCE = 3.0  # seconds; clients, server and other tests share two cores
 PATHS = ("/v1/models/catsdogs", "/v1/models/catsdogs/labels/stable", "/v1/models/catsdogs/labels/canary")
 
 
 class Load:
-    """Clients that ask the served model, or a label of it, as fast as they get answers.
+    """Clients that send requests to the served model or to a label as fast as they get responses.
 
     Attributes:
-        answers: Which model each answer was from, by path, in the order in which they came.
-        last: When the last answer of each model came, by `time.monotonic`.
-        complaints: Whatever was no answer.
+        responses: For each path, the model of each response, in order.
+        last: Time of the last response of each model, by `time.monotonic`.
+        failures: Descriptions of failed requests.
     """
 
     def __init__(self, url: str) -> None:
-        self.answers: dict[str, list[int]] = {path: [] for path in PATHS}
+        self.responses: dict[str, list[int]] = {path: [] for path in PATHS}
         self.last: dict[int, float] = {}
-        self.complaints: list[str] = []
+        self.failures: list[str] = []
         self._address = urllib.parse.urlsplit(url).netloc
         self._stopped = threading.Event()
         self._threads = [
-            threading.Thread(target=self._ask, args=(PATHS[index % len(PATHS)],)) for index in range(CLIENTS)
+            threading.Thread(target=self._send_requests, args=(PATHS[index % len(PATHS)],))
+            for index in range(CLIENTS)
         ]
 
     def __enter__(self) -> Load:
@@ -57,37 +58,39 @@ class Load:
             thread.join()
 
     def wait_for(self, plain: int, stable: int, canary: int) -> None:
-        """Waits until all answers of each path are of one model."""
+        """Waits until the latest responses of each path come from the given model."""
         wanted = dict(zip(PATHS, (plain, stable, canary), strict=True))
         deadline = time.monotonic() + 60
-        while any(self.answers[path][-CLIENTS:] != [says] * CLIENTS for path, says in wanted.items()):
-            assert not self.complaints, self.complaints[:3]
-            assert time.monotonic() < deadline, {path: found[-3:] for path, found in self.answers.items()}
+        while any(self.responses[path][-CLIENTS:] != [model] * CLIENTS for path, model in wanted.items()):
+            assert not self.failures, self.failures[:3]
+            assert time.monotonic() < deadline, {
+                path: responses[-3:] for path, responses in self.responses.items()
+            }
             time.sleep(0.05)
 
-    def _ask(self, path: str) -> None:
+    def _send_requests(self, path: str) -> None:
         body = json.dumps({"instances": [1.0]})
         connection = http.client.HTTPConnection(self._address, timeout=30)
         while not self._stopped.is_set():
             try:
                 connection.request("POST", f"{path}:predict", body)
-                answer = json.load(connection.getresponse())
-                says = answer["predictions"][0]["version"]
-                self.answers[path].append(says)
-                self.last[says] = time.monotonic()
+                response = json.load(connection.getresponse())
+                model = response["predictions"][0]["version"]
+                self.responses[path].append(model)
+                self.last[model] = time.monotonic()
             except (OSError, http.client.HTTPException, KeyError, ValueError) as error:
-                self.complaints.append(f"{path}: {error!r}")
+                self.failures.append(f"{path}: {error!r}")
                 connection.close()
 
 
 @pytest.fixture(scope="module")
 def artifacts(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
-    """Three models, each of which answers with its number."""
+    """Three models, each of which predicts its own number."""
     return {
-        says: pushing.artifact(
-            tmp_path_factory.mktemp(f"model-{says}"), functools.partial(models.tells_version, says=says)
+        number: pushing.model_artifact(
+            tmp_path_factory.mktemp(f"model-{number}"), functools.partial(models.tells_version, says=number)
         )
-        for says in (1, 2, 3)
+        for number in (1, 2, 3)
     }
 
 
@@ -95,7 +98,7 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
 def load(
     artifacts: dict[int, Path], served: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Load]:
-    pushing.in_full(pushing.push, str(artifacts[1]), str(served))
+    pushing.run_to_end(pushing.push, str(artifacts[1]), str(served))
     log = tmp_path_factory.mktemp("log") / "log"
     with background.running(served, log=log) as address:
         background.wait_until_ready(address.process, address.rest_url, "catsdogs", 60, log)
@@ -108,23 +111,23 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("served") / "catsdogs"
 
 
-def test_pushes_and_rollbacks_cost_no_request_and_no_label(
+def test_pushes_and_rollbacks_fail_no_request_and_lose_no_label(
     artifacts: dict[int, Path], served: Path, load: Load
 ) -> None:
     repository = open_repository(str(served), PushConfig("catsdogs", "/models/catsdogs", 5))
     load.wait_for(plain=1, stable=1, canary=1)
 
-    pushing.in_full(pushing.push, str(artifacts[2]), str(served))
+    pushing.run_to_end(pushing.push, str(artifacts[2]), str(served))
     load.wait_for(plain=2, stable=1, canary=2)
-    pushing.in_full(pushing.push, str(artifacts[3]), str(served))
+    pushing.run_to_end(pushing.push, str(artifacts[3]), str(served))
     load.wait_for(plain=3, stable=2, canary=3)
 
-    begun = time.monotonic()  # just before the rename
+    start = time.monotonic()
     newest, _ = repository.roll_back(None)
     load.wait_for(plain=2, stable=2, canary=2)
-    assert load.last[3] - begun < POLLED + BUSY
+    assert load.last[3] - start < UNLOAD_SECONDS + TOLERANCE
 
     repository.roll_back(newest)
     load.wait_for(plain=3, stable=2, canary=3)
-    assert load.complaints == []
-    assert {answer for answers in load.answers.values() for answer in answers} == {1, 2, 3}
+    assert load.failures == []
+    assert {model for models in load.responses.values() for model in models} == {1, 2, 3}

@@ -16,7 +16,7 @@ from typing import Any
 from ml_metadata.proto.metadata_store_pb2 import Artifact
 
 from pipelines.runs.metadata import open_store
-from serving.repository.versions import versions
+from serving.repository.versions import list_versions
 from tests.processes import mark, marked
 
 LOOKUPS = {
@@ -150,7 +150,9 @@ class Workshop:
             status = process.wait()
         folder = next(iter(self._run_folders() - earlier), None)
         served = self.output / "serving_model" / "catsdogs"
-        return Run(status, log.read_text(), folder, [served / str(version) for version in versions(served)])
+        return Run(
+            status, log.read_text(), folder, [served / str(version) for version in list_versions(served)]
+        )
 
     def processes(self) -> list[str]:
         """Returns the command lines of all live processes that the command has started, directly or not."""

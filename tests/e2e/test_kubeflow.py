@@ -22,7 +22,7 @@ from components import fingerprint
 from components.errors import DataRejected
 from components.image_example_gen.drawing import jpeg
 from components.quality_gate.verdict import VERDICT_FILE, Verdict
-from serving.repository.versions import versions
+from serving.repository.versions import list_versions
 from tests.e2e.driver import BEFORE_TRANSFORM, JUDGEMENT, STEPS, Run, Workshop
 from tests.e2e.served import answer, feature, records
 from tests.kubeflow_backend import backend as kfp
@@ -104,7 +104,7 @@ class Cluster:
     def pushed(self) -> list[Path]:
         """The versions in the folder that TensorFlow Serving watches, oldest first."""
         served = self.folder / "state" / "catsdogs" / "serving_model" / "catsdogs"
-        return [served / str(version) for version in versions(served)]
+        return [served / str(version) for version in list_versions(served)]
 
     def compiled(self, build: int, **more: object) -> Path:
         """Compiles the pipeline as the workshop's code has it, for a build of the images."""

@@ -20,7 +20,7 @@ from components.quality_gate import verdict as verdicts
 from components.quality_gate.verdict import Verdict
 from serving import warmup
 from serving.repository.manifest import Manifest
-from serving.repository.publish import ModelRepository, open_repository
+from serving.repository.model_repository import ModelRepository, open_repository
 from serving.repository.storage import PushConfig
 from tests.e2e.driver import BEFORE_TRANSFORM, JUDGEMENT, LOOKUPS, STEPS, Run, Workshop
 from tests.e2e.served import answer, feature, records
@@ -117,7 +117,7 @@ def overridden(workshop: Workshop, refused: Run) -> Run:
 
 
 @pytest.fixture(scope="module")
-def rolled_back(workshop: Workshop, overridden: Run) -> Run:
+def after_rollback(workshop: Workshop, overridden: Run) -> Run:
     """The newest two versions are taken off, and the run that made the older one is repeated.
 
     So would a schedule. Its model is a good one, and is now judged beside the bad one that was blessed last.
@@ -220,7 +220,7 @@ class TestFirstRun:
         assert manifest.metrics["accuracy"] == pytest.approx(first.accuracy)
         assert manifest.signatures == (CLASS_ACTIVATION_SIGNATURE, "serving_default", EXAMPLES_SIGNATURE)
         assert len(manifest.data_fingerprint or "") == len(manifest.code_fingerprints["trainer"]) == 64
-        assert warmup.FILE in manifest.files
+        assert warmup.REQUESTS_FILE in manifest.files
         assert repository(first).damage(manifest.version) is None
 
 

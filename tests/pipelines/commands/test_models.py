@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from serving.repository.manifest import Manifest, files_in
-from serving.repository.publish import ModelRepository, open_repository
+from serving.repository.manifest import Manifest, checksum_files
+from serving.repository.model_repository import ModelRepository, open_repository
 from serving.repository.storage import PushConfig
 from tests.pipelines.conftest import Command
 
@@ -29,28 +29,32 @@ def repository(served: Path) -> ModelRepository:
 
 
 @pytest.fixture(name="catsdogs")
-def on_the_folder(catsdogs: Command, served: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """`catsdogs(*arguments)`: as everywhere, with the folder of versions as destination."""
+def command_with_destination(catsdogs: Command, served: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """`catsdogs(*arguments)`: runs the command with `served` as the destination."""
     monkeypatch.setenv("COLUMNS", "160")
     return lambda *arguments: catsdogs(*arguments, "--set", f"serving.destination={served}")
 
 
-def publish(repository: ModelRepository, contents: str, **known: object) -> int:
+def push_model(repository: ModelRepository, contents: str, **known: object) -> int:
     with repository.staging() as staging:
         version = staging / "version"
         version.mkdir()
         (version / "saved_model.pb").write_text(contents)
-        return repository.publish(version, Manifest(files=files_in(version), **known))  # type: ignore[arg-type]
+        return repository.push(version, Manifest(files=checksum_files(version), **known))  # type: ignore[arg-type]
 
 
 @pytest.fixture
 def three(repository: ModelRepository) -> tuple[int, int, int]:
-    first = publish(repository, "first")
-    second = publish(repository, "second", metrics={"accuracy": 0.91}, run_id="20261122-101500")
-    return first, second, publish(repository, "third", metrics={"accuracy": 0.934}, run_id="20261122-114500")
+    first = push_model(repository, "first")
+    second = push_model(repository, "second", metrics={"accuracy": 0.91}, run_id="20261122-101500")
+    return (
+        first,
+        second,
+        push_model(repository, "third", metrics={"accuracy": 0.934}, run_id="20261122-114500"),
+    )
 
 
-def test_models_shows_where_versions_come_from_and_what_they_are(
+def test_models_lists_run_accuracy_and_state_of_each_version(
     catsdogs: Command, repository: ModelRepository, served: Path, three: tuple[int, int, int]
 ) -> None:
     first, second, third = three
@@ -68,11 +72,12 @@ def test_models_shows_where_versions_come_from_and_what_they_are(
     repository.roll_back(second)
     rows = catsdogs("models")[1].splitlines()[1:]
     assert [row.split()[0] for row in rows] == [str(third), str(second), str(first)]
-    assert "withdrawn" in rows[0]
+    assert "rolled back" in rows[0]
+    assert json.loads(catsdogs("models", "--json")[1])[0]["state"] == "withdrawn"
     assert "served" in rows[1]
 
 
-def test_models_as_json_says_the_same(catsdogs: Command, three: tuple[int, int, int]) -> None:
+def test_models_as_json_has_the_same_content(catsdogs: Command, three: tuple[int, int, int]) -> None:
     status, output, _ = catsdogs("models", "--json")
     assert status == 0
     rows = json.loads(output)
@@ -84,9 +89,7 @@ def test_models_as_json_says_the_same(catsdogs: Command, three: tuple[int, int, 
     assert rows[2]["run_id"] is None
 
 
-def test_where_nothing_was_pushed_yet_the_command_that_pushes_is_named(
-    catsdogs: Command, served: Path
-) -> None:
+def test_an_empty_repository_names_the_command_that_pushes(catsdogs: Command, served: Path) -> None:
     status, output, _ = catsdogs("models")
     assert status == 0
     assert str(served) in output
@@ -99,15 +102,15 @@ def test_where_nothing_was_pushed_yet_the_command_that_pushes_is_named(
     assert not served.exists()
 
 
-def test_rollback_says_what_was_done_and_what_serves_the_other_again(
+def test_rollback_prints_both_versions_and_the_command_that_undoes_it(
     catsdogs: Command, repository: ModelRepository, served: Path, three: tuple[int, int, int]
 ) -> None:
     _, second, third = three
     status, output, _ = catsdogs("rollback", "--reason", "too many dogs")
     assert status == 0
     assert {str(second), str(third)} <= set(re.findall(r"\d+", output.splitlines()[0]))
-    back = re.search(rf"^catsdogs (rollback {third} --set \S+) ", output, re.MULTILINE)
-    assert back is not None
+    undo = re.search(rf"catsdogs (rollback {third} --set \S+)$", output, re.MULTILINE)
+    assert undo is not None
     assert repository.versions().served == second
     assert repository.history()[-1].reason == "too many dogs"
 
@@ -115,11 +118,11 @@ def test_rollback_says_what_was_done_and_what_serves_the_other_again(
     assert status == 0
     assert str(second) in output
     assert str(third) not in output
-    assert catsdogs(*back[1].split())[0] == 0
+    assert catsdogs(*undo[1].split())[0] == 0
     assert repository.versions().served == third
 
 
-def test_rollback_to_what_is_not_there_names_what_is(
+def test_rollback_to_a_missing_version_names_the_available_ones(
     catsdogs: Command, served: Path, three: tuple[int, int, int]
 ) -> None:
     status, _, error = catsdogs("rollback", 12)
@@ -131,7 +134,7 @@ def test_rollback_to_what_is_not_there_names_what_is(
     assert str(2**63) in error
 
 
-def test_where_all_that_was_served_is_gone_the_one_that_was_rolled_back_is_named(
+def test_rollback_suggests_the_rolled_back_version_if_no_other_is_left(
     catsdogs: Command, repository: ModelRepository, served: Path, three: tuple[int, int, int]
 ) -> None:
     first, second, third = three
@@ -147,7 +150,7 @@ def test_where_all_that_was_served_is_gone_the_one_that_was_rolled_back_is_named
     assert "None" not in output
 
 
-def test_a_manifest_of_another_kind_is_damage(
+def test_an_invalid_manifest_is_shown_as_damage(
     catsdogs: Command, served: Path, three: tuple[int, int, int]
 ) -> None:
     metrics = '{"files": {"saved_model.pb": {"size": 5, "sha256": ""}}, "metrics": {"accuracy": "[/]"}}'
@@ -158,10 +161,10 @@ def test_a_manifest_of_another_kind_is_damage(
     assert catsdogs("models", "--json")[0] == 0
 
 
-def test_names_that_look_like_markup_are_shown_as_they_are(
+def test_names_that_look_like_markup_are_printed_literally(
     catsdogs: Command, repository: ModelRepository, served: Path
 ) -> None:
-    number = publish(repository, "first", run_id="[/]")
+    number = push_model(repository, "first", run_id="[/]")
     manifest = served / str(number) / "manifest.json"
     document = json.loads(manifest.read_text())
     document["files"]["[/red]"] = {"size": 1, "sha256": ""}
@@ -171,7 +174,7 @@ def test_names_that_look_like_markup_are_shown_as_they_are(
     assert re.search(r" \[/\] +served, .*\[/red\]", output)
 
 
-def test_a_damaged_version_is_not_served(
+def test_rollback_refuses_a_damaged_version(
     catsdogs: Command, served: Path, three: tuple[int, int, int]
 ) -> None:
     (served / str(three[1]) / "saved_model.pb").unlink()
@@ -181,14 +184,16 @@ def test_a_damaged_version_is_not_served(
     assert "saved_model.pb" in error
 
 
-def test_fewer_versions_than_a_server_loads_cannot_be_kept(catsdogs: Command) -> None:
+def test_keep_versions_below_the_loaded_versions_is_a_settings_error(catsdogs: Command) -> None:
     status, _, error = catsdogs("models", "--set", "serving.keep_versions=2")
     assert status == 2
     assert "serving.keep_versions" in error
     assert "3" in error
 
 
-def test_a_repository_that_cannot_be_locked_is_named(catsdogs: Command, served: Path) -> None:
+def test_a_repository_that_cannot_be_locked_is_an_error_that_names_it(
+    catsdogs: Command, served: Path
+) -> None:
     (served / "1").mkdir(parents=True)
     (served / "2").mkdir()
     (served / "1" / "saved_model.pb").write_text("graph")
@@ -199,7 +204,7 @@ def test_a_repository_that_cannot_be_locked_is_named(catsdogs: Command, served: 
     assert "Traceback" not in error
 
 
-def test_both_start_at_once(served: Path) -> None:
+def test_models_and_rollback_start_fast(served: Path) -> None:
     script = """
 import sys
 from pipelines.cli import main

@@ -22,7 +22,7 @@ from tests.serving import models
 CATSDOGS = [sys.executable, "-P", "-m", "pipelines.cli"]
 
 
-def test_what_cannot_be_served_is_said_at_once(tmp_path: Path) -> None:
+def test_an_unusable_model_folder_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="/none "):
         serve.serve(model_dir=tmp_path / "none")
     (tmp_path / "file").touch()
@@ -34,7 +34,7 @@ def test_what_cannot_be_served_is_said_at_once(tmp_path: Path) -> None:
         serve.serve(model_dir=tmp_path / "7")
 
 
-def test_ports_and_hosts_that_cannot_be_used_are_said_at_once(tmp_path: Path) -> None:
+def test_unusable_ports_and_hosts_are_errors(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken = other.getsockname()[1]
         for option in ("rest_port", "grpc_port"):
@@ -49,50 +49,52 @@ def test_ports_and_hosts_that_cannot_be_used_are_said_at_once(tmp_path: Path) ->
         serve.serve(model_dir=tmp_path, host="no.such.host.invalid", rest_port=0, grpc_port=0)
 
 
-def test_who_else_may_ask_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_listening_on_all_networks_prints_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     missing = tmp_path / "models.config"
     for host, warned in (("127.0.0.1", False), ("0.0.0.0", True)):
         with pytest.raises(UsageError, match="models.config"):
             serve.serve(model_dir=tmp_path, model_config_file=missing, host=host, rest_port=0, grpc_port=0)
-        said = capsys.readouterr().out
-        assert "not TensorFlow Serving" in said
-        assert (host in said) is warned
+        output = capsys.readouterr().out
+        assert "not TensorFlow Serving" in output
+        assert (host in output) is warned
 
 
 def get(url: str) -> Any:
-    with urllib.request.urlopen(url, timeout=30) as answer:
-        return json.load(answer)
+    with urllib.request.urlopen(url, timeout=30) as response:
+        return json.load(response)
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 120) -> Any:
     end = time.monotonic() + seconds
-    while not (found := condition()):
+    while not (result := condition()):
         assert time.monotonic() < end
         time.sleep(0.1)
-    return found
+    return result
 
 
 @pytest.mark.slow
-def test_it_serves_what_comes_and_stops_when_asked(tmp_path: Path) -> None:
-    served, said = tmp_path / "half", tmp_path / "said"
+def test_serve_loads_new_versions_and_stops_on_sigint(tmp_path: Path) -> None:
+    served, log = tmp_path / "half", tmp_path / "log"
     served.mkdir()
     options = ["--model-dir", served, "--model-name", "half", "--rest-port", "0", "--grpc-port", "0"]
     with (
-        said.open("w") as output,
+        log.open("w") as output,
         subprocess.Popen([*CATSDOGS, "serve", *map(str, options)], stdout=output, stderr=output) as process,
     ):
         try:
-            port = wait_for(lambda: re.search(r"http://[\d.]+:(\d+)/", said.read_text()))[1]
+            port = wait_for(lambda: re.search(r"http://[\d.]+:(\d+)/", log.read_text()))[1]
             model = f"http://127.0.0.1:{port}/v1/models/half"
             with pytest.raises(urllib.error.HTTPError, match="404"):
                 get(model)
             models.half_plus_two(served, 7)
-            wait_for(lambda: "half version 7" in said.read_text())
+            wait_for(lambda: "half version 7" in log.read_text())
             assert get(model)["model_version_status"][0]["version"] == "7"
             process.send_signal(signal.SIGINT)
             assert process.wait(60) == 0
         finally:
             process.kill()
-    text = said.read_text()
+    text = log.read_text()
     assert "Traceback" not in text
     assert "oneDNN" not in text

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from pipelines.runs.run_record import Check, Outcome, Push
-from serving.repository.manifest import Manifest, files_in
-from serving.repository.publish import ModelRepository, open_repository
+from serving.repository.manifest import Manifest, checksum_files
+from serving.repository.model_repository import ModelRepository, open_repository
 from serving.repository.storage import PushConfig
 from tests.serving.repository import cloud_storage
 
@@ -56,17 +56,17 @@ def repository(
     if request.param == "folder":
         yield open_repository(str(tmp_path / "served"), config)
         return
-    monkeypatch.setattr("serving.repository.object_store._SETTLED", 0)
+    monkeypatch.setattr("serving.repository.object_store._LOAD_SECONDS", 0)
     with cloud_storage.emulated("models"):
         yield open_repository("gs://models/pets", config)
 
 
-def publish(repository: ModelRepository, model: str) -> int:
+def push_model(repository: ModelRepository, model: str) -> int:
     with repository.staging() as staging:
         version = staging / "version"
         version.mkdir()
         (version / "saved_model.pb").write_text(model)
-        return repository.publish(version, Manifest(files_in(version)))
+        return repository.push(version, Manifest(checksum_files(version)))
 
 
 def pushed_before(repository: ModelRepository, number: int) -> dict[str, dict[str, int | str]]:
@@ -83,7 +83,7 @@ def test_a_model_that_is_served_under_a_later_number_is_found(
     read: Read, repository: ModelRepository, tmp_path: Path
 ) -> None:
     (tmp_path / "artifact" / "saved_model.pb").write_text("A")
-    first, *_, last = (publish(repository, model) for model in "ABCDA")
+    first, *_, last = (push_model(repository, model) for model in "ABCDA")
     assert first not in repository.versions().live
     found = read(pushed_before(repository, first), cached=True)
     assert found.push == Push(str(last), f"{repository.address}/{last}", earlier=True)
@@ -94,7 +94,7 @@ def test_a_model_that_another_one_has_replaced_is_not_said_to_be_served(
     read: Read, repository: ModelRepository, tmp_path: Path
 ) -> None:
     (tmp_path / "artifact" / "saved_model.pb").write_text("A")
-    first, _ = (publish(repository, model) for model in "AB")
+    first, _ = (push_model(repository, model) for model in "AB")
     found = read(pushed_before(repository, first), cached=True)
     assert found.push == Push(str(first), f"{repository.address}/{first}", earlier=True, missing=True)
     assert found.exit_status == 3

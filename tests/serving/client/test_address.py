@@ -5,12 +5,12 @@ import re
 import pytest
 
 from serving.client import Client
-from serving.client.transport import parse_url
+from serving.client.protocol import parse_url
 from serving.errors import UsageError
 
 
 @pytest.mark.parametrize(
-    ("url", "meant"),
+    ("url", "expected"),
     [
         ("http://localhost:8501", (False, "http://localhost:8501")),
         ("https://models.example/serving/", (False, "https://models.example/serving")),
@@ -18,8 +18,8 @@ from serving.errors import UsageError
         ("grpc://[::1]:9000/", (True, "[::1]:9000")),
     ],
 )
-def test_addresses(url: str, meant: tuple[bool, str]) -> None:
-    assert parse_url(url) == meant
+def test_urls_select_the_protocol_and_address(url: str, expected: tuple[bool, str]) -> None:
+    assert parse_url(url) == expected
 
 
 @pytest.mark.parametrize(
@@ -29,24 +29,24 @@ def test_addresses(url: str, meant: tuple[bool, str]) -> None:
         *("grpcs://host:8500", "grpc://host/path", "http://[::1"),
     ],
 )
-def test_what_is_no_address_is_told(url: str) -> None:
+def test_invalid_urls_are_usage_errors(url: str) -> None:
     with pytest.raises(UsageError, match=re.escape(repr(url))):
         Client(url)
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "a:predict"])
-def test_what_is_no_name_is_told(name: str) -> None:
+def test_invalid_model_names_are_usage_errors(name: str) -> None:
     with pytest.raises(UsageError, match=repr(name)):
         Client(model=name)
 
 
 @pytest.mark.parametrize("version", [-1, 2**63, 99999999999999999999999])
 @pytest.mark.parametrize("url", ["http://localhost:8501", "grpc://localhost:8500"])
-def test_what_is_no_version_is_told(url: str, version: int) -> None:
+def test_invalid_versions_are_usage_errors(url: str, version: int) -> None:
     with pytest.raises(UsageError, match=f"{version}.*0 to {2**63 - 1}"):
         Client(url, version=version)
 
 
-def test_a_version_and_a_label_exclude_each_other() -> None:
+def test_version_and_label_together_are_a_usage_error() -> None:
     with pytest.raises(UsageError, match="3.*'stable'"):
         Client(version=3, label="stable")

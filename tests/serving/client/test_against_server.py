@@ -1,4 +1,4 @@
-"""The client and the local server, which is held to TensorFlow Serving's protocol by tests of its own."""
+"""The client with the local server, whose own tests check TensorFlow Serving's protocol."""
 
 from __future__ import annotations
 
@@ -39,54 +39,60 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, bac
 def url(
     request: pytest.FixtureRequest, served: tuple[Path, background.Address], monkeypatch: pytest.MonkeyPatch
 ) -> str:
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # none leads back to this machine
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # must not be used for this machine
     monkeypatch.delenv("no_proxy", raising=False)
     address = served[1]
     return address.rest_url if request.param == "REST" else f"grpc://{address.grpc_address}"
 
 
-def test_answers_are_the_model_s(
+def test_predictions_match_the_model(
     url: str, served: tuple[Path, background.Address], picture: Callable[..., bytes]
 ) -> None:
     import tensorflow as tf
 
-    pictures = [picture(index, kind) for index in range(9) for kind in ("JPEG", "PNG")]
-    truth = tf.saved_model.load(str(served[0] / "7")).signatures["serving_default"](
-        image_bytes=tf.constant(pictures)
+    images = [picture(index, kind) for index in range(9) for kind in ("JPEG", "PNG")]
+    expected = tf.saved_model.load(str(served[0] / "7")).signatures["serving_default"](
+        image_bytes=tf.constant(images)
     )
-    with Client(url, tell_version=True) as client:
-        found = client.predict(pictures)
-    assert [one.probability for one in found] == pytest.approx(truth["bee_probability"].numpy(), abs=1e-6)
-    assert [one.label for one in found] == [label.decode() for label in truth["label"].numpy()]
-    assert {(one.probability_of, one.version) for one in found} == {("bee", 7)}
+    with Client(url, include_version=True) as client:
+        predictions = client.predict(images)
+    assert [prediction.probability for prediction in predictions] == pytest.approx(
+        expected["bee_probability"].numpy(), abs=1e-6
+    )
+    assert [prediction.label for prediction in predictions] == [
+        label.decode() for label in expected["label"].numpy()
+    ]
+    assert {(prediction.probability_of, prediction.version) for prediction in predictions} == {("bee", 7)}
 
 
-@pytest.mark.parametrize("chosen", [{"version": 5}, {"label": "stable"}])
-def test_another_version_is_asked(url: str, chosen: dict[str, Any], picture: Callable[..., bytes]) -> None:
-    with Client(url, tell_version=True, **chosen) as client, Client(url) as newest:
-        (found,) = client.predict([picture(0)])
-        assert found.version == 5
-        assert found.probability != newest.predict([picture(0)])[0].probability
+@pytest.mark.parametrize("options", [{"version": 5}, {"label": "stable"}])
+def test_version_and_label_select_the_model(
+    url: str, options: dict[str, Any], picture: Callable[..., bytes]
+) -> None:
+    with Client(url, include_version=True, **options) as client, Client(url) as newest:
+        (prediction,) = client.predict([picture(0)])
+        assert prediction.version == 5
+        assert prediction.probability != newest.predict([picture(0)])[0].probability
 
 
-def test_a_bad_picture_costs_no_other_its_answer(url: str, picture: Callable[..., bytes]) -> None:
+def test_a_bad_image_does_not_affect_the_others(url: str, picture: Callable[..., bytes]) -> None:
     whole = picture(3)
-    sent = [picture(0), b"this is no picture", picture(1), whole[: len(whole) // 2], picture(2)]
+    images = [picture(0), b"this is not an image", picture(1), whole[: len(whole) // 2], picture(2)]
     with Client(url) as client:
-        found = list(client.answers(sent))
-        alone = client.predict(sent[::2])
-    assert [index for index, one in enumerate(found) if isinstance(one, RequestRejected)] == [1, 3]
-    assert found[::2] == alone
+        results = list(client.predict_each(images))
+        alone = client.predict(images[::2])
+    assert [index for index, result in enumerate(results) if isinstance(result, RequestRejected)] == [1, 3]
+    assert results[::2] == alone
 
 
 @pytest.mark.parametrize(
-    ("model", "chosen", "name"),
+    ("model", "options", "name"),
     [("other", {}, "other"), ("catsdogs", {"version": 6}, "6"), ("catsdogs", {"label": "blue"}, "blue")],
 )
-def test_what_is_not_served_is_refused_by_name(
-    url: str, model: str, chosen: dict[str, Any], name: str, picture: Callable[..., bytes]
+def test_a_missing_model_version_or_label_is_rejected_by_name(
+    url: str, model: str, options: dict[str, Any], name: str, picture: Callable[..., bytes]
 ) -> None:
-    with Client(url, model, **chosen) as client:
+    with Client(url, model, **options) as client:
         with pytest.raises(RequestRejected, match=name):
             client.predict([picture(0)])
         with pytest.raises(RequestRejected, match=name):
@@ -95,8 +101,11 @@ def test_what_is_not_served_is_refused_by_name(
 
 def test_status_and_metadata(url: str) -> None:
     with Client(url) as client, Client(url, version=5) as older:
-        assert {one.version: one.state for one in client.status()} == {5: "AVAILABLE", 7: "AVAILABLE"}
-        assert [one.version for one in older.status()] == [5]
+        assert {status.version: status.state for status in client.status()} == {
+            5: "AVAILABLE",
+            7: "AVAILABLE",
+        }
+        assert [status.version for status in older.status()] == [5]
         metadata = client.metadata()
     assert (metadata["model_spec"]["name"], metadata["model_spec"]["version"]) == ("catsdogs", "7")
     signatures = metadata["metadata"]["signature_def"]["signature_def"]
@@ -105,7 +114,7 @@ def test_status_and_metadata(url: str) -> None:
 
 @pytest.fixture
 def grpc_server() -> Iterator[Callable[..., str]]:
-    """`grpc_server(code, text)`: a server that answers its third request, and the first two with an error."""
+    """`grpc_server(code, text)`: a server that fails the first two requests and accepts the third."""
     import grpc
     from tensorflow_serving.apis import get_model_status_pb2, model_service_pb2_grpc
 
@@ -113,11 +122,11 @@ def grpc_server() -> Iterator[Callable[..., str]]:
 
     def start(code: grpc.StatusCode, text: str) -> str:
         class Service(model_service_pb2_grpc.ModelServiceServicer):
-            asked = 0
+            requests = 0
 
             def GetModelStatus(self, request: object, context: grpc.ServicerContext) -> object:  # noqa: N802
-                self.asked += 1
-                if self.asked < 3:
+                self.requests += 1
+                if self.requests < 3:
                     context.abort(code, text)
                 return get_model_status_pb2.GetModelStatusResponse()
 
@@ -134,7 +143,7 @@ def grpc_server() -> Iterator[Callable[..., str]]:
 
 
 @pytest.mark.parametrize("code", ["UNAVAILABLE", "DEADLINE_EXCEEDED"])
-def test_over_grpc_too_what_passes_is_tried_again(grpc_server: Callable[..., str], code: str) -> None:
+def test_temporary_grpc_failures_are_retried(grpc_server: Callable[..., str], code: str) -> None:
     import grpc
 
     with Client(grpc_server(grpc.StatusCode[code], "wait")) as client:

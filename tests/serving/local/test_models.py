@@ -246,7 +246,9 @@ class TestFailedLoads:
 
     def test_a_failing_warm_up_request_fails_the_load(self, folder: Path, tmp_path: Path) -> None:
         staged = models.classifier(tmp_path / "staged", 5)
-        warmup.write(staged / warmup.FILE, "m", [bad_pictures.encode("JPEG"), b"no picture"])
+        warmup.write_requests(
+            staged / warmup.REQUESTS_FILE, "m", [bad_pictures.encode("JPEG"), b"no picture"]
+        )
         staged.rename(folder / "5")
         with served(folder) as watched:
             [status] = watched.statuses("m")

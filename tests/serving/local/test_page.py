@@ -127,7 +127,7 @@ def test_a_dropped_picture_gets_the_answer_that_rest_gives(
     one = picture(1)
     drop(opened, mine=one)
     seen = answered(opened, "mine")
-    (truth,) = Client(url, tell_version=True).predict([one])
+    (truth,) = Client(url, include_version=True).predict([one])
     assert seen["verdict"].lower() == truth.label
     assert seen["class2"] == truth.probability_of == "dog"
     assert seen["share2"] == f"{100 * truth.probability:.1f} %"

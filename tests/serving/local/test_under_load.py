@@ -21,8 +21,8 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from serving import warmup
 from serving.local import background
-from serving.repository.manifest import Manifest, files_in
-from serving.repository.publish import ModelRepository, open_repository
+from serving.repository.manifest import Manifest, checksum_files
+from serving.repository.model_repository import ModelRepository, open_repository
 from serving.repository.storage import PushConfig
 from tests.serving import bad_pictures, models
 
@@ -52,8 +52,8 @@ class Served:
     def push(self, name: str, staged: Path) -> int:
         with self.repository.staging() as staging:
             shutil.copytree(staged, staging / "version")
-            described = Manifest(files=files_in(staging / "version"), model_name="m")
-            number = self.repository.publish(staging / "version", described)
+            described = Manifest(files=checksum_files(staging / "version"), model_name="m")
+            number = self.repository.push(staging / "version", described)
         self.numbers[number] = name
         return number
 
@@ -67,7 +67,7 @@ def staged(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         names = (f"cat of {name}", f"dog of {name}")
         seed = len(name)
         folder = models.classifier(root / name, 1, class_names=names, seed=seed)
-        warmup.write(folder / warmup.FILE, "m", PICTURES[:1])
+        warmup.write_requests(folder / warmup.REQUESTS_FILE, "m", PICTURES[:1])
         return folder
 
     return make

@@ -29,7 +29,7 @@ def servable(folder: Path) -> Servable:
 @pytest.fixture
 def extra(folder: Path) -> Path:
     """The file of requests; none yet."""
-    file = folder / warmup.FILE
+    file = folder / warmup.REQUESTS_FILE
     file.unlink(missing_ok=True)
     return file
 
@@ -43,14 +43,14 @@ def write_records(file: Path, *records: bytes) -> None:
 
 def test_what_is_written_is_answered(folder: Path, extra: Path, servable: Servable) -> None:
     pictures = [bad_pictures.encode("JPEG"), bad_pictures.encode("PNG", size=(33, 50))]
-    warmup.write(extra, "cats", pictures)
+    warmup.write_requests(extra, "cats", pictures)
     assert replay(servable, folder) == 2
     assert [entry.name for entry in extra.parent.iterdir()] == [extra.name]
 
 
 def test_the_file_is_what_tensorflow_serving_reads(extra: Path) -> None:
     pictures = [bad_pictures.encode("JPEG"), b"\0\xff"]
-    warmup.write(extra, "cats", pictures)
+    warmup.write_requests(extra, "cats", pictures)
     requests = [
         PredictionLog.FromString(record).predict_log.request
         for record in tf.data.TFRecordDataset(str(extra)).as_numpy_iterator()
@@ -82,15 +82,15 @@ def test_a_thousand_requests_are_enough(
     folder: Path, extra: Path, servable: Servable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(local_warmup, "MOST_REQUESTS", 3)
-    warmup.write(extra, "cats", [bad_pictures.encode("JPEG")] * 3)
+    warmup.write_requests(extra, "cats", [bad_pictures.encode("JPEG")] * 3)
     assert replay(servable, folder) == 3
-    warmup.write(extra, "cats", [bad_pictures.encode("JPEG")] * 4)
+    warmup.write_requests(extra, "cats", [bad_pictures.encode("JPEG")] * 4)
     with pytest.raises(StatusError, match="3"):
         replay(servable, folder)
 
 
 def test_damaged_files_are_told(folder: Path, extra: Path, servable: Servable) -> None:
-    warmup.write(extra, "cats", [bad_pictures.encode("JPEG")])
+    warmup.write_requests(extra, "cats", [bad_pictures.encode("JPEG")])
     extra.write_bytes(extra.read_bytes()[:-9])
     with pytest.raises(StatusError) as damaged:
         replay(servable, folder)

@@ -1,4 +1,4 @@
-"""A Cloud Storage to publish to: an emulator, with the one condition added that it does not know."""
+"""A Google Cloud Storage emulator, extended with conditional writes (`ifGenerationMatch`)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from gcp_storage_emulator.exceptions import NotFound
 
 @contextlib.contextmanager
 def emulated(bucket: str) -> Iterator[str]:
-    """Runs an emulator with a bucket in this process, and points this process's clients to it.
+    """Runs an emulator with one bucket in this process, and directs this process's clients to it.
 
     Yields:
-        Its address, for the STORAGE_EMULATOR_HOST of other processes.
+        The address, for STORAGE_EMULATOR_HOST in other processes.
     """
     running = server.create_server("127.0.0.1", 0, in_memory=True, default_bucket=bucket)
     [uploads] = [methods for _, methods in server.HANDLERS if methods.get("POST") is server.objects.insert]

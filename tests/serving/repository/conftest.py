@@ -1,4 +1,4 @@
-"""Model repositories in both kinds of storage, and a look into them from outside."""
+"""Fixtures: model repositories in a folder and in an object store, and direct access to their files."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
 from serving.repository import object_store
-from serving.repository.manifest import Manifest, files_in
-from serving.repository.objects import Objects
-from serving.repository.publish import ModelRepository, open_repository
+from serving.repository.bucket import Bucket
+from serving.repository.manifest import Manifest, checksum_files
+from serving.repository.model_repository import ModelRepository, open_repository
 from serving.repository.storage import PushConfig
 from tests.serving.repository import cloud_storage
 
 _folders = itertools.count()
 
 
-class Stored:
-    """The files of a repository, by their names in it, as somebody sees and changes them who goes past it."""
+class StoredFiles:
+    """Reads and writes the files of a repository directly, by name."""
 
     def __init__(self, address: str) -> None:
-        self._objects = Objects(address) if address.startswith("gs://") else None
+        self._objects = Bucket(address) if address.startswith("gs://") else None
         self._folder = Path(address)
 
     def names(self) -> set[str]:
         if self._objects:
             return set(self._objects.list())
-        found = (path for path in self._folder.rglob("*") if path.is_file() and path.name != ".lock")
-        return {path.relative_to(self._folder).as_posix() for path in found}
+        paths = (path for path in self._folder.rglob("*") if path.is_file() and path.name != ".lock")
+        return {path.relative_to(self._folder).as_posix() for path in paths}
 
     def read(self, name: str) -> str:
         if self._objects:
@@ -52,19 +52,19 @@ class Stored:
             (self._folder / name).unlink()
 
     def labels(self) -> dict[str, int]:
-        """What TensorFlow Serving reads of `models.config`."""
+        """The labels in `models.config`, as TensorFlow Serving parses them."""
         document = model_server_config_pb2.ModelServerConfig()
         text_format.Parse(self.read("models.config"), document)
         return dict(document.model_config_list.config[0].version_labels)
 
 
-def publish(repository: ModelRepository, contents: str) -> int:
+def push_model(repository: ModelRepository, contents: str) -> int:
     with repository.staging() as staging:
         version = staging / "version"
         (version / "variables").mkdir(parents=True)
         (version / "saved_model.pb").write_text("graph")
         (version / "variables" / "variables.index").write_text(contents)
-        return repository.publish(version, Manifest(files=files_in(version), model_name="catsdogs"))
+        return repository.push(version, Manifest(files=checksum_files(version), model_name="catsdogs"))
 
 
 @pytest.fixture(scope="module")
@@ -85,15 +85,15 @@ def gs(_emulator: None, waits: list[float]) -> str:
 
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """How long servers were given to load a version before a label moved to it; nobody waits here."""
-    given: list[float] = []
-    monkeypatch.setattr(object_store, "sleep", given.append)
-    return given
+    """Replaces the waits before a label moves; the list holds their seconds."""
+    seconds: list[float] = []
+    monkeypatch.setattr(object_store, "sleep", seconds.append)
+    return seconds
 
 
 @pytest.fixture(params=["folder", "gs"])
 def address(request: pytest.FixtureRequest) -> str:
-    """Of a repository that does not exist yet."""
+    """The address of a repository that does not exist yet."""
     return str(request.getfixturevalue(request.param))
 
 
@@ -103,11 +103,11 @@ def repository(address: str) -> ModelRepository:
 
 
 @pytest.fixture
-def stored(address: str) -> Stored:
-    return Stored(address)
+def stored(address: str) -> StoredFiles:
+    return StoredFiles(address)
 
 
 @pytest.fixture
 def push(repository: ModelRepository) -> Callable[[str], int]:
-    """`push(contents)`: publishes a model of those contents, returns its version."""
-    return lambda contents: publish(repository, contents)
+    """`push(contents)`: pushes a model with these contents and returns its version."""
+    return lambda contents: push_model(repository, contents)

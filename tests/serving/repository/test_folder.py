@@ -1,4 +1,4 @@
-"""What only a folder has: renames, a lock, links, and files of others."""
+"""Behaviour specific to a folder: renames, a lock, symbolic links, and files of other programs."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import pytest
 
 from serving.errors import ServingError
 from serving.repository import folder as folders
-from serving.repository.publish import ModelRepository
+from serving.repository.model_repository import ModelRepository
 from serving.repository.versions import ModelVersions
-from tests.serving.repository.conftest import Stored
+from tests.serving.repository.conftest import StoredFiles
 
 Push = Callable[[str], int]
 
@@ -26,58 +26,58 @@ def address(folder: Path) -> str:
     return str(folder)
 
 
-def test_all_of_a_version_is_on_the_disk_before_it_has_its_name(
+def test_all_files_of_a_version_are_synced_before_it_is_renamed(
     push: Push, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     synced: list[str] = []
     fsync, rename = os.fsync, Path.rename
 
-    def note_sync(descriptor: int) -> None:
+    def record_sync(descriptor: int) -> None:
         synced.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
         fsync(descriptor)
 
-    def note_rename(path: Path, target: Path) -> Path:
+    def record_rename(path: Path, target: Path) -> Path:
         synced.append(f"named {target.name}")
         return rename(path, target)
 
-    monkeypatch.setattr(os, "fsync", note_sync)
-    monkeypatch.setattr(Path, "rename", note_rename)
+    monkeypatch.setattr(os, "fsync", record_sync)
+    monkeypatch.setattr(Path, "rename", record_rename)
     number = push("first")
 
     named = synced.index(f"named {number}")
-    whole = {"saved_model.pb", "variables.index", "variables", "version", "manifest.json"}
-    assert whole <= set(synced[:named])
+    files = {"saved_model.pb", "variables.index", "variables", "version", "manifest.json"}
+    assert files <= set(synced[:named])
     assert synced[named + 1] == folder.name
 
 
-def test_a_number_that_somebody_took_at_the_last_moment_is_not_overwritten(
+def test_a_version_folder_that_appears_during_a_push_is_not_overwritten(
     push: Push, repository: ModelRepository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rename = Path.rename
-    taken: list[Path] = []
+    created: list[Path] = []
 
-    def be_late(path: Path, target: Path) -> Path:
-        if target.name.isdecimal() and len(taken) < 2:
-            taken.append(target)
-            if len(taken) == 1:
+    def create_target_then_rename(path: Path, target: Path) -> Path:
+        if target.name.isdecimal() and len(created) < 2:
+            created.append(target)
+            if len(created) == 1:
                 target.mkdir()
                 (target / "saved_model.pb").write_text("of another")
             else:
                 target.write_text("a file")
         return rename(path, target)
 
-    monkeypatch.setattr(Path, "rename", be_late)
+    monkeypatch.setattr(Path, "rename", create_target_then_rename)
     number = push("first")
 
-    assert (taken[0] / "saved_model.pb").read_text() == "of another"
-    assert taken[1].read_text() == "a file"
-    assert number == int(taken[0].name) + 2
+    assert (created[0] / "saved_model.pb").read_text() == "of another"
+    assert created[1].read_text() == "a file"
+    assert number == int(created[0].name) + 2
     written = repository.manifest(number)
     assert written is not None
     assert written.version == number
 
 
-def test_a_rolled_back_version_is_renamed_and_what_is_served_changes_once(
+def test_a_rollback_renames_versions_and_changes_the_served_version_once(
     push: Push, repository: ModelRepository, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second, third = push("first"), push("second"), push("third")
@@ -98,15 +98,15 @@ def test_a_rolled_back_version_is_renamed_and_what_is_served_changes_once(
     assert served == [second, second]
 
 
-def test_a_content_that_has_changed_is_damage_though_its_size_has_not(
-    push: Push, repository: ModelRepository, stored: Stored
+def test_changed_contents_of_the_same_size_are_damage(
+    push: Push, repository: ModelRepository, stored: StoredFiles
 ) -> None:
     number = push("first")
     stored.write(f"{number}/saved_model.pb", "Graph")
     assert "saved_model.pb" in (repository.damage(number) or "")
 
 
-def test_a_version_that_is_a_link_goes_and_what_it_leads_to_stays(
+def test_removing_a_version_that_is_a_symbolic_link_keeps_the_target(
     push: Push, repository: ModelRepository, folder: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "elsewhere").mkdir()
@@ -120,8 +120,8 @@ def test_a_version_that_is_a_link_goes_and_what_it_leads_to_stays(
     assert (tmp_path / "elsewhere" / "saved_model.pb").exists()
 
 
-def test_a_copy_in_the_way_of_a_rollback_is_named_before_anything_is_changed(
-    push: Push, repository: ModelRepository, folder: Path, stored: Stored
+def test_a_rollback_fails_without_changes_if_the_new_name_exists(
+    push: Push, repository: ModelRepository, folder: Path, stored: StoredFiles
 ) -> None:
     first, second, third = push("first"), push("second"), push("third")
     stored.write(f"withdrawn-{third}/saved_model.pb", "a copy")
@@ -132,11 +132,11 @@ def test_a_copy_in_the_way_of_a_rollback_is_named_before_anything_is_changed(
     assert stored.labels() == before
 
 
-def test_who_holds_the_folder_for_long_is_waited_for_and_then_told_of(
+def test_a_push_fails_if_the_folder_stays_locked(
     push: Push, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     push("first")
-    monkeypatch.setattr(folders, "_PATIENCE", 0.2)
+    monkeypatch.setattr(folders, "_LOCK_TIMEOUT", 0.2)
     with (folder / ".lock").open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         with pytest.raises(ServingError, match=str(folder)):
@@ -144,9 +144,9 @@ def test_who_holds_the_folder_for_long_is_waited_for_and_then_told_of(
     push("second")
 
 
-_STAGES = """
+_STAGING_SCRIPT = """
 import sys
-from serving.repository.publish import open_repository
+from serving.repository.model_repository import open_repository
 from serving.repository.storage import PushConfig
 with open_repository(sys.argv[1], PushConfig("catsdogs", "", 3)).staging() as staging:
     (staging / "saved_model.pb").write_text("half")
@@ -155,9 +155,11 @@ with open_repository(sys.argv[1], PushConfig("catsdogs", "", 3)).staging() as st
 """
 
 
-def test_what_a_live_push_writes_stays_and_what_a_killed_one_left_goes(push: Push, folder: Path) -> None:
+def test_stale_files_of_a_killed_push_are_removed_and_those_of_a_running_one_stay(
+    push: Push, folder: Path
+) -> None:
     other = subprocess.Popen(
-        [sys.executable, "-c", _STAGES, str(folder)],
+        [sys.executable, "-c", _STAGING_SCRIPT, str(folder)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -175,9 +177,9 @@ def test_what_a_live_push_writes_stays_and_what_a_killed_one_left_goes(push: Pus
     assert not staged.exists()
 
 
-@pytest.mark.parametrize("owner", [b"another-pod", b"\xff\xfe", None])  # none: of an earlier release
+@pytest.mark.parametrize("owner", [b"another-pod", b"\xff\xfe", None])  # None: written by an earlier release
 @pytest.mark.parametrize(("hours", "stays"), [(23, True), (25, False)])
-def test_what_another_machine_has_begun_stays_for_a_day(
+def test_staged_files_of_another_machine_stay_for_a_day(
     push: Push, folder: Path, hours: int, stays: bool, owner: bytes | None
 ) -> None:
     left = folder / ".pushing-elsewhere"
@@ -190,7 +192,7 @@ def test_what_another_machine_has_begun_stays_for_a_day(
     assert left.exists() == stays
 
 
-def test_a_line_of_history_that_was_cut_short_costs_no_other(
+def test_an_incomplete_history_line_does_not_affect_the_others(
     push: Push, repository: ModelRepository, folder: Path
 ) -> None:
     push("first")

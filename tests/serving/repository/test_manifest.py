@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from serving import warmup
-from serving.repository.manifest import NAME, Manifest, files_in, identity
+from serving.repository.manifest import NAME, Manifest, checksum_files, model_identity
 
 
 @pytest.fixture
@@ -17,13 +17,13 @@ def version(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_files_are_all_but_the_manifest(version: Path) -> None:
-    assert set(files_in(version)) == {"saved_model.pb", "variables/variables.index"}
+def test_checksum_files_skips_the_manifest(version: Path) -> None:
+    assert set(checksum_files(version)) == {"saved_model.pb", "variables/variables.index"}
 
 
-def test_it_is_read_back_as_it_was_written_and_names_of_later_releases_are_left_out(version: Path) -> None:
+def test_a_manifest_round_trips_and_unknown_keys_are_ignored(version: Path) -> None:
     written = Manifest(
-        files=files_in(version), version=7, metrics={"accuracy": 0.9}, signatures=("serving_default",)
+        files=checksum_files(version), version=7, metrics={"accuracy": 0.9}, signatures=("serving_default",)
     )
     assert Manifest.from_json(written.to_json()) == written
     later = written.to_json().replace('"version": 7', '"version": 7, "colour": "blue"')
@@ -51,20 +51,20 @@ WRONG = [
 ]
 
 
-def test_a_manifest_may_say_nothing_but_the_files() -> None:
+def test_a_manifest_needs_only_the_files() -> None:
     assert set(Manifest.from_json(FILES + "}").files) == {"saved_model.pb"}
 
 
 @pytest.mark.parametrize("text", WRONG)
-def test_what_is_no_manifest_is_a_value_error(text: str | bytes) -> None:
+def test_invalid_manifests_are_value_errors(text: str | bytes) -> None:
     with pytest.raises(ValueError):
         Manifest.from_json(text)
 
 
-def test_the_same_model_is_the_same_whatever_it_is_warmed_up_with(version: Path) -> None:
-    before = identity(files_in(version))
-    (version / warmup.FILE).parent.mkdir()
-    (version / warmup.FILE).write_text("requests")
-    assert identity(files_in(version)) == before
+def test_warm_up_requests_do_not_change_the_model_identity(version: Path) -> None:
+    before = model_identity(checksum_files(version))
+    (version / warmup.REQUESTS_FILE).parent.mkdir()
+    (version / warmup.REQUESTS_FILE).write_text("requests")
+    assert model_identity(checksum_files(version)) == before
     (version / "variables" / "variables.index").write_text("Weights")
-    assert identity(files_in(version)) != before
+    assert model_identity(checksum_files(version)) != before

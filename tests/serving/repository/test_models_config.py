@@ -1,4 +1,4 @@
-"""The file, read with TensorFlow Serving's own proto."""
+"""Parses `models.config` with TensorFlow Serving's proto."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def parsed(text: str) -> Any:
     return config
 
 
-def test_of_an_object_store_it_is_read_back_with_what_is_withdrawn() -> None:
+def test_the_config_of_an_object_store_round_trips_with_rolled_back_versions() -> None:
     served = ServedVersions((2, 4), {"stable": 2, "canary": 4}, (3, 5))
     text = served.to_text(CONFIG)
     assert list(parsed(text).model_version_policy.specific.versions) == [2, 4]
@@ -28,6 +28,6 @@ def test_of_an_object_store_it_is_read_back_with_what_is_withdrawn() -> None:
 
 
 @pytest.mark.parametrize("text", ["not a config", "", "model_config_list {}"])
-def test_what_is_no_such_file_is_a_value_error(text: str) -> None:
+def test_invalid_files_are_value_errors(text: str) -> None:
     with pytest.raises(ValueError):
         ServedVersions.from_text(text)

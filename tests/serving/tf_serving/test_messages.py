@@ -52,6 +52,6 @@ def test_the_example_is_what_a_push_writes() -> None:
     versions = tuple(sorted(config.version_labels.values()))
     defaults = loading.load()
     config = PushConfig(defaults.pipeline_name, defaults.serving_base_path, defaults.serving.keep_versions)
-    written = models_config.of_folder(ModelVersions(versions), config)
+    written = models_config.folder_config(ModelVersions(versions), config)
     assert len(versions) == 2
     assert bare(example) == bare(written)

@@ -1,4 +1,4 @@
-"""Publishes and rolls back, the same way in a folder and in an object store."""
+"""Pushes and rolls back, in a folder and in an object store."""
 
 from __future__ import annotations
 
@@ -14,23 +14,25 @@ from collections.abc import Callable
 import pytest
 
 from serving.errors import ServingError, UsageError
-from serving.repository.publish import ModelRepository, RolledBack, open_repository
+from serving.repository.model_repository import ModelRepository, RolledBack, open_repository
 from serving.repository.storage import PushConfig
 from serving.repository.versions import ModelVersions
-from tests.serving.repository.conftest import Stored, publish
+from tests.serving.repository.conftest import StoredFiles, push_model
 
 Push = Callable[[str], int]
 NAMES = ("manifest.json", "saved_model.pb", "variables/variables.index")
 
 
-def test_a_push_is_whole_described_and_noted(push: Push, repository: ModelRepository, stored: Stored) -> None:
+def test_a_push_writes_files_manifest_config_and_history(
+    push: Push, repository: ModelRepository, stored: StoredFiles
+) -> None:
     number = push("first")
     assert abs(number - time.time()) < 60
     assert repository.versions() == ModelVersions((number,))
     assert stored.names() == {*(f"{number}/{name}" for name in NAMES), "models.config", "history.jsonl"}
-    written = repository.manifest(number)
-    assert written is not None
-    assert written.version == number
+    manifest = repository.manifest(number)
+    assert manifest is not None
+    assert manifest.version == number
     assert repository.damage(number) is None
     assert repository.size(number) > len("graph") + len("first")
     assert stored.labels() == {"stable": number, "canary": number}
@@ -38,14 +40,16 @@ def test_a_push_is_whole_described_and_noted(push: Push, repository: ModelReposi
     assert (entry.action, entry.before, entry.after) == ("push", None, number)
 
 
-def test_versions_go_up_even_within_a_second_or_after_a_clock_was_wrong(push: Push, stored: Stored) -> None:
+def test_version_numbers_increase_within_a_second_and_after_a_wrong_clock(
+    push: Push, stored: StoredFiles
+) -> None:
     future = int(time.time()) + 10_000
     stored.write(f"{future}/saved_model.pb", "graph")
     assert [push("second"), push("third")] == [future + 1, future + 2]
 
 
-def test_the_served_model_is_published_once_unless_it_is_damaged(
-    push: Push, repository: ModelRepository, stored: Stored
+def test_the_served_model_is_pushed_again_only_if_it_is_damaged(
+    push: Push, repository: ModelRepository, stored: StoredFiles
 ) -> None:
     first = push("first")
     assert push("first") == first
@@ -56,7 +60,9 @@ def test_the_served_model_is_published_once_unless_it_is_damaged(
     assert repository.damage(again) is None
 
 
-def test_a_rollback_is_undone_by_another(push: Push, repository: ModelRepository, stored: Stored) -> None:
+def test_a_rollback_can_be_undone_by_another(
+    push: Push, repository: ModelRepository, stored: StoredFiles
+) -> None:
     first, second, third = push("first"), push("second"), push("third")
 
     assert repository.roll_back(first, "too many dogs") == (third, first)
@@ -72,12 +78,12 @@ def test_a_rollback_is_undone_by_another(push: Push, repository: ModelRepository
     assert stored.labels() == {"stable": first, "canary": third}
 
     assert repository.roll_back(third) == (third, third)
-    assert len(repository.history()) == 5, "what changes nothing is not noted"
+    assert len(repository.history()) == 5, "a rollback without effect is not recorded"
 
 
 @pytest.mark.parametrize("name", NAMES[1:])
-def test_a_damaged_version_is_not_rolled_back_to(
-    push: Push, repository: ModelRepository, stored: Stored, name: str
+def test_a_rollback_to_a_damaged_version_fails(
+    push: Push, repository: ModelRepository, stored: StoredFiles, name: str
 ) -> None:
     first, second = push("first"), push("second")
     before = stored.read("models.config")
@@ -91,14 +97,16 @@ def test_a_damaged_version_is_not_rolled_back_to(
     assert repository.versions().served == second
 
 
-def test_a_rollback_where_nothing_is_makes_nothing(repository: ModelRepository, stored: Stored) -> None:
+def test_a_rollback_in_a_missing_repository_creates_no_files(
+    repository: ModelRepository, stored: StoredFiles
+) -> None:
     with pytest.raises(UsageError, match="catsdogs"):
         repository.roll_back(None)
     assert stored.names() == set()
 
 
-def test_old_versions_go_and_what_is_not_ours_stays(
-    push: Push, repository: ModelRepository, stored: Stored
+def test_a_push_removes_old_versions_and_keeps_unknown_files(
+    push: Push, repository: ModelRepository, stored: StoredFiles
 ) -> None:
     foreign = {"backup/saved_model.pb", "notes.txt", "007/saved_model.pb", f"{2**63}/saved_model.pb"}
     for name in foreign:
@@ -111,19 +119,17 @@ def test_old_versions_go_and_what_is_not_ours_stays(
     assert removed == [(numbers[0],), (numbers[1],)]
 
 
-def test_what_was_just_rolled_back_stays_however_few_versions_are_kept(
-    push: Push, repository: ModelRepository
-) -> None:
+def test_the_newest_rolled_back_version_is_never_removed(push: Push, repository: ModelRepository) -> None:
     live = [push(f"model {index}") for index in range(3)]
-    withdrawn = push("withdrawn")
-    assert repository.roll_back(None) == (withdrawn, live[-1])
+    rolled_back = push("rolled back")
+    assert repository.roll_back(None) == (rolled_back, live[-1])
     live += [push("fourth"), push("fifth")]
-    assert repository.versions() == ModelVersions(tuple(live[-3:]), (withdrawn,))
+    assert repository.versions() == ModelVersions(tuple(live[-3:]), (rolled_back,))
     with pytest.raises(RolledBack):
-        push("withdrawn")
+        push("rolled back")
 
 
-def test_a_model_that_was_rolled_back_is_not_published_again_while_it_is_there(
+def test_a_rolled_back_model_is_not_pushed_again_while_it_is_stored(
     push: Push, repository: ModelRepository
 ) -> None:
     first, second = push("first"), push("second")
@@ -135,15 +141,15 @@ def test_a_model_that_was_rolled_back_is_not_published_again_while_it_is_there(
     assert push("first") == first
 
 
-def test_the_highest_number_of_a_server_leaves_no_room_for_a_push(push: Push, stored: Stored) -> None:
+def test_a_push_fails_if_the_highest_possible_number_is_in_use(push: Push, stored: StoredFiles) -> None:
     stored.write(f"{2**63 - 1}/saved_model.pb", "graph")
     with pytest.raises(ServingError, match=str(2**63 - 1)):
         push("second")
     assert stored.names() == {f"{2**63 - 1}/saved_model.pb"}
 
 
-def test_a_manifest_that_cannot_be_read_is_damage_and_no_obstacle(
-    push: Push, repository: ModelRepository, stored: Stored
+def test_an_unreadable_manifest_counts_as_damage_and_does_not_block_a_push(
+    push: Push, repository: ModelRepository, stored: StoredFiles
 ) -> None:
     first = push("first")
     stored.write(f"{first}/manifest.json", "{")
@@ -151,15 +157,15 @@ def test_a_manifest_that_cannot_be_read_is_damage_and_no_obstacle(
     assert push("first") > first
 
 
-def test_pushes_and_rollbacks_at_the_same_time_lose_nothing(address: str, stored: Stored) -> None:
+def test_concurrent_pushes_and_rollbacks_keep_every_version_intact(address: str, stored: StoredFiles) -> None:
     repository = open_repository(address, PushConfig("catsdogs", "/models/catsdogs", keep_versions=9))
-    numbers = [publish(repository, "a"), publish(repository, "b")]
+    numbers = [push_model(repository, "a"), push_model(repository, "b")]
 
     def run(index: int) -> None:
-        # There may be no earlier version left, or the one that is pushed is rolled back at once.
+        # There may be no earlier version, or the pushed one is rolled back immediately.
         with contextlib.suppress(UsageError, RolledBack):
             if index % 3:
-                numbers.append(publish(repository, f"model {index}"))
+                numbers.append(push_model(repository, f"model {index}"))
             else:
                 repository.roll_back(None)
 
@@ -175,7 +181,7 @@ def test_pushes_and_rollbacks_at_the_same_time_lose_nothing(address: str, stored
     assert [repository.damage(number) for number in versions.known] == [None] * len(versions.known)
     pushed = [entry.after for entry in repository.history() if entry.action == "push"]
     assert sorted(number for number in pushed if number) == sorted(numbers)
-    if not address.startswith("gs://"):  # a folder has a lock: one comes after the other
+    if not address.startswith("gs://"):  # a folder has a lock, so changes are sequential
         entries = [entry for entry in repository.history() if entry.action != "remove"]
         assert all(one.after == other.before for one, other in itertools.pairwise(entries))
 
@@ -222,50 +228,50 @@ OLD_HISTORY = """\
 """
 
 
-def write_old_version(stored: Stored, folder: str, contents: str) -> None:
+def write_old_version(stored: StoredFiles, folder: str, contents: str) -> None:
     files = {"saved_model.pb": "graph", "variables/variables.index": contents}
-    described = {
+    checksums = {
         name: {"sha256": hashlib.sha256(text.encode()).hexdigest(), "size": len(text)}
         for name, text in files.items()
     }
     number = int(folder.removeprefix("withdrawn-"))
-    manifest = {**OLD_MANIFEST, "files": described, "version": number}
+    manifest = {**OLD_MANIFEST, "files": checksums, "version": number}
     for name, text in {**files, "manifest.json": json.dumps(manifest)}.items():
         stored.write(f"{folder}/{name}", text)
 
 
-def test_a_repository_of_an_earlier_release_is_read_rolled_back_and_pushed_to(
-    push: Push, repository: ModelRepository, stored: Stored, address: str
+def test_a_repository_of_an_earlier_release_can_be_read_rolled_back_and_pushed_to(
+    push: Push, repository: ModelRepository, stored: StoredFiles, address: str
 ) -> None:
-    oldest, older, served, withdrawn = 1600000000, 1795348605, 1795348607, 1795348609
+    oldest, older, served, rolled_back = 1600000000, 1795348605, 1795348607, 1795348609
     in_bucket = address.startswith("gs://")
-    stored.write(f"{oldest}/saved_model.pb", "graph")  # from before there were manifests
+    stored.write(f"{oldest}/saved_model.pb", "graph")  # written before manifests existed
     stored.write(f"{oldest}/variables/variables.index", "oldest")
     write_old_version(stored, str(older), "older")
     write_old_version(stored, str(served), "served")
-    write_old_version(stored, str(withdrawn) if in_bucket else f"withdrawn-{withdrawn}", "withdrawn")
+    write_old_version(stored, str(rolled_back) if in_bucket else f"withdrawn-{rolled_back}", "rolled back")
     policy = f"specific {{ versions: {served} }}" if in_bucket else "latest { num_versions: 3 }"
     stored.write("models.config", OLD_CONFIG % policy)
     stored.write("history.jsonl", OLD_HISTORY)
 
-    assert repository.versions() == ModelVersions((oldest, older, served), (withdrawn,))
-    assert [repository.damage(number) for number in (oldest, older, served, withdrawn)] == [None] * 4
+    assert repository.versions() == ModelVersions((oldest, older, served), (rolled_back,))
+    assert [repository.damage(number) for number in (oldest, older, served, rolled_back)] == [None] * 4
     assert repository.manifest(oldest) is None
-    manifest = repository.manifest(withdrawn)
+    manifest = repository.manifest(rolled_back)
     assert manifest is not None
-    assert (manifest.version, manifest.metrics["accuracy"]) == (withdrawn, 0.98)
+    assert (manifest.version, manifest.metrics["accuracy"]) == (rolled_back, 0.98)
     assert [entry.action for entry in repository.history()] == ["push", "remove", "rollback"]
 
     assert push("served") == served
     with pytest.raises(RolledBack):
-        push("withdrawn")
+        push("rolled back")
     assert repository.roll_back(oldest) == (served, oldest)
-    if not in_bucket:  # contents are compared; of a bucket, nothing is downloaded for that
+    if not in_bucket:  # a bucket has no checksums without a manifest
         assert push("oldest") == oldest
-    assert repository.roll_back(withdrawn) == (oldest, withdrawn)
-    assert stored.labels() == {"stable": oldest, "canary": withdrawn}
-    assert repository.roll_back(served) == (withdrawn, served)
+    assert repository.roll_back(rolled_back) == (oldest, rolled_back)
+    assert stored.labels() == {"stable": oldest, "canary": rolled_back}
+    assert repository.roll_back(served) == (rolled_back, served)
     new = push("new")
-    assert new > withdrawn
-    assert repository.versions() == ModelVersions((oldest, served, new), (withdrawn,))
+    assert new > rolled_back
+    assert repository.versions() == ModelVersions((oldest, served, new), (rolled_back,))
     assert [entry.action for entry in repository.history()][3:] == [*["rollback"] * 3, "push", "remove"]

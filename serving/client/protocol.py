@@ -1,0 +1,226 @@
+"""What REST and gRPC share: URLs, the model spec, predictions, errors and retries."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+from serving.errors import ServingError, UsageError
+
+_GRPC_PORT = 8500
+_MAX_VERSION = 2**63 - 1
+_SUFFIX = "_probability"
+_FIRST_PAUSE = 0.1  # seconds; doubles with every retry
+_LONGEST_PAUSE = 5.0  # seconds
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A model on a server.
+
+    Attributes:
+        name: Name of the model.
+        version: Version number; None for the newest, or the one with the label.
+        label: Label of the version; None for the newest, or `version`.
+
+    Raises:
+        UsageError: A value is invalid, or both version and label are set.
+    """
+
+    name: str
+    version: int | None = None
+    label: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.name or "/" in self.name or ":" in self.name:
+            raise UsageError(
+                f"{self.name!r} is not a model name; expected the name on the server, such as catsdogs."
+            )
+        if self.version is not None and not 0 <= self.version <= _MAX_VERSION:
+            raise UsageError(
+                f"{self.version} is not a model version; expected a number from 0 to {_MAX_VERSION}."
+            )
+        if self.version is not None and self.label is not None:
+            raise UsageError(
+                f"Version {self.version} and label {self.label!r} are both given: choose one of them."
+            )
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A model's prediction for one image.
+
+    Attributes:
+        probability: Probability of the second class, 0 to 1.
+        probability_of: Name of the second class, for example "dog".
+        label: Name of the predicted class.
+        version: Version of the model; None if the response does not contain it.
+    """
+
+    probability: float
+    probability_of: str
+    label: str
+    version: int | None = None
+
+
+@dataclass(frozen=True)
+class VersionStatus:
+    """The state of one version on the server.
+
+    Attributes:
+        version: Version number.
+        state: "START", "LOADING", "AVAILABLE", "UNLOADING" or "END".
+        error: Why loading failed; empty if it did not.
+    """
+
+    version: int
+    state: str
+    error: str = ""
+
+
+class Unreachable(ServingError):
+    """The server is unreachable or overloaded, after all retries."""
+
+
+class RequestRejected(ServingError):
+    """The server rejected the request.
+
+    Attributes:
+        code: Name of the gRPC status code, for example "INVALID_ARGUMENT".
+        text: The server's error message, unchanged.
+    """
+
+    def __init__(self, message: str, code: str, text: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.text = text
+
+
+class RetryableError(Exception):
+    """An attempt failed, but a retry may succeed.
+
+    Attributes:
+        error: The error to raise if there are no more retries.
+        after: Seconds to wait as requested by the server; None if it did not request a time.
+    """
+
+    def __init__(self, error: Unreachable, after: float | None = None) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.after = after
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """Number of retries and time limit of a request.
+
+    Attributes:
+        times: Maximum number of retries after the first attempt.
+        timeout: Seconds for all attempts together. No attempt starts later, and each waits only for the
+            remaining time.
+    """
+
+    times: int
+    timeout: float
+
+    def run(self, attempt: Callable[[float], T]) -> T:
+        """Calls `attempt` until it succeeds, and returns its result.
+
+        Args:
+            attempt: Called with the remaining seconds; raises RetryableError.
+
+        Raises:
+            Unreachable: The last attempt failed, or there is no time for another one.
+        """
+        deadline = time.monotonic() + self.timeout
+        pause = _FIRST_PAUSE
+        for retries_left in range(self.times, -1, -1):
+            try:
+                return attempt(max(deadline - time.monotonic(), 0.001))
+            except RetryableError as failure:
+                # Full jitter, so that clients that fail together do not retry together.
+                wait = random.uniform(0, pause) if failure.after is None else failure.after
+                if not retries_left or time.monotonic() + wait >= deadline:
+                    raise failure.error from None
+            time.sleep(wait)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+        raise AssertionError("the last attempt returns or raises")
+
+
+def parse_url(url: str) -> tuple[bool, str]:
+    """Returns True for gRPC or False for REST, and the address: HOST:PORT for gRPC, the URL for REST.
+
+    Args:
+        url: `http://HOST:PORT`, `https://HOST`, optionally with a path, or `grpc://HOST:PORT`.
+
+    Raises:
+        UsageError: The URL is invalid.
+    """
+    try:
+        parts = urlsplit(url.strip())
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        parts, host, port = urlsplit(""), None, None
+    is_grpc = parts.scheme == "grpc"
+    if (
+        not host
+        or parts.scheme not in ("http", "https", "grpc")
+        or parts.query
+        or parts.fragment
+        or (is_grpc and (parts.path.strip("/") or parts.username))
+    ):
+        raise UsageError(
+            f"{url!r} is not a server address; expected http://HOST:PORT, https://HOST:PORT or "
+            "grpc://HOST:PORT."
+        )
+    if is_grpc:
+        return True, f"{f'[{host}]' if ':' in host else host}:{port or _GRPC_PORT}"
+    return False, parts.geturl().rstrip("/")
+
+
+def is_local(url: str) -> bool:
+    """Returns True if the URL names this machine, which a proxy cannot reach."""
+    return urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1")
+
+
+def parse_prediction(row: object, version: int | None, url: str) -> Prediction:
+    """Returns the prediction in one row of a response.
+
+    Args:
+        row: The outputs by name: `<class>_probability`, a number, and `label`, a string.
+        version: Version of the model, if known.
+        url: URL of the server, for the error message.
+
+    Raises:
+        ServingError: The row has other outputs.
+    """
+    if isinstance(row, Mapping):
+        names = [name for name in row if name.endswith(_SUFFIX)]
+        label = row.get("label")
+        if len(names) == 1 and isinstance(row[names[0]], int | float) and isinstance(label, str):
+            return Prediction(float(row[names[0]]), names[0].removesuffix(_SUFFIX), label, version)
+    outputs = ", ".join(map(str, row)) if isinstance(row, Mapping) else f"one unnamed {type(row).__name__}"
+    raise ServingError(
+        f"The model at {url} returns {outputs}; expected a label and a probability: use a model that this "
+        "project exported."
+    )
+
+
+def no_server_error(url: str) -> RetryableError:
+    """Returns the error for a URL at which no server listens."""
+    return RetryableError(
+        Unreachable(
+            f"There is no server at {url}: start one with catsdogs serve, or choose another with --url."
+        )
+    )
+
+
+def single_line(text: object) -> str:
+    """Returns a server's message on one line, without a final full stop."""
+    return " ".join(str(text).split()).rstrip(".")
