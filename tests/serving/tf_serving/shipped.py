@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import copy
-import re
-import textwrap
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -65,10 +62,3 @@ def changed(document: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
     else:
         place[last] = value
     return broken
-
-
-@cache
-def on_the_page() -> list[dict[str, Any]]:
-    """Returns the YAML documents of docs/serving.md."""
-    blocks = re.findall(r"^( *)```yaml\n(.*?)^ *```", (ROOT / "docs/serving.md").read_text(), re.M | re.S)
-    return [one for _, block in blocks for one in yaml.safe_load_all(textwrap.dedent(block))]
