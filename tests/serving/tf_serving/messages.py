@@ -1,4 +1,4 @@
-"""What TensorFlow Serving reads in protobuf's text format, as messages."""
+"""TensorFlow Serving's configuration files as protobuf messages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.serving.tf_serving.shipped import HERE
 def message(
     package: str, name: str, fields: list[tuple[str, int, Any]], *, nested: str = ""
 ) -> type[Message]:
-    """Declares a message that `tensorflow-serving-api` lacks; a type is a scalar's or a message's name."""
+    """Declares a message that `tensorflow-serving-api` lacks; a type is a scalar's or message's name."""
     file = descriptor_pb2.FileDescriptorProto(name=f"{name}.proto", package=package, syntax="proto3")
     file.dependency.append("google/protobuf/wrappers.proto")
     if nested:

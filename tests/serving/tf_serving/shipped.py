@@ -1,4 +1,4 @@
-"""The configuration of TensorFlow Serving as it is shipped, and what it is held to."""
+"""Loads and validates the configuration files of TensorFlow Serving."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ def changed(document: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
     """Returns a copy in which a field at a dotted path is renamed (a text) or has another value."""
     broken = copy.deepcopy(document)
     *parents, last = path.split(".")
-    place: Any = broken
+    node: Any = broken
     for step in parents:
-        place = place[int(step)] if step.isdecimal() else place[step]
+        node = node[int(step)] if step.isdecimal() else node[step]
     if isinstance(value, str):
-        place[value] = place.pop(last)
+        node[value] = node.pop(last)
     else:
-        place[last] = value
+        node[last] = value
     return broken

@@ -1,4 +1,4 @@
-"""Holds the files of the configuration, the settings and the pages to each other."""
+"""Checks that configuration files, settings and documentation agree."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from serving.local.server import Options
 from tests.serving.tf_serving.messages import parsed
 from tests.serving.tf_serving.shipped import HERE, ROOT, compose, kserve, manifest, manifests
 
-# The flags in use, with what they take; checked by hand against model_servers/main.cc at 9d981c5c.
+# The used flags and their types, checked by hand against model_servers/main.cc at 9d981c5c.
 FLAGS: Mapping[str, type] = {
     "allow_version_labels_for_unavailable_models": bool,
     "batching_parameters_file": str,
@@ -37,7 +37,7 @@ FLAGS: Mapping[str, type] = {
 
 
 def arguments() -> Iterator[tuple[str, list[str]]]:
-    """Yields the arguments that each file gives to the server."""
+    """Yields the server arguments in each file."""
     yield "compose", compose()["services"]["tensorflow-serving"]["command"]
     yield "deployment", manifest("Deployment")["spec"]["template"]["spec"]["containers"][0]["args"]
     yield "kserve", kserve()["spec"]["predictor"]["model"]["args"]
@@ -49,7 +49,7 @@ def flags(words: list[str]) -> dict[str, str]:
     )
 
 
-def checked(words: list[str]) -> None:
+def check_flags(words: list[str]) -> None:
     for name, value in flags(words).items():
         assert name in FLAGS, name
         if FLAGS[name] is bool:
@@ -61,12 +61,12 @@ def checked(words: list[str]) -> None:
 
 
 @pytest.mark.parametrize("path", [*HERE.rglob("*.yaml"), *HERE.glob("*.config")], ids=lambda path: path.name)
-def test_every_flag_is_one_of_the_server(path: Path) -> None:
+def test_every_flag_exists(path: Path) -> None:
     written = re.findall(r"--[a-z]+_[a-z_]+=[^\s,}\"']+", path.read_text())  # in comments too
-    checked(written)
+    check_flags(written)
 
 
-def test_the_server_s_flags_in_the_pages_are_real() -> None:
+def test_flags_in_the_documentation_exist() -> None:
     named = {
         flag
         for page in ("README.md", "docs/serving.md")
@@ -76,17 +76,17 @@ def test_the_server_s_flags_in_the_pages_are_real() -> None:
 
 
 @pytest.mark.parametrize("wrong", ["--enable_batchin=true", "--enable_batching=yes", "--rest_api_port=REST"])
-def test_a_wrong_flag_is_noticed(wrong: str) -> None:
+def test_a_wrong_flag_fails(wrong: str) -> None:
     with pytest.raises(AssertionError):
-        checked([wrong])
+        check_flags([wrong])
 
 
-def test_batching_is_never_half_on() -> None:
+def test_batching_has_both_flags_or_none() -> None:
     for _, words in arguments():
         assert ("enable_batching" in flags(words)) == ("batching_parameters_file" in flags(words))
 
 
-def test_the_three_ways_agree_on_what_they_serve() -> None:
+def test_compose_kubernetes_and_kserve_serve_the_same_model() -> None:
     per_file = dict(arguments())
     [config] = parsed("models.config").model_config_list.config
     defaults = loading.load()
@@ -97,13 +97,13 @@ def test_the_three_ways_agree_on_what_they_serve() -> None:
     read["deployment"] = read["deployment"].replace(f"$({env['name']})", env["value"])
     assert set(read.values()) == {f"{config.base_path}/models.config"}
     same = set(FLAGS) - {"port", "rest_api_port", "grpc_channel_arguments", "model_config_file"}
-    told = [
+    common = [
         {name: value for name, value in flags(words).items() if name in same} for words in per_file.values()
     ]
-    assert told[0] == told[1] == told[2]
+    assert common[0] == common[1] == common[2]
 
 
-def test_models_are_mounted_where_the_configuration_looks() -> None:
+def test_models_are_mounted_at_the_base_path() -> None:
     base_path = loading.load().serving_base_path
     pushed = loading.load("kubeflow").serving_destination
     [claim] = [one for one in loading.load("kubeflow").kubeflow.volumes if pushed.startswith(one.mount_path)]
@@ -175,7 +175,7 @@ def test_labels_select_the_pods() -> None:
     assert target == {"apiVersion": "apps/v1", "kind": "Deployment", "name": "catsdogs"}
 
 
-def test_a_pod_that_goes_has_time_for_its_requests() -> None:
+def test_a_terminating_pod_can_finish_its_requests() -> None:
     pod = manifest("Deployment")["spec"]["template"]["spec"]
     predictor = kserve()["spec"]["predictor"]
     for grace, container in (

@@ -64,7 +64,7 @@ class Compose(Strict):
     services: dict[str, ComposeService]
 
 
-def test_the_compose_file_fits_the_specification() -> None:
+def test_the_compose_file_matches_the_specification() -> None:
     Compose.model_validate(compose())
 
 
@@ -77,7 +77,7 @@ def test_the_compose_file_fits_the_specification() -> None:
         ("restart: unless-stopped", "restart: sometimes"),
     ],
 )
-def test_a_mistake_in_the_compose_file_is_noticed(right: str, wrong: str) -> None:
+def test_a_mistake_in_the_compose_file_fails(right: str, wrong: str) -> None:
     text = (HERE / "compose.yaml").read_text()
     assert right in text
     with pytest.raises(pydantic.ValidationError):
@@ -85,12 +85,12 @@ def test_a_mistake_in_the_compose_file_is_noticed(right: str, wrong: str) -> Non
 
 
 @pytest.mark.skipif(
-    shutil.which("podman") is None, reason="podman-compose asks podman first, which is not here"
+    shutil.which("podman") is None, reason="podman-compose needs podman, which is not installed"
 )
 @pytest.mark.parametrize(
     ("environment", "models"), [({}, "../../output/serving_model/catsdogs"), ({"MODELS": "/m"}, "/m")]
 )
-def test_podman_compose_reads_it(environment: dict[str, str], models: str) -> None:
+def test_podman_compose_parses_the_file(environment: dict[str, str], models: str) -> None:
     command = [str(ROOT / ".venv/bin/podman-compose"), "--file", str(HERE / "compose.yaml"), "config"]
     kept = {name: value for name, value in os.environ.items() if name != "MODELS"}
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=kept | environment)

@@ -80,7 +80,7 @@ def validate_kserve(document: dict[str, Any]) -> None:
     validate({"apiVersion": "v1", "kind": "Pod", "metadata": service.metadata, "spec": pod})
 
 
-def test_the_inference_service_fits_kserve_and_kubernetes() -> None:
+def test_the_inference_service_matches_kserve_and_kubernetes() -> None:
     validate_kserve(kserve())
 
 
@@ -95,6 +95,6 @@ def test_the_inference_service_fits_kserve_and_kubernetes() -> None:
         ("spec.predictor.securityContext.runAsUser", [1000]),
     ],
 )
-def test_a_mistake_in_the_inference_service_is_noticed(path: str, value: Any) -> None:
+def test_a_mistake_in_the_inference_service_fails(path: str, value: Any) -> None:
     with pytest.raises((pydantic.ValidationError, Misfit)):
         validate_kserve(changed(kserve(), path, value))

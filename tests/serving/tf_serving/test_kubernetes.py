@@ -22,7 +22,7 @@ from tests.serving.tf_serving.shipped import (
 
 
 @pytest.mark.parametrize("document", manifests(), ids=lambda one: f"{one['kind']}/{one['metadata']['name']}")
-def test_manifests_fit_kubernetes_own_schema(document: dict[str, Any]) -> None:
+def test_manifests_match_the_schema_of_kubernetes(document: dict[str, Any]) -> None:
     validate(document)
 
 
@@ -42,12 +42,12 @@ def test_manifests_fit_kubernetes_own_schema(document: dict[str, Any]) -> None:
         ("PodDisruptionBudget", "spec.minAvailable", "minimum"),
     ],
 )
-def test_a_mistake_in_a_manifest_is_noticed(kind: str, path: str, value: Any) -> None:
+def test_a_mistake_in_a_manifest_fails(kind: str, path: str, value: Any) -> None:
     with pytest.raises(Misfit):
         validate(changed(manifest(kind), path, value))
 
 
-def test_the_kustomization_takes_every_manifest_and_both_files() -> None:
+def test_the_kustomization_includes_every_manifest_and_both_files() -> None:
     [kustomization] = documents(HERE / "kustomization.yaml")
     assert {HERE / name for name in kustomization["resources"]} == set(MANIFESTS)
     [generator] = kustomization["configMapGenerator"]
@@ -67,13 +67,11 @@ def rendered(folder: Path) -> dict[str, dict[str, Any]]:
     return {one["kind"]: one for one in found}
 
 
-kustomize = pytest.mark.skipif(
-    shutil.which("kubectl") is None, reason="kubectl, which has kustomize, is not here"
-)
+kustomize = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
 
 
 @kustomize
-def test_kustomize_puts_the_configuration_into_the_pods() -> None:
+def test_kustomize_mounts_the_configuration_into_the_pods() -> None:
     made = rendered(HERE)
     pod = made["Deployment"]["spec"]["template"]["spec"]
     [config] = [one["configMap"]["name"] for one in pod["volumes"] if "configMap" in one]

@@ -12,7 +12,7 @@ from tests.serving.tf_serving.shipped import HERE
 
 
 @pytest.mark.parametrize("name", PROTOS)
-def test_what_the_server_reads_is_of_its_messages(name: str) -> None:
+def test_config_files_parse_as_protobuf_messages(name: str) -> None:
     assert parsed(name).ByteSize()
 
 
@@ -26,14 +26,14 @@ def test_what_the_server_reads_is_of_its_messages(name: str) -> None:
         ("monitoring.config", "enable: true", "enabled: true"),
     ],
 )
-def test_a_mistake_in_them_is_noticed(name: str, right: str, wrong: str) -> None:
+def test_a_mistake_in_a_config_file_fails(name: str, right: str, wrong: str) -> None:
     text = (HERE / name).read_text()
     assert right in text
     with pytest.raises(text_format.ParseError):
         parsed(name, text.replace(right, wrong))
 
 
-def test_batches_are_such_as_the_server_takes() -> None:
+def test_batching_parameters_are_valid() -> None:
     batching = parsed("batching.config")
     largest = batching.max_execution_batch_size.value
     assert batching.enable_large_batch_splitting.value
@@ -43,7 +43,7 @@ def test_batches_are_such_as_the_server_takes() -> None:
     assert batching.num_batch_threads.value >= 1
 
 
-def test_the_example_is_what_a_push_writes() -> None:
+def test_the_example_equals_what_a_push_writes() -> None:
     def bare(text: str) -> str:
         return "".join(line for line in text.splitlines(keepends=True) if not line.startswith("#"))
 
