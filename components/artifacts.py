@@ -1,25 +1,25 @@
-"""The artifact types that TFX does not have.
+"""The artifact types that TFX does not provide.
 
-Their names have a dot because Kubeflow Pipelines takes no others from outside TFX; after it stands that of
-the class, by which a step on Kubeflow imports it.
+Kubeflow Pipelines accepts a custom artifact type only if its name has a dot. The part after the dot is the
+name of the class, which a task on Kubeflow imports.
 """
 
 from tfx.types.artifact import Artifact
 
 
 class RejectedImages(Artifact):
-    """What ingest set aside: `rejected.csv` (file, reason, detail) and `counts.json`."""
+    """The images that ingest rejected: `rejected.csv` (file, reason, detail) and `counts.json`."""
 
     TYPE_NAME = "catsdogs.RejectedImages"
 
 
 class DataVerdict(Artifact):
-    """That the data were accepted, and on which grounds."""
+    """The acceptance of a run's data, with the reasons: `verdict.json`."""
 
     TYPE_NAME = "catsdogs.DataVerdict"
 
 
 class EvaluationReportFiles(Artifact):
-    """What a run says of itself: `report.html`, `model_card.md`, and all figures of both in `report.json`."""
+    """The report of a run: `report.html`, `model_card.md`, and all values of both in `report.json`."""
 
     TYPE_NAME = "catsdogs.EvaluationReportFiles"

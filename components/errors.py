@@ -1,4 +1,4 @@
-"""Errors whose message is written for the user: one sentence with the value, what was expected, the cure."""
+"""Errors whose message is shown to the user: the wrong value, what was expected and what to do."""
 
 from __future__ import annotations
 
@@ -7,53 +7,53 @@ from collections.abc import Iterator
 
 
 class PipelineError(Exception):
-    """A run cannot go on; the message says why and what to do.
+    """The run cannot continue; the message states why and what to do.
 
     Attributes:
-        exit_status: The status `catsdogs run` ends with.
+        exit_status: Exit status of `catsdogs run`.
     """
 
     exit_status = 1
 
 
 class InputError(PipelineError):
-    """What the user named (a folder, a builder, a class) does not fit."""
+    """A folder, TFDS builder or class that the user named cannot be used."""
 
     exit_status = 2
 
 
 class DataRejected(PipelineError):
-    """The data were read, and are not good enough to train on."""
+    """The data can be read but are not fit for training."""
 
     exit_status = 4
 
 
 _ALL: list[type[PipelineError]] = [PipelineError, *PipelineError.__subclasses__()]
-_KINDS = {kind.__name__: kind for kind in _ALL}
-# Beam hands on what a worker raised as the text of its traceback.
-_IN_TRACEBACK = re.compile(rf"^(?:components\.errors\.)({'|'.join(_KINDS)}): (.+?)$", re.MULTILINE)
+_ERROR_CLASSES = {error_class.__name__: error_class for error_class in _ALL}
+# Beam passes an exception of a worker on as the text of its traceback.
+_TRACEBACK_LINE = re.compile(rf"^(?:components\.errors\.)({'|'.join(_ERROR_CLASSES)}): (.+?)$", re.MULTILINE)
 _BEAM_SUFFIX = re.compile(r" \[while running '.*?'\]", re.DOTALL)
 
 
 def find_user_error(error: BaseException) -> PipelineError | None:
-    """Returns the error for the user somewhere behind an exception; None where there is none."""
-    for link in chain(error):
-        if isinstance(link, PipelineError):
-            return type(link)(without_suffix(str(link)))
-        quoted = _IN_TRACEBACK.findall(str(link))
-        if quoted:
-            kind, message = quoted[-1]
-            return _KINDS[kind](without_suffix(message))
+    """Returns the `PipelineError` that caused an exception, or None if there is none."""
+    for cause in exception_chain(error):
+        if isinstance(cause, PipelineError):
+            return type(cause)(remove_beam_suffix(str(cause)))
+        quoted_errors = _TRACEBACK_LINE.findall(str(cause))
+        if quoted_errors:
+            class_name, message = quoted_errors[-1]
+            return _ERROR_CLASSES[class_name](remove_beam_suffix(message))
     return None
 
 
-def without_suffix(text: str) -> str:
-    """Returns a message without what Beam adds, which is where it was running."""
+def remove_beam_suffix(text: str) -> str:
+    """Returns a message without the "[while running …]" that Beam appends."""
     return _BEAM_SUFFIX.sub("", text)
 
 
-def chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Yields an exception and those behind it, the last one raised first."""
+def exception_chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yields an exception, then its causes, the last one raised first."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))

@@ -1,4 +1,4 @@
-"""Fingerprints of code and files, which let TFX's cache see that something has changed."""
+"""Fingerprints of code and files; they are part of cache keys, so that a change invalidates the cache."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ _SUFFIXES = {".py", ".pbtxt"}
 
 
 def of_code(*names: str) -> str:
-    """Returns a fingerprint of source files, found without importing them.
+    """Returns a fingerprint of source files without importing them.
 
     Args:
-        *names: Dotted names of modules, or of packages, which stand for all they hold.
+        *names: Dotted names of modules or packages; a package includes all its modules.
 
     Returns:
         The hexadecimal SHA-256 over names and contents of the `.py` and `.pbtxt` files.
 
     Raises:
-        ModuleNotFoundError: There is no such module.
+        ModuleNotFoundError: A module does not exist.
     """
     digest = hashlib.sha256()
     for name in sorted(set(names)):
-        for relative, path in _files(name):
+        for relative, path in _source_files(name):
             contents = path.read_bytes()
             digest.update(f"{name}\0{relative}\0{len(contents)}\0".encode())
             digest.update(contents)
@@ -44,10 +44,10 @@ def of_folder(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _files(name: str) -> list[tuple[str, Path]]:
+def _source_files(name: str) -> list[tuple[str, Path]]:
     spec = importlib.util.find_spec(name)
     if spec is None:
-        raise ModuleNotFoundError(f"There is no module {name!r} to take the fingerprint of.", name=name)
+        raise ModuleNotFoundError(f"Module {name!r} does not exist and has no fingerprint.", name=name)
     if spec.submodule_search_locations is None:
         assert spec.origin is not None
         return [("", Path(spec.origin))]

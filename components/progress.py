@@ -1,4 +1,4 @@
-"""How far a long pass is, for the line beside the running component."""
+"""Progress of a long pass over the images, shown next to the running component."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ import threading
 import time
 
 progress_log = logging.getLogger("catsdogs.progress")
-SECONDS = 1.5  # between two lines
+REPORT_INTERVAL = 1.5  # seconds
 
 
 class Progress:
-    """Counts pictures from any number of threads, and says so now and then.
+    """Counts images from any number of threads and logs the count every `REPORT_INTERVAL` seconds.
 
     Args:
-        total: How many there will be.
+        total: Number of images in the whole pass.
     """
 
     def __init__(self, total: int) -> None:
         self._total = total
         self._count = 0
-        self._last = time.monotonic()
+        self._last_report = time.monotonic()
         self._lock = threading.Lock()
 
     def step(self) -> None:
-        """Counts one picture."""
+        """Counts one image."""
         with self._lock:
             self._count += 1
             now = time.monotonic()
-            due = now - self._last >= SECONDS or self._count == self._total
-            if due:
-                self._last = now
-                progress_log.info("%s of %s pictures", f"{self._count:,}", f"{self._total:,}")
+            is_due = now - self._last_report >= REPORT_INTERVAL or self._count == self._total
+            if is_due:
+                self._last_report = now
+                progress_log.info("%s of %s images", f"{self._count:,}", f"{self._total:,}")

@@ -1,4 +1,4 @@
-"""TFDV's statistics of the examples: the features to count, and how to read the result."""
+"""Configures TFDV's statistics of the examples and reads the result."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from trainer import features
 Statistics: TypeAlias = statistics_pb2.DatasetFeatureStatisticsList
 
 
-def counted_features() -> tfdv.StatsOptions:
-    """Returns options for the features worth counting: neither pixels nor file names go through TFDV.
+def statistics_options() -> tfdv.StatsOptions:
+    """Returns the options of StatisticsGen; encoded images and file names do not go through TFDV.
 
-    Labels are counted one by one, as names are: the histogram of numbers would say that a label is too high,
-    but not how many are.
+    The label is categorical, so that TFDV counts each value: a numeric histogram shows that a label is out of
+    range, but not how many images have it.
     """
     label = schema_pb2.Feature(
         name=features.LABEL, type=schema_pb2.INT, int_domain=schema_pb2.IntDomain(is_categorical=True)
@@ -27,12 +27,12 @@ def counted_features() -> tfdv.StatsOptions:
 
 
 def image_count(statistics: Statistics) -> int:
-    """Returns the number of pictures in the split."""
+    """Returns the number of images in the split."""
     return sum(dataset.num_examples for dataset in statistics.datasets)
 
 
 def feature(statistics: Statistics, name: str) -> statistics_pb2.FeatureNameStatistics | None:
-    """Returns what was counted of a feature, or None where no picture has it."""
+    """Returns the statistics of a feature, or None if no image has it."""
     for dataset in statistics.datasets:
         for column in dataset.features:
             if list(column.path.step) == [name]:
@@ -41,7 +41,7 @@ def feature(statistics: Statistics, name: str) -> statistics_pb2.FeatureNameStat
 
 
 def value_counts(statistics: Statistics, name: str) -> dict[str, int]:
-    """Returns how often each value of a string feature (or of the label) occurs, the commonest first."""
+    """Returns how often each value of a string feature (or of the label) occurs, the most frequent first."""
     column = feature(statistics, name)
     if column is None:
         return {}
@@ -50,7 +50,7 @@ def value_counts(statistics: Statistics, name: str) -> dict[str, int]:
 
 
 def class_shares(statistics: Statistics) -> dict[str, float]:
-    """Returns the share of each class, 0 to 1."""
+    """Returns the share of each class name, 0 to 1."""
     counts = value_counts(statistics, features.CLASS_NAME)
     total = sum(counts.values())
     return {name: count / total for name, count in counts.items()}

@@ -15,7 +15,7 @@ from components.model_pusher.component import ModelPusher
 from components.prediction_table.component import PredictionTable
 from components.quality_gate.component import QualityGate
 from components.serving_check.component import ServingCheck
-from components.statistics import counted_features
+from components.statistics import statistics_options
 from pipelines import baseline_nodes, node_configs
 from pipelines.eval_config import eval_config
 from pipelines.settings.loading import dump
@@ -39,7 +39,7 @@ def build(
     ingest = ImageExampleGen(data)
     examples = ingest.outputs["examples"]
 
-    statistics_gen = StatisticsGen(examples, stats_options=counted_features())
+    statistics_gen = StatisticsGen(examples, stats_options=statistics_options())
     statistics_gen.with_beam_pipeline_args(node_configs.SMALL_BEAM)
     statistics = statistics_gen.outputs["statistics"]
     curated_schema = CuratedSchema(class_names)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -15,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from components import fingerprint, leftovers
+from components import fingerprint
 from components.errors import PipelineError
 
 # Properties of an approval: what the data came from, and whether the model became the best one.
@@ -26,6 +27,7 @@ LOOKED_FOR = (SOURCE, BEST)
 _KEPT = 5  # newest approvals of the same properties
 _ENTRY, _FILES = "approval.json", "files"
 _TIME = "%Y-%m-%dT%H-%M-%S.%f"
+_STALE_AFTER = 24 * 3600  # seconds; no write or removal takes that long
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ class ApprovalStore:
                 "volume writable for the user of the pods, or give it more space."
             ) from error
         self._drop_old(properties)
-        leftovers.sweep(self._folder)
+        _remove_stale_folders(self._folder)
         return approval
 
     def newest(
@@ -172,3 +174,15 @@ class ApprovalStore:
             except FileNotFoundError:  # another run was quicker
                 continue
             shutil.rmtree(going, ignore_errors=True)
+
+
+def _remove_stale_folders(folder: Path) -> None:
+    """Removes hidden folders that killed processes left and nobody has changed for a day."""
+    oldest = time.time() - _STALE_AFTER
+    for path in folder.glob(".*"):
+        try:
+            is_stale = path.stat().st_mtime < oldest
+        except FileNotFoundError:  # another process removed it meanwhile
+            continue
+        if is_stale:
+            shutil.rmtree(path, ignore_errors=True)

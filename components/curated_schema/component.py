@@ -1,4 +1,4 @@
-"""Hands the curated schema to the pipeline, with this run's class names in it."""
+"""Writes the curated schema, with the run's class names, as an artifact."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from components import fingerprint
 from trainer import features
 
 
-def fill(class_names: Sequence[str]) -> schema_pb2.Schema:
+def load_schema(class_names: Sequence[str]) -> schema_pb2.Schema:
     """Returns the curated schema for the given classes.
 
     Args:
-        class_names: The domain of the class name.
+        class_names: The domain of the class name feature.
     """
     text = Path(__file__).with_name("schema.pbtxt").read_text(encoding="utf-8")
     schema = text_format.Parse(text, schema_pb2.Schema())
@@ -55,14 +55,14 @@ class Executor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Fills the schema and writes it to the output `schema`."""
-        schema = fill(json.loads(exec_properties["class_names"]))
+        """Writes the schema with the class names to the output `schema`."""
+        schema = load_schema(json.loads(exec_properties["class_names"]))
         folder = artifact_utils.get_single_uri(output_dict["schema"])
         io_utils.write_pbtxt_file(f"{folder}/schema.pbtxt", schema)
 
 
 class CuratedSchema(base_component.BaseComponent):
-    """The hand-kept schema as an artifact.
+    """Provides the curated schema as an artifact.
 
     Outputs `schema`: a standard Schema.
 
@@ -74,8 +74,8 @@ class CuratedSchema(base_component.BaseComponent):
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
 
     def __init__(self, class_names: Sequence[str]) -> None:
-        # What the schema says, not its file: Transform and Trainer need not run again for a comment.
-        contents = fill(class_names).SerializeToString(deterministic=True)
+        # Of the parsed schema, not of the file: a changed comment must not run Transform and Trainer again.
+        contents = load_schema(class_names).SerializeToString(deterministic=True)
         super().__init__(
             CuratedSchemaSpec(
                 class_names=json.dumps(list(class_names)),

@@ -1,4 +1,4 @@
-"""The gate before training: what ExampleValidator only notes stops the run here."""
+"""Stops the run if ExampleValidator reported anomalies or the data has drifted."""
 
 from __future__ import annotations
 
@@ -26,60 +26,62 @@ from trainer import features
 STATISTICS_ID = "statistics_id"
 SOURCE = "source"
 
-# Drift is judged here alone: chance moves the shares of the small splits too much.
+# In the small splits, class shares vary too much by chance.
 DRIFT_SPLIT = "train"
-_DRIFT = ("COMPARATOR_L_INFTY_HIGH", "COMPARATOR_JENSEN_SHANNON_DIVERGENCE_HIGH")
-_DISTANCES_OF = {features.CLASS_NAME: "class name", features.BRIGHTNESS: "brightness"}
+_DRIFT_TYPES = ("COMPARATOR_L_INFTY_HIGH", "COMPARATOR_JENSEN_SHANNON_DIVERGENCE_HIGH")
+_DISTANCE_NAMES = {features.CLASS_NAME: "class name", features.BRIGHTNESS: "brightness"}
 
 
-def with_class_shift(schema: schema_pb2.Schema, max_class_shift: float) -> schema_pb2.Schema:
-    """Returns a copy of the schema that tolerates so large a change of a class's share, 0 to 1."""
-    tolerant = schema_pb2.Schema()
-    tolerant.CopyFrom(schema)
-    column = next(feature for feature in tolerant.feature if feature.name == features.CLASS_NAME)
+def with_max_class_shift(schema: schema_pb2.Schema, max_class_shift: float) -> schema_pb2.Schema:
+    """Returns a copy of the schema that limits the change of a class's share to `max_class_shift`, 0 to 1."""
+    limited_schema = schema_pb2.Schema()
+    limited_schema.CopyFrom(schema)
+    column = next(feature for feature in limited_schema.feature if feature.name == features.CLASS_NAME)
     column.drift_comparator.infinity_norm.threshold = max_class_shift
-    return tolerant
+    return limited_schema
 
 
 def find_drift(
     statistics: Statistics, baseline: Statistics, schema: schema_pb2.Schema
 ) -> anomalies_pb2.Anomalies:
-    """Compares with the last accepted statistics.
+    """Compares statistics with those of the last accepted data.
 
     Returns:
-        TFDV's anomalies, only those of the comparison; and all measured distances in `drift_skew_info`.
+        TFDV's drift anomalies, without other anomalies, and all measured distances in `drift_skew_info`.
     """
-    found = tfdv.validate_statistics(statistics, schema, previous_statistics=baseline)
-    drift = anomalies_pb2.Anomalies(drift_skew_info=found.drift_skew_info)
-    for name, info in found.anomaly_info.items():
+    anomalies = tfdv.validate_statistics(statistics, schema, previous_statistics=baseline)
+    drift = anomalies_pb2.Anomalies(drift_skew_info=anomalies.drift_skew_info)
+    for name, info in anomalies.anomaly_info.items():
         reasons = [
-            reason for reason in info.reason if anomalies_pb2.AnomalyInfo.Type.Name(reason.type) in _DRIFT
+            reason
+            for reason in info.reason
+            if anomalies_pb2.AnomalyInfo.Type.Name(reason.type) in _DRIFT_TYPES
         ]
         if reasons:
             drift.anomaly_info[name].reason.extend(reasons)
     return drift
 
 
-def accepted(
+def data_verdict(
     splits: dict[str, Statistics], baseline: Statistics | None, drift: anomalies_pb2.Anomalies | None
 ) -> dict[str, Any]:
-    """Returns the verdict on accepted data: counts and class shares of every split, and the comparison."""
+    """Returns the verdict on accepted data: counts and class shares per split, and the measured drift."""
     verdict: dict[str, Any] = {
         "accepted": True,
-        "splits": {split: _counts(statistics) for split, statistics in splits.items()},
+        "splits": {split: _count_images(statistics) for split, statistics in splits.items()},
         "compared_with": None,
     }
     total = sum(image_count(statistics) for statistics in splits.values())
     sizes = ", ".join(f"{split} {image_count(statistics):,}" for split, statistics in splits.items())
-    verdict["summary"] = f"{total:,} pictures accepted ({sizes})"
+    verdict["summary"] = f"{total:,} images accepted ({sizes})"
     if baseline is None or drift is None:
-        verdict["summary"] += "; no data were accepted before, so there was nothing to compare them with"
+        verdict["summary"] += "; there is no earlier accepted data to compare with"
         return verdict
     verdict["compared_with"] = {
         "split": DRIFT_SPLIT,
-        **_counts(baseline),
+        **_count_images(baseline),
         "distances": {
-            _DISTANCES_OF.get(info.path.step[0], info.path.step[0]): {
+            _DISTANCE_NAMES.get(info.path.step[0], info.path.step[0]): {
                 "value": measured.value,
                 "allowed": measured.threshold,
             }
@@ -89,11 +91,13 @@ def accepted(
     }
     now, before = class_shares(splits[DRIFT_SPLIT]), class_shares(baseline)
     shift = max(abs(now.get(name, 0) - before.get(name, 0)) for name in now.keys() | before.keys())
-    verdict["summary"] += f"; class shares moved by {100 * shift:.3g} points since the last accepted data"
+    verdict["summary"] += (
+        f"; class shares changed by {100 * shift:.3g} percentage points since the last accepted data"
+    )
     return verdict
 
 
-def _counts(statistics: Statistics) -> dict[str, Any]:
+def _count_images(statistics: Statistics) -> dict[str, Any]:
     counts = value_counts(statistics, features.CLASS_NAME)
     shares = class_shares(statistics)
     return {
@@ -124,7 +128,7 @@ class DataGateSpec(component_spec.ComponentSpec):
 
 
 class Executor(base_executor.BaseExecutor):
-    """Raises the anomalies as an error, or writes `verdict.json`."""
+    """Fails if there are anomalies; otherwise writes `verdict.json`."""
 
     def Do(  # noqa: N802
         self,
@@ -132,15 +136,15 @@ class Executor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Judges the data.
+        """Checks the data of every split.
 
         Raises:
-            DataRejected: They are not as the schema and the last accepted data let expect.
+            DataRejected: The data violates the schema or has drifted from the last accepted data.
         """
         artifact = artifact_utils.get_single_instance(input_dict["statistics"])
         anomalies_artifact = artifact_utils.get_single_instance(input_dict["anomalies"])
         schema_file = io_utils.get_only_uri_in_dir(artifact_utils.get_single_uri(input_dict["schema"]))
-        schema = with_class_shift(
+        schema = with_max_class_shift(
             io_utils.SchemaReader().read(schema_file), exec_properties["max_class_shift"]
         )
         splits = {
@@ -152,18 +156,18 @@ class Executor(base_executor.BaseExecutor):
             folder = artifact_utils.get_split_uri([anomalies_artifact], split)
             with fileio.open(f"{folder}/{example_validator.DEFAULT_FILE_NAME}", "rb") as file:
                 anomalies = anomalies_pb2.Anomalies.FromString(file.read())
-            problems += anomaly_messages.describe(split, anomalies, schema, statistics)
+            problems += anomaly_messages.describe_anomalies(split, anomalies, schema, statistics)
 
         baseline = drift = None
         if input_dict.get("baseline_statistics"):
             baseline_artifact = artifact_utils.get_single_instance(input_dict["baseline_statistics"])
             baseline = stats_artifact_utils.load_statistics(baseline_artifact, DRIFT_SPLIT).proto()
             drift = find_drift(splits[DRIFT_SPLIT], baseline, schema)
-            problems += anomaly_messages.describe(DRIFT_SPLIT, drift, schema, splits[DRIFT_SPLIT])
+            problems += anomaly_messages.describe_anomalies(DRIFT_SPLIT, drift, schema, splits[DRIFT_SPLIT])
         if problems:
-            raise DataRejected(anomaly_messages.message(problems))
+            raise DataRejected(anomaly_messages.format_message(problems))
 
-        verdict = accepted(splits, baseline, drift)
+        verdict = data_verdict(splits, baseline, drift)
         logging.info(verdict["summary"])
         output = artifact_utils.get_single_instance(output_dict["verdict"])
         with fileio.open(f"{output.uri}/verdict.json", "w") as file:
@@ -174,18 +178,19 @@ class Executor(base_executor.BaseExecutor):
 
 
 class DataGate(base_component.BaseComponent):
-    """Stops the run on data that are not fit to train on.
+    """Stops the run if the data is not fit for training.
 
-    Outputs `verdict`: a DataVerdict, `verdict.json`; its custom properties `blessed` and `statistics_id` make
-    these statistics the baseline of later runs.
+    Outputs `verdict`: a DataVerdict with `verdict.json`. Its custom properties `blessed` and `statistics_id`
+    mark the statistics as a baseline for later runs.
 
     Args:
         statistics: Channel of the ExampleStatistics of this run.
-        schema: Channel of the Schema they were compared with.
+        schema: Channel of the Schema that the statistics were validated against.
         anomalies: Channel of ExampleValidator's ExampleAnomalies.
-        source: What the data come from; later data of the same source are compared with these.
-        max_class_shift: How far a class's share of `train` may move from the last accepted data, 0 to 1.
-        baseline_statistics: Channel of the last accepted ExampleStatistics; may be empty.
+        source: Name of the data source; only data of the same source is compared.
+        max_class_shift: Largest accepted change of a class's share of `train` since the last accepted data,
+            0 to 1.
+        baseline_statistics: Channel of the last accepted ExampleStatistics; can be empty.
     """
 
     SPEC_CLASS = DataGateSpec

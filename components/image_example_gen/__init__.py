@@ -1,4 +1,4 @@
-"""Ingest: labelled pictures from a folder, from TensorFlow Datasets or drawn, written as `tf.Example`s.
+"""Ingests labelled images from a folder, from TensorFlow Datasets or drawn, and writes them as `tf.Example`s.
 
-Nothing is imported here, so that `sources.check_source` stays quick: the command line calls it first.
+This module imports nothing, so that `sources.check_source`, which the CLI calls first, stays fast.
 """

@@ -1,4 +1,4 @@
-"""The component that brings pictures into the pipeline."""
+"""The component that ingests images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from components.image_example_gen.executor import Executor
 
 
 class ImageExampleGenSpec(component_spec.ComponentSpec):
-    """Parameters and outputs of `ImageExampleGen`; what is structured travels as JSON."""
+    """Parameters and outputs of `ImageExampleGen`; structured values are JSON."""
 
     PARAMETERS = {  # noqa: RUF012
         "source": component_spec.ExecutionParameter(type=str),
@@ -33,22 +33,19 @@ class ImageExampleGenSpec(component_spec.ComponentSpec):
 
 
 class ImageExampleGen(base_beam_component.BaseBeamComponent):
-    """Reads labelled pictures and writes them as examples in the splits train, eval and test.
+    """Reads labelled images and writes them as examples in the splits train, eval and test.
 
-    Outputs are `examples` (standard Examples) and `rejected` (what was set aside, with reasons).
+    Outputs are `examples` (standard Examples) and `rejected` (the rejected images, with reasons).
 
     Args:
-        data: Where the images are, their classes and splits, and which of them are rejected.
+        data: The source, classes and splits of the images, and the limits above which they are rejected.
     """
 
     SPEC_CLASS = ImageExampleGenSpec
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
     DRIVER_CLASS = Driver
 
-    def __init__(
-        self,
-        data: DataConfig,
-    ) -> None:
+    def __init__(self, data: DataConfig) -> None:
         super().__init__(
             ImageExampleGenSpec(
                 source=json.dumps(data.source_spec, sort_keys=True),

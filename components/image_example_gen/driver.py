@@ -1,4 +1,4 @@
-"""Looks at the data before the cache is asked, so that changed pictures are ingested again."""
+"""Fingerprints the images before the cache lookup, so that changed images are ingested again."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from components.image_example_gen.sources import open_source
 
 
 class Driver(base_driver.BaseDriver, portable_base_driver.BaseDriver):
-    """Adds `data_fingerprint` to the execution properties, which the cache key is made of."""
+    """Adds `data_fingerprint` to the execution properties, which are part of the cache key."""
 
     def __init__(self, metadata_handle: metadata.Metadata) -> None:
-        base_driver.BaseDriver.__init__(self, metadata_handle)  # the class TFX asks components for
-        portable_base_driver.BaseDriver.__init__(self, metadata_handle)  # the class it runs
+        base_driver.BaseDriver.__init__(self, metadata_handle)  # the type that TFX checks in a component
+        portable_base_driver.BaseDriver.__init__(self, metadata_handle)  # the type that TFX runs
 
     def run(self, execution_info: data_types.ExecutionInfo) -> driver_output_pb2.DriverOutput:
-        """Returns the addition.
+        """Returns the `data_fingerprint` property.
 
         Raises:
             InputError: The source cannot be used.

@@ -1,4 +1,4 @@
-"""One picture as a serialized `tf.Example`, with the features that `trainer.features` names."""
+"""Serializes an image as a `tf.Example` with the features of `trainer.features`."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from components.image_example_gen.inspection import Properties
-from components.image_example_gen.sources.base import Picture
+from components.image_example_gen.sources.base import SourceImage
 from trainer import features
 
-# Upper bounds (exclusive) and names; the last name is for all above.
+# Exclusive upper bounds and names of the ranges.
 _RESOLUTIONS = [(50e3, "under 50k pixels"), (200e3, "50k to 200k pixels"), (1e6, "200k to 1M pixels")]
-_ASPECTS = [(0.9, "portrait"), (1.1, "square")]  # width by height
+_ASPECTS = [(0.9, "portrait"), (1.1, "square")]  # width / height
 _BRIGHTNESSES = [(0.25, "dark"), (0.6, "medium")]
 _BYTE_SIZES = [(16e3, "under 16 kB"), (64e3, "16 to 64 kB"), (256e3, "64 to 256 kB")]
 
 
-def serialize(picture: Picture, data: bytes, properties: Properties, class_names: Sequence[str]) -> bytes:
-    """Returns the serialized `tf.Example` of a picture; `data` are its bytes, which go in untouched."""
+def serialize(image: SourceImage, data: bytes, properties: Properties, class_names: Sequence[str]) -> bytes:
+    """Returns the serialized `tf.Example` of an image; its encoded bytes, `data`, are stored unchanged."""
     width, height = properties.width, properties.height
     values: dict[str, bytes | str | int | float] = {
         features.ENCODED: data,
-        features.FILENAME: picture.filename,
+        features.FILENAME: image.filename,
         features.DIGEST: properties.digest.hex(),
-        features.LABEL: picture.label,
-        features.CLASS_NAME: class_names[picture.label],
+        features.LABEL: image.label,
+        features.CLASS_NAME: class_names[image.label],
         features.HEIGHT: height,
         features.WIDTH: width,
         features.FORMAT: properties.format,
@@ -33,7 +33,7 @@ def serialize(picture: Picture, data: bytes, properties: Properties, class_names
         features.BYTE_SIZE: len(data),
         features.BRIGHTNESS: properties.brightness,
         features.CONTRAST: properties.contrast,
-        features.SOURCE_FOLDER: picture.folder,
+        features.SOURCE_FOLDER: image.folder,
         features.RESOLUTION_RANGE: _range(width * height, _RESOLUTIONS, "1M pixels and more"),
         features.ASPECT_RANGE: _range(width / height, _ASPECTS, "landscape"),
         features.BRIGHTNESS_RANGE: _range(properties.brightness, _BRIGHTNESSES, "bright"),

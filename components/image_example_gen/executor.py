@@ -1,4 +1,4 @@
-"""The pass over all pictures: read, inspect, assign to a split, write; then judge what was set aside."""
+"""Reads, inspects and writes all images, and fails if too many of them are rejected."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import logging
 import posixpath
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -27,24 +27,24 @@ from components.errors import DataRejected, PipelineError
 from components.image_example_gen import splits
 from components.image_example_gen.examples import serialize
 from components.image_example_gen.inspection import inspect
-from components.image_example_gen.shards import ShardWriter, os_error, unfinished
+from components.image_example_gen.shards import ShardWriter, os_error, unfinished_folder
 from components.image_example_gen.sources import open_source, source_name
-from components.image_example_gen.sources.base import SPLITS, ImageRejected, Picture, Source
+from components.image_example_gen.sources.base import SPLITS, ImageRejected, Source, SourceImage
 from components.progress import Progress
 
-_LOGGED_FILES = 100
+_MAX_LOGGED_FILES = 100
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass
-class Report:
-    """What came of a portion, or of all of them.
+class IngestCounts:
+    """Counts of accepted and rejected images, of one portion or of all.
 
     Attributes:
-        accepted: Number of pictures by split and class.
-        rejected: File name, reason and detail of what was set aside.
-        leaks: Names of identical pictures that the source itself has in different splits.
+        accepted: Number of accepted images by split and class name.
+        rejected: File name, reason and detail of each rejected image.
+        leaks: The file names of identical images, one of which is in the source's test split and one is not.
     """
 
     accepted: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -53,34 +53,34 @@ class Report:
 
     @property
     def total(self) -> int:
-        """Number of pictures, usable or not."""
+        """Number of images, accepted or rejected."""
         return len(self.rejected) + sum(sum(by_class.values()) for by_class in self.accepted.values())
 
     @property
-    def bad_fraction(self) -> float:
-        """Share of pictures set aside, 0 to 1."""
+    def rejected_fraction(self) -> float:
+        """Share of rejected images, 0 to 1."""
         return len(self.rejected) / self.total if self.total else 0.0
 
-    def count(self, split: str, class_name: str, pictures: int = 1) -> None:
-        """Adds accepted pictures."""
+    def count_accepted(self, split: str, class_name: str, image_count: int = 1) -> None:
+        """Adds accepted images."""
         by_class = self.accepted.setdefault(split, {})
-        by_class[class_name] = by_class.get(class_name, 0) + pictures
+        by_class[class_name] = by_class.get(class_name, 0) + image_count
 
-    def add(self, other: Report) -> None:
-        """Adds another report to this one."""
+    def add(self, other: IngestCounts) -> None:
+        """Adds the counts of other images."""
         for split, by_class in other.accepted.items():
-            for class_name, pictures in by_class.items():
-                self.count(split, class_name, pictures)
+            for class_name, image_count in by_class.items():
+                self.count_accepted(split, class_name, image_count)
         self.rejected += other.rejected
         self.leaks += other.leaks
 
 
 @dataclass(frozen=True)
-class _Job:
-    """What is to be written, in the terms of the component.
+class _IngestConfig:
+    """The component's parameters, parsed, and its output folder.
 
     Attributes:
-        data_fingerprint: That of the pictures when they were looked at; empty where nobody looked.
+        data_fingerprint: Fingerprint of the images that the driver computed; empty if there was no driver.
         uri: Folder of the examples.
     """
 
@@ -93,7 +93,7 @@ class _Job:
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
-    """Writes the examples and the list of what was set aside."""
+    """Writes the examples and the list of rejected images."""
 
     def Do(  # noqa: N802
         self,
@@ -101,17 +101,17 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         output_dict: dict[str, list[Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """See the component for the parameters.
+        """Ingests the images; see the component for the parameters.
 
         Raises:
-            DataRejected: Too many pictures had to be set aside, or a split would be empty.
-            PipelineError: The pictures are not those that were looked at.
+            DataRejected: Too many images were rejected, or a split is empty.
+            PipelineError: The images changed during the run.
             OSError: The examples cannot be written.
         """
         examples = artifact_utils.get_single_instance(output_dict["examples"])
         rejected = artifact_utils.get_single_instance(output_dict["rejected"])
 
-        job = _Job(
+        config = _IngestConfig(
             source=json.loads(exec_properties["source"]),
             class_names=json.loads(exec_properties["class_names"]),
             split=json.loads(exec_properties["split"]),
@@ -119,173 +119,177 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             data_fingerprint=exec_properties.get("data_fingerprint", ""),
             uri=examples.uri,
         )
-        report = self._write(job, posixpath.join(rejected.uri, "reports"))
+        counts = self._write(config, posixpath.join(rejected.uri, "reports"))
         max_rejected_fraction = exec_properties["max_rejected_fraction"]
-        _log_report(report, None if report.bad_fraction > max_rejected_fraction else _LOGGED_FILES)
-        _judge(report, max_rejected_fraction)
-        _write_report(report, rejected.uri)
+        exceeds_limit = counts.rejected_fraction > max_rejected_fraction
+        # TFX removes `rejected.csv` if the component fails, so that the log must list all files.
+        _log_counts(counts, max_files=None if exceeds_limit else _MAX_LOGGED_FILES)
+        _check_counts(counts, max_rejected_fraction)
+        _write_counts(counts, rejected.uri)
 
         examples.split_names = artifact_utils.encode_split_names(list(SPLITS))
         examples_utils.set_payload_format(examples, example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE)
-        # The only name TFX has for TFRecords; its readers tell compressed files by the ending ".gz".
+        # TFX has no other name for TFRecords; its readers decompress only files with the suffix ".gz".
         examples_utils.set_file_format(examples, "tfrecords_gzip")
 
-    def _write(self, job: _Job, reports_uri: str) -> Report:
-        opened = open_source(job.source, job.class_names)
-        _check_unchanged(job, opened)
-        portions = opened.portions()
-        write = _WriteShard(job, shards=len(portions), total=opened.count())
-        # Pictures do not travel through Beam: a portion is read and written in one place, and reported on.
+    def _write(self, config: _IngestConfig, counts_uri: str) -> IngestCounts:
+        source = open_source(config.source, config.class_names)
+        _check_unchanged(config, source)
+        portions = source.portions()
+        write = _WriteShard(config, shards=len(portions), total=source.count())
+        # Images do not pass through Beam: one worker reads and writes a whole portion and returns its counts.
         try:
             with self._make_beam_pipeline() as pipeline:
                 written = (
                     pipeline
                     | "Portions" >> beam.Create(list(enumerate(portions)))
                     | "Spread" >> beam.Reshuffle()
-                    | "Write" >> beam.ParDo(write).with_outputs("pinned", main="reports")
+                    | "Write" >> beam.ParDo(write).with_outputs("source_splits", main="counts")
                 )
                 leaks = (
-                    written.pinned
+                    written.source_splits
                     | "ByContents" >> beam.GroupByKey()
-                    | "Leaks" >> beam.FlatMap(lambda pair: _leak(pair[1]))
+                    | "Leaks" >> beam.FlatMap(lambda pair: _find_leak(pair[1]))
                 )
                 _ = (
-                    (written.reports, leaks)
+                    (written.counts, leaks)
                     | "Collect" >> beam.Flatten()
-                    | "AsText" >> beam.Map(lambda report: json.dumps(asdict(report)))
-                    | "Save" >> beam.io.WriteToText(reports_uri, num_shards=1, shard_name_template="")
+                    | "AsText" >> beam.Map(lambda counts: json.dumps(asdict(counts)))
+                    | "Save" >> beam.io.WriteToText(counts_uri, num_shards=1, shard_name_template="")
                 )
         except (OSError, RuntimeError) as error:
-            raise _cause(error, reports_uri) from error
-        _check_unchanged(job, open_source(job.source, job.class_names))
-        if fileio.exists(unfinished(job.uri)):
-            fileio.rmtree(unfinished(job.uri))
-        report = Report()
-        with fileio.open(reports_uri) as lines:
+            raise _as_os_error(error, counts_uri) from error
+        _check_unchanged(config, open_source(config.source, config.class_names))
+        if fileio.exists(unfinished_folder(config.uri)):
+            fileio.rmtree(unfinished_folder(config.uri))
+        counts = IngestCounts()
+        with fileio.open(counts_uri) as lines:
             for line in lines:
-                report.add(Report(**json.loads(line)))
-        fileio.remove(reports_uri)
-        return report
+                counts.add(IngestCounts(**json.loads(line)))
+        fileio.remove(counts_uri)
+        return counts
 
 
 class _WriteShard(beam.DoFn):
-    """Turns a numbered portion into one shard of every split; yields its report."""
+    """Writes a numbered portion as one shard of every split; yields its counts."""
 
-    def __init__(self, job: _Job, shards: int, total: int) -> None:
-        self._job = job
+    def __init__(self, config: _IngestConfig, shards: int, total: int) -> None:
+        self._config = config
         self._shards = shards
         self._total = total
-        self._shared = Shared()  # one count for all threads of a process
+        self._shared = Shared()  # one counter for all threads of a process
 
     def setup(self) -> None:
-        """Opens the source, once a worker."""
-        self._opened = open_source(self._job.source, self._job.class_names)
+        """Opens the source, once per worker."""
+        self._source = open_source(self._config.source, self._config.class_names)
         self._progress: Progress = self._shared.acquire(lambda: Progress(self._total))
 
     def process(self, element: tuple[int, Any]) -> Iterator[Any]:
         """Reads and writes one portion."""
         shard, portion = element
-        report = Report()
-        with ShardWriter(self._job.uri, shard, self._shards) as writer:
-            for picture in self._opened.read(portion):
+        counts = IngestCounts()
+        with ShardWriter(self._config.uri, shard, self._shards) as writer:
+            for image in self._source.read(portion):
                 try:
-                    identity, split, record = self._accept(picture)
-                except ImageRejected as refusal:
-                    report.rejected.append((picture.filename, refusal.reason, refusal.detail))
+                    image_digest, split, record = self._to_record(image)
+                except ImageRejected as rejection:
+                    counts.rejected.append((image.filename, rejection.reason, rejection.detail))
                 else:
                     writer.write(split, record)
-                    report.count(split, self._job.class_names[picture.label])
-                    if len(picture.splits) < len(SPLITS):
+                    counts.count_accepted(split, self._config.class_names[image.label])
+                    if len(image.splits) < len(SPLITS):
                         yield beam.pvalue.TaggedOutput(
-                            "pinned", (identity, (split == "test", picture.filename))
+                            "source_splits", (image_digest, (split == "test", image.filename))
                         )
                 self._progress.step()
-        yield report
+        yield counts
 
-    def _accept(self, picture: Picture) -> tuple[bytes, str, bytes]:
+    def _to_record(self, image: SourceImage) -> tuple[bytes, str, bytes]:
         try:
-            data = picture.read()
+            data = image.read()
         except OSError as error:
             raise ImageRejected("cannot be read", error.strerror or str(error)) from None
-        properties = inspect(data, self._job.max_pixels)
-        split = splits.assign(properties.digest, self._job.split, self._job.split["seed"], picture.splits)
-        return properties.digest, split, serialize(picture, data, properties, self._job.class_names)
+        properties = inspect(data, self._config.max_pixels)
+        split = splits.assign(properties.digest, self._config.split, self._config.split["seed"], image.splits)
+        return properties.digest, split, serialize(image, data, properties, self._config.class_names)
 
 
-def _check_unchanged(job: _Job, opened: Source) -> None:
-    """Raises where the examples would be kept, in every cache, as those of other pictures."""
-    if job.data_fingerprint and opened.fingerprint() != job.data_fingerprint:
+def _check_unchanged(config: _IngestConfig, source: Source) -> None:
+    """Raises PipelineError if the images changed: the cache key would belong to other images."""
+    if config.data_fingerprint and source.fingerprint() != config.data_fingerprint:
         raise PipelineError(
-            f"The pictures ({source_name(job.source)}) changed while they were read: run again when nothing "
-            "changes them any more."
+            f"The images ({source_name(config.source)}) changed while they were read: run again once "
+            "they no longer change."
         )
 
 
-def _leak(found: Sequence[tuple[bool, str]]) -> Iterator[Report]:
-    found = sorted(found)
-    if {in_test for in_test, _ in found} == {False, True}:
-        yield Report(leaks=[[filename for _, filename in found]])
+def _find_leak(copies: Iterable[tuple[bool, str]]) -> Iterator[IngestCounts]:
+    copies = sorted(copies)
+    if {in_test for in_test, _ in copies} == {False, True}:
+        yield IngestCounts(leaks=[[filename for _, filename in copies]])
 
 
-def _cause(error: Exception, uri: str) -> Exception:
-    """Returns what went wrong in a worker, with a file name; Beam hands it on as the text of a traceback."""
+def _as_os_error(error: Exception, uri: str) -> Exception:
+    """Returns the OSError that Beam quotes in a traceback, with its file name; any other error as it is."""
     if isinstance(error, OSError):
         return OSError(error.errno, error.strerror, error.filename or uri)
-    found = re.search(r"^\w*Error: \[Errno (\d+)\] ([^:[\n]+)(?:: '(.+?)')?", str(error), re.MULTILINE)
-    if found is None:
+    match = re.search(r"^\w*Error: \[Errno (\d+)\] ([^:[\n]+)(?:: '(.+?)')?", str(error), re.MULTILINE)
+    if match is None:
         return error
-    number, message, filename = found.groups()
+    number, message, filename = match.groups()
     return OSError(int(number), message.strip(), filename or uri)
 
 
-def _log_report(report: Report, most: int | None) -> None:
-    """Logs the files set aside: at most so many, or all where TFX removes `rejected.csv` with the failure."""
-    shown = sorted(report.rejected)[:most]
-    for filename, reason, detail in shown:
-        _log.warning("Set aside: %s: %s%s", filename, reason, f" ({detail})" if detail else "")
-    if len(report.rejected) > len(shown):
-        _log.warning("… and %s more pictures set aside.", f"{len(report.rejected) - len(shown):,}")
-    if report.leaks:
+def _log_counts(counts: IngestCounts, max_files: int | None) -> None:
+    """Logs up to `max_files` rejected images (None: all of them) and the leaks."""
+    logged = sorted(counts.rejected)[:max_files]
+    for filename, reason, detail in logged:
+        _log.warning("Rejected: %s: %s%s", filename, reason, f" ({detail})" if detail else "")
+    if len(counts.rejected) > len(logged):
+        _log.warning("%s more images were rejected.", f"{len(counts.rejected) - len(logged):,}")
+    if counts.leaks:
         _log.warning(
-            "The source has %s pictures both in its test part and elsewhere, which flatters the model: for "
-            "example %s.",
-            f"{len(report.leaks):,}",
-            " = ".join(min(report.leaks)),
+            "The source has %s images both in its test split and in another one, so the test metrics are too "
+            "optimistic; for example %s.",
+            f"{len(counts.leaks):,}",
+            " = ".join(min(counts.leaks)),
         )
 
 
-def _judge(report: Report, max_rejected_fraction: float) -> None:
-    accepted = {split: sum(report.accepted.get(split, {}).values()) for split in SPLITS}
-    bad, total = len(report.rejected), report.total
-    if report.bad_fraction > max_rejected_fraction:
-        reason, count = Counter(reason for _, reason, _ in report.rejected).most_common(1)[0]
-        filename, _, detail = min(row for row in report.rejected if row[1] == reason)
+def _check_counts(counts: IngestCounts, max_rejected_fraction: float) -> None:
+    rejected, total = len(counts.rejected), counts.total
+    if counts.rejected_fraction > max_rejected_fraction:
+        reason, count = Counter(reason for _, reason, _ in counts.rejected).most_common(1)[0]
+        filename, _, detail = min(row for row in counts.rejected if row[1] == reason)
         raise DataRejected(
-            f"{bad:,} of {total:,} images ({report.bad_fraction:.2%}) cannot be used, and "
-            f"data.max_rejected_fraction allows {max_rejected_fraction:.2%}; {count:,} of them: {reason}, "
-            f"for example {filename}{f' ({detail})' if detail else ''}. The log lists them all: repair or "
-            "remove them, or raise data.max_rejected_fraction (catsdogs submit: "
-            "--param max_rejected_fraction=SHARE)."
+            f"{rejected:,} of {total:,} images cannot be used ({counts.rejected_fraction:.2%}), but "
+            f"data.max_rejected_fraction is {max_rejected_fraction:.2%}. The commonest reason is "
+            f"{reason!r} ({count:,} images), for example {filename}{f' ({detail})' if detail else ''}. "
+            "Repair or remove the images that the log lists, or raise data.max_rejected_fraction "
+            "(catsdogs submit: --param max_rejected_fraction=SHARE)."
         )
-    empty = [split for split, pictures in accepted.items() if not pictures]
-    if empty:
-        raise DataRejected(
-            f"Of {total:,} pictures, {total - bad:,} can be used, and none of them is in the split "
-            f"{empty[0]!r}: add pictures, or change the shares in data.split."
-        )
+    for split in SPLITS:
+        if not sum(counts.accepted.get(split, {}).values()):
+            raise DataRejected(
+                f"The split {split!r} is empty: {total - rejected:,} of {total:,} images can be used, but "
+                "none of them is in this split. Add images, or change the shares in data.split."
+            )
 
 
-def _write_report(report: Report, uri: str) -> None:
+def _write_counts(counts: IngestCounts, uri: str) -> None:
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(("file", "reason", "detail"))
-    writer.writerows(sorted(report.rejected))
-    counts = {
-        "accepted": report.accepted,
-        "rejected": dict(Counter(reason for _, reason, _ in report.rejected)),
-        "in_test_and_elsewhere": len(report.leaks),
+    writer.writerows(sorted(counts.rejected))
+    summary = {
+        "accepted": counts.accepted,
+        "rejected": dict(Counter(reason for _, reason, _ in counts.rejected)),
+        "in_test_and_elsewhere": len(counts.leaks),
     }
-    for name, text in {"rejected.csv": table.getvalue(), "counts.json": json.dumps(counts, indent=2)}.items():
+    for name, text in {
+        "rejected.csv": table.getvalue(),
+        "counts.json": json.dumps(summary, indent=2),
+    }.items():
         path = posixpath.join(uri, name)
         with os_error(path), tf.io.gfile.GFile(path, "w") as file:
             file.write(text)

@@ -1,4 +1,4 @@
-"""Whether a picture can be used, and the properties of it that are worth counting."""
+"""Checks that an image can be used, and measures its properties."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from components.image_example_gen import splits
 from components.image_example_gen.sources.base import ImageRejected
 
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
-_OTHERS = {
+_OTHER_FORMATS = {
     b"GIF8": "GIF",
     b"BM": "BMP",
     b"II*\0": "TIFF",
@@ -23,16 +23,16 @@ _OTHERS = {
     b"PK\x03\x04": "ZIP",
 }
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32) / 255
-_MIN_SIDE = 32  # pixels; nothing can be told on less
-_SAMPLED = 64  # of a large PNG, about this many rows and columns are measured
+_MIN_SIDE = 32  # pixels; a smaller image shows too little
+_SAMPLED_LINES = 64  # brightness and contrast of a PNG are measured on about as many rows and columns
 
 
 @dataclass(frozen=True)
 class Properties:
-    """What is recorded of a picture beside its bytes.
+    """Properties of an image that are stored with its bytes.
 
     Attributes:
-        digest: What identifies the bytes: their SHA-256, 32 bytes.
+        digest: SHA-256 of the bytes, 32 bytes.
         format: "jpeg" or "png".
         mode: Pillow's mode.
         height: Pixels.
@@ -51,31 +51,32 @@ class Properties:
 
 
 def inspect(data: bytes, max_pixels: int) -> Properties:
-    """Decodes a picture as training will, and measures it.
+    """Decodes an image as training does, and measures it.
 
-    TensorFlow's decoder is the judge, because it is what reads the pictures later, and Pillow takes some
-    damaged files that it refuses. Of a JPEG it is asked for an eighth of the size: it still reads every byte.
+    TensorFlow's decoder decides whether the image can be used: training and serving decode with it, and
+    Pillow accepts some damaged files that it rejects. A JPEG is decoded at an eighth of its size, which still
+    reads every byte.
 
     Args:
-        data: The stored bytes.
-        max_pixels: Pictures with more pixels, according to their header, are not decoded.
+        data: The encoded image.
+        max_pixels: Images with more pixels, according to their header, are rejected before decoding.
 
     Raises:
-        Refused: It is not a sound JPEG or PNG of one frame, or it is too small or too large.
+        ImageRejected: The image is not an intact JPEG or PNG with one frame, or it is too small or too large.
     """
     if not data:
         raise ImageRejected("empty file")
     is_jpeg = data.startswith(_JPEG)
     if not is_jpeg and not data.startswith(_PNG):
-        raise ImageRejected("not a JPEG or PNG", _looks_like(data))
+        raise ImageRejected("not a JPEG or PNG", _guess_format(data))
     try:
-        # Not Image.open, which has limits and warnings of its own.
+        # Image.open would apply its own pixel limit and warn.
         header = (JpegImageFile if is_jpeg else PngImageFile)(io.BytesIO(data))
     except (SyntaxError, OSError, ValueError) as error:
         raise ImageRejected("damaged", str(error)) from None
     width, height = header.size
     if width * height > max_pixels:
-        raise ImageRejected("too many pixels", f"{width:,} × {height:,}, at most {max_pixels:,} are taken")
+        raise ImageRejected("too many pixels", f"{width:,} × {height:,}, the limit is {max_pixels:,}")
     if min(width, height) < _MIN_SIDE:
         raise ImageRejected(f"smaller than {_MIN_SIDE} pixels", f"{width:,} × {height:,}")
     if getattr(header, "is_animated", False):
@@ -85,7 +86,7 @@ def inspect(data: bytes, max_pixels: int) -> Properties:
             pixels = tf.io.decode_jpeg(data, channels=3, ratio=8, dct_method="INTEGER_FAST").numpy()
         else:
             pixels = tf.io.decode_png(data, channels=3).numpy()
-            pixels = pixels[:: max(height // _SAMPLED, 1), :: max(width // _SAMPLED, 1)]
+            pixels = pixels[:: max(height // _SAMPLED_LINES, 1), :: max(width // _SAMPLED_LINES, 1)]
     except tf.errors.OpError as error:
         raise ImageRejected("damaged", _first_sentence(error)) from None
     luma = pixels @ _LUMA
@@ -100,12 +101,12 @@ def inspect(data: bytes, max_pixels: int) -> Properties:
     )
 
 
-def _looks_like(data: bytes) -> str:
+def _guess_format(data: bytes) -> str:
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WebP"
     if data[4:8] == b"ftyp":
         return "HEIC, AVIF or a video"
-    for magic, name in _OTHERS.items():
+    for magic, name in _OTHER_FORMATS.items():
         if data.startswith(magic):
             return name
     return "text" if data[:512].isascii() else "unknown contents"

@@ -1,4 +1,4 @@
-"""Writing one shard of every split, whole or not at all."""
+"""Writes one shard of every split atomically."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _ERRNO = {
 
 
 class ShardWriter:
-    """A context in which records are written; the files get their names when it ends without an error.
+    """Context manager that writes records and moves the finished files into place if no error occurred.
 
-    The records are not compressed: JPEG is already, and gzip would take as long as decoding them.
+    The records are not compressed: JPEG data is compressed already, and gzip would take as long as decoding.
 
     Args:
-        uri: Folder of the artifact; splits go to `Split-<name>/` in it.
+        uri: Folder of the artifact; each split has a folder `Split-<name>` in it.
         shard: Number of this shard.
-        shards: How many there will be.
+        shards: Number of shards.
     """
 
     def __init__(self, uri: str, shard: int, shards: int) -> None:
@@ -38,11 +38,11 @@ class ShardWriter:
         """Adds a record to this shard of a split.
 
         Raises:
-            OSError: It cannot be written; the error names the file.
+            OSError: The record cannot be written; the error names the file.
         """
         if split not in self._unfinished:
-            # Not in the split's folder, where readers take every file; a name of its own, as Beam may retry.
-            path = posixpath.join(unfinished(self._uri), f"{split}-{self._name}-{uuid.uuid4().hex}")
+            # Readers take every file in the split's folder, and Beam may retry.
+            path = posixpath.join(unfinished_folder(self._uri), f"{split}-{self._name}-{uuid.uuid4().hex}")
             with os_error(path):
                 self._unfinished[split] = (path, tf.io.TFRecordWriter(path))
         path, writer = self._unfinished[split]
@@ -50,8 +50,8 @@ class ShardWriter:
             writer.write(record)
 
     def __enter__(self) -> ShardWriter:
-        with os_error(unfinished(self._uri)):
-            tf.io.gfile.makedirs(unfinished(self._uri))
+        with os_error(unfinished_folder(self._uri)):
+            tf.io.gfile.makedirs(unfinished_folder(self._uri))
         return self
 
     def __exit__(
@@ -67,14 +67,14 @@ class ShardWriter:
                 tf.io.gfile.rename(path, posixpath.join(folder, self._name), overwrite=True)
 
 
-def unfinished(uri: str) -> str:
-    """Returns the folder in which files of an artifact are until they are complete."""
+def unfinished_folder(uri: str) -> str:
+    """Returns the folder in which files of an artifact are written before they are moved into place."""
     return posixpath.join(uri, "unfinished")
 
 
 @contextmanager
 def os_error(path: str) -> Iterator[None]:
-    """Turns TensorFlow's errors into OSErrors that name the file."""
+    """Converts TensorFlow errors to OSErrors that name the file."""
     try:
         yield
     except tf.errors.OpError as error:

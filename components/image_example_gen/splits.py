@@ -1,4 +1,4 @@
-"""Which split a picture goes to: decided by its bytes alone, so that identical pictures stay together."""
+"""Assigns images to splits by a hash of their bytes, so that identical images get the same split."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from collections.abc import Mapping, Sequence
 
 
 def digest(data: bytes) -> bytes:
-    """Returns what identifies a picture's bytes."""
+    """Returns the SHA-256 of an image's bytes, 32 bytes long."""
     return hashlib.sha256(data).digest()
 
 
-def assign(identity: bytes, shares: Mapping[str, float], seed: int, allowed: Sequence[str]) -> str:
-    """Returns the split of a picture.
+def assign(image_digest: bytes, shares: Mapping[str, float], seed: int, allowed: Sequence[str]) -> str:
+    """Returns the split of an image.
 
     Args:
-        identity: `digest` of its bytes.
+        image_digest: `digest` of its bytes.
         shares: The share of every split.
-        seed: Another seed gives another partition.
-        allowed: The splits it may go to; their shares are scaled to sum to 1.
+        seed: Seed of the partition.
+        allowed: The splits to choose from; their shares are scaled to sum to 1.
 
     Returns:
         One of `allowed`.
     """
-    drawn = hashlib.sha256(b"%d:%b" % (seed, identity)).digest()
-    position = int.from_bytes(drawn[:8]) / 2**64 * sum(shares[split] for split in allowed)
+    hashed = hashlib.sha256(b"%d:%b" % (seed, image_digest)).digest()
+    position = int.from_bytes(hashed[:8]) / 2**64 * sum(shares[split] for split in allowed)
     for split in allowed:
         position -= shares[split]
         if position < 0:

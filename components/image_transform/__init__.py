@@ -1,1 +1,1 @@
-"""TFX's Transform, with a way of storing pixels that does not cost more than making them."""
+"""TFX's Transform with faster materialisation of the transformed images."""

@@ -9,6 +9,6 @@ from components.image_transform.executor import Executor
 
 
 class ImageTransform(Transform):
-    """Stock Transform with our executor; arguments and outputs are the stock component's."""
+    """TFX's Transform with this package's executor; arguments and outputs are unchanged."""
 
     EXECUTOR_SPEC = BeamExecutorSpec(Executor)

@@ -1,8 +1,8 @@
-"""Makes the transform graph with stock Transform, then applies it shard by shard.
+"""Creates the transform graph with TFX's Transform, then applies it shard by shard.
 
-Stock Transform writes its examples through gzip, which took two thirds of its time on photographs, and lets
-batches grow until large images fill the memory (tfx#5777). Here each input shard is one Beam element, read,
-transformed by the saved graph in batches of fixed size and written uncompressed.
+TFX's Transform compresses its examples with gzip, which took two thirds of its time on photographs, and its
+batches grow until large images fill the memory (tfx#5777). Here each input shard is one Beam element: it is
+read, transformed by the saved graph in batches of fixed size, and written uncompressed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import apache_beam as beam
 import tensorflow as tf
 import tensorflow_transform as tft
 from tfx import types
-from tfx.components.transform import executor as stock
+from tfx.components.transform import executor as tfx_transform
 from tfx.components.transform import executor_utils
 from tfx.components.util import examples_utils
 from tfx.types import artifact_utils
@@ -32,8 +32,8 @@ _BATCH_SIZE = 32
 _progress = logging.getLogger("catsdogs.progress")
 
 
-class Executor(stock.Executor):
-    """Stock Transform's executor but for how examples are materialised."""
+class Executor(tfx_transform.Executor):
+    """TFX's Transform executor with its own materialisation of examples."""
 
     def Do(  # noqa: N802
         self,
@@ -41,7 +41,7 @@ class Executor(stock.Executor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Writes the transform graph and the transformed splits; see stock Transform for the arguments."""
+        """Writes the transform graph and the transformed splits; see TFX's Transform for the arguments."""
         materialised = output_dict.pop(TRANSFORMED_EXAMPLES_KEY, None)
         super().Do(input_dict, output_dict, exec_properties)
         if materialised is None:
@@ -61,33 +61,33 @@ class Executor(stock.Executor):
             for shard in sorted(tf.io.gfile.glob(f"{artifact_utils.get_split_uri([source], split)}/*"))
         ]
         graph = artifact_utils.get_single_uri(output_dict[TRANSFORM_GRAPH_KEY])
-        # Not in the splits' folders, where readers take every file.
-        unfinished = posixpath.join(target.uri, "unfinished")
+        # Readers take every file in the splits' folders.
+        unfinished_folder = posixpath.join(target.uri, "unfinished")
         with self._make_beam_pipeline() as pipeline:
             _ = (
                 pipeline
                 | "Shards" >> beam.Create(shards)
                 | "Spread" >> beam.Reshuffle()
-                | "Transform" >> beam.ParDo(_TransformShard(graph, unfinished))
+                | "Transform" >> beam.ParDo(_TransformShard(graph, unfinished_folder))
             )
-        if tf.io.gfile.exists(unfinished):
-            tf.io.gfile.rmtree(unfinished)
+        if tf.io.gfile.exists(unfinished_folder):
+            tf.io.gfile.rmtree(unfinished_folder)
 
 
 class _TransformShard(beam.DoFn):
     """Transforms one file of raw examples into one file of transformed examples.
 
     Args:
-        transform_graph: Where it is.
-        unfinished: Folder in which files are until they are complete.
+        transform_graph: Folder of the transform graph.
+        unfinished_folder: Folder in which files are written before they are moved into place.
     """
 
-    def __init__(self, transform_graph: str, unfinished: str) -> None:
+    def __init__(self, transform_graph: str, unfinished_folder: str) -> None:
         self._transform_graph = transform_graph
-        self._unfinished = unfinished
+        self._unfinished_folder = unfinished_folder
 
     def setup(self) -> None:
-        """Loads the transform graph, once a worker."""
+        """Loads the transform graph, once per worker."""
         output = tft.TFTransformOutput(self._transform_graph)
         spec = output.raw_feature_spec()
         layer = output.transform_features_layer()
@@ -100,11 +100,11 @@ class _TransformShard(beam.DoFn):
         self._transform = transform
 
     def process(self, paths: tuple[str, str]) -> Iterator[None]:
-        """Reads `paths[0]`, writes `paths[1]`."""
+        """Transforms the file `paths[0]` into the file `paths[1]`."""
         source, target = paths
         compression = "GZIP" if source.endswith(".gz") else ""
-        beside = posixpath.join(self._unfinished, uuid.uuid4().hex)  # another name where Beam tries again
-        for path in (beside, target):
+        temporary_path = posixpath.join(self._unfinished_folder, uuid.uuid4().hex)  # unique: Beam may retry
+        for path in (temporary_path, target):
             tf.io.gfile.makedirs(posixpath.dirname(path))
         batches = (
             tf.data.TFRecordDataset(source, compression_type=compression)
@@ -113,13 +113,13 @@ class _TransformShard(beam.DoFn):
             .prefetch(tf.data.AUTOTUNE)
         )
         count = 0
-        with tf.io.TFRecordWriter(beside) as writer:
+        with tf.io.TFRecordWriter(temporary_path) as writer:
             for batch in batches.as_numpy_iterator():
                 for values in zip(*batch.values(), strict=True):
                     writer.write(_example(dict(zip(batch, values, strict=True))))
                     count += 1
-        tf.io.gfile.rename(beside, target, overwrite=True)
-        _progress.info("%s: %d pictures", posixpath.basename(target), count)
+        tf.io.gfile.rename(temporary_path, target, overwrite=True)
+        _progress.info("%s: %d images", posixpath.basename(target), count)
         yield from ()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from pathlib import Path
 
-from components.errors import PipelineError, chain, find_user_error, without_suffix
+from components.errors import PipelineError, exception_chain, find_user_error, remove_beam_suffix
 from pipelines.disk_errors import find_disk_error
 
 _LONGEST = 300  # characters; TensorFlow's first lines can fill a screen
@@ -25,12 +25,12 @@ def explain(error: BaseException, output_root: Path) -> PipelineError:
     told = find_user_error(error)
     if told:
         return told
-    for link in chain(error):
+    for link in exception_chain(error):
         about_disk = find_disk_error(link, output_root)
         if about_disk:
             return about_disk
     lines = str(error).strip().splitlines()
-    text = without_suffix(lines[0]) if lines else "no message"
+    text = remove_beam_suffix(lines[0]) if lines else "no message"
     return PipelineError(f"{type(error).__name__}: {textwrap.shorten(text, _LONGEST, placeholder=' …')}")
 
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 from tensorflow_data_validation.statistics import stats_impl
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
-from components.statistics import counted_features
+from components.statistics import statistics_options
 from trainer import features
 
 Columns = dict[str, list]
@@ -56,7 +56,7 @@ def statistics(values: Mapping[str, list]) -> statistics_pb2.DatasetFeatureStati
         for name, column in values.items()
     }
     batch = pa.RecordBatch.from_arrays(list(arrays.values()), list(arrays))
-    return stats_impl.generate_statistics_in_memory(batch, counted_features())
+    return stats_impl.generate_statistics_in_memory(batch, statistics_options())
 
 
 def write(values: Mapping[str, list], file: Path) -> None:

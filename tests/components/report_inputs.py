@@ -19,7 +19,7 @@ from components.artifacts import DataVerdict, EvaluationReportFiles, RejectedIma
 from components.evaluation_report.executor import Executor
 from components.image_example_gen.examples import serialize
 from components.image_example_gen.inspection import inspect
-from components.image_example_gen.sources.base import Picture
+from components.image_example_gen.sources.base import SourceImage
 from components.prediction_table import table as prediction_table
 from components.prediction_table.table import PredictionTable
 from components.quality_gate import verdict
@@ -150,5 +150,5 @@ def _examples(folder: Path, encoded: Sequence[bytes], table: PredictionTable) ->
     folder.mkdir()
     with tf.io.TFRecordWriter(str(folder / "data-00000-of-00001.gz"), "GZIP") as writer:
         for name, label, data in zip(table.filenames, table.labels, encoded, strict=True):
-            picture = Picture(name, "folder", int(label), ("test",), lambda: b"")
+            picture = SourceImage(name, "folder", int(label), ("test",), lambda: b"")
             writer.write(serialize(picture, data, inspect(data, 100_000_000), ("cat", "dog")))

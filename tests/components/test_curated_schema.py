@@ -14,24 +14,24 @@ from tfx.types import standard_artifacts
 from tfx.utils import io_utils
 from tfx_bsl.tfxio import tf_example_record
 
-from components.curated_schema.component import CuratedSchema, Executor, fill
+from components.curated_schema.component import CuratedSchema, Executor, load_schema
 from components.data_gate.anomaly_messages import SCHEMA_FILE
 from components.image_example_gen.examples import serialize
 from components.image_example_gen.inspection import inspect
-from components.image_example_gen.sources.base import Picture
+from components.image_example_gen.sources.base import SourceImage
 from tests.components.counted_examples import columns, statistics, write
 from trainer import features
 
 
 def test_every_stored_feature_is_described_once() -> None:
-    described = Counter(column.name for column in fill(["cat", "dog"]).feature)
-    assert described == Counter(
-        [features.ENCODED, features.FILENAME, features.DIGEST, *features.IN_STATISTICS]
-    )
+    described = Counter(column.name for column in load_schema(["cat", "dog"]).feature)
+    assert described == Counter([features.ENCODED, features.FILENAME, features.DIGEST, *features.IN_STATISTICS])
 
 
 def test_class_names_are_filled_in() -> None:
-    column = next(column for column in fill(["ant", "bee"]).feature if column.name == features.CLASS_NAME)
+    column = next(
+        column for column in load_schema(["ant", "bee"]).feature if column.name == features.CLASS_NAME
+    )
     assert list(column.string_domain.value) == ["ant", "bee"]
 
 
@@ -39,7 +39,7 @@ def test_class_names_are_filled_in() -> None:
 @pytest.mark.parametrize("count", [4, 100])
 def test_sound_data_have_no_anomalies(class_names: tuple[str, str], count: int) -> None:
     counted = statistics(columns(count, class_names=class_names))
-    anomalies = tfdv.validate_statistics(counted, fill(class_names), previous_statistics=counted)
+    anomalies = tfdv.validate_statistics(counted, load_schema(class_names), previous_statistics=counted)
     assert not anomalies.anomaly_info
     assert not anomalies.HasField("dataset_anomaly_info")
     assert not anomalies.data_missing
@@ -51,7 +51,7 @@ def test_pixels_file_names_and_digests_are_not_counted() -> None:
 
 
 def test_examples_parse_into_one_value_each(tmp_path: Path) -> None:
-    schema = fill(["cat", "dog"])
+    schema = load_schema(["cat", "dog"])
     parsed = schema_utils.schema_as_feature_spec(schema).feature_spec
     kinds = {features.LABEL: tf.int64, features.BRIGHTNESS: tf.float32, features.ENCODED: tf.string}
     for name, kind in kinds.items():
@@ -71,7 +71,9 @@ def test_the_component_writes_the_schema(tmp_path: Path) -> None:
     output = standard_artifacts.Schema()
     output.uri = str(tmp_path)
     Executor().Do({}, {"schema": [output]}, dict(component.exec_properties))
-    assert io_utils.SchemaReader().read(io_utils.get_only_uri_in_dir(str(tmp_path))) == fill(["ant", "bee"])
+    assert io_utils.SchemaReader().read(io_utils.get_only_uri_in_dir(str(tmp_path))) == load_schema(
+        ["ant", "bee"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -103,7 +105,7 @@ def test_domains_hold_what_ingest_writes() -> None:
         buffer = io.BytesIO()
         Image.new("RGB", (40, 40), (luma, luma, luma)).save(buffer, kind)
         data = buffer.getvalue()
-        picture = Picture("a.jpg", "cats", 0, ("train",), lambda: data)
+        picture = SourceImage("a.jpg", "cats", 0, ("train",), lambda: data)
         example = tf.train.Example.FromString(serialize(picture, data, inspect(data, 10_000), ["cat", "dog"]))
         return {
             name: list(getattr(feature, feature.WhichOneof("kind")).value)
@@ -112,7 +114,7 @@ def test_domains_hold_what_ingest_writes() -> None:
 
     domains = {
         column.name: [value.encode() for value in column.string_domain.value]
-        for column in fill(["cat", "dog"]).feature
+        for column in load_schema(["cat", "dog"]).feature
     }
     dark, medium, bright = (written(luma, "JPEG")[features.BRIGHTNESS_RANGE] for luma in (10, 120, 240))
     assert domains[features.BRIGHTNESS_RANGE] == medium + bright

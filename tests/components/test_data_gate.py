@@ -14,28 +14,32 @@ from tfx.types import standard_artifacts
 
 from components.approvals.strategy import NewestApproved
 from components.artifacts import DataVerdict
-from components.curated_schema.component import CuratedSchema, fill
+from components.curated_schema.component import CuratedSchema, load_schema
 from components.data_gate import anomaly_messages, component
 from components.data_gate.anomaly_messages import SCHEMA_FILE
-from components.data_gate.component import DataGate, accepted, find_drift, with_class_shift
+from components.data_gate.component import DataGate, data_verdict, find_drift, with_max_class_shift
 from components.errors import DataRejected
-from components.statistics import counted_features
+from components.statistics import statistics_options
 from tests.components.counted_examples import Columns, columns, statistics, write
 from trainer import features
 
-SCHEMA = with_class_shift(fill(["cat", "dog"]), 0.1)
+SCHEMA = with_max_class_shift(load_schema(["cat", "dog"]), 0.1)
 
 
 def found(values: Columns, split: str = "train", class_names: tuple[str, str] = ("cat", "dog")) -> list[str]:
     """What the gate says of pictures that are compared with the schema alone."""
     counted = statistics(values)
-    schema = fill(class_names)
-    return anomaly_messages.describe(split, tfdv.validate_statistics(counted, schema), schema, counted)
+    schema = load_schema(class_names)
+    return anomaly_messages.describe_anomalies(
+        split, tfdv.validate_statistics(counted, schema), schema, counted
+    )
 
 
 def found_drift(values: Columns, before: Columns) -> list[str]:
     counted, baseline = statistics(values), statistics(before)
-    return anomaly_messages.describe("train", find_drift(counted, baseline, SCHEMA), SCHEMA, counted)
+    return anomaly_messages.describe_anomalies(
+        "train", find_drift(counted, baseline, SCHEMA), SCHEMA, counted
+    )
 
 
 def with_values(name: str, values: list, count: int = 100) -> Columns:
@@ -108,10 +112,12 @@ def test_a_feature_is_missing_altogether_or_unknown_to_the_schema() -> None:
     assert features.CONTRAST in problem
 
     counted = statistics(sound)
-    schema = fill(["cat", "dog"])
+    schema = load_schema(["cat", "dog"])
     [index] = [i for i, column in enumerate(schema.feature) if column.name == features.CONTRAST]
     del schema.feature[index]
-    [problem] = anomaly_messages.describe("train", tfdv.validate_statistics(counted, schema), schema, counted)
+    [problem] = anomaly_messages.describe_anomalies(
+        "train", tfdv.validate_statistics(counted, schema), schema, counted
+    )
     assert features.CONTRAST in problem
     assert SCHEMA_FILE in problem
 
@@ -126,7 +132,7 @@ def test_a_feature_is_missing_altogether_or_unknown_to_the_schema() -> None:
 @pytest.mark.parametrize("data_missing", [True, False])
 def test_an_empty_split(counted: statistics_pb2.DatasetFeatureStatisticsList, data_missing: bool) -> None:
     anomalies = anomalies_pb2.Anomalies(data_missing=data_missing)
-    [problem] = anomaly_messages.describe("test", anomalies, SCHEMA, counted)
+    [problem] = anomaly_messages.describe_anomalies("test", anomalies, SCHEMA, counted)
     assert "'test'" in problem
     assert "data.split" in problem
 
@@ -148,7 +154,7 @@ def test_class_shares_far_from_the_last_accepted_data() -> None:
 def test_a_larger_tolerance_lets_the_shift_pass() -> None:
     now, before = statistics(columns(1000, positives=0.2)), statistics(columns(800, positives=0.5))
     assert find_drift(now, before, SCHEMA).anomaly_info
-    assert not find_drift(now, before, with_class_shift(SCHEMA, 0.31)).anomaly_info
+    assert not find_drift(now, before, with_max_class_shift(SCHEMA, 0.31)).anomaly_info
 
 
 def test_brightness_that_does_not_overlap_with_the_last_accepted_data() -> None:
@@ -170,20 +176,22 @@ def test_an_anomaly_nobody_foresaw_is_described_by_tfdv() -> None:
         short_description="Low coverage.",
         description="Coverage is 0.1. ",
     )
-    [problem] = anomaly_messages.describe("eval", anomalies, SCHEMA, statistics(columns()))
+    [problem] = anomaly_messages.describe_anomalies("eval", anomalies, SCHEMA, statistics(columns()))
     for named in ("'eval'", features.MODE, "Coverage is 0.1", SCHEMA_FILE):
         assert named in problem
 
 
 def test_the_message_has_a_line_for_each_of_several_problems() -> None:
-    assert len(anomaly_messages.message(["one"]).splitlines()) == 1
-    first, *others = anomaly_messages.message(["one", "two"]).splitlines()
+    assert len(anomaly_messages.format_message(["one"]).splitlines()) == 1
+    first, *others = anomaly_messages.format_message(["one", "two"]).splitlines()
     assert "2" in first
     assert [line.strip(" -.") for line in others] == ["one", "two"]
 
 
 def test_the_verdict_on_the_first_data() -> None:
-    verdict = accepted({"train": statistics(columns(80)), "eval": statistics(columns(10, 0.4))}, None, None)
+    verdict = data_verdict(
+        {"train": statistics(columns(80)), "eval": statistics(columns(10, 0.4))}, None, None
+    )
     assert verdict["compared_with"] is None
     assert verdict["splits"]["eval"] == {
         "pictures": 10,
@@ -195,13 +203,13 @@ def test_the_verdict_on_the_first_data() -> None:
 
 def test_the_verdict_says_what_was_compared() -> None:
     now, before = statistics(columns(100, 0.55)), statistics(columns(200))
-    verdict = accepted({"train": now}, before, find_drift(now, before, SCHEMA))
+    verdict = data_verdict({"train": now}, before, find_drift(now, before, SCHEMA))
     compared = verdict["compared_with"]
     assert compared["pictures"] == 200
     assert compared["classes"]["dog"] == {"pictures": 100, "share": 0.5}
     assert compared["distances"]["class name"] == {"value": pytest.approx(0.05), "allowed": 0.1}
     assert 0 <= compared["distances"]["brightness"]["value"] < 0.3
-    assert "5 points" in verdict["summary"]
+    assert " 5 percentage points" in verdict["summary"]
     json.dumps(verdict)
 
 
@@ -227,7 +235,7 @@ class Runs:
             input_base=str(source), input_config=tfx.proto.Input(splits=splits)
         )
         statistics_gen = tfx.components.StatisticsGen(
-            examples=ingest.outputs["examples"], stats_options=counted_features()
+            examples=ingest.outputs["examples"], stats_options=statistics_options()
         )
         schema = CuratedSchema(class_names=["cat", "dog"])
         validator = tfx.components.ExampleValidator(

@@ -13,7 +13,7 @@ import pytest
 
 from components.errors import InputError
 from components.image_example_gen.sources import check_source, open_source
-from components.image_example_gen.sources.base import ImageRejected, class_index, own_splits
+from components.image_example_gen.sources.base import ImageRejected, class_index, map_source_splits
 from components.image_example_gen.sources.folder import FolderSource
 from components.image_example_gen.sources.sample import SampleSource
 
@@ -74,7 +74,7 @@ def test_validation_and_test_keep_their_meaning(folder_of: FolderOf) -> None:
 def test_train_alone_is_split_like_a_flat_folder(folder_of: FolderOf) -> None:
     found = pictures(folder_of({"train/cat": 1, "train/dog": 1}))
     assert {p.splits for p in found.values()} == {("train", "eval", "test")}
-    assert own_splits(validation=False, test=False) == {"train": ("train", "eval", "test")}
+    assert map_source_splits(has_validation=False, has_test=False) == {"train": ("train", "eval", "test")}
 
 
 def test_nested_folders_links_and_litter(

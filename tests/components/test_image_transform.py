@@ -16,10 +16,10 @@ from tfx.dsl.components.base import base_beam_executor
 from tfx.types import standard_artifacts
 from tfx.types.artifact import Artifact
 
-from components.curated_schema.component import fill
+from components.curated_schema.component import load_schema
 from components.image_example_gen.examples import serialize
 from components.image_example_gen.inspection import inspect
-from components.image_example_gen.sources.base import Picture
+from components.image_example_gen.sources.base import SourceImage
 from components.image_transform.executor import Executor
 from trainer.preprocessing import decode_and_resize, parse_transformed
 
@@ -42,10 +42,10 @@ def transformed(
         folder.mkdir(parents=True)
         with tf.io.TFRecordWriter(str(folder / "data_tfrecord-00000-of-00001")) as writer:
             for i, data in enumerate(encoded):
-                found = Picture(f"{i}.jpg", "folder", i % 2, (split,), partial(bytes, data))
+                found = SourceImage(f"{i}.jpg", "folder", i % 2, (split,), partial(bytes, data))
                 writer.write(serialize(found, data, inspect(data, 10**6), ["cat", "dog"]))
     (root / "schema").mkdir()
-    (root / "schema" / "schema.pbtxt").write_text(text_format.MessageToString(fill(["cat", "dog"])))
+    (root / "schema" / "schema.pbtxt").write_text(text_format.MessageToString(load_schema(["cat", "dog"])))
 
     graph, output = standard_artifacts.TransformGraph(), standard_artifacts.Examples()
     graph.uri, output.uri = str(root / "graph"), str(root / "transformed")

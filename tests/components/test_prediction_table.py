@@ -24,7 +24,7 @@ from tfx.types import artifact_utils, standard_artifacts
 from components.errors import PipelineError
 from components.image_example_gen.examples import serialize
 from components.image_example_gen.inspection import inspect
-from components.image_example_gen.sources.base import Picture
+from components.image_example_gen.sources.base import SourceImage
 from components.prediction_table import columns, perturbations
 from components.prediction_table.component import Driver
 from components.prediction_table.executor import Executor
@@ -66,7 +66,7 @@ def write_examples(folder: Path, splits: Mapping[str, Sequence[int]]) -> standar
             with tf.io.TFRecordWriter(str(folder / f"Split-{split}" / f"{shard}")) as writer:
                 for place, number in list(enumerate(numbers))[shard::2]:
                     data = stored(number)
-                    found = Picture(
+                    found = SourceImage(
                         f"{place}-{number}.jpg", "home", number % 2, (split,), partial(bytes, data)
                     )
                     writer.write(serialize(found, data, inspect(data, 10**6), ["cat", "dog"]))

@@ -26,7 +26,7 @@ from tfx.types import artifact_utils, standard_artifacts
 from components import tfma_metrics
 from components.image_example_gen.examples import serialize
 from components.image_example_gen.inspection import inspect
-from components.image_example_gen.sources.base import Picture
+from components.image_example_gen.sources.base import SourceImage
 from components.prediction_table.executor import Executor as PredictionTable
 from components.quality_gate import verdict
 from components.quality_gate.executor import Executor as QualityGate
@@ -66,7 +66,7 @@ def record(grey: int, label: int, size: int = SIZE) -> bytes:
     buffer = io.BytesIO()
     Image.new("RGB", (size, size), (grey, grey, grey)).save(buffer, "PNG")
     data = buffer.getvalue()
-    picture = Picture(f"{grey}.png", CLASSES[label], label, ("test",), partial(bytes, data))
+    picture = SourceImage(f"{grey}.png", CLASSES[label], label, ("test",), partial(bytes, data))
     return serialize(picture, data, inspect(data, size * size), CLASSES)
 
 

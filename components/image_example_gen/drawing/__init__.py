@@ -1,9 +1,9 @@
-"""Pictures of cats and dogs, drawn from a seed: any number of them, without network or data.
+"""Images of cats and dogs, drawn from a seed: any number of them, without network or data.
 
-`draw` gives a picture, `jpeg` the encoded file, both for (index, seed, label). `python -m
+`draw` returns an image and `jpeg` the encoded file, both for (index, seed, label). `python -m
 components.image_example_gen.drawing SHEET.png` draws a contact sheet.
 """
 
-from components.image_example_gen.drawing.picture import CAT, DOG, draw, jpeg
+from components.image_example_gen.drawing.scene import CAT, DOG, draw, jpeg
 
 __all__ = ["CAT", "DOG", "draw", "jpeg"]

@@ -1,4 +1,4 @@
-"""Coats: one palette and one set of patterns for cats and dogs alike, so that colour gives neither away."""
+"""Coats, with the same palette and patterns for cats and dogs, so that colour does not reveal the class."""
 
 import random
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from components.image_example_gen.drawing import textures
-from components.image_example_gen.drawing.shapes import Colour, blend, times
+from components.image_example_gen.drawing.outlines import Colour, blend, times
 
 _BASES: list[Colour] = [
     (60, 57, 60),  # black
@@ -22,7 +22,7 @@ _BASES: list[Colour] = [
     (186, 150, 112),  # fawn
 ]
 _WHITE: Colour = (246, 242, 235)
-_KINDS = ("solid", "striped", "striped", "bicolour", "bicolour", "patched", "spotted", "masked")
+_PATTERNS = ("solid", "striped", "striped", "bicolour", "bicolour", "patched", "spotted", "masked")
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,14 @@ class Coat:
     """The coat of one animal.
 
     Attributes:
-        base: its colour.
-        pale: that of muzzle, chest and belly.
-        tips: that of ears and tail.
-        paws: theirs.
-        fur: how long it is, in units of the head's radius.
-        pattern: the texture of its markings; empty for none.
-        tone: what a marking makes of a colour, as factors of red, green and blue.
-        blazed: whether face and chest are marked in `pale`.
+        base: Main colour.
+        pale: Colour of muzzle, chest and belly.
+        tips: Colour of ears and tail.
+        paws: Colour of the paws.
+        fur: Length of the fur, in units of the head's radius.
+        pattern: Texture of the markings; empty for none.
+        tone: Factors of red, green and blue that a marking multiplies the colour by.
+        blazed: Whether face and chest have `pale` markings.
     """
 
     base: Colour
@@ -51,8 +51,8 @@ class Coat:
 
     @classmethod
     def sample(cls, rng: random.Random) -> "Coat":
-        """Draws pattern, colours and length."""
-        kind, fur = rng.choice(_KINDS), rng.choice((0.05, 0.07, 0.07, 0.1, 0.15))
+        """Returns a coat with random pattern, colours and fur length."""
+        kind, fur = rng.choice(_PATTERNS), rng.choice((0.05, 0.07, 0.07, 0.1, 0.15))
         base = times(rng.choice(_BASES), rng.uniform(0.92, 1.06))
         pale = blend(base, _WHITE, 0.25)
         if kind == "striped":
@@ -73,7 +73,7 @@ class Coat:
         return cls(base, pale, times(base, 0.92), base, fur)
 
     def amount(self, rng: random.Random, size: tuple[int, int], unit: float) -> textures.Field:
-        """How much of a marking each pixel has, 0 to 1, (height, width); a unit has that many pixels."""
+        """Returns how strong the marking is at each pixel, 0 to 1, (height, width); `unit` is in pixels."""
         field = textures.window(self.pattern, rng, size, zoom=unit / 28)
         threshold = {"stripes": 0.0, "spots": 0.42, "patches": 0.1}[self.pattern]
         return (5 * (field - np.float32(threshold))).clip(0, 1)

@@ -1,7 +1,7 @@
-"""Tileable noise made once per process (fur, markings of coats, grain), and how it is laid on a picture.
+"""Tileable noise for fur, coat markings and grain, computed once per process.
 
-Drawing noise afresh for every picture would cost more than the picture. A random window of a fixed tile
-looks as good and is free.
+Computing noise for every image would take longer than the rest of the drawing. A random window of a fixed
+tile looks as good at no cost.
 """
 
 import functools
@@ -41,13 +41,13 @@ def _zoomed(kind: str, zoom: float) -> Field:
 
 
 def window(kind: str, rng: random.Random, size: tuple[int, int], zoom: float = 1) -> Field:
-    """A (height, width) window of a texture in [-1, 1].
+    """Returns a random (height, width) window of a texture, in [-1, 1].
 
     Args:
         kind: `strands` or `stripes` (both upright), `spots`, `patches`, `clouds` or `grain`.
-        rng: where the window lies.
-        size: width and height in pixels, at most 512.
-        zoom: from 1; rounded to a power of the root of 2, as the texture is kept for each.
+        rng: Source of the window's position.
+        size: Width and height in pixels, at most 512.
+        zoom: At least 1; rounded to a power of √2, because each zoomed texture is cached.
     """
     (width, height), steps = size, max(round(2 * np.log2(zoom)), 0)
     tile = _zoomed(kind, 2 ** (steps / 2)) if steps else _tile(kind)
@@ -55,10 +55,10 @@ def window(kind: str, rng: random.Random, size: tuple[int, int], zoom: float = 1
     return tile[y : y + height, x : x + width]
 
 
-def shaded(picture: Image.Image, factors: Sequence[Field], plus: Field | float = 0) -> Image.Image:
-    """The RGB picture, its channels times one (height, width) factor each, and `plus` to all of them."""
+def shaded(image: Image.Image, factors: Sequence[Field], plus: Field | float = 0) -> Image.Image:
+    """Returns the RGB image with each channel multiplied by its (height, width) factor, plus `plus`."""
     planes = [
         np.clip(np.asarray(channel) * factor + plus, 0, 255).astype(np.uint8)
-        for channel, factor in zip(picture.split(), factors, strict=True)
+        for channel, factor in zip(image.split(), factors, strict=True)
     ]
     return Image.merge("RGB", [Image.fromarray(plane) for plane in planes])

@@ -1,4 +1,4 @@
-"""Where pictures come from: a folder, a TensorFlow Datasets builder, or the project's own drawings."""
+"""The sources of images: a folder, a TensorFlow Datasets builder, or sample images that the project draws."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ KINDS = ("folder", "sample", "tfds")
 
 
 def check_source(source: Mapping[str, Any], class_names: Sequence[str]) -> None:
-    """Checks what can be told without reading a picture; it is quick, for the command line to start with.
+    """Checks a source without reading an image; fast enough for the CLI to call at start-up.
 
     Args:
-        source: As for `open_source`.
+        source: See `open_source`.
         class_names: The two classes.
 
     Raises:
-        InputError: The source cannot be used; the message says why and what to do.
+        InputError: The source cannot be used; the message states why and what to do.
     """
     kind = source.get("kind")
     if kind == "folder":
@@ -34,11 +34,11 @@ def check_source(source: Mapping[str, Any], class_names: Sequence[str]) -> None:
 
         check_prepared(source["builder"], source.get("data_dir"), source.get("download", True))
     else:
-        raise _unknown(kind)
+        raise _unknown_source(kind)
 
 
 def open_source(source: Mapping[str, Any], class_names: Sequence[str]) -> Source:
-    """Returns a source.
+    """Opens a source.
 
     Args:
         source: `{"kind": "folder", "folder": …}`, `{"kind": "sample", "count": …, "seed": …}` or
@@ -46,7 +46,7 @@ def open_source(source: Mapping[str, Any], class_names: Sequence[str]) -> Source
         class_names: The two classes; the index is the label.
 
     Raises:
-        InputError: As `check_source`.
+        InputError: The source cannot be used.
     """
     kind = source.get("kind")
     if kind == "folder":
@@ -61,18 +61,18 @@ def open_source(source: Mapping[str, Any], class_names: Sequence[str]) -> Source
         return TfdsSource(
             source["builder"], source.get("data_dir"), source.get("download", True), class_names
         )
-    raise _unknown(kind)
+    raise _unknown_source(kind)
 
 
 def source_name(source: Mapping[str, Any]) -> str:
-    """Returns what a source is called in short; data are compared only with earlier ones of the same name.
+    """Returns the short name of a source; data are compared only with earlier data of the same name.
 
     Args:
-        source: As for `open_source`.
+        source: See `open_source`.
     """
     detail = source.get("folder") or source.get("builder") or ""
     return f"{source['kind']} {detail}".strip()
 
 
-def _unknown(kind: Any) -> InputError:
-    return InputError(f"There is no source {kind!r}: data.source must be one of {', '.join(KINDS)}.")
+def _unknown_source(kind: Any) -> InputError:
+    return InputError(f"data.source is {kind!r}: it must be one of {', '.join(KINDS)}.")

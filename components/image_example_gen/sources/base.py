@@ -1,4 +1,4 @@
-"""What every source of pictures offers, and the few rules that all of them share."""
+"""The interface of a source of images, and the rules that all sources share."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 SPLITS = ("train", "eval", "test")
 
-# What the parts of a source with splits of its own are called.
-PARTS = {
+# Accepted names of a source's own splits.
+SOURCE_SPLIT_NAMES = {
     "train": "train",
     "training": "train",
     "val": "validation",
@@ -21,15 +21,15 @@ PARTS = {
 }
 
 _SHARD_BYTES = 16 << 20
-_MIN_SHARDS, _MAX_SHARDS = 4, 256  # enough to read in parallel; not more files than a file system likes
+_MIN_SHARDS, _MAX_SHARDS = 4, 256  # enough to read in parallel, and few enough files for a file system
 
 
 class ImageRejected(Exception):
-    """A picture cannot be used.
+    """An image cannot be used.
 
     Attributes:
-        reason: A few words, the same for all pictures of the same fault: they are counted by it.
-        detail: What is particular about this one; may be empty.
+        reason: Short name of the fault; rejected images are counted by reason.
+        detail: Details of this image's fault; may be empty.
     """
 
     def __init__(self, reason: str, detail: str = "") -> None:
@@ -39,15 +39,15 @@ class ImageRejected(Exception):
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A labelled picture that has not been looked at yet.
+class SourceImage:
+    """A labelled image that has not been read yet.
 
     Attributes:
-        filename: Its name within the source.
-        folder: Where in the source it comes from.
+        filename: File name, relative to the source.
+        folder: Folder within the source.
         label: Index into the class names.
-        splits: The splits it may go to; a hash of its bytes decides among them.
-        read: Returns the stored bytes; raises OSError or `Refused`.
+        splits: The possible splits; a hash of the bytes selects one of them.
+        read: Returns the encoded bytes; raises OSError or `ImageRejected`.
     """
 
     filename: str
@@ -58,36 +58,36 @@ class Picture:
 
 
 class Source(Protocol):
-    """Pictures in portions that can be read independently, each of them a mixture of the classes."""
+    """A source of images in portions that are read independently; each portion contains all classes."""
 
     def count(self) -> int:
-        """Returns the number of pictures, readable or not."""
+        """Returns the number of images, readable or not."""
 
     def portions(self) -> list[Any]:
-        """Returns descriptions that can be pickled; each becomes one shard of every split."""
+        """Returns picklable descriptions of the portions; each portion becomes one shard of every split."""
 
-    def read(self, portion: Any) -> Iterator[Picture]:
-        """Yields the pictures of a portion, always in the same order."""
+    def read(self, portion: Any) -> Iterator[SourceImage]:
+        """Yields the images of a portion in a fixed order."""
 
     def fingerprint(self) -> str:
-        """Returns a text that changes whenever the pictures do."""
+        """Returns a string that changes whenever the images change."""
 
 
 def class_index(name: str, class_names: Sequence[str]) -> int | None:
-    """Returns the index of the class that a name means, in singular or plural and any case.
+    """Returns the index of the class that matches a name, in singular or plural and any case, or None.
 
     >>> class_index("CATS", ["cat", "dog"])
     0
     """
-    given = name.casefold()
+    name = name.casefold()
     for index, class_name in enumerate(class_names):
-        wanted = class_name.casefold()
-        if given in _forms(wanted) or wanted in _forms(given):
+        class_name = class_name.casefold()
+        if name in _word_forms(class_name) or class_name in _word_forms(name):
             return index
     return None
 
 
-def _forms(word: str) -> set[str]:
+def _word_forms(word: str) -> set[str]:
     forms = {word, word + "s", word + "es"}
     if word.endswith("y"):
         forms.add(word[:-1] + "ies")
@@ -95,36 +95,36 @@ def _forms(word: str) -> set[str]:
 
 
 def shard_count(total_bytes: int) -> int:
-    """Returns how many shards a data set of this size is written in."""
+    """Returns the number of shards for a data set of this size."""
     return min(max(-(-total_bytes // _SHARD_BYTES), _MIN_SHARDS), _MAX_SHARDS)
 
 
 def printable(name: str) -> str:
-    """Returns a file name with what is not UTF-8 written as escapes, for logs, tables and features."""
+    """Returns a file name with bytes that are not UTF-8 replaced by escapes."""
     return name.encode(errors="backslashreplace").decode()
 
 
-def listed(names: Sequence[str]) -> str:
-    """Returns "'a', 'b' and 'c'", cut short after a few."""
+def format_names(names: Sequence[str]) -> str:
+    """Returns the quoted names as "'a', 'b' and 'c'"; of more than five, four names and a count."""
     quoted = [repr(printable(name)) for name in names]
     if len(quoted) > 5:
         quoted = [*quoted[:4], f"{len(quoted) - 4:,} more"]
     return " and ".join([", ".join(quoted[:-1]), quoted[-1]] if len(quoted) > 1 else quoted)
 
 
-def own_splits(validation: bool, test: bool) -> dict[str, tuple[str, ...]]:
-    """Returns where the parts of a source that has splits of its own go.
+def map_source_splits(has_validation: bool, has_test: bool) -> dict[str, tuple[str, ...]]:
+    """Maps the splits of a source that has its own to the pipeline's splits.
 
     Args:
-        validation: Whether the source has a validation part.
-        test: Whether it has a test part.
+        has_validation: Whether the source has a validation split.
+        has_test: Whether the source has a test split.
 
     Returns:
-        For each of `train`, `validation` and `test` the splits its pictures may go to. With only one part
-        beside `train`, that is what the model is judged on, and `eval` is carved from `train`.
+        The possible splits of the images in the source's `train`, `validation` and `test`. If the source has
+        only one split besides `train`, that one becomes `test`, and `eval` is taken from `train`.
     """
-    if validation and test:
+    if has_validation and has_test:
         return {"train": ("train",), "validation": ("eval",), "test": ("test",)}
-    if validation or test:
+    if has_validation or has_test:
         return {"train": ("train", "eval"), "validation": ("test",), "test": ("test",)}
     return {"train": SPLITS}

@@ -1,4 +1,4 @@
-"""Pictures of cats and dogs that the project draws itself, any number of them, from a seed."""
+"""Sample images of cats and dogs that the project draws from a seed, in any number."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from functools import partial
 from itertools import pairwise
 
 from components.errors import InputError
-from components.image_example_gen.sources.base import SPLITS, Picture, class_index, shard_count
+from components.image_example_gen.sources.base import SPLITS, SourceImage, class_index, shard_count
 
-_DRAWN = ("cat", "dog")  # in the order of the drawing's labels
+_DRAWN_CLASSES = ("cat", "dog")  # in the order of the labels in `drawing`
 _TYPICAL_BYTES = 16_000
 
 
 def check(class_names: Sequence[str]) -> None:
-    """Raises InputError unless the classes are what can be drawn."""
+    """Raises InputError unless the classes are cats and dogs."""
     if sorted(_drawn_labels(class_names)) != [0, 1]:
         raise InputError(
-            f"The sample draws cats and dogs, and data.class_names are {list(class_names)}: name a folder of "
-            "your own pictures with --images DIR."
+            f"data.class_names is {list(class_names)}, but the sample images are cats and dogs: set a folder "
+            "of your own images with --images DIR."
         )
 
 
 def _drawn_labels(class_names: Sequence[str]) -> list[int]:
-    labels = [class_index(name, _DRAWN) for name in class_names]
+    labels = [class_index(name, _DRAWN_CLASSES) for name in class_names]
     return [label for label in labels if label is not None]
 
 
 class SampleSource:
-    """Drawn pictures: as many of one class as of the other.
+    """Drawn images, the same number of each class.
 
     Args:
-        count: How many, both classes together.
-        seed: Another seed draws other pictures.
+        count: Number of images, both classes together.
+        seed: Seed of the drawing.
         class_names: The two classes, in the order of their labels.
 
     Raises:
@@ -56,14 +56,14 @@ class SampleSource:
         bounds = [self._count * shard // shards for shard in range(shards + 1)]
         return [range(start, stop) for start, stop in pairwise(bounds)]
 
-    def read(self, portion: range) -> Iterator[Picture]:
+    def read(self, portion: range) -> Iterator[SourceImage]:
         """See `Source`."""
         from components.image_example_gen.drawing import jpeg
 
         drawn_labels = _drawn_labels(self._class_names)
         for index in portion:
             label = index % 2
-            yield Picture(
+            yield SourceImage(
                 filename=f"{self._class_names[label]}/{index:06d}.jpg",
                 folder="sample",
                 label=label,
@@ -72,5 +72,5 @@ class SampleSource:
             )
 
     def fingerprint(self) -> str:
-        """See `Source`; the code that draws has a fingerprint of its own."""
+        """See `Source`; the component's `code_fingerprint` covers the drawing code."""
         return hashlib.sha256(f"{self._count} drawn from {self._seed}".encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Pictures of a TensorFlow Datasets builder, as stored: their bytes are never decoded on the way."""
+"""Images of a TensorFlow Datasets builder, read as encoded bytes without decoding."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ from typing import Any
 
 from components.errors import InputError, PipelineError
 from components.image_example_gen.sources.base import (
-    PARTS,
+    SOURCE_SPLIT_NAMES,
     ImageRejected,
-    Picture,
+    SourceImage,
     class_index,
-    listed,
-    own_splits,
+    format_names,
+    map_source_splits,
     shard_count,
 )
-from components.progress import SECONDS, progress_log
+from components.progress import REPORT_INTERVAL, progress_log
 
 _log = logging.getLogger(__name__)
 _preparing = threading.Lock()
 
 
 @dataclass(frozen=True)
-class _Slice:
-    split: str  # as the builder names it
+class _SplitSlice:
+    source_split: str
     start: int
     stop: int
     splits: tuple[str, ...]
 
 
 def check_prepared(builder: str, data_dir: str | None, download: bool) -> None:
-    """Raises InputError where it is plain, without importing TFDS, that the data set is not there.
+    """Raises InputError if the data set is certainly not prepared; does not import TFDS.
 
     Args:
-        builder: As for `TfdsSource`.
-        data_dir: As for `TfdsSource`.
-        download: As for `TfdsSource`.
+        builder: See `TfdsSource`.
+        data_dir: See `TfdsSource`.
+        download: See `TfdsSource`.
     """
     name = builder.partition("/")[0].partition(":")[0]
     if not download and data_dir is not None and not (Path(data_dir) / name).is_dir():
@@ -51,17 +51,17 @@ def check_prepared(builder: str, data_dir: str | None, download: bool) -> None:
 
 
 class TfdsSource:
-    """A builder with one image and one label of two classes.
+    """A builder with one image feature and one label of two classes.
 
     Args:
-        builder: Its name, with configuration and version where wanted (`cats_vs_dogs:4.0.1`).
-        data_dir: Where data sets are prepared; None means TFDS's own default.
-        download: Whether to download and prepare what is not there.
+        builder: Name, optionally with config and version (`cats_vs_dogs:4.0.1`).
+        data_dir: Folder of the prepared data sets; None means TFDS's default.
+        download: Whether to download and prepare a data set that is not in `data_dir`.
         class_names: The two classes; the builder's labels match in singular or plural, any case and order.
 
     Raises:
-        InputError: There is no such builder, it does not fit, or it is neither prepared nor to be downloaded.
-        PipelineError: It could not be downloaded.
+        InputError: The builder does not exist or does not fit, or it is not prepared and `download` is False.
+        PipelineError: The data set cannot be downloaded.
     """
 
     def __init__(
@@ -70,50 +70,56 @@ class TfdsSource:
         self._builder = _prepared(builder, data_dir, download)
         self._class_names = tuple(class_names)
         self._image, self._label, self._labels = self._find_features()
-        self._parts = self._find_parts()
+        self._split_map = self._map_splits()
 
     def count(self) -> int:
         """See `Source`."""
-        return sum(self._builder.info.splits[split].num_examples for split in self._parts)
+        return sum(self._builder.info.splits[split].num_examples for split in self._split_map)
 
-    def portions(self) -> list[_Slice]:
-        """See `Source`; TFDS has mixed the pictures when it wrote them."""
-        others = sorted(set(self._builder.info.splits) - set(self._parts))
-        if others:
-            _log.warning("Not read: the splits %s of %s.", listed(others), self._builder.info.full_name)
+    def portions(self) -> list[_SplitSlice]:
+        """See `Source`; TFDS shuffled the images when it prepared them."""
+        unused = sorted(set(self._builder.info.splits) - set(self._split_map))
+        if unused:
+            _log.warning(
+                "The splits %s of %s are not used.", format_names(unused), self._builder.info.full_name
+            )
         slices = []
-        for split, splits in self._parts.items():
-            info = self._builder.info.splits[split]
+        for source_split, splits in self._split_map.items():
+            info = self._builder.info.splits[source_split]
             shards = min(shard_count(info.num_bytes), info.num_examples)
             bounds = [info.num_examples * shard // shards for shard in range(shards + 1)]
-            slices += [_Slice(split, start, stop, splits) for start, stop in pairwise(bounds)]
+            slices += [_SplitSlice(source_split, start, stop, splits) for start, stop in pairwise(bounds)]
         return slices
 
-    def read(self, portion: _Slice) -> Iterator[Picture]:
+    def read(self, portion: _SplitSlice) -> Iterator[SourceImage]:
         """See `Source`."""
         import tensorflow_datasets as tfds
 
-        wanted = {name: True for name in (self._image, self._label, self._filename) if name}
+        feature_names = {name: True for name in (self._image, self._label, self._filename) if name}
         records = self._builder.as_dataset(
-            split=f"{portion.split}[{portion.start}:{portion.stop}]",
-            decoders=tfds.decode.PartialDecoding(wanted, decoders={self._image: tfds.decode.SkipDecoding()}),
+            split=f"{portion.source_split}[{portion.start}:{portion.stop}]",
+            decoders=tfds.decode.PartialDecoding(
+                feature_names, decoders={self._image: tfds.decode.SkipDecoding()}
+            ),
             read_config=tfds.ReadConfig(try_autocache=False, interleave_cycle_length=1),
         )
         for index, record in enumerate(records.as_numpy_iterator(), portion.start):
             data, label = record[self._image], int(record[self._label])
-            labelled = label >= 0  # TFDS writes -1 for "no label"
-            yield Picture(
+            has_label = label >= 0  # TFDS stores -1 for a missing label
+            yield SourceImage(
                 filename=(
-                    record[self._filename].decode() if self._filename else f"{portion.split}/{index:07d}"
+                    record[self._filename].decode()
+                    if self._filename
+                    else f"{portion.source_split}/{index:07d}"
                 ),
-                folder=f"{self._builder.info.full_name}/{portion.split}",
-                label=self._labels[label] if labelled else label,
+                folder=f"{self._builder.info.full_name}/{portion.source_split}",
+                label=self._labels[label] if has_label else label,
                 splits=portion.splits,
-                read=partial(bytes, data) if labelled else _refuse_unlabelled,
+                read=partial(bytes, data) if has_label else _reject_unlabelled,
             )
 
     def fingerprint(self) -> str:
-        """See `Source`; the prepared files' names, sizes and times of change stand for their contents."""
+        """See `Source`; computed from the names, sizes and modification times of the prepared files."""
         import tensorflow as tf
 
         folder = str(self._builder.data_dir)
@@ -132,40 +138,42 @@ class TfdsSource:
         import tensorflow_datasets as tfds
 
         info = self._builder.info
-        kinds = {"image": tfds.features.Image, "label": tfds.features.ClassLabel}
-        found = {
+        feature_classes = {"image": tfds.features.Image, "label": tfds.features.ClassLabel}
+        matches = {
             kind: [name for name, feature in info.features.items() if isinstance(feature, feature_class)]
-            for kind, feature_class in kinds.items()
+            for kind, feature_class in feature_classes.items()
         }
-        for kind, names in found.items():
+        for kind, names in matches.items():
             if len(names) != 1:
                 raise InputError(
-                    f"The TFDS builder {info.full_name!r} has {len(names)} features of the kind {kind}, and "
-                    "one is expected: choose a builder of labelled pictures with data.tfds.builder."
+                    f"The TFDS builder {info.full_name!r} has {len(names)} {kind} features instead of "
+                    "one: set data.tfds.builder to a builder of labelled images."
                 )
-        names = info.features[found["label"][0]].names
+        names = info.features[matches["label"][0]].names
         labels = [class_index(name, self._class_names) for name in names]
         if sorted(label for label in labels if label is not None) != [0, 1] or len(labels) != 2:
             raise InputError(
-                f"The TFDS builder {info.full_name!r} has {len(names)} classes, {listed(names)}, and exactly "
-                f"the two of data.class_names, {listed(self._class_names)}, are supported: choose another "
-                "builder, or set data.class_names."
+                f"The TFDS builder {info.full_name!r} has {len(names)} classes ({format_names(names)}), but "
+                f"data.class_names is {list(self._class_names)}: choose another builder of two classes, or "
+                "set data.class_names."
             )
-        return found["image"][0], found["label"][0], [label for label in labels if label is not None]
+        return matches["image"][0], matches["label"][0], [label for label in labels if label is not None]
 
-    def _find_parts(self) -> dict[str, tuple[str, ...]]:
+    def _map_splits(self) -> dict[str, tuple[str, ...]]:
         info = self._builder.info
-        parts = {split: PARTS[split] for split in info.splits if split in PARTS}
-        if "train" not in parts.values():
+        source_splits = {
+            split: SOURCE_SPLIT_NAMES[split] for split in info.splits if split in SOURCE_SPLIT_NAMES
+        }
+        if "train" not in source_splits.values():
             raise InputError(
-                f"The TFDS builder {info.full_name!r} has the splits {listed(list(info.splits))} but no "
-                "'train': choose another one with data.tfds.builder."
+                f"The TFDS builder {info.full_name!r} has the splits {format_names(list(info.splits))} but "
+                "no 'train': set data.tfds.builder to another builder."
             )
-        splits = own_splits("validation" in parts.values(), "test" in parts.values())
-        return {split: splits[part] for split, part in parts.items()}
+        splits = map_source_splits("validation" in source_splits.values(), "test" in source_splits.values())
+        return {split: splits[name] for split, name in source_splits.items()}
 
 
-def _refuse_unlabelled() -> bytes:
+def _reject_unlabelled() -> bytes:
     raise ImageRejected("no label")
 
 
@@ -179,8 +187,8 @@ def _prepared(name: str, data_dir: str | None, download: bool) -> Any:
     except (tfds.core.DatasetNotFoundError, AssertionError, ValueError) as error:
         first_line = str(error).strip().partition("\n")[0]
         raise InputError(
-            f"There is no TFDS builder {name!r} ({first_line}): set data.tfds.builder to a name of the TFDS "
-            "catalogue, or read pictures from a folder with --images DIR."
+            f"data.tfds.builder {name!r} cannot be found ({first_line}): set it to a name in the TFDS "
+            "catalogue, or read images from a folder with --images DIR."
         ) from None
     with _preparing:
         if builder.is_prepared():
@@ -188,38 +196,39 @@ def _prepared(name: str, data_dir: str | None, download: bool) -> Any:
         if not download:
             raise _not_prepared(name, str(builder.data_dir_root))
         tfds.disable_progress_bar()
-        downloader.MAX_RETRIES = 5  # its ten take three and a half minutes to find that there is no network
+        downloader.MAX_RETRIES = 5  # its default of 10 takes 3.5 minutes to fail without a network
         try:
-            with _reporting(f"downloading and preparing {builder.info.full_name}"):
+            with _report_progress(f"downloading and preparing {builder.info.full_name}"):
                 builder.download_and_prepare()
         except (requests.RequestException, tfds.download.DownloadError) as error:
             raise PipelineError(
-                f"The data set {name!r} could not be downloaded ({_reason(error)}): check the network, set "
-                "data.tfds.data_dir to a folder where it is prepared, or read pictures from a folder with "
-                "--images DIR."
+                f"The data set {name!r} cannot be downloaded ({_error_text(error)}): check the network, set "
+                "data.tfds.data_dir to the folder of the prepared data set, or read images from a folder "
+                "with --images DIR."
             ) from error
     return builder
 
 
 def _not_prepared(name: str, data_dir: str) -> InputError:
     return InputError(
-        f"The data set {name!r} is not prepared in {data_dir} and data.tfds.download is off: turn that on, "
-        "set data.tfds.data_dir to where it is prepared, or read pictures from a folder with --images DIR."
+        f"The data set {name!r} is not prepared in {data_dir}, and data.tfds.download is false: set it to "
+        "true, set data.tfds.data_dir to the folder of the prepared data set, or read images from a folder "
+        "with --images DIR."
     )
 
 
-def _reason(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 @contextmanager
-def _reporting(activity: str) -> Iterator[None]:
+def _report_progress(activity: str) -> Iterator[None]:
     done = threading.Event()
 
     def report() -> None:
         seconds = 0.0
-        while not done.wait(SECONDS):
-            seconds += SECONDS
+        while not done.wait(REPORT_INTERVAL):
+            seconds += REPORT_INTERVAL
             progress_log.info("%s, %.0f s", activity, seconds)
 
     reporter = threading.Thread(target=report, daemon=True)

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from components import fingerprint
 from components.approvals.store import LOOKED_FOR, ApprovalStore
-from components.errors import InputError, PipelineError, chain, find_user_error
+from components.errors import InputError, PipelineError, exception_chain, find_user_error
 from pipelines.kubeflow.container import executor_input
 from pipelines.kubeflow.container.paths import Paths
 
@@ -140,7 +140,7 @@ def _report(error: BaseException) -> int:
 
 def _full_disk(error: BaseException) -> PipelineError | None:
     """Returns the error for the user where a disk is full somewhere behind an exception; None elsewhere."""
-    for link in chain(error):
+    for link in exception_chain(error):
         if getattr(link, "errno", None) in _FULL or any(text in str(link) for text in _FULL_TEXTS):
             file = getattr(link, "filename", None)
             where = f" for {file}" if file else ""

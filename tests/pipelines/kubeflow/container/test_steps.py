@@ -21,7 +21,7 @@ from tfx.types.channel import Channel
 
 from components.approvals.component import ApprovedBaseline
 from components.approvals.store import Approval, ApprovalStore
-from components.curated_schema.component import fill
+from components.curated_schema.component import load_schema
 from components.data_gate.component import DataGate
 from tests.components.counted_examples import columns, statistics
 from tests.pipelines.kubeflow.container.pod import Artifact, Cluster
@@ -95,7 +95,7 @@ class Step:
 
 def test_the_gate_remembers_what_it_accepted(cluster: Cluster) -> None:
     schema = cluster.put(
-        "schema", {"schema.pbtxt": text_format.MessageToString(fill(["cat", "dog"])).encode()}
+        "schema", {"schema.pbtxt": text_format.MessageToString(load_schema(["cat", "dog"])).encode()}
     )
     anomalies = cluster.put(
         "anomalies",

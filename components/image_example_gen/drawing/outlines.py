@@ -1,4 +1,4 @@
-"""Outlines. Points are complex numbers, x + iy with y downwards, so that a turn is a product."""
+"""Outlines. Points are complex numbers, x + iy with y downwards, so that a rotation is a product."""
 
 import cmath
 import math
@@ -22,18 +22,18 @@ _NOISE[::2] *= -0.3  # every other point lies deeper
 
 
 def blend(one: Colour, other: Colour, share: float) -> Colour:
-    """`one` with a share (0 to 1) of `other` in it."""
+    """Returns `one` mixed with a share (0 to 1) of `other`."""
     a, b, c = (x + (y - x) * share for x, y in zip(one, other, strict=True))
     return a, b, c
 
 
 def times(colour: Colour, factor: float) -> Colour:
-    """A lighter or darker colour."""
+    """Returns the colour made lighter or darker by `factor`."""
     return colour[0] * factor, colour[1] * factor, colour[2] * factor
 
 
 def rgb(colour: Colour) -> tuple[int, int, int]:
-    """The colour as Pillow expects it."""
+    """Returns the colour as integers for Pillow."""
     r, g, b = (int(min(max(channel, 0), 255)) for channel in colour)
     return r, g, b
 
@@ -43,27 +43,27 @@ def _smooth(padded: NDArray, spans: int) -> NDArray:
 
 
 def blob(*knots: complex) -> Points:
-    """A smooth closed outline through the knots."""
+    """Returns a smooth closed outline through the knots."""
     return _smooth(np.array([knots[-1], *knots, *knots[:2]]), len(knots))
 
 
 def mirrored(*half: complex) -> Points:
-    """A smooth closed outline, symmetrical about x = 0, from its right half (top to bottom)."""
+    """Returns a smooth closed outline, symmetrical about x = 0, from its right half (top to bottom)."""
     return blob(*half, *(-knot.conjugate() for knot in reversed(half) if knot.real))
 
 
 def curve(*knots: complex | float) -> NDArray:
-    """A smooth open line through the knots."""
+    """Returns a smooth open line through the knots."""
     return np.append(_smooth(np.array([knots[0], *knots, knots[-1]]), len(knots) - 1), knots[-1])
 
 
 def ellipse(centre: complex, rx: float, ry: float, turn: float = 0) -> Points:
-    """An ellipse, turned by `turn` radians."""
+    """Returns an ellipse, rotated by `turn` radians."""
     return centre + (rx * _ARC.real + 1j * ry * _ARC.imag) * cmath.exp(1j * turn)
 
 
 def limb(knots: Sequence[complex], radii: Sequence[float]) -> Points:
-    """The outline of a rounded limb along the knots, as thick as `radii` at each."""
+    """Returns the outline of a rounded limb along the knots, with a radius for each knot."""
     spine, radius = curve(*knots), curve(*radii)
     tangent = np.gradient(spine)
     tangent /= np.abs(tangent) + 1e-9
@@ -73,7 +73,7 @@ def limb(knots: Sequence[complex], radii: Sequence[float]) -> Points:
 
 
 def petal(base: complex, tip: complex, other_base: complex, size: float = 1) -> Points:
-    """A pointed, slightly swollen shape, such as an ear; by `size` smaller, about the middle of its base."""
+    """Returns a pointed, slightly bulging outline, such as an ear, scaled about the middle of its base."""
     middle = (base + other_base) / 2
     base, tip, other_base = (middle + (corner - middle) * size for corner in (base, tip, other_base))
     centre, t = (base + other_base + tip) / 3, np.linspace(0, 1, 8)
@@ -87,7 +87,7 @@ def petal(base: complex, tip: complex, other_base: complex, size: float = 1) -> 
 
 
 def lens(left: complex, right: complex, above: float, below: float) -> Points:
-    """An almond between two corners, as high `above` and `below` their line as given."""
+    """Returns an almond between two corners, `above` and `below` high."""
     t = np.linspace(0, 1, 8)
     lift = 4 * t * (1 - t) * 1j * (right - left) / abs(right - left)
     line = left + (right - left) * t
@@ -95,9 +95,9 @@ def lens(left: complex, right: complex, above: float, below: float) -> Points:
 
 
 def tufted(outline: Points, length: float, spacing: float, flow: complex, noise: int) -> Points:
-    """The outline with uneven tufts of fur, `length` long and `spacing` apart, that lean along `flow`.
+    """Returns the outline with uneven tufts of fur, `length` long, `spacing` apart and leaning along `flow`.
 
-    The integer `noise` chooses how uneven they are.
+    `noise` is an offset into a fixed table of random lengths.
     """
     closed = np.append(outline, outline[0])
     along = np.abs(closed[1:] - closed[:-1]).cumsum()

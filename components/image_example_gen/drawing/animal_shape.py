@@ -1,17 +1,18 @@
-"""Figures, made of furry parts and small sharp details, and how they are painted into a picture."""
+"""The shape of an animal, made of furry parts and small sharp details, and its painting into an image."""
 
 import random
 from dataclasses import dataclass, field
+from typing import Self
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from components.image_example_gen.drawing import textures
 from components.image_example_gen.drawing.coat import Coat
-from components.image_example_gen.drawing.shapes import Colour, Points, rgb, tufted
+from components.image_example_gen.drawing.outlines import Colour, Points, rgb, tufted
 
-_SHARP = 2  # pixels drawn for one of the picture, each way; details have one more
-_COARSE = 2  # pixels of the picture for one of the relief
+_SHARP = 2  # oversampling in each direction; details are oversampled one step more
+_COARSE = 2  # pixels of the image per pixel of the relief
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,8 @@ class _Detail:
 
 
 @dataclass
-class Figure:
-    """Parts in the order they are painted, the details over them all, and the centre of the head."""
+class AnimalShape:
+    """Parts in painting order, details painted over all parts, and the centre of the head."""
 
     parts: list[_Part] = field(default_factory=list)
     details: list[_Detail] = field(default_factory=list)
@@ -50,7 +51,7 @@ class Figure:
         patterned: bool = True,
         raised: bool = True,
     ) -> None:
-        """Adds a solid, shaded part, whose fur, so long, lies along `flow`.
+        """Adds a solid, shaded part with fur of length `fur` along `flow`.
 
         A part that is not `raised` is a marking on the one before it.
         """
@@ -61,25 +62,25 @@ class Figure:
         self.line(outline, colour, 0, opacity)
 
     def line(self, outline: Points, colour: Colour, width: float, opacity: float = 1) -> None:
-        """Adds a line, or with no width a filled detail."""
+        """Adds a line, or a filled detail if `width` is 0."""
         self.details.append(_Detail(outline, colour, width, opacity))
 
-    def add(self, other: "Figure", factor: complex, shift: complex, flip: bool = False) -> None:
-        """Adds another figure: turned and scaled by `factor`, at `shift`, mirrored before if `flip`."""
+    def add(self, other: Self, factor: complex, shift: complex, flip: bool = False) -> None:
+        """Adds another shape: mirrored if `flip`, rotated and scaled by `factor`, and moved by `shift`."""
 
-        def place(z: Points) -> Points:
+        def transform(z: Points) -> Points:
             return (-z.conj() if flip else z) * factor + shift
 
         scale = abs(factor)
         for part in other.parts:
             flow = (-part.flow.conjugate() if flip else part.flow) * factor
-            outline, fur = place(part.outline), part.fur * scale
+            outline, fur = transform(part.outline), part.fur * scale
             self.parts.append(_Part(outline, part.colour, fur, flow, part.patterned, part.raised))
-        for one in other.details:
-            self.line(place(one.outline), one.colour, one.width * scale, one.opacity)
+        for detail in other.details:
+            self.line(transform(detail.outline), detail.colour, detail.width * scale, detail.opacity)
 
     def bounds(self) -> tuple[float, float, float, float]:
-        """Left, top, right, bottom of the parts."""
+        """Returns left, top, right and bottom of the parts."""
         return _bounds([part.outline for part in self.parts])
 
 
@@ -89,14 +90,14 @@ def _bounds(outlines: list[Points]) -> tuple[float, float, float, float]:
     return float(x.min()), float(y.min()), float(x.max()), float(y.max())
 
 
-def _box(outlines: list[Points], margin: float, picture: Image.Image) -> tuple[int, int, int, int] | None:
-    """The pixels of the picture around the outlines; None if there are none."""
+def _box(outlines: list[Points], margin: float, image: Image.Image) -> tuple[int, int, int, int] | None:
+    """Returns the box of the image around the outlines; None if it is empty."""
     left, top, right, bottom = _bounds(outlines)
     box = (
         max(int(left - margin), 0),
         max(int(top - margin), 0),
-        min(int(right + margin) + 1, picture.width),
-        min(int(bottom + margin) + 1, picture.height),
+        min(int(right + margin) + 1, image.width),
+        min(int(bottom + margin) + 1, image.height),
     )
     return box if box[2] - box[0] > 2 and box[3] - box[1] > 2 else None
 
@@ -106,28 +107,28 @@ def _xy(points: Points, origin: complex, scale: int) -> list[float]:
 
 
 def paint(
-    picture: Image.Image, figure: Figure, coat: Coat | None, unit: float, light: complex, rng: random.Random
+    image: Image.Image, shape: AnimalShape, coat: Coat | None, unit: float, light: complex, rng: random.Random
 ) -> None:
-    """Paints a figure, whose coordinates are pixels, into the picture.
+    """Paints a shape with pixel coordinates into the image.
 
     Args:
-        picture: RGB, changed in place.
-        figure: what to paint.
-        coat: gives the parts its pattern; without one they are smooth.
-        unit: the pixels of one unit of the figure, for how broad shading and pattern are.
-        light: points towards the light; of length about one.
-        rng: for the unevenness of fur and pattern.
+        image: RGB; changed in place.
+        shape: Shape to paint.
+        coat: Pattern of the parts; without one they are smooth.
+        unit: Pixels per unit of the shape; sets the scale of shading and pattern.
+        light: Direction towards the light; length about 1.
+        rng: Source of randomness for fur and pattern.
     """
-    box = _box([part.outline for part in figure.parts], 3, picture)
+    box = _box([part.outline for part in shape.parts], 3, image)
     if box is not None:
-        _paint_parts(picture, figure.parts, box, coat, unit, light, rng)
-    box = _box([detail.outline for detail in figure.details], 3, picture) if figure.details else None
+        _paint_parts(image, shape.parts, box, coat, unit, light, rng)
+    box = _box([detail.outline for detail in shape.details], 3, image) if shape.details else None
     if box is not None:
-        _paint_details(picture, figure.details, box)
+        _paint_details(image, shape.details, box)
 
 
 def _paint_parts(
-    picture: Image.Image,
+    image: Image.Image,
     parts: list[_Part],
     box: tuple[int, int, int, int],
     coat: Coat | None,
@@ -136,7 +137,7 @@ def _paint_parts(
     rng: random.Random,
 ) -> None:
     origin, size = complex(*box[:2]), (box[2] - box[0], box[3] - box[1])
-    numbers = Image.new("L", (_SHARP * size[0], _SHARP * size[1]))  # which part is seen there, from 1
+    numbers = Image.new("L", (_SHARP * size[0], _SHARP * size[1]))  # number of the visible part, from 1
     pen, near = ImageDraw.Draw(numbers), 100.0
     colours, tones, patterned = [rgb(parts[0].colour)], [10], [0]
     for number, part in enumerate(parts, 1):
@@ -162,11 +163,11 @@ def _paint_parts(
         where = np.asarray(numbers.point(patterned + [0] * rest, "L").reduce(_SHARP)) * np.float32(1 / 255)
         amount = where * coat.amount(rng, size, unit)
         factors = [shade * (1 - amount * np.float32(1 - tone)) for tone in coat.tone]
-    picture.paste(textures.shaded(numbers.convert("RGB").reduce(_SHARP), factors), box, cover)
+    image.paste(textures.shaded(numbers.convert("RGB").reduce(_SHARP), factors), box, cover)
 
 
 def _shading(relief: Image.Image, unit: float, light: complex) -> Image.Image:
-    """How bright each pixel of the relief is, about 1, as if every part were swollen."""
+    """Returns the brightness of each pixel of the relief, about 1, as if every part were rounded."""
     shade = np.ones((relief.height, relief.width), np.float32)
     for radius, strength in ((0.07, 0.5), (0.3, 1.3)):
         reach = max(radius * unit / _COARSE, 0.8)
@@ -179,7 +180,7 @@ def _shading(relief: Image.Image, unit: float, light: complex) -> Image.Image:
     return Image.fromarray(shade.clip(0.42, 1.22))
 
 
-def _paint_details(picture: Image.Image, details: list[_Detail], box: tuple[int, int, int, int]) -> None:
+def _paint_details(image: Image.Image, details: list[_Detail], box: tuple[int, int, int, int]) -> None:
     sharp, origin = _SHARP + 1, complex(*box[:2])
     layer = Image.new("RGBA", ((box[2] - box[0]) * sharp, (box[3] - box[1]) * sharp))
     pen = ImageDraw.Draw(layer)
@@ -190,4 +191,4 @@ def _paint_details(picture: Image.Image, details: list[_Detail], box: tuple[int,
         else:
             pen.polygon(corners, fill=colour)
     small = layer.reduce(sharp)
-    picture.paste(small.convert("RGB"), box, small.getchannel("A"))
+    image.paste(small.convert("RGB"), box, small.getchannel("A"))
