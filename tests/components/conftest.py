@@ -13,7 +13,7 @@ import pytest
 
 @dataclass
 class Ingested:
-    """What a run of the ingest executor left behind.
+    """The output of a run of the ingest executor.
 
     Attributes:
         examples: Folder of the examples.
@@ -31,16 +31,16 @@ class Ingested:
         """Returns the examples of a split, each as a plain dictionary."""
         import tensorflow as tf
 
-        found = []
+        examples = []
         for record in tf.data.TFRecordDataset(sorted(map(str, (self.examples / f"Split-{split}").iterdir()))):
             example = tf.train.Example.FromString(record.numpy())
-            found.append(
+            examples.append(
                 {
                     name: getattr(feature, feature.WhichOneof("kind")).value[0]
                     for name, feature in example.features.feature.items()
                 }
             )
-        return found
+        return examples
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def ingest(tmp_path: Path) -> Callable[..., Ingested]:
 
 @pytest.fixture
 def unprivileged() -> Iterator[Path]:
-    """A folder of a user whom permissions stop, which they do not for root."""
+    """A folder of a user other than root, because permissions do not restrict root."""
     if os.geteuid() != 0:
         with tempfile.TemporaryDirectory() as folder:
             yield Path(folder)

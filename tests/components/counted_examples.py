@@ -1,4 +1,4 @@
-"""Pictures as validation sees them: the counted features, with faults where a test wants them."""
+"""Examples for data validation tests: the counted features, with optional faults."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Columns = dict[str, list]
 def columns(
     count: int = 100, positives: float = 0.5, class_names: Sequence[str] = ("cat", "dog"), seed: int = 0
 ) -> Columns:
-    """Returns one list of values per feature, for `count` sound pictures; None leaves a value out."""
+    """Returns one list of values per feature, for `count` valid images; None omits a value."""
     random = np.random.default_rng(seed)
     labels = [int(index >= count * (1 - positives)) for index in range(count)]
     brightness = [float(value) for value in random.uniform(0.4, 0.55, count)]
@@ -60,7 +60,7 @@ def statistics(values: Mapping[str, list]) -> statistics_pb2.DatasetFeatureStati
 
 
 def write(values: Mapping[str, list], file: Path) -> None:
-    """Writes the pictures as a TFRecord file of `tf.Example`s."""
+    """Writes the images as a TFRecord file of `tf.Example`s."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with tf.io.TFRecordWriter(str(file)) as writer:
         for row in zip(*values.values(), strict=True):

@@ -105,8 +105,8 @@ def test_domains_hold_what_ingest_writes() -> None:
         buffer = io.BytesIO()
         Image.new("RGB", (40, 40), (luma, luma, luma)).save(buffer, kind)
         data = buffer.getvalue()
-        picture = SourceImage("a.jpg", "cats", 0, ("train",), lambda: data)
-        example = tf.train.Example.FromString(serialize(picture, data, inspect(data, 10_000), ["cat", "dog"]))
+        image = SourceImage("a.jpg", "cats", 0, ("train",), lambda: data)
+        example = tf.train.Example.FromString(serialize(image, data, inspect(data, 10_000), ["cat", "dog"]))
         return {
             name: list(getattr(feature, feature.WhichOneof("kind")).value)
             for name, feature in example.features.feature.items()

@@ -26,8 +26,10 @@ from trainer import features
 SCHEMA = with_max_class_shift(load_schema(["cat", "dog"]), 0.1)
 
 
-def found(values: Columns, split: str = "train", class_names: tuple[str, str] = ("cat", "dog")) -> list[str]:
-    """What the gate says of pictures that are compared with the schema alone."""
+def find_problems(
+    values: Columns, split: str = "train", class_names: tuple[str, str] = ("cat", "dog")
+) -> list[str]:
+    """Returns the gate's problems of images validated against the schema alone."""
     counted = statistics(values)
     schema = load_schema(class_names)
     return anomaly_messages.describe_anomalies(
@@ -35,7 +37,7 @@ def found(values: Columns, split: str = "train", class_names: tuple[str, str] = 
     )
 
 
-def found_drift(values: Columns, before: Columns) -> list[str]:
+def find_drift_problems(values: Columns, before: Columns) -> list[str]:
     counted, baseline = statistics(values), statistics(before)
     return anomaly_messages.describe_anomalies(
         "train", find_drift(counted, baseline, SCHEMA), SCHEMA, counted
@@ -43,7 +45,7 @@ def found_drift(values: Columns, before: Columns) -> list[str]:
 
 
 def with_values(name: str, values: list, count: int = 100) -> Columns:
-    """Sound pictures, but the first ones have these values."""
+    """Returns valid images, except that the first ones have these values."""
     sound = columns(count)
     sound[name] = values + sound[name][len(values) :]
     return sound
@@ -58,15 +60,15 @@ def with_values(name: str, values: list, count: int = 100) -> Columns:
         with_values(features.BRIGHTNESS_RANGE, ["dark"] * 89),
     ],
 )
-def test_sound_data_have_no_problems(values: Columns) -> None:
-    assert found(values) == []
-    assert found_drift(values, columns()) == []
+def test_valid_data_has_no_problems(values: Columns) -> None:
+    assert find_problems(values) == []
+    assert find_drift_problems(values, columns()) == []
 
 
 @pytest.mark.parametrize("names", [("cat", "dog"), ("ant", "bee")])
 @pytest.mark.parametrize("positives", [0, 1])
 def test_a_class_is_missing(names: tuple[str, str], positives: float) -> None:
-    [problem] = found(columns(40, positives, names), "eval", names)
+    [problem] = find_problems(columns(40, positives, names), "eval", names)
     for named in (
         "'eval'",
         features.CLASS_NAME,
@@ -100,15 +102,15 @@ def test_a_class_is_missing(names: tuple[str, str], positives: float) -> None:
         (features.CONTRAST, [float("nan")], ["NaN", SCHEMA_FILE]),
     ],
 )
-def test_a_fault_names_feature_split_values_and_cure(name: str, values: list, named: list[str]) -> None:
-    [problem] = found(with_values(name, values))
+def test_a_problem_names_split_feature_values_and_advice(name: str, values: list, named: list[str]) -> None:
+    [problem] = find_problems(with_values(name, values))
     for value in ["'train'", name, *named]:
         assert value in problem
 
 
 def test_a_feature_is_missing_altogether_or_unknown_to_the_schema() -> None:
     sound = columns()
-    [problem] = found({name: values for name, values in sound.items() if name != features.CONTRAST})
+    [problem] = find_problems({name: values for name, values in sound.items() if name != features.CONTRAST})
     assert features.CONTRAST in problem
 
     counted = statistics(sound)
@@ -137,18 +139,18 @@ def test_an_empty_split(counted: statistics_pb2.DatasetFeatureStatisticsList, da
     assert "data.split" in problem
 
 
-def test_a_split_of_one_picture() -> None:
-    few, one_class = found(columns(1), "test")
+def test_a_split_of_one_image() -> None:
+    few, one_class = find_problems(columns(1), "test")
     assert "'test'" in few
     assert "1 examples" in few
     assert features.CLASS_NAME in one_class
 
 
 def test_class_shares_far_from_the_last_accepted_data() -> None:
-    [problem] = found_drift(columns(1000, positives=0.2), columns(800, positives=0.5))
+    [problem] = find_drift_problems(columns(1000, positives=0.2), columns(800, positives=0.5))
     for named in ("'train'", features.CLASS_NAME, "0.3", "0.1", "cat", "data.max_class_shift"):
         assert named in problem
-    assert found_drift(columns(1000, positives=0.45), columns(800, positives=0.5)) == []
+    assert find_drift_problems(columns(1000, positives=0.45), columns(800, positives=0.5)) == []
 
 
 def test_a_larger_tolerance_lets_the_shift_pass() -> None:
@@ -158,18 +160,18 @@ def test_a_larger_tolerance_lets_the_shift_pass() -> None:
 
 
 def test_brightness_that_does_not_overlap_with_the_last_accepted_data() -> None:
-    [problem] = found_drift({**columns(), features.BRIGHTNESS: [0.02] * 100}, columns())
+    [problem] = find_drift_problems({**columns(), features.BRIGHTNESS: [0.02] * 100}, columns())
     for named in ("'train'", features.BRIGHTNESS, "is 1 ", "0.6", SCHEMA_FILE):
         assert named in problem
 
 
 def test_drift_leaves_out_what_the_schema_alone_finds() -> None:
     values = with_values(features.LABEL, [7])
-    assert found(values)
-    assert found_drift(values, columns()) == []
+    assert find_problems(values)
+    assert find_drift_problems(values, columns()) == []
 
 
-def test_an_anomaly_nobody_foresaw_is_described_by_tfdv() -> None:
+def test_other_anomalies_use_tfdvs_description() -> None:
     anomalies = anomalies_pb2.Anomalies()
     anomalies.anomaly_info[features.MODE].reason.add(
         type=anomalies_pb2.AnomalyInfo.FEATURE_COVERAGE_TOO_LOW,
@@ -188,7 +190,7 @@ def test_the_message_has_a_line_for_each_of_several_problems() -> None:
     assert [line.strip(" -.") for line in others] == ["one", "two"]
 
 
-def test_the_verdict_on_the_first_data() -> None:
+def test_verdict_on_the_first_data() -> None:
     verdict = data_verdict(
         {"train": statistics(columns(80)), "eval": statistics(columns(10, 0.4))}, None, None
     )
@@ -201,7 +203,7 @@ def test_the_verdict_on_the_first_data() -> None:
         assert named in verdict["summary"]
 
 
-def test_the_verdict_says_what_was_compared() -> None:
+def test_verdict_contains_the_measured_drift() -> None:
     now, before = statistics(columns(100, 0.55)), statistics(columns(200))
     verdict = data_verdict({"train": now}, before, find_drift(now, before, SCHEMA))
     compared = verdict["compared_with"]
@@ -268,7 +270,7 @@ class Runs:
         )
 
     def states(self) -> dict[str, str]:
-        """The state of the last execution of every component."""
+        """Returns the state of the last execution of every component."""
         store = metadata_store.MetadataStore(self._connection)
         state = metadata_store_pb2.Execution.State.Name
         return {
@@ -279,7 +281,7 @@ class Runs:
         }
 
     def verdict(self) -> dict:
-        """What the last execution of DataGate has put out."""
+        """Returns the verdict of the last execution of DataGate."""
         store = metadata_store.MetadataStore(self._connection)
         [kind] = [kind.name for kind in store.get_execution_types() if kind.name.endswith(".DataGate")]
         execution = max(store.get_executions_by_type(kind), key=lambda e: e.id)

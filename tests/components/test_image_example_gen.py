@@ -1,4 +1,4 @@
-"""The ingest executor on folders and drawings, with a real Beam pipeline; its driver and component."""
+"""The ingest component, its driver, and its executor in a real Beam pipeline."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from components.progress import Progress
 from trainer import features
 
 FolderOf = Callable[[Mapping[str, int]], Path]
-Picture = Callable[..., bytes]
+MakeImage = Callable[..., bytes]
 
 
 def folder(path: Path) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def test_examples_hold_the_bytes_and_all_features(folder_of: FolderOf, ingest: C
     assert {*examples[0], features.BRIGHTNESS, features.CONTRAST} == named
 
 
-def test_artifact_is_what_stock_components_read(folder_of: FolderOf, ingest: Callable[..., Any]) -> None:
+def test_tfx_components_read_the_artifact(folder_of: FolderOf, ingest: Callable[..., Any]) -> None:
     from tfx.components.util import tfxio_utils
     from tfx_bsl.tfxio import dataset_options
 
@@ -81,7 +81,7 @@ def test_artifact_is_what_stock_components_read(folder_of: FolderOf, ingest: Cal
     assert not (ingested.examples / "unfinished").exists()
 
 
-def test_runs_give_the_same_files(folder_of: FolderOf, ingest: Callable[..., Any]) -> None:
+def test_two_runs_write_the_same_files(folder_of: FolderOf, ingest: Callable[..., Any]) -> None:
     root = folder_of({"cat": 40, "dog": 40})
 
     def contents(ingested: Any) -> dict[str, str]:
@@ -95,7 +95,7 @@ def test_runs_give_the_same_files(folder_of: FolderOf, ingest: Callable[..., Any
     assert len(first) >= 3
 
 
-def test_identical_pictures_stay_together(folder_of: FolderOf, ingest: Callable[..., Any]) -> None:
+def test_identical_images_are_in_the_same_split(folder_of: FolderOf, ingest: Callable[..., Any]) -> None:
     root = folder_of({"cat": 60, "dog": 60})
     for path in list(root.rglob("*.jpg")):
         (path.parent / f"copy-{path.name}").write_bytes(path.read_bytes())
@@ -107,10 +107,10 @@ def test_identical_pictures_stay_together(folder_of: FolderOf, ingest: Callable[
 
 def test_shares_and_seed() -> None:
     shares = {"train": 0.8, "eval": 0.15, "test": 0.05}
-    identities = [splits.digest(b"%d" % index) for index in range(20_000)]
+    digests = [splits.digest(b"%d" % index) for index in range(20_000)]
 
     def assigned(seed: int, allowed: tuple[str, ...]) -> list[str]:
-        return [splits.assign(identity, shares, seed, allowed) for identity in identities]
+        return [splits.assign(digest, shares, seed, allowed) for digest in digests]
 
     first = assigned(0, ("train", "eval", "test"))
     for split, share in shares.items():
@@ -122,8 +122,8 @@ def test_shares_and_seed() -> None:
     assert set(assigned(0, ("test",))) == {"test"}
 
 
-def test_own_test_part_and_leaks(
-    folder_of: FolderOf, ingest: Callable[..., Any], picture: Picture, caplog: pytest.LogCaptureFixture
+def test_source_test_split_and_leaks(
+    folder_of: FolderOf, ingest: Callable[..., Any], picture: MakeImage, caplog: pytest.LogCaptureFixture
 ) -> None:
     root = folder_of({"train/cats": 40, "train/dogs": 40, "validation/cats": 5, "validation/dogs": 5})
     (root / "validation/cats/again.jpg").write_bytes((root / "train/cats/0003.jpg").read_bytes())
@@ -148,21 +148,21 @@ def test_no_leaks_no_warning(
     assert not [record for record in caplog.records if record.name.endswith("image_example_gen.executor")]
 
 
-def spoil(root: Path) -> None:
-    """Adds five unusable files."""
+def add_invalid_files(root: Path) -> None:
+    """Adds five files that cannot be used."""
     (root / "cat" / "empty.jpg").touch()
-    (root / "cat" / "text.jpg").write_text("not a picture")
+    (root / "cat" / "text.jpg").write_text("not an image")
     (root / "cat" / "gone.jpg").symlink_to(root / "nowhere")
     whole = next((root / "dog").glob("*.jpg")).read_bytes()
     (root / "dog" / "half.jpg").write_bytes(whole[: len(whole) // 2])
     (root / "dog" / "less.jpg").write_bytes(whole[: len(whole) // 3])
 
 
-def test_unusable_files_are_set_aside_and_listed(
+def test_invalid_files_are_rejected_and_listed(
     folder_of: FolderOf, ingest: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     root = folder_of({"cat": 40, "dog": 40})
-    spoil(root)
+    add_invalid_files(root)
     ingested = ingest(folder(root), max_rejected_fraction=5 / 85)
     assert [line.rsplit(",", 1)[0] for line in ingested.rejected] == [
         "cat/empty.jpg,empty file",
@@ -182,17 +182,17 @@ def test_unusable_files_are_set_aside_and_listed(
     assert sum(map(len, everything(ingested).values())) == 80
 
 
-def test_too_many_unusable_files(folder_of: FolderOf, ingest: Callable[..., Any]) -> None:
+def test_too_many_invalid_files_fail_the_run(folder_of: FolderOf, ingest: Callable[..., Any]) -> None:
     root = folder_of({"cat": 40, "dog": 40})
-    spoil(root)
+    add_invalid_files(root)
     with pytest.raises(DataRejected) as error:
         ingest(folder(root), max_rejected_fraction=0.058)
-    for value in ("5 of 85", "5.88%", "5.80%", "2 of them", "dog/half.jpg", "data.max_rejected_fraction"):
+    for value in ("5 of 85", "5.88%", "5.80%", "2 images", "dog/half.jpg", "data.max_rejected_fraction"):
         assert value in str(error.value)
     assert error.value.exit_status == 4
 
 
-def test_the_log_lists_all_files_where_there_is_no_table(
+def test_log_lists_all_rejected_files_of_a_failed_run(
     folder_of: FolderOf, ingest: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     root = folder_of({"cat": 40, "dog": 40})
@@ -209,22 +209,22 @@ def test_the_log_lists_all_files_where_there_is_no_table(
     assert logged == {f"cat/empty{index}.jpg" for index in range(120)}
 
 
-def test_too_large_pictures_are_set_aside(
-    folder_of: FolderOf, ingest: Callable[..., Any], picture: Picture
+def test_too_large_images_are_rejected(
+    folder_of: FolderOf, ingest: Callable[..., Any], picture: MakeImage
 ) -> None:
     root = folder_of({"cat": 40, "dog": 40})
     (root / "cat" / "large.png").write_bytes(picture(1, "PNG", size=(100, 50)))
     ingested = ingest(folder(root), max_rejected_fraction=0.1, max_pixels=4999)
-    assert ingested.rejected == ['cat/large.png,too many pixels,"100 × 50, at most 4,999 are taken"']
+    assert ingested.rejected == ['cat/large.png,too many pixels,"100 × 50, the limit is 4,999"']
 
 
-def test_empty_split(folder_of: FolderOf, ingest: Callable[..., Any]) -> None:
+def test_empty_split_fails_the_run(folder_of: FolderOf, ingest: Callable[..., Any]) -> None:
     shares = {"train": 0.7, "eval": 1e-9, "test": 0.3, "seed": 0}
     with pytest.raises(DataRejected, match="'eval'"):
         ingest(folder(folder_of({"cat": 2, "dog": 2})), split=shares)
 
 
-def test_names_that_are_not_utf8(folder_of: FolderOf, ingest: Callable[..., Any], picture: Picture) -> None:
+def test_names_that_are_not_utf8(folder_of: FolderOf, ingest: Callable[..., Any], picture: MakeImage) -> None:
     root = folder_of({"train/cat": 40, "train/dog": 40, "test/cat": 1, "test/dog": 1})
     for name, data in ((b"\xff.jpg", picture(500)), (b"\xfe.jpg", b"")):
         with open(os.fsencode(root) + b"/train/cat/" + name, "wb") as file:  # noqa: PTH123
@@ -237,7 +237,7 @@ def test_names_that_are_not_utf8(folder_of: FolderOf, ingest: Callable[..., Any]
 
 @pytest.fixture
 def small_files_only() -> Iterator[None]:
-    """Lets no file grow beyond 20 kB, as a full disk would."""
+    """Limits files to 20 kB, to simulate a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
     yield
@@ -245,7 +245,7 @@ def small_files_only() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("small_files_only")
-def test_disk_that_takes_no_more(folder_of: FolderOf, ingest: Callable[..., Any]) -> None:
+def test_full_disk(folder_of: FolderOf, ingest: Callable[..., Any]) -> None:
     with pytest.raises(OSError, match="train-data_tfrecord-0000") as error:
         ingest(folder(folder_of({"cat": 100, "dog": 100})))
     assert "examples/unfinished/" in str(error.value.filename)
@@ -261,7 +261,7 @@ def test_read_only_disk(unprivileged: Path, made: str) -> None:
         writer.write("train", b"record")
 
 
-def test_shards_are_whole_or_absent(tmp_path: Path) -> None:
+def test_shards_are_complete_or_absent(tmp_path: Path) -> None:
     from components.image_example_gen.shards import ShardWriter
 
     def interrupted() -> None:
@@ -283,10 +283,10 @@ def test_progress_is_reported(
 ) -> None:
     with caplog.at_level(logging.INFO, "catsdogs.progress"):
         ingest(folder(folder_of({"cat": 40, "dog": 40})))
-    assert "80 of 80 pictures" in caplog.messages
+    assert "80 of 80 images" in caplog.messages
 
 
-def test_component_and_driver(folder_of: FolderOf, picture: Picture) -> None:
+def test_component_and_driver(folder_of: FolderOf, picture: MakeImage) -> None:
     from tfx.orchestration.portable.data_types import ExecutionInfo
 
     from components.image_example_gen.component import ImageExampleGen
@@ -312,24 +312,22 @@ def test_component_and_driver(folder_of: FolderOf, picture: Picture) -> None:
         data_fingerprint()
 
 
-def test_pictures_that_stay_as_they_were_looked_at_are_taken(
-    folder_of: FolderOf, ingest: Callable[..., Any]
-) -> None:
+def test_unchanged_images_are_ingested(folder_of: FolderOf, ingest: Callable[..., Any]) -> None:
     source = folder(folder_of({"cat": 40, "dog": 40}))
-    looked_at = open_source(source, ("cat", "dog")).fingerprint()
-    assert sum(map(len, everything(ingest(source, data_fingerprint=looked_at)).values())) == 80
+    fingerprint = open_source(source, ("cat", "dog")).fingerprint()
+    assert sum(map(len, everything(ingest(source, data_fingerprint=fingerprint)).values())) == 80
 
 
 @pytest.mark.parametrize("present", ["from_the_start", "from_then_on", "only_then"])
-def test_pictures_that_change_after_the_look_are_not_taken_for_those_looked_at(
+def test_images_that_change_during_the_run_fail_it(
     present: str,
     folder_of: FolderOf,
     ingest: Callable[..., Any],
-    picture: Picture,
+    picture: MakeImage,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     root = folder_of({"cat": 40, "dog": 40})
-    looked_at = open_source(folder(root), ("cat", "dog")).fingerprint()
+    fingerprint = open_source(folder(root), ("cat", "dog")).fingerprint()
     new = root / "cat" / "new.jpg"
     portions, progress = FolderSource.portions, Progress.__init__
 
@@ -348,19 +346,19 @@ def test_pictures_that_change_after_the_look_are_not_taken_for_those_looked_at(
     monkeypatch.setattr(FolderSource, "portions", add)
     monkeypatch.setattr(Progress, "__init__", remove)
     with pytest.raises(PipelineError, match=str(root)):
-        ingest(folder(root), data_fingerprint=looked_at, max_rejected_fraction=0.5)
+        ingest(folder(root), data_fingerprint=fingerprint, max_rejected_fraction=0.5)
 
 
-def test_a_shard_may_lie_in_a_store_that_tensorflow_alone_knows() -> None:
-    """As with gs:// on Kubeflow; it appears when it is complete."""
+def test_shards_can_be_in_a_tensorflow_file_system() -> None:
+    """Such as gs:// on Kubeflow."""
     import tensorflow as tf
 
     from components.image_example_gen.shards import ShardWriter
 
     uri = "ram://bucket/run/examples"
     with ShardWriter(uri, 0, 1) as writer:
-        writer.write("train", b"a picture")
+        writer.write("train", b"an image")
         assert tf.io.gfile.glob(f"{uri}/Split-*/*") == []
     [file] = tf.io.gfile.glob(f"{uri}/Split-*/*")
     assert file == f"{uri}/Split-train/data_tfrecord-00000-of-00001"
-    assert list(tf.data.TFRecordDataset(file).as_numpy_iterator()) == [b"a picture"]
+    assert list(tf.data.TFRecordDataset(file).as_numpy_iterator()) == [b"an image"]

@@ -1,4 +1,4 @@
-"""What is accepted, and what is measured."""
+"""Validation of images and their measured properties."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import tensorflow as tf
 from components.image_example_gen.inspection import inspect
 from components.image_example_gen.sources.base import ImageRejected
 
-Picture = Callable[..., bytes]
+MakeImage = Callable[..., bytes]
 MANY = 1_000_000
 
 
@@ -29,26 +29,26 @@ def decodable(data: bytes) -> bool:
 
 @pytest.mark.parametrize("how", [{}, {"progressive": True}, {"quality": 5}], ids=str)
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
-def test_jpegs_are_accepted(picture: Picture, mode: str, how: dict[str, Any]) -> None:
+def test_jpegs_are_accepted(picture: MakeImage, mode: str, how: dict[str, Any]) -> None:
     data = picture(1, "JPEG", mode, size=(48, 40), **how)
-    found = inspect(data, MANY)
-    assert (found.format, found.mode, found.width, found.height) == ("jpeg", mode, 48, 40)
+    properties = inspect(data, MANY)
+    assert (properties.format, properties.mode, properties.width, properties.height) == ("jpeg", mode, 48, 40)
     assert decodable(data)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "1", "I;16"])
-def test_pngs_are_accepted(picture: Picture, mode: str) -> None:
+def test_pngs_are_accepted(picture: MakeImage, mode: str) -> None:
     data = picture(1, "PNG", mode, size=(48, 40))
-    found = inspect(data, MANY)
-    assert (found.format, found.mode, found.width, found.height) == ("png", mode, 48, 40)
+    properties = inspect(data, MANY)
+    assert (properties.format, properties.mode, properties.width, properties.height) == ("png", mode, 48, 40)
     assert decodable(data)
 
 
 @pytest.mark.parametrize("kind", ["GIF", "BMP", "WebP", "TIFF", "PDF"])
-def test_other_formats_are_refused(picture: Picture, kind: str) -> None:
-    with pytest.raises(ImageRejected) as refusal:
+def test_other_formats_are_rejected(picture: MakeImage, kind: str) -> None:
+    with pytest.raises(ImageRejected) as rejection:
         inspect(picture(1, kind), MANY)
-    assert (refusal.value.reason, refusal.value.detail) == ("not a JPEG or PNG", kind)
+    assert (rejection.value.reason, rejection.value.detail) == ("not a JPEG or PNG", kind)
 
 
 @pytest.mark.parametrize(
@@ -62,13 +62,13 @@ def test_other_formats_are_refused(picture: Picture, kind: str) -> None:
     ],
     ids=["empty", "text", "heic", "zip", "noise"],
 )
-def test_what_is_no_picture_is_refused(data: bytes, reason: str, detail: str) -> None:
-    with pytest.raises(ImageRejected) as refusal:
+def test_other_files_are_rejected(data: bytes, reason: str, detail: str) -> None:
+    with pytest.raises(ImageRejected) as rejection:
         inspect(data, MANY)
-    assert (refusal.value.reason, refusal.value.detail) == (reason, detail)
+    assert (rejection.value.reason, rejection.value.detail) == (reason, detail)
 
 
-def test_animation_is_refused(picture: Picture) -> None:
+def test_animation_is_rejected(picture: MakeImage) -> None:
     from io import BytesIO
 
     from PIL import Image
@@ -81,26 +81,26 @@ def test_animation_is_refused(picture: Picture) -> None:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-@pytest.mark.parametrize("kept", [10, 30, 200, 0.5, 0.9, 0.99])
-def test_truncated_pictures_are_refused(picture: Picture, kind: str, kept: float) -> None:
+@pytest.mark.parametrize("length", [10, 30, 200, 0.5, 0.9, 0.99])
+def test_truncated_images_are_rejected(picture: MakeImage, kind: str, length: float) -> None:
     data = picture(1, kind, size=(200, 150))
-    with pytest.raises(ImageRejected) as refusal:
-        inspect(data[: kept if isinstance(kept, int) else int(len(data) * kept)], MANY)
-    assert refusal.value.reason == "damaged"
-    assert refusal.value.detail
+    with pytest.raises(ImageRejected) as rejection:
+        inspect(data[: length if isinstance(length, int) else int(len(data) * length)], MANY)
+    assert rejection.value.reason == "damaged"
+    assert rejection.value.detail
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-def test_damage_is_judged_as_in_training(picture: Picture, kind: str) -> None:
-    """Whatever is accepted can be decoded; what is refused as damaged by the decoder cannot."""
-    drawn = random.Random(0)
+def test_accepted_images_can_be_decoded(picture: MakeImage, kind: str) -> None:
+    """Every accepted image can be decoded."""
+    generator = random.Random(0)
     whole = picture(1, kind, size=(64, 48))
     accepted = 0
     for _ in range(150):
         data = bytearray(whole)
-        at = drawn.randrange(2, len(data))
-        if drawn.random() < 0.5:
-            data[at] ^= 1 << drawn.randrange(8)
+        at = generator.randrange(2, len(data))
+        if generator.random() < 0.5:
+            data[at] ^= 1 << generator.randrange(8)
         else:
             del data[at : at + 20]
         try:
@@ -113,7 +113,7 @@ def test_damage_is_judged_as_in_training(picture: Picture, kind: str) -> None:
     assert accepted > 0 or kind == "PNG"  # a PNG has checksums everywhere
 
 
-def test_size_is_judged_before_decoding(picture: Picture) -> None:
+def test_size_is_checked_before_decoding(picture: MakeImage) -> None:
     """A few bytes that claim to be 50,000 × 50,000 pixels: decoding them would take 7.5 GB."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
@@ -125,14 +125,14 @@ def test_size_is_judged_before_decoding(picture: Picture) -> None:
     frame = jpeg.index(b"\xff\xc0")
     jpeg[frame + 5 : frame + 9] = struct.pack(">HH", 50_000, 50_000)
     for data in (bomb, bytes(jpeg)):
-        with pytest.raises(ImageRejected) as refusal:
+        with pytest.raises(ImageRejected) as rejection:
             inspect(data, 50_000_000)
-        assert refusal.value.reason == "too many pixels"
-        assert "50,000 × 50,000" in refusal.value.detail
-        assert "50,000,000" in refusal.value.detail
+        assert rejection.value.reason == "too many pixels"
+        assert "50,000 × 50,000" in rejection.value.detail
+        assert "50,000,000" in rejection.value.detail
 
 
-def test_limit_of_pixels_is_inclusive(picture: Picture) -> None:
+def test_pixel_limit_is_inclusive(picture: MakeImage) -> None:
     data = picture(1, size=(40, 35))
     assert inspect(data, 1400).width == 40
     with pytest.raises(ImageRejected, match="too many pixels"):
@@ -141,30 +141,30 @@ def test_limit_of_pixels_is_inclusive(picture: Picture) -> None:
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 @pytest.mark.parametrize(("level", "brightness"), [(0, 0.0), (128, 0.502), (255, 1.0)])
-def test_brightness_of_plain_pictures(kind: str, level: int, brightness: float) -> None:
-    found = inspect(plain(np.full((100, 120, 3), level, np.uint8), kind), MANY)
-    assert found.brightness == pytest.approx(brightness, abs=0.01)
-    assert found.contrast == pytest.approx(0, abs=0.01)
+def test_brightness_of_plain_images(kind: str, level: int, brightness: float) -> None:
+    properties = inspect(plain(np.full((100, 120, 3), level, np.uint8), kind), MANY)
+    assert properties.brightness == pytest.approx(brightness, abs=0.01)
+    assert properties.contrast == pytest.approx(0, abs=0.01)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-def test_contrast_of_a_picture_half_black_half_white(kind: str) -> None:
+def test_contrast_of_a_image_half_black_half_white(kind: str) -> None:
     halves = np.zeros((128, 128, 3), np.uint8)
     halves[:, 64:] = 255
-    found = inspect(plain(halves, kind), MANY)
-    assert found.brightness == pytest.approx(0.5, abs=0.02)
-    assert found.contrast == pytest.approx(0.5, abs=0.02)
+    properties = inspect(plain(halves, kind), MANY)
+    assert properties.brightness == pytest.approx(0.5, abs=0.02)
+    assert properties.contrast == pytest.approx(0.5, abs=0.02)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-def test_small_and_narrow_pictures(picture: Picture, kind: str) -> None:
+def test_small_and_narrow_images(picture: MakeImage, kind: str) -> None:
     for size in ((32, 32), (33, 500), (500, 32)):
-        found = inspect(picture(1, kind, size=size), MANY)
-        assert (found.width, found.height) == size
+        properties = inspect(picture(1, kind, size=size), MANY)
+        assert (properties.width, properties.height) == size
     for size in ((4, 4), (31, 500), (500, 31)):
-        with pytest.raises(ImageRejected) as refusal:
+        with pytest.raises(ImageRejected) as rejection:
             inspect(picture(1, kind, size=size), MANY)
-        assert (refusal.value.reason, refusal.value.detail) == (
+        assert (rejection.value.reason, rejection.value.detail) == (
             "smaller than 32 pixels",
             f"{size[0]} × {size[1]}",
         )

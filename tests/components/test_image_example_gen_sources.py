@@ -1,4 +1,4 @@
-"""Finding pictures in folders and among drawings: nothing here needs TensorFlow."""
+"""Folders and drawn images as sources, without TensorFlow."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def check(folder: Path) -> None:
     check_source({"kind": "folder", "folder": str(folder)}, CLASSES)
 
 
-def pictures(folder: Path) -> dict[str, Any]:
+def images(folder: Path) -> dict[str, Any]:
     source = FolderSource(folder, CLASSES)
-    return {picture.filename: picture for portion in source.portions() for picture in source.read(portion)}
+    return {image.filename: image for portion in source.portions() for image in source.read(portion)}
 
 
 @pytest.mark.parametrize("name", ["cat", "Cat", "cats", "CATS"])
@@ -39,12 +39,12 @@ def test_class_is_found_in_singular_and_plural_and_any_case(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["cate", "ca", "catss", "kitten", ""])
-def test_other_names_are_no_class(name: str) -> None:
+def test_other_names_match_no_class(name: str) -> None:
     assert class_index(name, CLASSES) is None
 
 
 def test_flat_folder(folder_of: FolderOf) -> None:
-    found = pictures(folder_of({"Cats": 3, "dog": 2}))
+    found = images(folder_of({"Cats": 3, "dog": 2}))
     assert sorted((p.label, p.folder, p.splits) for p in found.values()) == [
         *[(0, "Cats", ("train", "eval", "test"))] * 3,
         *[(1, "dog", ("train", "eval", "test"))] * 2,
@@ -52,8 +52,8 @@ def test_flat_folder(folder_of: FolderOf) -> None:
 
 
 @pytest.mark.parametrize("name", ["validation", "val", "test", "Test"])
-def test_the_only_part_beside_train_becomes_test(folder_of: FolderOf, name: str) -> None:
-    found = pictures(folder_of({"train/cat": 1, "train/dog": 1, f"{name}/cat": 1, f"{name}/dog": 1}))
+def test_the_only_other_split_becomes_test(folder_of: FolderOf, name: str) -> None:
+    found = images(folder_of({"train/cat": 1, "train/dog": 1, f"{name}/cat": 1, f"{name}/dog": 1}))
     assert {(p.folder, p.splits) for p in found.values()} == {
         ("train/cat", ("train", "eval")),
         ("train/dog", ("train", "eval")),
@@ -62,9 +62,9 @@ def test_the_only_part_beside_train_becomes_test(folder_of: FolderOf, name: str)
     }
 
 
-def test_validation_and_test_keep_their_meaning(folder_of: FolderOf) -> None:
+def test_validation_becomes_eval_and_test_stays_test(folder_of: FolderOf) -> None:
     root = folder_of({f"{part}/{name}": 1 for part in ("train", "validation", "test") for name in CLASSES})
-    assert {(p.folder.split("/")[0], p.splits) for p in pictures(root).values()} == {
+    assert {(p.folder.split("/")[0], p.splits) for p in images(root).values()} == {
         ("train", ("train",)),
         ("validation", ("eval",)),
         ("test", ("test",)),
@@ -72,12 +72,12 @@ def test_validation_and_test_keep_their_meaning(folder_of: FolderOf) -> None:
 
 
 def test_train_alone_is_split_like_a_flat_folder(folder_of: FolderOf) -> None:
-    found = pictures(folder_of({"train/cat": 1, "train/dog": 1}))
+    found = images(folder_of({"train/cat": 1, "train/dog": 1}))
     assert {p.splits for p in found.values()} == {("train", "eval", "test")}
     assert map_source_splits(has_validation=False, has_test=False) == {"train": ("train", "eval", "test")}
 
 
-def test_nested_folders_links_and_litter(
+def test_nested_folders_links_and_system_files(
     folder_of: FolderOf, tmp_path: Path, picture: Callable[..., bytes]
 ) -> None:
     root = folder_of({"cat/tabby/young": 2, "dog": 1})
@@ -89,7 +89,7 @@ def test_nested_folders_links_and_litter(
     (root / "cat" / "loop").symlink_to(root / "cat")
     for litter in ("cat/.DS_Store", "cat/Thumbs.db", ".hidden"):
         (root / litter).write_bytes(b"litter")
-    assert sorted(pictures(root)) == [
+    assert sorted(images(root)) == [
         "cat/tabby/young/0000.jpg",
         "cat/tabby/young/0001.jpg",
         "dog/0002.jpg",
@@ -98,16 +98,16 @@ def test_nested_folders_links_and_litter(
     ]
 
 
-def test_what_cannot_be_read_is_found_nevertheless(folder_of: FolderOf) -> None:
+def test_unreadable_files_are_listed(folder_of: FolderOf) -> None:
     root = folder_of({"cat": 1, "dog": 1})
     (root / "cat" / "dangling.jpg").symlink_to(root / "nowhere.jpg")
     os.mkfifo(root / "cat" / "pipe.jpg")
-    found = pictures(root)
+    found = images(root)
     with pytest.raises(FileNotFoundError):
         found["cat/dangling.jpg"].read()
-    with pytest.raises(ImageRejected) as refusal:
+    with pytest.raises(ImageRejected) as rejection:
         found["cat/pipe.jpg"].read()
-    assert refusal.value.reason == "not a file"
+    assert rejection.value.reason == "not a file"
 
 
 def test_names_that_are_not_utf8_are_written_with_escapes(
@@ -116,15 +116,15 @@ def test_names_that_are_not_utf8_are_written_with_escapes(
     root = folder_of({"cat": 1, "dog": 1})
     with open(os.fsencode(root) + b"/cat/\xff.jpg", "wb") as file:  # noqa: PTH123
         file.write(picture(7))
-    assert pictures(root)["cat/\\udcff.jpg"].read() == picture(7)
+    assert images(root)["cat/\\udcff.jpg"].read() == picture(7)
 
 
-def test_files_beside_the_class_folders_are_mentioned(
+def test_files_outside_the_class_folders_are_logged(
     folder_of: FolderOf, caplog: pytest.LogCaptureFixture
 ) -> None:
     root = folder_of({"cat": 1, "dog": 1})
     (root / "README.txt").write_text("about")
-    assert len(pictures(root)) == 2
+    assert len(images(root)) == 2
     assert "README.txt" in caplog.text
 
 
@@ -150,7 +150,7 @@ def test_accepted_sources(folder_of: FolderOf, tmp_path: Path) -> None:
 
 
 def named(error: pytest.ExceptionInfo[InputError], *values: str) -> bool:
-    """Whether the message names all of these values."""
+    """Returns True if the message names all values."""
     return all(value in str(error.value) for value in values)
 
 
@@ -169,7 +169,7 @@ def test_missing_folder_and_file_instead_of_a_folder(tmp_path: Path) -> None:
         assert named(error, str(path))
 
 
-PARTS_TWICE = {f"{part}/{name}": 1 for part in ("train", "val", "validation") for name in CLASSES}
+VALIDATION_TWICE = {f"{part}/{name}": 1 for part in ("train", "val", "validation") for name in CLASSES}
 
 
 @pytest.mark.parametrize(
@@ -183,21 +183,23 @@ PARTS_TWICE = {f"{part}/{name}": 1 for part in ("train", "val", "validation") fo
         ({"birds": 1, "fish": 1}, ["'birds'", "'fish'", "'cat'", "'dog'", "data.class_names"]),
         ({"cats": 1, "train/cats": 1, "train/dogs": 1}, ["'cats'", "'train'"]),
         ({"test/cats": 1, "test/dogs": 1}, ["'test'", "'train'"]),
-        (PARTS_TWICE, ["/val ", "/validation ", "validation"]),
+        (VALIDATION_TWICE, ["/val ", "/validation ", "validation"]),
     ],
     ids=[
         "empty",
         "empty class",
         "one class",
-        "one class in a part",
+        "one class in a split",
         "third class",
         "other classes",
-        "classes beside parts",
+        "classes besides splits",
         "no train",
-        "a part twice",
+        "a split twice",
     ],
 )
-def test_layouts_that_are_refused(folder_of: FolderOf, layout: dict[str, int], values: list[str]) -> None:
+def test_invalid_layouts_raise_input_error(
+    folder_of: FolderOf, layout: dict[str, int], values: list[str]
+) -> None:
     folder = folder_of(layout)
     folder.mkdir(exist_ok=True)
     with pytest.raises(InputError) as error:
@@ -246,9 +248,9 @@ def test_check_imports_nothing_heavy() -> None:
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
 
 
-def test_sample_draws_as_many_of_each() -> None:
+def test_sample_draws_equal_numbers_of_each_class() -> None:
     source = SampleSource(10, 0, ["dog", "cat"])
-    found = [picture for portion in source.portions() for picture in source.read(portion)]
+    found = [image for portion in source.portions() for image in source.read(portion)]
     assert source.count() == len(found) == len({p.filename for p in found}) == 10
     assert [p.label for p in found] == [0, 1] * 5
     assert [p.filename.split("/")[0] for p in found] == ["dog", "cat"] * 5
@@ -256,7 +258,7 @@ def test_sample_draws_as_many_of_each() -> None:
     assert len({other.fingerprint() for other in others}) == 3
 
 
-def test_sample_labels_say_what_is_drawn() -> None:
+def test_sample_labels_follow_the_class_names() -> None:
     from components.image_example_gen.drawing import CAT, jpeg
 
     def second(class_names: list[str]) -> bytes:
@@ -266,7 +268,7 @@ def test_sample_labels_say_what_is_drawn() -> None:
     assert second(["cat", "dog"]) != second(["dog", "cat"]) == jpeg(1, 0, CAT)
 
 
-def test_fingerprint_of_a_folder_sees_every_change(
+def test_fingerprint_of_a_folder_changes_with_its_files(
     folder_of: FolderOf, picture: Callable[..., bytes]
 ) -> None:
     root = folder_of({"cats": 2, "dogs": 2})

@@ -1,4 +1,4 @@
-"""TensorFlow Datasets as a source: the real `cats_vs_dogs` builder, and data sets made here."""
+"""TensorFlow Datasets as a source: the real `cats_vs_dogs` builder, and generated data sets."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def tfds_source(builder: str, data_dir: Path, download: bool = False) -> dict[st
     return {"kind": "tfds", "builder": builder, "data_dir": str(data_dir), "download": download}
 
 
-def prepare(pictures: Path, data_dir: Path, name: str = "pictures") -> str:
+def prepare(images: Path, data_dir: Path, name: str = "pictures") -> str:
     """Prepares the TFDS data set `name` from a folder `<split>/<class>/*`; `unlabelled` is no class."""
     import tensorflow_datasets as tfds
 
-    class Pictures(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
+    class Images(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
         VERSION = tfds.core.Version("1.0.0")
-        labels = tuple(sorted({path.name for path in pictures.glob("*/*")} - {"unlabelled"}))
+        labels = tuple(sorted({path.name for path in images.glob("*/*")} - {"unlabelled"}))
 
         def _info(self) -> Any:
             return tfds.core.DatasetInfo(
@@ -38,15 +38,15 @@ def prepare(pictures: Path, data_dir: Path, name: str = "pictures") -> str:
             )
 
         def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-            return {path.name: self._generate_examples(path) for path in sorted(pictures.iterdir())}
+            return {path.name: self._generate_examples(path) for path in sorted(images.iterdir())}
 
         def _generate_examples(self, folder: Path) -> Any:
             for path in sorted(folder.glob("*/*")):
                 label = path.parent.name
                 yield path.name, {"image": path, "label": -1 if label == "unlabelled" else label}
 
-    Pictures.name = name
-    Pictures(data_dir=data_dir).download_and_prepare()
+    Images.name = name
+    Images(data_dir=data_dir).download_and_prepare()
     return name
 
 
@@ -56,7 +56,7 @@ def stored(ingested: Any, split: str) -> list[bytes]:
 
 @pytest.fixture(scope="session")
 def archive(tmp_path_factory: pytest.TempPathFactory, picture: Callable[..., bytes]) -> Path:
-    """What `cats_vs_dogs` downloads, but small: 60 drawings, and the 1,738 without JFIF it skips."""
+    """A small version of the `cats_vs_dogs` download: 60 images, and the 1,738 without JFIF that it skips."""
     from components.image_example_gen.drawing import jpeg
 
     path = tmp_path_factory.mktemp("download") / "kagglecatsanddogs_5340.zip"
@@ -80,7 +80,7 @@ def test_cats_vs_dogs(
     monkeypatch.setattr(cats_vs_dogs, "_URL", str(archive))
     data_dir = tmp_path / "tfds"
     source = tfds_source("cats_vs_dogs", data_dir, download=True)
-    # dog first: the builder's own order is another
+    # dog first: the builder has the other order
     ingested = ingest(
         source, class_names=("dog", "cat"), split={"train": 0.6, "eval": 0.2, "test": 0.2, "seed": 0}
     )
@@ -93,7 +93,7 @@ def test_cats_vs_dogs(
         assert example[features.SOURCE_FOLDER] == b"cats_vs_dogs/4.0.1/train"
     assert ingested.counts["rejected"] == {}
 
-    # Prepared once, it is found without a download; other files are other data.
+    # A prepared data set needs no download; changed files change the fingerprint.
     again = open_source(tfds_source("cats_vs_dogs", data_dir), CLASSES)
     before = again.fingerprint()
     assert open_source(source, CLASSES).fingerprint() == before
@@ -118,7 +118,7 @@ def test_unknown_builder(tmp_path: Path, builder: str) -> None:
         open_source(tfds_source(builder, tmp_path), CLASSES)
 
 
-def test_own_test_part_and_bytes(
+def test_source_test_split_and_bytes(
     folder_of: Callable[[Mapping[str, int]], Path], tmp_path: Path, ingest: Callable[..., Any]
 ) -> None:
     root = folder_of({"train/Dogs": 30, "train/Cats": 30, "test/Dogs": 3, "test/Cats": 4})
@@ -135,7 +135,7 @@ def test_own_test_part_and_bytes(
             assert example[features.LABEL] == labels[example[features.ENCODED]]
 
 
-def test_pictures_without_a_label_are_set_aside(
+def test_images_without_a_label_are_rejected(
     folder_of: Callable[[Mapping[str, int]], Path], tmp_path: Path, ingest: Callable[..., Any]
 ) -> None:
     root = folder_of({"train/cat": 40, "train/dog": 40, "train/unlabelled": 2})
@@ -143,8 +143,8 @@ def test_pictures_without_a_label_are_set_aside(
         tfds_source(prepare(root, tmp_path / "tfds"), tmp_path / "tfds"), max_rejected_fraction=0.1
     )
     assert ingested.counts["rejected"] == {"no label": 2}
-    kept = Counter(data for split in ("train", "eval", "test") for data in stored(ingested, split))
-    assert kept == Counter(path.read_bytes() for path in root.glob("*/[cd]*/*"))
+    accepted = Counter(data for split in ("train", "eval", "test") for data in stored(ingested, split))
+    assert accepted == Counter(path.read_bytes() for path in root.glob("*/[cd]*/*"))
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_pictures_without_a_label_are_set_aside(
     ],
     ids=["three classes", "other classes", "no train split"],
 )
-def test_builders_that_do_not_fit(
+def test_unsuitable_builders_raise_input_error(
     folder_of: Callable[[Mapping[str, int]], Path], tmp_path: Path, layout: dict[str, int], values: list[str]
 ) -> None:
     name = prepare(folder_of(layout), tmp_path / "tfds")

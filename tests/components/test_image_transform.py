@@ -1,4 +1,4 @@
-"""Runs the real executor on a few pictures."""
+"""The Transform executor on a few images."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ SPLITS = {"train": 5, "eval": 3, "test": 2}
 
 
 @pytest.fixture(scope="module")
-def pictures(picture: Callable[..., bytes]) -> dict[str, list[bytes]]:
+def images(picture: Callable[..., bytes]) -> dict[str, list[bytes]]:
     return {split: [picture(10 * len(split) + i) for i in range(count)] for split, count in SPLITS.items()}
 
 
 @pytest.fixture(scope="module")
 def transformed(
-    pictures: dict[str, list[bytes]], tmp_path_factory: pytest.TempPathFactory
+    images: dict[str, list[bytes]], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Path | standard_artifacts.Examples]:
     root = tmp_path_factory.mktemp("transform")
-    for split, encoded in pictures.items():
+    for split, encoded in images.items():
         folder = root / "examples" / f"Split-{split}"
         folder.mkdir(parents=True)
         with tf.io.TFRecordWriter(str(folder / "data_tfrecord-00000-of-00001")) as writer:
             for i, data in enumerate(encoded):
-                found = SourceImage(f"{i}.jpg", "folder", i % 2, (split,), partial(bytes, data))
-                writer.write(serialize(found, data, inspect(data, 10**6), ["cat", "dog"]))
+                image = SourceImage(f"{i}.jpg", "folder", i % 2, (split,), partial(bytes, data))
+                writer.write(serialize(image, data, inspect(data, 10**6), ["cat", "dog"]))
     (root / "schema").mkdir()
     (root / "schema" / "schema.pbtxt").write_text(text_format.MessageToString(load_schema(["cat", "dog"])))
 
@@ -75,19 +75,19 @@ def _transform(root: Path, outputs: dict[str, list[Artifact]]) -> None:
 
 
 @pytest.mark.parametrize("split", ["train", "eval"])
-def test_every_picture_is_stored_as_the_pixels_that_serving_computes(
-    split: str, transformed: dict[str, Path], pictures: dict[str, list[bytes]]
+def test_stored_pixels_equal_those_that_serving_computes(
+    split: str, transformed: dict[str, Path], images: dict[str, list[bytes]]
 ) -> None:
     files = tf.io.gfile.glob(str(transformed["root"] / "transformed" / f"Split-{split}" / "*"))
     stored = [parse_transformed(record, SIZE) for record in tf.data.TFRecordDataset(files)]
 
     np.testing.assert_array_equal(
-        [pixels for pixels, _ in stored], decode_and_resize(tf.constant(pictures[split]), SIZE)
+        [pixels for pixels, _ in stored], decode_and_resize(tf.constant(images[split]), SIZE)
     )
     assert [int(label) for _, label in stored] == [i % 2 for i in range(SPLITS[split])]
 
 
-def test_only_the_splits_that_are_trained_on_are_stored(
+def test_only_training_splits_are_stored(
     transformed: dict[str, standard_artifacts.Examples],
 ) -> None:
     examples = transformed["examples"]
@@ -95,12 +95,12 @@ def test_only_the_splits_that_are_trained_on_are_stored(
     assert not (Path(examples.uri) / "Split-test").exists()
 
 
-def test_the_transform_graph_is_whole(transformed: dict[str, Path]) -> None:
+def test_transform_graph_has_all_features(transformed: dict[str, Path]) -> None:
     output = tft.TFTransformOutput(str(transformed["root"] / "graph"))
     assert set(output.transformed_feature_spec()) == {"pixels", "image/class/label"}
 
 
-def test_without_examples_to_write_there_is_the_graph_alone(
+def test_only_the_graph_is_written_without_materialisation(
     transformed: dict[str, Path], tmp_path: Path
 ) -> None:
     graph = standard_artifacts.TransformGraph()
@@ -111,10 +111,10 @@ def test_without_examples_to_write_there_is_the_graph_alone(
     assert tft.TFTransformOutput(graph.uri).transformed_feature_spec()
 
 
-def test_examples_may_be_written_to_a_store_that_tensorflow_alone_knows(
+def test_examples_can_be_written_to_a_tensorflow_file_system(
     transformed: dict[str, Path], tmp_path: Path
 ) -> None:
-    """As with gs:// on Kubeflow; shards get their names when they are complete."""
+    """Such as gs:// on Kubeflow."""
     graph, output = standard_artifacts.TransformGraph(), standard_artifacts.Examples()
     graph.uri, output.uri = str(tmp_path / "graph"), "ram://bucket/run/transformed"
     _transform(transformed["root"], {"transform_graph": [graph], "transformed_examples": [output]})
