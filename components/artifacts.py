@@ -14,7 +14,7 @@ class RejectedImages(Artifact):
 
 
 class DataVerdict(Artifact):
-    """The acceptance of a run's data, with the reasons: `verdict.json`."""
+    """The verdict on accepted data: `verdict.json`."""
 
     TYPE_NAME = "catsdogs.DataVerdict"
 

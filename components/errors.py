@@ -23,7 +23,7 @@ class InputError(PipelineError):
 
 
 class DataRejected(PipelineError):
-    """The data can be read but are not fit for training."""
+    """The data can be read but is not fit for training."""
 
     exit_status = 4
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import field_validator, model_validator
 
+from components.image_example_gen.sources import source_name
 from trainer.training_config import ConfigSection, Count, Fraction
 
 
@@ -98,9 +99,8 @@ class DataConfig(ConfigSection):
 
     @property
     def source_name(self) -> str:
-        """Short name of the source; data are compared only with earlier data of the same name."""
-        details = {"sample": "", "folder": f" {self.folder}", "tfds": f" {self.tfds.builder}"}
-        return f"{self.source}{details[self.source]}"
+        """Short name of the source, as `sources.source_name` returns it."""
+        return source_name(self.source_spec)
 
     @field_validator("class_names", mode="before")
     @classmethod

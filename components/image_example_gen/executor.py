@@ -119,7 +119,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             data_fingerprint=exec_properties.get("data_fingerprint", ""),
             uri=examples.uri,
         )
-        counts = self._write(config, posixpath.join(rejected.uri, "reports"))
+        counts = self._write(config, posixpath.join(rejected.uri, "counts_by_shard"))
         max_rejected_fraction = exec_properties["max_rejected_fraction"]
         exceeds_limit = counts.rejected_fraction > max_rejected_fraction
         # TFX removes `rejected.csv` if the component fails, so that the log must list all files.

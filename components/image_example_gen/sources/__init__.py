@@ -65,7 +65,7 @@ def open_source(source: Mapping[str, Any], class_names: Sequence[str]) -> Source
 
 
 def source_name(source: Mapping[str, Any]) -> str:
-    """Returns the short name of a source; data are compared only with earlier data of the same name.
+    """Returns the short name of a source; data is compared only with earlier data of the same name.
 
     Args:
         source: See `open_source`.

@@ -58,7 +58,7 @@ class SourceImage:
 
 
 class Source(Protocol):
-    """A source of images in portions that are read independently; each portion contains all classes."""
+    """A source of images in portions that are read independently; each portion mixes the classes."""
 
     def count(self) -> int:
         """Returns the number of images, readable or not."""

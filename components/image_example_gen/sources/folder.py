@@ -138,11 +138,11 @@ class FolderSource:
             return self._match_classes(self._folder, folders, SPLITS)
         return self._match_splits(split_folders, [path for path in folders if path not in split_folders])
 
-    def _match_splits(self, paths: list[Path], others: list[Path]) -> list[_ClassFolder]:
-        if others:
+    def _match_splits(self, paths: list[Path], other_folders: list[Path]) -> list[_ClassFolder]:
+        if other_folders:
             raise InputError(
-                f"The folder {self._folder} contains {format_names([path.name for path in others])} besides "
-                f"{format_names([path.name for path in paths])}: it must contain either class folders, or "
+                f"The folder {self._folder} contains {format_names([path.name for path in other_folders])} "
+                f"besides {format_names([path.name for path in paths])}: it must contain either class folders, or "
                 "train with validation or test, and nothing else."
             )
         splits_found: dict[str, Path] = {}
