@@ -95,9 +95,10 @@ class TfdsSource:
         """See `Source`."""
         import tensorflow_datasets as tfds
 
+        split = portion.source_split
         feature_names = {name: True for name in (self._image, self._label, self._filename) if name}
         records = self._builder.as_dataset(
-            split=f"{portion.source_split}[{portion.start}:{portion.stop}]",
+            split=f"{split}[{portion.start}:{portion.stop}]",
             decoders=tfds.decode.PartialDecoding(
                 feature_names, decoders={self._image: tfds.decode.SkipDecoding()}
             ),
@@ -107,12 +108,8 @@ class TfdsSource:
             data, label = record[self._image], int(record[self._label])
             has_label = label >= 0  # TFDS stores -1 for a missing label
             yield SourceImage(
-                filename=(
-                    record[self._filename].decode()
-                    if self._filename
-                    else f"{portion.source_split}/{index:07d}"
-                ),
-                folder=f"{self._builder.info.full_name}/{portion.source_split}",
+                filename=record[self._filename].decode() if self._filename else f"{split}/{index:07d}",
+                folder=f"{self._builder.info.full_name}/{split}",
                 label=self._labels[label] if has_label else label,
                 splits=portion.splits,
                 read=partial(bytes, data) if has_label else _reject_unlabelled,
