@@ -142,7 +142,7 @@ class FolderSource:
         if other_folders:
             raise InputError(
                 f"The folder {self._folder} contains {format_names([path.name for path in other_folders])} "
-                f"besides {format_names([path.name for path in paths])}: it must contain either class folders "
+                f"besides {format_names([path.name for path in paths])}: it must contain class folders "
                 "or train with validation or test, and nothing else."
             )
         splits_found: dict[str, Path] = {}
