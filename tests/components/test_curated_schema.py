@@ -25,7 +25,9 @@ from trainer import features
 
 def test_every_stored_feature_is_described_once() -> None:
     described = Counter(column.name for column in load_schema(["cat", "dog"]).feature)
-    assert described == Counter([features.ENCODED, features.FILENAME, features.DIGEST, *features.IN_STATISTICS])
+    assert described == Counter(
+        [features.ENCODED, features.FILENAME, features.DIGEST, *features.IN_STATISTICS]
+    )
 
 
 def test_class_names_are_filled_in() -> None:
