@@ -22,7 +22,7 @@ from components.serving_check.report import REPORT, CheckLimits, Report
 from components.serving_check.server import ask, serving
 from serving import warmup
 from serving.errors import ServingError
-from serving.local.background import LoadFailed
+from serving.local.server_process import ModelLoadError
 from trainer.signatures import EXAMPLES_SIGNATURE, probability_name
 
 _BLESSED, _NOT_BLESSED = "INFRA_BLESSED", "INFRA_NOT_BLESSED"  # InfraValidator's names
@@ -63,7 +63,7 @@ class Executor(base_executor.BaseExecutor):
             requests = Path(blessing.uri) / Path(warmup.REQUESTS_FILE).name
             warmup.write_requests(requests, report.model_name, pictures[:_WARMUP_PICTURES])
             _serve(saved_model, requests, pictures, report)
-        except (examples.Unloadable, LoadFailed) as error:
+        except (examples.Unloadable, ModelLoadError) as error:
             report.failure = str(error)
         except ServingError as error:
             raise PipelineError(

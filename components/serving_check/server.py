@@ -18,7 +18,7 @@ from pathlib import Path
 from components.serving_check.report import Answer, Exchange
 from serving.client import Client, RequestRejected
 from serving.errors import ServingError
-from serving.local import background
+from serving.local import server_process
 
 BINARY = "tensorflow_model_server"
 _LOADING_SECONDS = 300.0
@@ -54,14 +54,18 @@ def serving(model_dir: Path, model_name: str, log: Path) -> Iterator[Server]:
         log: Gets what the server writes.
 
     Raises:
-        LoadFailed: The server cannot load the model.
+        ModelLoadError: The server cannot load the model.
         ServingError: The server does not start.
     """
     binary = shutil.which(BINARY)
     if binary is None:
-        running = background.running(model_dir, model_name, log=log, ready_seconds=_LOADING_SECONDS)
+        running = server_process.run_local_server(
+            model_dir, model_name, log=log, ready_seconds=_LOADING_SECONDS
+        )
         with running as address:
-            background.wait_until_ready(address.process, address.rest_url, model_name, _LOADING_SECONDS, log)
+            server_process.wait_until_ready(
+                address.process, address.rest_url, model_name, _LOADING_SECONDS, log
+            )
             yield Server("the local server", address.rest_url, f"grpc://{address.grpc_address}")
         return
     grpc_port, rest_port = _free_ports(2)
@@ -74,12 +78,14 @@ def serving(model_dir: Path, model_name: str, log: Path) -> Iterator[Server]:
         "--max_num_load_retries=0",  # a minute apart, they would only put off the answer
     ]
     rest_url = f"http://127.0.0.1:{rest_port}"
-    with background.started(command, log) as process:
+    with server_process.run_in_background(command, log) as process:
         try:
-            background.wait_until_ready(process, rest_url, model_name, _LOADING_SECONDS, log)
+            server_process.wait_until_ready(process, rest_url, model_name, _LOADING_SECONDS, log)
         except ServingError:
             if found := _NOT_LOADED.search(log.read_text(encoding="utf-8", errors="replace")):
-                raise background.LoadFailed(f"{_version(binary)} cannot load the model: {found[1]}") from None
+                raise server_process.ModelLoadError(
+                    f"{_version(binary)} cannot load the model: {found[1]}"
+                ) from None
             raise
         yield Server(_version(binary), rest_url, f"grpc://127.0.0.1:{grpc_port}")
 

@@ -10,12 +10,13 @@ import typer
 
 from pipelines.console import silence_stderr
 from serving.errors import UsageError
-from serving.local.limits import RequestLimits
+from serving.local.options import RequestLimits
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from serving.local.server import Options, Ports
+    from serving.local.options import ServerOptions
+    from serving.local.server import Ports
 
 _LOADING_MESSAGE_AFTER = 2  # seconds until "Still loading" is printed
 _DEFAULTS = RequestLimits()
@@ -63,7 +64,7 @@ def serve(
     """
     from rich.console import Console
 
-    from serving.local.server import Options
+    from serving.local.options import ServerOptions
 
     console = Console(highlight=False)
     folder = model_dir or Path("output/serving_model") / model_name
@@ -71,14 +72,16 @@ def serve(
         _check_model_dir(folder)
     limits = RequestLimits(max_body_bytes=max_body_bytes, max_pixels=max_pixels)
     try:
-        _serve(console, model_name, folder, model_config_file, Options(host, rest_port, grpc_port, limits))
+        _serve(
+            console, model_name, folder, model_config_file, ServerOptions(host, rest_port, grpc_port, limits)
+        )
     except KeyboardInterrupt:  # before the server was ready, or a second time while it was stopping
         console.print("Interrupted.")
         raise typer.Exit(130) from None
 
 
 def _serve(
-    console: Console, model_name: str, folder: Path, config_file: Path | None, options: Options
+    console: Console, model_name: str, folder: Path, config_file: Path | None, options: ServerOptions
 ) -> None:
     from serving.local import server
 
@@ -97,13 +100,14 @@ def _serve(
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
     with console.status("Starting TensorFlow …"), silence_stderr():
-        from serving.local.models import Models, configs
+        from serving.local.models_config import config_source
+        from serving.local.served_models import ServedModels
     _log_to(console)
     server.serve(
-        Models(configs(model_name, folder, config_file)),
+        ServedModels(config_source(model_name, folder, config_file)),
         options,
-        ready=lambda ports: _print_addresses(console, options.host, ports),
-        waiting=lambda seconds: _print_loading(console, seconds),
+        on_ready=lambda ports: _print_addresses(console, options.host, ports),
+        on_loading=lambda seconds: _print_loading(console, seconds),
     )
     console.print("Stopped; all running requests were finished.")
 

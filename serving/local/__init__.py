@@ -1,1 +1,1 @@
-"""A small local stand-in for TensorFlow Serving, for development and tests. It is not TensorFlow Serving."""
+"""A local server with TensorFlow Serving's APIs, for development and tests. It is not TensorFlow Serving."""

@@ -1,7 +1,7 @@
-"""Merges requests that wait at the same time, so that the model runs once for many of them.
+"""Batches requests that are queued at the same time, so that the model runs once for several of them.
 
-Nothing is waited for on purpose: as soon as a runner is free, it takes what is there. While it runs, the next
-batch gathers, so that batches grow with the load by themselves and a single client never waits.
+There is no batch timeout: a free thread takes the requests that are queued. While a batch runs, the next one
+fills up, so that batches grow with the load and a single client never waits for others.
 """
 
 from __future__ import annotations
@@ -19,22 +19,23 @@ from itertools import accumulate
 import grpc
 import numpy as np
 
-from serving.local.metrics import Metrics
-from serving.local.servable import DEFAULT_SIGNATURE, Servable, status_of
-from serving.local.status import StatusError, unavailable
+from serving.local.metrics import ServerMetrics
+from serving.local.servable import DEFAULT_SIGNATURE, Servable
+from serving.local.status import StatusError, to_status_error, unavailable
 
 _log = logging.getLogger(__name__)
 
 Tensors = Mapping[str, np.ndarray]
 Run = Callable[[Servable, str, Tensors, Sequence[str]], dict[str, np.ndarray]]
+_Result = dict[str, np.ndarray] | StatusError
 
 
 @dataclass(eq=False)
-class _Waiting:
-    """A request, or a part of a large one.
+class _BatchTask:
+    """A queued request, or a part of a large one.
 
     Attributes:
-        rows: Its leading dimension; None where it must run alone.
+        rows: Its batch size; None if it must run alone.
     """
 
     servable: Servable
@@ -42,12 +43,12 @@ class _Waiting:
     inputs: Tensors
     output_filter: tuple[str, ...]
     rows: int | None
-    answer: asyncio.Future[dict[str, np.ndarray]]
-    since: float = field(default_factory=time.perf_counter)
+    future: asyncio.Future[dict[str, np.ndarray]]
+    queued_at: float = field(default_factory=time.perf_counter)
 
     @property
-    def kind(self) -> object:
-        """Requests of equal kind may run in one batch."""
+    def batch_key(self) -> object:
+        """Tasks with equal keys may run in one batch."""
         if self.rows is None:
             return self
         shapes = tuple((name, array.dtype, array.shape[1:]) for name, array in sorted(self.inputs.items()))
@@ -55,28 +56,34 @@ class _Waiting:
 
 
 class Batcher:
-    """Runs requests in batches on a few threads. To be used from one event loop only.
+    """Runs requests in batches on a few threads. Use it from one event loop only.
 
     Args:
-        run: Runs one batch: servable, signature's name, inputs, names of the outputs (none means all).
-            Blocking, thread-safe.
-        metrics: Counts what runs.
-        max_batch: How many rows run at once. Requests with more strings are run in parts of that size.
-        max_queue: How many requests may wait; further ones are refused.
-        runners: How many batches run at the same time.
+        run: Runs one batch: servable, signature name, inputs, output names (none means all). It blocks, and
+            must be thread-safe.
+        metrics: Counts the batches.
+        max_batch_size: Most rows in a batch. Larger requests with string inputs run in parts of that size.
+        max_queued: Most requests in the queue; further ones fail with UNAVAILABLE.
+        num_batch_threads: Number of batches that run at the same time.
     """
 
     def __init__(
-        self, run: Run, metrics: Metrics, *, max_batch: int = 16, max_queue: int = 4096, runners: int = 2
+        self,
+        run: Run,
+        metrics: ServerMetrics,
+        *,
+        max_batch_size: int = 16,
+        max_queued: int = 4096,
+        num_batch_threads: int = 2,
     ) -> None:
         self._run = run
         self._metrics = metrics
-        self._max_batch = max_batch
-        self._max_queue = max_queue
-        self._waiting: dict[object, deque[_Waiting]] = {}  # by kind, the kind that waits longest first
-        self._count = 0
-        self._free = runners
-        self._threads = ThreadPoolExecutor(runners, "batch")
+        self._max_batch_size = max_batch_size
+        self._max_queued = max_queued
+        self._queues: dict[object, deque[_BatchTask]] = {}  # by batch key, the longest-waiting key first
+        self._queued = 0
+        self._free_threads = num_batch_threads
+        self._threads = ThreadPoolExecutor(num_batch_threads, "batch")
 
     async def run(
         self,
@@ -86,52 +93,53 @@ class Batcher:
         output_filter: Sequence[str] = (),
         timeout: float | None = None,
     ) -> dict[str, np.ndarray]:
-        """Runs one request, together with others or alone.
+        """Runs one request, in a batch with others if possible.
 
         Args:
             servable: The version to run.
-            signature_name: Which of its signatures; empty means `serving_default`.
-            inputs: By the signature's names for them; strings as arrays of type object that hold bytes.
-            output_filter: The outputs wanted; none means all.
-            timeout: In seconds; None means that the caller waits as long as it takes.
+            signature_name: The signature to run; empty means `serving_default`.
+            inputs: Tensors by input name; strings as arrays of type object that hold bytes.
+            output_filter: The outputs to return; none means all.
+            timeout: In seconds; None means no limit.
 
         Returns:
-            The outputs by the signature's names for them.
+            Tensors by output name.
 
         Raises:
-            StatusError: The queue is full, the time is up, or the model refuses the request.
+            StatusError: The queue is full, the timeout expired, or the model rejects the request.
         """
         signature_name = signature_name or DEFAULT_SIGNATURE
         rows = batch_rows(servable, signature_name, inputs)
-        # Strings may be pictures, and much larger once they are decoded. Numbers are as large as they come.
+        size = self._max_batch_size
+        # Only strings are split: they may be images, which are much larger once decoded.
         has_strings = any(array.dtype == object for array in inputs.values())
-        if rows is None or rows <= self._max_batch or not has_strings:
+        if rows is None or rows <= size or not has_strings:
             parts: list[tuple[Tensors, int | None]] = [(inputs, rows)]
         else:
             parts = [
                 (
-                    {name: array[start : start + self._max_batch] for name, array in inputs.items()},
-                    min(self._max_batch, rows - start),
+                    {name: array[start : start + size] for name, array in inputs.items()},
+                    min(size, rows - start),
                 )
-                for start in range(0, rows, self._max_batch)
+                for start in range(0, rows, size)
             ]
         try:
             async with asyncio.timeout(timeout):
-                # One after the other, so that a large request leaves room for the others' rows.
-                answers = [
-                    await self._enqueue(servable, signature_name, part, tuple(output_filter), count)
-                    for part, count in parts
+                # Sequentially, so that the parts of a large request do not fill the queue.
+                results = [
+                    await self._enqueue(servable, signature_name, part, tuple(output_filter), part_rows)
+                    for part, part_rows in parts
                 ]
         except TimeoutError:
             raise StatusError(
-                grpc.StatusCode.DEADLINE_EXCEEDED, f"The request was not answered within {timeout:g} s."
+                grpc.StatusCode.DEADLINE_EXCEEDED, f"The request exceeded the limit of {timeout:g} s."
             ) from None
-        if len(answers) == 1:
-            return answers[0]
-        return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
+        if len(results) == 1:
+            return results[0]
+        return {name: np.concatenate([result[name] for result in results]) for name in results[0]}
 
     def close(self) -> None:
-        """Waits for the batches that run."""
+        """Waits for the running batches to finish."""
         self._threads.shutdown()
 
     def _enqueue(
@@ -142,103 +150,96 @@ class Batcher:
         output_filter: tuple[str, ...],
         rows: int | None,
     ) -> asyncio.Future[dict[str, np.ndarray]]:
-        if self._count >= self._max_queue:
+        if self._queued >= self._max_queued:
             raise unavailable("The batch scheduling queue to which this task was submitted is full")
-        answer = asyncio.get_running_loop().create_future()
-        one = _Waiting(servable, signature_name, inputs, output_filter, rows, answer)
-        self._waiting.setdefault(one.kind, deque()).append(one)
-        self._count += 1
-        self._start()
-        return answer
+        future = asyncio.get_running_loop().create_future()
+        task = _BatchTask(servable, signature_name, inputs, output_filter, rows, future)
+        self._queues.setdefault(task.batch_key, deque()).append(task)
+        self._queued += 1
+        self._schedule_batches()
+        return future
 
-    def _start(self) -> None:
-        """Gives work to the free runners."""
-        while self._free and self._waiting:
+    def _schedule_batches(self) -> None:
+        while self._free_threads and self._queues:
             if batch := self._next_batch():
-                self._free -= 1
-                work = asyncio.get_running_loop().run_in_executor(self._threads, self._work, batch)
-                work.add_done_callback(partial(self._finished, batch))
+                self._free_threads -= 1
+                done = asyncio.get_running_loop().run_in_executor(self._threads, self._run_batch, batch)
+                done.add_done_callback(partial(self._finish_batch, batch))
 
-    def _next_batch(self) -> list[_Waiting]:
-        """Takes requests of the kind that waits longest, without those that nobody waits for any more."""
-        kind = next(iter(self._waiting))
-        queue = self._waiting.pop(kind)
-        batch: list[_Waiting] = []
+    def _next_batch(self) -> list[_BatchTask]:
+        """Removes the next batch from the longest-waiting queue, without tasks that were cancelled."""
+        key = next(iter(self._queues))
+        queue = self._queues.pop(key)
+        batch: list[_BatchTask] = []
         rows = 0
-        while queue and (not batch or rows + (queue[0].rows or 0) <= self._max_batch):
-            one = queue.popleft()
-            self._count -= 1
-            if not one.answer.done():
-                batch.append(one)
-                rows += one.rows or 0
+        while queue and (not batch or rows + (queue[0].rows or 0) <= self._max_batch_size):
+            task = queue.popleft()
+            self._queued -= 1
+            if not task.future.done():
+                batch.append(task)
+                rows += task.rows or 0
         if queue:
-            self._waiting[kind] = queue  # behind the other kinds
+            self._queues[key] = queue  # at the end, behind the other keys
         return batch
 
-    def _work(self, batch: Sequence[_Waiting]) -> list[dict[str, np.ndarray] | StatusError]:
-        """Runs a batch, in a thread; one that fails again, one by one, so that only the bad ones fail."""
+    def _run_batch(self, batch: Sequence[_BatchTask]) -> list[_Result]:
+        """Runs a batch in a thread. If it fails, each task runs alone, so that only the bad ones fail."""
         started = time.perf_counter()
         try:
-            try:
-                return self._together(batch)
-            except Exception as error:  # of merging too, such as no room for the merged inputs
-                return [status_of(error)] if len(batch) == 1 else [self._alone(one) for one in batch]
+            results = self._run_merged(batch) if len(batch) > 1 else None
+            return results or [self._run_task(task) for task in batch]
         finally:
             self._metrics.batch_finished(
                 batch[0].servable.name,
                 time.perf_counter() - started,
-                [started - one.since for one in batch],
+                [started - task.queued_at for task in batch],
             )
 
-    def _together(self, batch: Sequence[_Waiting]) -> list[dict[str, np.ndarray] | StatusError]:
+    def _run_merged(self, batch: Sequence[_BatchTask]) -> list[_Result] | None:
+        """Runs several tasks as one; returns None if that fails."""
         first = batch[0]
-        if len(batch) == 1:
-            return [self._checked(first, first.inputs)]
-        merged = {name: np.concatenate([one.inputs[name] for one in batch]) for name in first.inputs}
-        outputs = self._checked(first, merged)
-        ends = list(accumulate(one.rows or 0 for one in batch))
+        try:
+            merged = {name: np.concatenate([task.inputs[name] for task in batch]) for name in first.inputs}
+            outputs = self._run(first.servable, first.signature_name, merged, first.output_filter)
+        except StatusError:
+            return None
+        except Exception:  # also of merging, for example for lack of memory
+            _log.exception("a batch of %s failed", first.servable.name)
+            return None
+        ends = list(accumulate(task.rows or 0 for task in batch))
         if any(array.shape[:1] != (ends[-1],) for array in outputs.values()):
-            return [self._alone(one) for one in batch]  # the signature promised rows, and does not keep it
+            return None  # the signature declares a batch dimension that the outputs do not have
         return [
-            {name: array[end - (one.rows or 0) : end] for name, array in outputs.items()}
-            for one, end in zip(batch, ends, strict=True)
+            {name: array[end - (task.rows or 0) : end] for name, array in outputs.items()}
+            for task, end in zip(batch, ends, strict=True)
         ]
 
-    def _alone(self, one: _Waiting) -> dict[str, np.ndarray] | StatusError:
+    def _run_task(self, task: _BatchTask) -> _Result:
         try:
-            return self._checked(one, one.inputs)
-        except StatusError as error:
-            return error
-
-    def _checked(self, one: _Waiting, inputs: Tensors) -> dict[str, np.ndarray]:
-        try:
-            return self._run(one.servable, one.signature_name, inputs, one.output_filter)
-        except StatusError:
-            raise
+            return self._run(task.servable, task.signature_name, task.inputs, task.output_filter)
         except Exception as error:
-            _log.exception("%s failed", one.servable.name)
-            raise StatusError(grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}") from error
+            if not isinstance(error, StatusError):
+                _log.exception("%s failed", task.servable.name)
+            return to_status_error(error)
 
-    def _finished(
-        self, batch: Sequence[_Waiting], work: asyncio.Future[list[dict[str, np.ndarray] | StatusError]]
-    ) -> None:
-        self._free += 1
-        self._start()  # before the answers are written, which takes the runner's time otherwise
-        for one, answer in zip(batch, work.result(), strict=True):
-            if one.answer.done():  # nobody waits for it any more
+    def _finish_batch(self, batch: Sequence[_BatchTask], done: asyncio.Future[list[_Result]]) -> None:
+        self._free_threads += 1
+        self._schedule_batches()  # first, so that the thread does not idle while responses are written
+        for task, result in zip(batch, done.result(), strict=True):
+            if task.future.done():  # cancelled
                 continue
-            if isinstance(answer, StatusError):
-                one.answer.set_exception(answer)
+            if isinstance(result, StatusError):
+                task.future.set_exception(result)
             else:
-                one.answer.set_result(answer)
+                task.future.set_result(result)
 
 
 def batch_rows(servable: Servable, signature_name: str, inputs: Tensors) -> int | None:
-    """Returns how many rows a request has, or None where it cannot be merged with others.
+    """Returns the batch size of a request, or None if it must run alone.
 
-    A signature can be batched where every input and output has a first dimension of any size, and its outputs
-    no other such dimension, as that may grow with the other rows of a batch. Requests that do not fit their
-    signature run alone, and get its complaint alone.
+    A signature can be batched if the first dimension of every input and output is unknown, and no other
+    dimension of an output is: that one could depend on the other rows of the batch. Requests that do not fit
+    their signature run alone, so that only they fail.
     """
     signature = servable.signature_defs.get(signature_name)
     if signature is None or not inputs or inputs.keys() != signature.inputs.keys():

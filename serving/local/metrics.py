@@ -1,4 +1,4 @@
-"""The server's metrics, under TensorFlow Serving's names."""
+"""Prometheus metrics of the local server, with the names of TensorFlow Serving."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _APIS = ("Predict", "predict", "metadata")
 _BOUNDS = [10 * 1.8**power for power in range(33)]  # microseconds, up to about half an hour
 
 
-class Metrics:
-    """Counts what the server does; safe to use from several threads."""
+class ServerMetrics:
+    """Counts requests and batches. Thread-safe."""
 
     def __init__(self) -> None:
-        disable_created_metrics()  # which TensorFlow Serving does not have
+        disable_created_metrics()  # TensorFlow Serving has none
         self._registry = CollectorRegistry()
         self._requests = Counter(
             f"{_PREFIX}request_count", "Requests.", ["model_name", "status"], registry=self._registry
@@ -39,30 +39,30 @@ class Metrics:
         """Counts a request.
 
         Args:
-            model_name: The model asked.
-            api: "Predict" over gRPC; "predict" or "metadata" over REST. All else counts as "".
+            model_name: The model that the request names.
+            api: "Predict" for gRPC; "predict" or "metadata" for REST. Everything else counts as "".
             entrypoint: "REST" or "GRPC".
-            code: The error that it ended in, None for an answer. Only answers count for the latency.
-            seconds: From the request's arrival to its answer.
+            code: The error's code; None for success. Only successful requests count for the latency.
+            seconds: From the request's arrival to its response.
         """
         self._requests.labels(model_name, code.name if code else "OK").inc()
         if code is None:
             api = api if api in _APIS else ""
             self._latencies.labels(model_name, api, entrypoint).observe(seconds * 1e6)
 
-    def batch_finished(self, model_name: str, seconds: float, waited: Sequence[float]) -> None:
-        """Counts a run of the model.
+    def batch_finished(self, model_name: str, seconds: float, queuing_seconds: Sequence[float]) -> None:
+        """Counts a batch.
 
         Args:
             model_name: The model that ran.
-            seconds: How long it ran.
-            waited: How long each request of the batch had waited for it, in seconds.
+            seconds: Duration of the batch.
+            queuing_seconds: The time that each request of the batch was queued.
         """
         self._runtimes.labels(model_name, "Predict", "TF2").observe(seconds * 1e6)
-        for one in waited:
-            self._queuing.labels(model_name).observe(one * 1e6)
+        for queued in queuing_seconds:
+            self._queuing.labels(model_name).observe(queued * 1e6)
 
     def page(self) -> bytes:
-        """Returns what Prometheus reads."""
-        # The library ends counters' names in `_total`, and dashboards look for TensorFlow Serving's.
+        """Returns the metrics in Prometheus' text format."""
+        # The library adds `_total` to the names of counters, which TensorFlow Serving's do not have.
         return generate_latest(self._registry).replace(b"request_count_total", b"request_count")

@@ -1,4 +1,4 @@
-"""Which models are served, which versions of them, under which labels: TensorFlow Serving's models.config."""
+"""Reads TensorFlow Serving's models.config: the models to serve, their version policies and labels."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from serving.errors import UsageError
 
-FILE = "models.config"  # the name beside the versions
+_FILE = "models.config"  # in the folder with the versions
 
 _EXAMPLE = 'model_config_list { config { name: … base_path: … model_platform: "tensorflow" } }'
 
 
 @dataclass(frozen=True)
-class ModelConfig:
-    """One model that is to be served.
+class ServedModelConfig:
+    """The config of one served model.
 
     Attributes:
-        name: What requests call it.
+        name: The model's name in requests.
         folder: Folder with its versions.
-        policy: Which of them are served, a `ServableVersionPolicy`; by default the newest.
-        labels: Versions by label, `stable` for example.
+        policy: The `ServableVersionPolicy`. Defaults to the newest version.
+        labels: Version numbers by label, such as `stable`.
     """
 
     name: str
@@ -34,8 +34,8 @@ class ModelConfig:
     policy: Any = field(default_factory=FileSystemStoragePathSourceConfig.ServableVersionPolicy)
     labels: Mapping[str, int] = field(default_factory=dict)
 
-    def chosen(self, versions: Iterable[int]) -> set[int]:
-        """Returns those of the versions that are to be served."""
+    def select_versions(self, versions: Iterable[int]) -> set[int]:
+        """Returns the versions that the policy selects."""
         match self.policy.WhichOneof("policy_choice"):
             case "all":
                 return set(versions)
@@ -44,60 +44,63 @@ class ModelConfig:
         return set(sorted(versions)[-max(self.policy.latest.num_versions, 1) :])
 
 
-Source = Callable[[], Sequence[ModelConfig]]
-"""Says anew at each call what is to be served. Raises UsageError where that cannot be read."""
+ConfigSource = Callable[[], Sequence[ServedModelConfig]]
+"""Reads the models to serve, at each call. Raises UsageError if a models.config cannot be read."""
 
 
-def configs(model_name: str, folder: Path | str, config_file: Path | str | None = None) -> Source:
-    """Returns where a server looks up what to serve.
+def config_source(model_name: str, folder: Path | str, config_file: Path | str | None = None) -> ConfigSource:
+    """Returns a function that reads the models to serve.
 
     Args:
-        model_name: What requests call the model in `folder`.
-        folder: Folder with the versions of one model. Where a models.config lies beside them, that model's
-            policy and labels in it hold, but not its base path; without one, the newest version is served.
-        config_file: A models.config with any number of models, in place of the two.
+        model_name: The model's name in requests.
+        folder: Folder with the versions of the model. If it has a models.config, the model's policy and
+            labels come from there, but not its base path; otherwise, the newest version is served.
+        config_file: A models.config with any number of models, instead of `model_name` and `folder`.
 
     Raises:
         UsageError: A models.config cannot be read.
     """
 
-    def source() -> Sequence[ModelConfig]:
+    def source() -> Sequence[ServedModelConfig]:
         if config_file is not None:
-            return [_config(each, Path(each.base_path)) for each in _read(Path(config_file), listed=True)]
-        beside = Path(folder) / FILE
-        if not beside.exists():
-            return [ModelConfig(model_name, Path(folder))]
-        found = {each.name: each for each in _read(beside, listed=False)}
-        if model_name not in found:
+            return [
+                _to_config(model, Path(model.base_path))
+                for model in _read(Path(config_file), needs_base_path=True)
+            ]
+        path = Path(folder) / _FILE
+        if not path.exists():
+            return [ServedModelConfig(model_name, Path(folder))]
+        models = {model.name: model for model in _read(path, needs_base_path=False)}
+        if model_name not in models:
             raise UsageError(
-                f"{beside} says nothing of the model {model_name}, only of {', '.join(found) or 'none'}: "
-                "name the model as it does."
+                f"{path} does not list the model {model_name}: "
+                f"use one of the names that it lists ({', '.join(models) or 'none'})."
             )
-        return [_config(found[model_name], Path(folder))]
+        return [_to_config(models[model_name], Path(folder))]
 
     source()
     return source
 
 
-def label_refused(
-    asked: Mapping[str, ModelConfig],
+def find_label_conflict(
+    configs: Mapping[str, ServedModelConfig],
     labels: Mapping[str, Mapping[str, int]],
     loaded: Mapping[str, Collection[int]],
 ) -> str:
-    """Returns why TensorFlow Serving refuses what is asked for; nothing where it does not.
+    """Returns the error of TensorFlow Serving for a new config with an invalid label; empty if there is none.
 
-    It looks at the labels before it loads anything, so that a label in use cannot move to a version that the
-    same file asks to load. Labels that are new may name any version.
+    TensorFlow Serving checks labels before it loads anything: a label in use cannot move to a version that
+    the same config adds. A new label may name any version.
 
     Args:
-        asked: The models by name.
-        labels: The versions' numbers by model and label, as they are now.
-        loaded: The numbers of each model's versions in memory.
+        configs: The new config, by model.
+        labels: The current version numbers by model and label.
+        loaded: Numbers of the versions in memory, by model.
     """
-    for name, config in asked.items():
+    for name, config in configs.items():
         for label, number in config.labels.items():
-            used = labels.get(name, {}).get(label)
-            if used not in (None, number) and number not in loaded.get(name, ()):
+            current = labels.get(name, {}).get(label)
+            if current not in (None, number) and number not in loaded.get(name, ()):
                 return (
                     f"Request to assign label to version {number} of model {name}, "
                     "which is not currently available for inference"
@@ -105,15 +108,15 @@ def label_refused(
     return ""
 
 
-def _read(path: Path, listed: bool) -> Sequence[Any]:
-    """Reads the file; where the models are to be served as `listed`, each must say where it is."""
+def _read(path: Path, needs_base_path: bool) -> Sequence[Any]:
+    """Reads and checks a models.config; `needs_base_path` requires an absolute base_path for each model."""
     try:
         text = path.read_text(encoding="utf-8")
         config = text_format.Parse(text, ModelServerConfig())
     except OSError as error:
-        raise UsageError(f"{path} cannot be read ({error.strerror}): name a models.config.") from error
+        raise UsageError(f"{path} cannot be read ({error.strerror}): expected a models.config.") from error
     except (UnicodeDecodeError, text_format.ParseError) as error:
-        raise UsageError(f"{path} is no models.config ({error}): expected {_EXAMPLE}.") from error
+        raise UsageError(f"{path} is not a models.config ({error}): expected {_EXAMPLE}.") from error
     if not config.HasField("model_config_list"):
         raise UsageError(f"{path} lists no models: expected {_EXAMPLE}.")
     models = config.model_config_list.config
@@ -121,7 +124,7 @@ def _read(path: Path, listed: bool) -> Sequence[Any]:
     for model in models:
         if names.count(model.name) > 1:
             raise UsageError(f"{path}: Illegal to list model {model.name} multiple times in config list.")
-        if listed and not Path(model.base_path).is_absolute():
+        if needs_base_path and not Path(model.base_path).is_absolute():
             raise UsageError(
                 f"{path}: Expected model {model.name} to have an absolute path; "
                 f"got base_path {model.base_path!r}."
@@ -134,5 +137,5 @@ def _read(path: Path, listed: bool) -> Sequence[Any]:
     return models
 
 
-def _config(model: Any, folder: Path) -> ModelConfig:
-    return ModelConfig(model.name, folder, model.model_version_policy, dict(model.version_labels))
+def _to_config(model: Any, folder: Path) -> ServedModelConfig:
+    return ServedModelConfig(model.name, folder, model.model_version_policy, dict(model.version_labels))

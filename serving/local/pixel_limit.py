@@ -1,4 +1,4 @@
-"""Keeps the pixels that are decoded within bounds: those of a picture, and those of all at a time."""
+"""Limits the pixels that are decoded: those of one image, and those of all batches at the same time."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ import numpy as np
 from google.protobuf.message import DecodeError
 from tensorflow.core.example.example_pb2 import Example
 
-from serving.local.image_size import Unmeasurable, measure
+from serving.local.image_size import UnreadableSizeError, read_image_size
 from serving.local.servable import Servable
 from serving.local.status import invalid_argument
 
 _JPEG_XL = (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n")
-_LARGEST_AT_A_TIME = 4  # so many pictures of the largest size are decoded at once
+_CONCURRENT_IMAGES = 4  # number of images of the largest size that are decoded at the same time
 
 
-class PixelBound:
-    """Lets a batch decode its pictures when there is room for them. Safe to use from several threads.
+class PixelLimiter:
+    """Runs a batch once there is enough pixel budget for its images. Thread-safe.
 
     Args:
-        max_pixels: Most pixels of a picture, width times height, all frames of a GIF together.
+        max_pixels: Largest image: width times height, all frames of a GIF together.
     """
 
     def __init__(self, max_pixels: int) -> None:
         self._max_pixels = max_pixels
-        self._room = self._free = _LARGEST_AT_A_TIME * max_pixels
-        self._changed = threading.Condition()
+        self._budget = self._available = _CONCURRENT_IMAGES * max_pixels
+        self._released = threading.Condition()
 
     def run(
         self,
@@ -37,65 +37,65 @@ class PixelBound:
         inputs: Mapping[str, np.ndarray],
         output_filter: Sequence[str],
     ) -> dict[str, np.ndarray]:
-        """Runs a batch once there is room for all its pictures.
+        """Runs a batch once there is enough pixel budget.
 
-        A batch with more than there is ever room for runs when no other does.
+        A batch that exceeds the whole budget runs when no other batch does.
 
         Args:
             servable: The version to run.
-            signature_name: Which of its signatures.
-            inputs: By the signature's names for them; in those of strings, pictures and `tf.Example`s are
-                looked at.
-            output_filter: The outputs wanted; none means all.
+            signature_name: The signature to run.
+            inputs: Tensors by input name; strings are checked for images, also inside a `tf.Example`.
+            output_filter: The outputs to return; none means all.
 
         Returns:
-            The outputs by the signature's names for them.
+            Tensors by output name.
 
         Raises:
-            StatusError: A picture is too large, or is JPEG XL, whose size is not read here; or the model
-                refuses the batch.
+            StatusError: An image is too large, or is JPEG XL, whose size is not read here; or the model
+                rejects the batch.
         """
-        pixels = min(self._pixels(inputs), self._room)
-        with self._changed:
-            self._changed.wait_for(lambda: self._free >= pixels)
-            self._free -= pixels
+        pixels = min(self._count_pixels(inputs), self._budget)
+        with self._released:
+            while self._available < pixels:
+                self._released.wait()
+            self._available -= pixels
         try:
             return servable.run(signature_name, inputs, output_filter)
         finally:
-            with self._changed:
-                self._free += pixels
-                self._changed.notify_all()
+            with self._released:
+                self._available += pixels
+                self._released.notify_all()
 
-    def _pixels(self, inputs: Mapping[str, np.ndarray]) -> int:
+    def _count_pixels(self, inputs: Mapping[str, np.ndarray]) -> int:
         total = 0
         for name, array in inputs.items():
             values = array.flat if array.dtype.kind in "OS" else ()
-            for encoded in (found for value in values for found in _pictures(value)):
+            for encoded in (string for value in values for string in _strings(value)):
                 if encoded.startswith(_JPEG_XL):
                     raise invalid_argument(
-                        f"{name} is a JPEG XL picture, which this server does not take: "
+                        f"{name} is a JPEG XL image, which is not supported: "
                         "send JPEG, PNG, GIF, BMP or WebP."
                     )
                 try:
-                    size = measure(encoded)
-                except Unmeasurable:
-                    raise invalid_argument(f"{name} is a picture whose size cannot be read.") from None
+                    size = read_image_size(encoded)
+                except UnreadableSizeError:
+                    raise invalid_argument(f"{name} is an image whose size cannot be read.") from None
                 if size is None:
                     continue
                 if size.pixels > self._max_pixels:
                     raise invalid_argument(
-                        f"{name} is a picture of {size} pixels, and the limit is {self._max_pixels} pixels: "
+                        f"{name} is an image of {size} pixels, and the limit is {self._max_pixels} pixels: "
                         "send a smaller one."
                     )
                 total += size.pixels
         return total
 
 
-def _pictures(value: bytes) -> Iterator[bytes]:
-    """Yields a string, or the strings in it where it is a `tf.Example`."""
+def _strings(value: bytes) -> Iterator[bytes]:
+    """Yields a string and, if it is a `tf.Example`, the strings in it."""
     if not isinstance(value, bytes):
         return
     yield value
-    with contextlib.suppress(DecodeError):  # whatever it begins with: an unknown field may spell "BM"
+    with contextlib.suppress(DecodeError):  # tried for every prefix: an unknown field may begin with "BM"
         for feature in Example.FromString(value).features.feature.values():
             yield from feature.bytes_list.value

@@ -1,4 +1,4 @@
-"""TensorFlow Serving's REST API, the metrics and the page, on aiohttp."""
+"""TensorFlow Serving's REST API, the Prometheus metrics and the page, on aiohttp."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import json
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 from urllib.parse import unquote
 
 import grpc
@@ -24,22 +24,19 @@ from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 from serving.local import metrics as prometheus
 from serving.local import page
 from serving.local.batching import Batcher
-from serving.local.limits import MIB, RequestLimits
-from serving.local.metrics import Metrics
-from serving.local.models import Models
-from serving.local.predict_json import PredictRequest, parse_predict, predict_body
-from serving.local.servable import DEFAULT_SIGNATURE, Servable
+from serving.local.metrics import ServerMetrics
+from serving.local.options import MIB, RequestLimits
+from serving.local.predict_json import PredictRequest, format_response, load_document, parse_request
+from serving.local.servable import Servable
+from serving.local.served_models import ServedModels
 from serving.local.status import StatusError, invalid_argument
 from serving.repository.versions import MAX_VERSION
 
-if TYPE_CHECKING:
-    from tensorflow.core.protobuf.meta_graph_pb2 import TensorInfo
-
-_LARGE = MIB  # bodies from here on, and answers that may become so large, are worked on beside the event loop
-_IDLE_SECONDS = 60  # for a connection's first request, and for the next one
+_LARGE = MIB  # larger bodies, and responses that may become larger, are handled off the event loop
+_IDLE_SECONDS = 60  # for a connection's first request, and between requests
 _VERSION = r"(?:(?i:/versions/)0*(?P<version>[0-9]{1,19})|(?i:/labels/)(?P<label>[^/:]+))?"
 _MODEL = r"(?i:/v1/models/)(?P<model>[^/:]+)" + _VERSION
-_TARGETS = {
+_ROUTES = {
     "POST": re.compile(_MODEL + ":(?P<method>predict|classify|regress)"),
     "GET": re.compile(_MODEL + "(?:/(?P<method>(?i:metadata)))?"),
 }
@@ -51,93 +48,84 @@ _T = TypeVar("_T")
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def runner(batcher: Batcher, models: Models, metrics: Metrics, limits: RequestLimits) -> web.AppRunner:
-    """Returns the server to set up and give a site; to be called on the event loop that runs it.
+def create_runner(
+    batcher: Batcher, models: ServedModels, metrics: ServerMetrics, limits: RequestLimits
+) -> web.AppRunner:
+    """Returns the HTTP server, not yet set up. Call this on the event loop that runs it.
 
     Args:
         batcher: Runs the models.
-        models: What is served.
+        models: The served models.
         metrics: Counts the requests.
-        limits: What requests may cost.
+        limits: Limits on a single request.
     """
-    api = _Api(batcher, models, metrics, limits)
-    under_way = _UnderWay()
-    app = web.Application(
-        client_max_size=limits.max_body_bytes, middlewares=[under_way.middleware, _errors_as_json]
-    )
+    api = _RestApi(batcher, models, metrics, limits)
+    requests = _RequestTracker()
+    app = web.Application(client_max_size=limits.max_body_bytes, middlewares=[requests.middleware])
     app.router.add_get("/", api.page)
     app.router.add_get(prometheus.PATH, api.metrics_page)
-    app.router.add_route("*", "/{api:[vV]1/.*}", api.call)
-    app.on_response_prepare.append(_name_server)
-    logging.getLogger("aiohttp.server").addFilter(_is_no_bad_request)
-    return _Runner(app, under_way)
+    app.router.add_route("*", "/{api:[vV]1/.*}", api.handle)
+    logging.getLogger("aiohttp.server").addFilter(_is_server_error)
+    return _GracefulRunner(app, requests)
 
 
-def _is_no_bad_request(record: logging.LogRecord) -> bool:
-    """Whether aiohttp logs anything but a client's bad HTTP, for which it prints a traceback."""
+def _is_server_error(record: logging.LogRecord) -> bool:
+    """Returns False for malformed HTTP from a client, which aiohttp logs with a traceback."""
     return not (record.exc_info and isinstance(record.exc_info[1], _BAD_REQUESTS))
 
 
-class _UnderWay:
-    """Knows how many requests are under way."""
+class _RequestTracker:
+    """Counts the requests in flight."""
 
     def __init__(self) -> None:
-        self._count = 0
+        self._in_flight = 0
         self._stopping = False
 
     @web.middleware
     async def middleware(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
-        self._count += 1
+        """Counts the request; turns aiohttp's own errors, such as unknown paths, into the API's JSON."""
+        self._in_flight += 1
         try:
-            response = await handler(request)
+            try:
+                response = await handler(request)
+            except web.HTTPException as error:
+                response = _error_response(error.status, error.text or error.reason)
+            response.headers["Server"] = "catsdogs local server"
             if self._stopping:
                 response.force_close()
             return response
         finally:
-            self._count -= 1
+            self._in_flight -= 1
 
-    async def finish(self) -> None:
-        """Waits until all requests are answered; each has its time limits."""
+    async def drain(self) -> None:
+        """Waits until no request is in flight; every request has time limits."""
         self._stopping = True
-        while self._count:
+        while self._in_flight:
             await asyncio.sleep(0.01)
 
 
-class _Runner(web.AppRunner):
-    """Answers what is under way before it closes connections; aiohttp drops bodies that still arrive then."""
+class _GracefulRunner(web.AppRunner):
+    """Completes the requests in flight before it closes connections; aiohttp would drop incomplete bodies."""
 
-    def __init__(self, app: web.Application, under_way: _UnderWay) -> None:
+    def __init__(self, app: web.Application, requests: _RequestTracker) -> None:
         super().__init__(app, access_log=None, keepalive_timeout=_IDLE_SECONDS)
-        self._under_way = under_way
+        self._requests = requests
 
     async def cleanup(self) -> None:
         for site in list(self.sites):
             await site.stop()
-        await self._under_way.finish()
+        await self._requests.drain()
         await super().cleanup()
 
 
-@web.middleware
-async def _errors_as_json(request: web.Request, handler: _Handler) -> web.StreamResponse:
-    """Answers aiohttp's own refusals, of paths that it does not know, in the API's form."""
-    try:
-        return await handler(request)
-    except web.HTTPException as error:
-        return _error(error.status, error.text or error.reason)
-
-
-async def _name_server(request: web.Request, response: web.StreamResponse) -> None:
-    response.headers["Server"] = "catsdogs local server"
-
-
 @dataclass(frozen=True)
-class _Call:
-    """Which model is meant, and what for.
+class _Route:
+    """The model and method that a request's path names.
 
     Attributes:
         model: The model's name.
-        version: A version's number, if one is named.
-        label: A version's label, if one is named.
+        version: The version number; None if the path has none.
+        label: The version label; None if the path has none.
         method: `predict`, `classify`, `regress`, `metadata`, or empty for the status.
     """
 
@@ -147,135 +135,130 @@ class _Call:
     method: str
 
 
-class _Api:
-    def __init__(self, batcher: Batcher, models: Models, metrics: Metrics, limits: RequestLimits) -> None:
+class _RestApi:
+    def __init__(
+        self, batcher: Batcher, models: ServedModels, metrics: ServerMetrics, limits: RequestLimits
+    ) -> None:
         self._batcher = batcher
         self._models = models
         self._metrics = metrics
-        self._seconds = limits.request_timeout_seconds
-        # One at a time, as a large document takes many times its size in memory. What waits has its deadline.
-        self._beside = ThreadPoolExecutor(1, "json")
+        self._timeout_seconds = limits.request_timeout_seconds
+        # One thread, as parsing takes many times a document's size in memory. Queued requests can time out.
+        self._json_thread = ThreadPoolExecutor(1, "json")
 
     async def page(self, request: web.Request) -> web.Response:
-        body, headers = page.render(self._models.names())
+        body, headers = page.render_page(self._models.names())
         return web.Response(body=body, headers=headers)
 
     async def metrics_page(self, request: web.Request) -> web.Response:
         if request.query_string:
-            return _error(400, f"Unexpected query: expected {prometheus.PATH}")
+            return _error_response(400, f"Unexpected query: expected {prometheus.PATH}")
         return web.Response(body=self._metrics.page(), headers={"Content-Type": prometheus.CONTENT_TYPE})
 
-    async def call(self, request: web.Request) -> web.Response:
-        """Answers whatever begins with `/v1/`."""
+    async def handle(self, request: web.Request) -> web.Response:
+        """Handles every path that begins with `/v1/`."""
         started = time.perf_counter()
-        call = None
+        route = None
         code = None
         try:
-            body = await self._body(request)
-            call = _call(request)
-            async with asyncio.timeout(self._seconds):
-                response = _json_response(200, await self._called(call, body))
+            body = await self._read_body(request)
+            route = _parse_route(request)
+            async with asyncio.timeout(self._timeout_seconds):
+                response = _json_response(200, await self._dispatch(route, body))
         except TimeoutError:
             code = grpc.StatusCode.DEADLINE_EXCEEDED
-            response = _error(504, f"The request was not answered within {self._seconds:g} s.")
+            response = _error_response(504, f"The request exceeded the limit of {self._timeout_seconds:g} s.")
         except StatusError as error:
             code = error.code
-            response = _error(error.http_status, error.message)
-        except web.HTTPException as error:  # of a body that is too large, too slow or cut short
+            response = _error_response(error.http_status, error.message)
+        except web.HTTPException as error:  # the body is too large, too slow or truncated
             code = grpc.StatusCode.INVALID_ARGUMENT
-            response = _error(error.status, error.text or error.reason)
+            response = _error_response(error.status, error.text or error.reason)
         except Exception as error:
             code = grpc.StatusCode.INTERNAL
             _logger.exception("%s %s failed", request.method, request.rel_url)
-            response = _error(500, f"{type(error).__name__}: {error}")
-        model = call.model if call and call.model in self._models.names() else ""
-        method = call.method if call else ""
+            response = _error_response(500, f"{type(error).__name__}: {error}")
+        model = route.model if route and route.model in self._models.names() else ""
+        method = route.method if route else ""
         self._metrics.request_finished(model, method, "REST", code, time.perf_counter() - started)
         return response
 
-    async def _body(self, request: web.Request) -> bytes:
+    async def _read_body(self, request: web.Request) -> bytes:
         try:
-            async with asyncio.timeout(self._seconds):
+            async with asyncio.timeout(self._timeout_seconds):
                 return await request.read()
         except TimeoutError:
             raise web.HTTPRequestTimeout(
-                text=f"The body did not arrive within {self._seconds:g} seconds."
+                text=f"The body did not arrive within {self._timeout_seconds:g} seconds."
             ) from None
         except web.HTTPRequestEntityTooLarge as error:
-            error.text = f"{error.text}: send fewer pictures at a time, or raise --max-body-bytes"
+            error.text = f"{error.text}: send fewer images per request, or raise --max-body-bytes"
             raise
-        except (web.RequestPayloadError, OSError) as error:  # bad chunks, bad gzip, or the client has gone
-            raise web.HTTPBadRequest(text=f"The body was cut short: {error}") from None
+        except (web.RequestPayloadError, OSError) as error:  # bad chunks, bad gzip, or a lost connection
+            raise web.HTTPBadRequest(text=f"The body is incomplete: {error}") from None
 
-    async def _called(self, call: _Call, body: bytes) -> bytes:
-        if call.method == "metadata":
-            return _metadata_body(self._models.find(call.model, call.version, call.label))
-        if not call.method:
-            return _status_body(self._models.statuses(call.model, call.version))
-        if call.method != "predict":
-            text = f"This server answers predict calls, and not {call.method}."
+    async def _dispatch(self, route: _Route, body: bytes) -> bytes:
+        if route.method == "metadata":
+            return _format_metadata(self._models.find(route.model, route.version, route.label))
+        if not route.method:
+            return _format_status(self._models.statuses(route.model, route.version))
+        if route.method != "predict":
+            text = f"The method {route.method} is not supported: use predict."
             raise StatusError(grpc.StatusCode.UNIMPLEMENTED, text)
-        servable, request = await self._run(len(body) >= _LARGE, self._parse, call, body)
+        servable, request = await self._run_json(len(body) >= _LARGE, self._parse, route, body)
         outputs = await self._batcher.run(servable, request.signature_name, request.inputs)
         values = sum(output.size for output in outputs.values())
-        return await self._run(values >= _LARGE // 16, predict_body, outputs, request.is_row)
+        return await self._run_json(values >= _LARGE // 16, format_response, outputs, request.is_row)
 
-    def _parse(self, call: _Call, body: bytes) -> tuple[Servable, PredictRequest]:
-        found: list[Servable] = []
+    def _parse(self, route: _Route, body: bytes) -> tuple[Servable, PredictRequest]:
+        document = load_document(
+            body
+        )  # first, as TensorFlow Serving reports bad JSON before an unknown model
+        servable = self._models.find(route.model, route.version, route.label)
+        return servable, parse_request(document, servable.signature_defs)
 
-        def signature_inputs(name: str) -> Mapping[str, TensorInfo]:
-            servable = self._models.find(call.model, call.version, call.label)
-            found.append(servable)
-            name = name or DEFAULT_SIGNATURE
-            if name not in servable.signature_defs:
-                raise invalid_argument(f"The model has no signature {name[:100]}")
-            return servable.signature_defs[name].inputs
-
-        request = parse_predict(body, signature_inputs)
-        return found[0], request
-
-    async def _run(self, beside: bool, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        """Works at once, or beside the event loop."""
-        if not beside:
+    async def _run_json(
+        self, is_large: bool, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs
+    ) -> _T:
+        """Runs JSON work: at once if it is small, in the JSON thread if it is large."""
+        if not is_large:
             return work(*args, **kwargs)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._beside, _uncollected, lambda: work(*args, **kwargs))
+
+        def without_collector() -> _T:
+            gc.disable()  # it would scan a document's millions of values and find nothing to collect
+            try:
+                return work(*args, **kwargs)
+            finally:
+                gc.enable()
+
+        return await asyncio.get_running_loop().run_in_executor(self._json_thread, without_collector)
 
 
-def _uncollected(work: Callable[[], _T]) -> _T:
-    """Works without the garbage collector, which would go through a document's millions of values in vain."""
-    gc.disable()
-    try:
-        return work()
-    finally:
-        gc.enable()
-
-
-def _call(request: web.Request) -> _Call:
-    target = request.rel_url.raw_path_qs  # as it came: names may have escaped slashes, and never a query
-    pattern = _TARGETS.get(request.method)
-    found = pattern.fullmatch(target) if pattern else None
-    version = int(found["version"]) if found and found["version"] else None
-    if not found or (version is not None and version > MAX_VERSION):
+def _parse_route(request: web.Request) -> _Route:
+    target = request.rel_url.raw_path_qs  # unescaped: names may contain escaped slashes, and never a query
+    pattern = _ROUTES.get(request.method)
+    match = pattern.fullmatch(target) if pattern else None
+    version = int(match["version"]) if match and match["version"] else None
+    if not match or (version is not None and version > MAX_VERSION):
         raise invalid_argument(f"Malformed request: {request.method} {target}")
-    label = unquote(found["label"]) if found["label"] else None
-    return _Call(unquote(found["model"]), version, label, (found["method"] or "").lower())
+    label = unquote(match["label"]) if match["label"] else None
+    return _Route(unquote(match["model"]), version, label, (match["method"] or "").lower())
 
 
-def _status_body(statuses: list[get_model_status_pb2.ModelVersionStatus]) -> bytes:
+def _format_status(statuses: list[get_model_status_pb2.ModelVersionStatus]) -> bytes:
     response = get_model_status_pb2.GetModelStatusResponse(model_version_status=statuses)
-    return json.dumps(_as_dict(response), indent=1).encode()
+    return json.dumps(_to_dict(response), indent=1).encode()
 
 
-def _metadata_body(servable: Servable) -> bytes:
+def _format_metadata(servable: Servable) -> bytes:
     spec = model_pb2.ModelSpec(name=servable.name)
     spec.version.value = servable.version
     signatures = get_model_metadata_pb2.SignatureDefMap(signature_def=servable.signature_defs)
-    document = {"model_spec": _as_dict(spec), "metadata": {"signature_def": _as_dict(signatures)}}
+    document = {"model_spec": _to_dict(spec), "metadata": {"signature_def": _to_dict(signatures)}}
     return json.dumps(document, indent=1).encode()
 
 
-def _as_dict(message: Message) -> dict[str, Any]:
+def _to_dict(message: Message) -> dict[str, Any]:
     return json_format.MessageToDict(
         message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
     )
@@ -285,5 +268,5 @@ def _json_response(status: int, body: bytes) -> web.Response:
     return web.Response(status=status, body=body, content_type="application/json")
 
 
-def _error(status: int, message: str) -> web.Response:
+def _error_response(status: int, message: str) -> web.Response:
     return _json_response(status, json.dumps({"error": message}).encode())

@@ -1,4 +1,4 @@
-"""The local server as a whole: REST and gRPC on one event loop, from the first load to the last answer."""
+"""Runs the local server: REST and gRPC on one event loop, from loading the models to a graceful shutdown."""
 
 from __future__ import annotations
 
@@ -10,46 +10,28 @@ import resource
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from serving.errors import ServingError, UsageError
-from serving.local.limits import RequestLimits
+from serving.local.options import ServerOptions
 
 if TYPE_CHECKING:
-    import grpc
     from aiohttp import web
 
-    from serving.local.models import Models
+    from serving.local.served_models import ServedModels
 
-_GRACE_SECONDS = 30  # what requests under way get to finish when the server is stopped
-_BACKLOG = 4096  # connections that wait to be accepted; the system may cap it
-
-
-@dataclass(frozen=True)
-class Options:
-    """Where to listen, and within which limits.
-
-    Attributes:
-        host: Name or address of the interface to listen on.
-        rest_port: 0 means a free one.
-        grpc_port: 0 means a free one.
-        limits: What requests may cost.
-    """
-
-    host: str = "127.0.0.1"
-    rest_port: int = 8501
-    grpc_port: int = 8500
-    limits: RequestLimits = field(default_factory=RequestLimits)
+_GRACE_SECONDS = 30  # for requests in flight at shutdown
+_BACKLOG = 4096  # connections waiting to be accepted; the kernel may cap it
 
 
 @dataclass(frozen=True)
 class Ports:
-    """What the server listens on.
+    """The open ports of a server.
 
     Attributes:
-        rest: HTTP's port.
-        grpc: gRPC's port.
+        rest: The HTTP port.
+        grpc: The gRPC port.
     """
 
     rest: int
@@ -57,72 +39,82 @@ class Ports:
 
 
 def is_loopback(host: str) -> bool:
-    """Tells whether only this machine can reach what listens on an address."""
+    """Returns True if only this machine can reach the address."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
 
 
-def check_ports(options: Options) -> None:
-    """Finds out whether the ports are free, before anything is loaded.
+def check_ports(options: ServerOptions) -> None:
+    """Checks that both ports are free, before any model is loaded.
 
     Raises:
-        ServingError: A port is taken.
-        UsageError: A port may not be used, or the host is not one of this machine's.
+        ServingError: A port is in use.
+        UsageError: A port needs root, REST and gRPC have the same port, or the host is not this machine.
     """
     if options.rest_port == options.grpc_port != 0:
-        raise UsageError(f"Both REST and gRPC are to use port {options.rest_port}: name two different ones.")
+        raise UsageError(f"REST and gRPC both have port {options.rest_port}: choose two different ports.")
     for port, option in ((options.rest_port, "--rest-port"), (options.grpc_port, "--grpc-port")):
-        with _bound(options.host, port, option):
+        with _bind(options.host, port, option):
             pass
 
 
 def serve(
-    models: Models, options: Options, ready: Callable[[Ports], None], waiting: Callable[[float], None]
+    models: ServedModels,
+    options: ServerOptions,
+    on_ready: Callable[[Ports], None],
+    on_loading: Callable[[float], None],
 ) -> None:
-    """Serves until SIGINT or SIGTERM; requests that are under way then are answered.
+    """Serves until SIGINT or SIGTERM, then completes the requests in flight.
 
-    The ports open once every model is loaded, cannot be loaded, or has no version: as with TensorFlow
-    Serving, who can connect can ask.
+    As in TensorFlow Serving, the ports open only after the first attempt to load every model.
 
     Args:
-        models: What to serve; started and stopped here.
-        options: Where to listen, and within which limits.
-        ready: Called with the ports once they are open.
-        waiting: Called every second while models are being loaded, with the seconds so far.
+        models: The models to serve; started and stopped here.
+        options: Where to listen, and the request limits.
+        on_ready: Called with the ports once they are open.
+        on_loading: Called every second while models are loading, with the seconds elapsed.
 
     Raises:
-        ServingError: A port is taken.
-        UsageError: A port may not be used, or the host is not one of this machine's.
+        ServingError: A port is in use.
+        UsageError: A port needs root, REST and gRPC have the same port, or the host is not this machine.
     """
-    asyncio.run(_serve(models, options, ready, waiting))
+    asyncio.run(_serve(models, options, on_ready, on_loading))
 
 
 async def _serve(
-    models: Models, options: Options, ready: Callable[[Ports], None], waiting: Callable[[float], None]
+    models: ServedModels,
+    options: ServerOptions,
+    on_ready: Callable[[Ports], None],
+    on_loading: Callable[[float], None],
 ) -> None:
     from serving.local import grpc_service, rest
     from serving.local.batching import Batcher
-    from serving.local.metrics import Metrics
-    from serving.local.pixel_limit import PixelBound
+    from serving.local.metrics import ServerMetrics
+    from serving.local.pixel_limit import PixelLimiter
 
     _raise_file_limit()
-    stop = _stop_event()
-    limits, metrics = options.limits, Metrics()
+    stop = _stop_on_signal()
+    limits, metrics = options.limits, ServerMetrics()
     check_ports(options)
-    with _bound(options.host, options.rest_port, "--rest-port") as rest_socket:
+    with _bind(options.host, options.rest_port, "--rest-port") as rest_socket:
         models.start()
-        batcher = Batcher(PixelBound(limits.max_pixels).run, metrics)
-        grpc_server = grpc_service.server(batcher, models, metrics, limits)
-        runner = rest.runner(batcher, models, metrics, limits)
+        batcher = Batcher(PixelLimiter(limits.max_pixels).run, metrics)
+        grpc_server = grpc_service.create_server(batcher, models, metrics, limits)
+        runner = rest.create_runner(batcher, models, metrics, limits)
         try:
-            if await _loaded(models, stop, waiting):
-                grpc_port = _listen(grpc_server, options)
+            if await _wait_until_loaded(models, stop, on_loading):
+                grpc_host = f"[{options.host}]" if ":" in options.host else options.host
+                try:
+                    grpc_port = grpc_server.add_insecure_port(f"{grpc_host}:{options.grpc_port}")
+                except RuntimeError as error:  # another process has opened the port since check_ports
+                    in_use = OSError(errno.EADDRINUSE, str(error))
+                    raise _listen_error(options.host, options.grpc_port, "--grpc-port", in_use) from error
                 await runner.setup()
-                await _accept(runner, rest_socket, options)
+                await _open_rest_port(runner, rest_socket, options)
                 await grpc_server.start()
-                ready(Ports(rest_socket.getsockname()[1], grpc_port))
+                on_ready(Ports(rest_socket.getsockname()[1], grpc_port))
                 await stop.wait()
         finally:
             await asyncio.gather(grpc_server.stop(_GRACE_SECONDS), runner.cleanup())
@@ -130,83 +122,75 @@ async def _serve(
             models.stop()
 
 
-def _stop_event() -> asyncio.Event:
-    """Returns what the first SIGINT or SIGTERM sets; the second ends the process as usual."""
+def _stop_on_signal() -> asyncio.Event:
+    """Returns an event that the first SIGINT or SIGTERM sets; the second ends the process as usual."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
 
-    def asked() -> None:
+    def handle_signal() -> None:
         stop.set()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, asked)
+        loop.add_signal_handler(number, handle_signal)
     return stop
 
 
-async def _loaded(models: Models, stop: asyncio.Event, waiting: Callable[[float], None]) -> bool:
-    """Waits until all that can be loaded is loaded; returns False if the server is to stop before."""
+async def _wait_until_loaded(
+    models: ServedModels, stop: asyncio.Event, on_loading: Callable[[float], None]
+) -> bool:
+    """Returns True once all models are loaded or have failed to load, False if `stop` is set first."""
     started = asyncio.get_running_loop().time()
     while not await asyncio.to_thread(models.wait_until_loaded, 1.0):
         if stop.is_set():
             return False
-        waiting(asyncio.get_running_loop().time() - started)
+        on_loading(asyncio.get_running_loop().time() - started)
     return not stop.is_set()
 
 
 @contextlib.contextmanager
-def _bound(host: str, port: int, option: str) -> Iterator[socket.socket]:
-    """Yields a socket that holds a port."""
+def _bind(host: str, port: int, option: str) -> Iterator[socket.socket]:
+    """Yields a socket bound to the port."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except OSError as error:
         raise UsageError(
-            f"The host {host} is unknown ({error.strerror}): name an address of this machine."
+            f"The host {host} is unknown ({error.strerror}): use an address of this machine."
         ) from error
-    with socket.socket(family, kind, protocol) as bound:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # one that just ended is no obstacle
+    with socket.socket(family, kind, protocol) as bound_socket:
+        bound_socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # ignore TIME_WAIT
         try:
-            bound.bind(address)
+            bound_socket.bind(address)
         except OSError as error:
-            raise _cannot_listen(host, port, option, error) from error
-        yield bound
+            raise _listen_error(host, port, option, error) from error
+        yield bound_socket
 
 
-def _cannot_listen(host: str, port: int, option: str, error: OSError) -> ServingError:
-    if error.errno == errno.EADDRNOTAVAIL:
-        return UsageError(
-            f"The host {host} is not this machine: 127.0.0.1 is, and 0.0.0.0 for all its networks."
-        )
-    if error.errno == errno.EACCES:
-        return UsageError(f"The port {port} is the system's: name one above 1023 with {option}.")
-    return ServingError(
-        f"The port {port} is taken: end what listens there, or name another port with {option}."
-    )
-
-
-async def _accept(runner: web.BaseRunner, rest_socket: socket.socket, options: Options) -> None:
-    """Opens REST's port."""
+async def _open_rest_port(runner: web.BaseRunner, rest_socket: socket.socket, options: ServerOptions) -> None:
     from aiohttp import web
 
     try:
         await web.SockSite(runner, rest_socket, backlog=_BACKLOG).start()
-    except OSError as error:  # another server that was bound to the port as well has opened it first
-        raise _cannot_listen(options.host, options.rest_port, "--rest-port", error) from error
+    except OSError as error:  # another process bound the port too, and listens first
+        raise _listen_error(options.host, options.rest_port, "--rest-port", error) from error
 
 
-def _listen(grpc_server: grpc.aio.Server, options: Options) -> int:
-    """Opens gRPC's port and returns it."""
-    host = f"[{options.host}]" if ":" in options.host else options.host
-    try:
-        return grpc_server.add_insecure_port(f"{host}:{options.grpc_port}")
-    except RuntimeError as error:  # taken since the look at it
-        taken = OSError(errno.EADDRINUSE, str(error))
-        raise _cannot_listen(options.host, options.grpc_port, "--grpc-port", taken) from error
+def _listen_error(host: str, port: int, option: str, error: OSError) -> ServingError:
+    if error.errno == errno.EADDRNOTAVAIL:
+        return UsageError(
+            f"The host {host} is not an address of this machine: "
+            "use 127.0.0.1, or 0.0.0.0 for all network interfaces."
+        )
+    if error.errno == errno.EACCES:
+        return UsageError(f"The port {port} is reserved for root: choose one above 1023 with {option}.")
+    return ServingError(
+        f"The port {port} is in use: stop the process that listens there, or choose another with {option}."
+    )
 
 
 def _raise_file_limit() -> None:
-    """Every connection is an open file, and the usual limit is 1,024."""
+    """Raises the limit of open files, usually 1,024: every connection is one."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

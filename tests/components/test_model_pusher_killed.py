@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from serving.local import background
+from serving.local import server_process
 from serving.repository import object_store
 from serving.repository.model_repository import ModelRepository, open_repository
 from serving.repository.storage import PushConfig
 from tests.components import pushing
-from tests.serving import models
+from tests.serving import saved_models
 from tests.serving.repository import cloud_storage
 
 pytestmark = pytest.mark.slow
@@ -73,7 +73,7 @@ class Client(threading.Thread):
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return pushing.model_artifact(tmp_path_factory.mktemp("model"), models.half_plus_two, files=50)
+    return pushing.model_artifact(tmp_path_factory.mktemp("model"), saved_models.half_plus_two, files=50)
 
 
 @pytest.fixture(scope="module")
@@ -91,8 +91,8 @@ def client(model: Path, served: Path, tmp_path_factory: pytest.TempPathFactory) 
     pushing.change_model(model, "the first")
     pushing.run_to_end(pushing.push, str(model), str(served))
     log = tmp_path_factory.mktemp("log") / "log"
-    with background.running(served, log=log) as address:
-        background.wait_until_ready(address.process, address.rest_url, "catsdogs", 60, log)
+    with server_process.run_local_server(served, log=log) as address:
+        server_process.wait_until_ready(address.process, address.rest_url, "catsdogs", 60, log)
         client = Client(address.rest_url)
         client.start()
         yield client
@@ -165,7 +165,7 @@ def test_a_killed_push_to_an_object_store_leaves_whole_versions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(object_store, "_LOAD_SECONDS", 0.0)  # no server is watching
-    model = pushing.model_artifact(tmp_path / "model", models.half_plus_two, files=3)
+    model = pushing.model_artifact(tmp_path / "model", saved_models.half_plus_two, files=3)
     address = "gs://models/catsdogs"
     with cloud_storage.emulated("models") as emulator:
         repository = open_repository(address, CONFIG)

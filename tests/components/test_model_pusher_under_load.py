@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from serving.local import background
+from serving.local import server_process
 from serving.repository.model_repository import open_repository
 from serving.repository.storage import PushConfig
 from tests.components import pushing
-from tests.serving import models
+from tests.serving import saved_models
 
 pytestmark = pytest.mark.slow
 
@@ -88,7 +88,8 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
     """Three models, each of which predicts its own number."""
     return {
         number: pushing.model_artifact(
-            tmp_path_factory.mktemp(f"model-{number}"), functools.partial(models.tells_version, says=number)
+            tmp_path_factory.mktemp(f"model-{number}"),
+            functools.partial(saved_models.tells_version, says=number),
         )
         for number in (1, 2, 3)
     }
@@ -100,8 +101,8 @@ def load(
 ) -> Iterator[Load]:
     pushing.run_to_end(pushing.push, str(artifacts[1]), str(served))
     log = tmp_path_factory.mktemp("log") / "log"
-    with background.running(served, log=log) as address:
-        background.wait_until_ready(address.process, address.rest_url, "catsdogs", 60, log)
+    with server_process.run_local_server(served, log=log) as address:
+        server_process.wait_until_ready(address.process, address.rest_url, "catsdogs", 60, log)
         with Load(address.rest_url) as load:
             yield load
 

@@ -34,7 +34,7 @@ from components.quality_gate.judge import judge
 from components.quality_gate.limits import GateLimits
 from components.quality_gate.verdict import ANSWERS
 from tests.conftest import encode
-from tests.serving import models
+from tests.serving import saved_models
 from trainer import features
 
 OUTPUT = "dog_probability"
@@ -77,7 +77,7 @@ def model_artifact(folder: Path, number: int) -> standard_artifacts.Model:
     """Exports a network, another one for every number; that is its id too."""
     artifact = standard_artifacts.Model()
     artifact.id, artifact.uri = number, str(folder / f"model-{number}")
-    models.classifier(Path(artifact.uri), seed=number).rename(Path(artifact.uri) / "Format-Serving")
+    saved_models.classifier(Path(artifact.uri), seed=number).rename(Path(artifact.uri) / "Format-Serving")
     return artifact
 
 
@@ -231,12 +231,12 @@ def tear(model: Path) -> None:
 
 def other_signature(model: Path) -> None:
     shutil.rmtree(model)
-    models.image_mean(model).rename(model / "Format-Serving")
+    saved_models.image_mean(model).rename(model / "Format-Serving")
 
 
 def other_classes(model: Path) -> None:
     shutil.rmtree(model)
-    models.classifier(model, class_names=("dog", "cat")).rename(model / "Format-Serving")
+    saved_models.classifier(model, class_names=("dog", "cat")).rename(model / "Format-Serving")
 
 
 def diverged(model: Path) -> None:

@@ -24,7 +24,7 @@ from components.serving_check.config import ServingCheckConfig
 from components.serving_check.executor import Executor
 from tests.conftest import encode
 from tests.processes import mark, marked
-from tests.serving import models
+from tests.serving import saved_models
 from trainer import features
 from trainer.preprocessing import decode_and_resize
 
@@ -149,7 +149,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str]
 
 def classifier(model: Path) -> None:
     """Writes a network as the Trainer exports it."""
-    models.classifier(model, version=1).rename(model / "Format-Serving")
+    saved_models.classifier(model, version=1).rename(model / "Format-Serving")
 
 
 def brightness(

@@ -67,11 +67,11 @@ def of_table(model: Path, records: Sequence[bytes], artifact: Path) -> np.ndarra
 def all_answers(model_dir: Path, pictures: Sequence[bytes], folder: Path) -> dict[str, np.ndarray]:
     """Returns the probabilities that each way gives."""
     from serving.client import Client
-    from serving.local import background
+    from serving.local import server_process
 
     answers = {}
-    with background.running(model_dir, "catsdogs", log=folder / "log") as server:
-        background.wait_until_ready(server.process, server.rest_url, "catsdogs", 120, folder / "log")
+    with server_process.run_local_server(model_dir, "catsdogs", log=folder / "log") as server:
+        server_process.wait_until_ready(server.process, server.rest_url, "catsdogs", 120, folder / "log")
         for way, url in (("REST", server.rest_url), ("gRPC", f"grpc://{server.grpc_address}")):
             with Client(url, "catsdogs") as client:
                 answers[way] = np.array([said.probability for said in client.predict(pictures)])

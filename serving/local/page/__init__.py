@@ -1,4 +1,4 @@
-"""The page at the local server's root: drop a picture, see the answer. It loads nothing from elsewhere."""
+"""The page at the local server's root: drop an image and see its prediction. It loads nothing else."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ _FILE = Path(__file__).with_name("index.html")
 _MODELS = "{{models}}"
 
 
-def render(models: Sequence[str]) -> tuple[bytes, dict[str, str]]:
-    """Returns the page, and the headers that go with it.
+def render_page(models: Sequence[str]) -> tuple[bytes, dict[str, str]]:
+    """Returns the page's HTML and its HTTP headers.
 
     Args:
-        models: Names of the models that the page may ask, the one it starts with first.
+        models: Names of the models to choose from; the first is selected.
     """
-    text, headers = _page()
+    text, headers = _load_page()
     return text.replace(_MODELS, html.escape(json.dumps(list(models)))).encode(), dict(headers)
 
 
 @cache
-def _page() -> tuple[str, dict[str, str]]:
+def _load_page() -> tuple[str, dict[str, str]]:
     text = _FILE.read_text(encoding="utf-8")
     policy = [
         "default-src 'none'",
-        f"script-src {_hash('script', text)}",
-        f"style-src {_hash('style', text)}",
+        f"script-src {_source_hash('script', text)}",
+        f"style-src {_source_hash('style', text)}",
         "img-src blob: data:",
         "connect-src 'self'",
         "base-uri 'none'",
@@ -47,8 +47,8 @@ def _page() -> tuple[str, dict[str, str]]:
     }
 
 
-def _hash(element: str, text: str) -> str:
-    """Returns what allows an inline element, and nothing else of its kind, to take effect."""
+def _source_hash(element: str, text: str) -> str:
+    """Returns the Content-Security-Policy source of the page's inline script or style."""
     (content,) = re.findall(f"<{element}>(.*?)</{element}>", text, re.DOTALL)
     digest = hashlib.sha256(content.encode()).digest()
     return f"'sha256-{base64.b64encode(digest).decode()}'"

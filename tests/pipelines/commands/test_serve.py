@@ -17,7 +17,7 @@ import pytest
 
 from pipelines.commands import serve
 from serving.errors import ServingError, UsageError
-from tests.serving import models
+from tests.serving import saved_models
 
 CATSDOGS = [sys.executable, "-P", "-m", "pipelines.cli"]
 
@@ -88,7 +88,7 @@ def test_serve_loads_new_versions_and_stops_on_sigint(tmp_path: Path) -> None:
             model = f"http://127.0.0.1:{port}/v1/models/half"
             with pytest.raises(urllib.error.HTTPError, match="404"):
                 get(model)
-            models.half_plus_two(served, 7)
+            saved_models.half_plus_two(served, 7)
             wait_for(lambda: "half version 7" in log.read_text())
             assert get(model)["model_version_status"][0]["version"] == "7"
             process.send_signal(signal.SIGINT)

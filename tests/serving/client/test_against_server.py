@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from serving.client import Client, RequestRejected, Unreachable
-from serving.local import background
+from serving.local import server_process
 
 pytestmark = pytest.mark.slow  # imports TensorFlow, here and in the server
 
@@ -24,20 +24,22 @@ model_config_list { config {
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, background.Address]]:
-    from tests.serving import models
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, server_process.RunningServer]]:
+    from tests.serving import saved_models
 
     folder = tmp_path_factory.mktemp("served") / "catsdogs"
     for version in (5, 7):
-        models.classifier(folder, version=version, class_names=("ant", "bee"), seed=version)
+        saved_models.classifier(folder, version=version, class_names=("ant", "bee"), seed=version)
     (folder / "models.config").write_text(LABELS)
-    with background.running(folder) as address:
+    with server_process.run_local_server(folder) as address:
         yield folder, address
 
 
 @pytest.fixture(params=["REST", "gRPC"])
 def url(
-    request: pytest.FixtureRequest, served: tuple[Path, background.Address], monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest,
+    served: tuple[Path, server_process.RunningServer],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> str:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # must not be used for this machine
     monkeypatch.delenv("no_proxy", raising=False)
@@ -46,7 +48,7 @@ def url(
 
 
 def test_predictions_match_the_model(
-    url: str, served: tuple[Path, background.Address], picture: Callable[..., bytes]
+    url: str, served: tuple[Path, server_process.RunningServer], picture: Callable[..., bytes]
 ) -> None:
     import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""The REST API with real models behind it, served from a thread of the test's own process."""
+"""A REST server with real models, in a thread of the test's process."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from aiohttp import web
 
 from serving.local import rest
 from serving.local.batching import Batcher
-from serving.local.limits import RequestLimits
-from serving.local.metrics import Metrics
-from serving.local.models import Models, configs
-from serving.local.pixel_limit import PixelBound
+from serving.local.metrics import ServerMetrics
+from serving.local.models_config import config_source
+from serving.local.options import RequestLimits
+from serving.local.pixel_limit import PixelLimiter
+from serving.local.served_models import ServedModels
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     status: int
     headers: Mapping[str, str]
     body: bytes
@@ -31,20 +32,20 @@ class Answer:
 class RestServer:
     port: int
 
-    def ask(
+    def request(
         self,
         method: str,
         path: str,
         body: bytes | str | None = None,
         headers: Mapping[str, str] | None = None,
-    ) -> Answer:
-        """Sends one request on a connection of its own, the path as it is."""
+    ) -> Response:
+        """Sends one request on a new connection, without escaping the path."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         with contextlib.closing(connection):
             content = body.encode() if isinstance(body, str) else body
             connection.request(method, path, content, dict(headers or {}))
             response = connection.getresponse()
-            return Answer(response.status, dict(response.headers), response.read())
+            return Response(response.status, dict(response.headers), response.read())
 
 
 @contextlib.contextmanager
@@ -59,8 +60,8 @@ def rest_server(
     Args:
         folders: Each model's folder of versions, by its name.
         config: File to write the models.config to.
-        labels: The labelled versions of the models that have any.
-        limits: What requests may cost.
+        labels: Version numbers by model and label.
+        limits: Limits on a single request.
     """
     limits = limits or RequestLimits()
     entries = []
@@ -70,7 +71,7 @@ def rest_server(
         place = f'name: "{name}" base_path: "{folder}" model_platform: "tensorflow"'
         entries.append(f"config {{ {place} {labelled} }}")
     config.write_text(f"model_config_list {{ {' '.join(entries)} }}")
-    models = Models(configs("", config.parent, config))
+    models = ServedModels(config_source("", config.parent, config))
     models.start()
     assert models.wait_until_loaded(60)
     loop = asyncio.new_event_loop()
@@ -78,9 +79,9 @@ def rest_server(
     thread.start()
 
     async def start() -> tuple[web.AppRunner, Batcher, int]:
-        metrics = Metrics()
-        batcher = Batcher(PixelBound(limits.max_pixels).run, metrics)
-        runner = rest.runner(batcher, models, metrics, limits)
+        metrics = ServerMetrics()
+        batcher = Batcher(PixelLimiter(limits.max_pixels).run, metrics)
+        runner = rest.create_runner(batcher, models, metrics, limits)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0, backlog=2048).start()
         return runner, batcher, runner.addresses[0][1]

@@ -12,10 +12,10 @@ import pytest
 import tensorflow as tf
 
 from serving.local.batching import Batcher, Tensors, batch_rows
-from serving.local.metrics import Metrics
+from serving.local.metrics import ServerMetrics
 from serving.local.servable import Servable
 from serving.local.status import StatusError
-from tests.serving import models
+from tests.serving import saved_models
 
 
 @pytest.fixture(scope="module")
@@ -25,11 +25,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def half(folder: Path) -> Servable:
-    return Servable("half", 1, models.half_plus_two(folder / "half"))
+    return Servable("half", 1, saved_models.half_plus_two(folder / "half"))
 
 
 class Recorder:
-    """Runs servables, and keeps how many rows each run had; runs wait until the gate is open."""
+    """Runs servables and records the number of rows of each run; runs wait until the gate is open."""
 
     def __init__(self) -> None:
         self.gate = threading.Event()
@@ -44,16 +44,16 @@ class Recorder:
         return servable.run(signature_name, inputs, output_filter)
 
 
-def together(
-    recorder: Recorder, ask: Callable[[Batcher], Sequence[Coroutine[Any, Any, Any]]], **options: int
+def run_queued(
+    recorder: Recorder, send_requests: Callable[[Batcher], Sequence[Coroutine[Any, Any, Any]]], **options: int
 ) -> list[Any]:
-    """Returns what requests give that come while the only runner is busy with the first."""
+    """Returns the results of requests that are queued while the only thread runs the first one."""
 
     async def main() -> list[Any]:
-        batcher = Batcher(recorder, Metrics(), runners=1, **options)
+        batcher = Batcher(recorder, ServerMetrics(), num_batch_threads=1, **options)
         recorder.gate.clear()
         tasks = []
-        for coroutine in ask(batcher):
+        for coroutine in send_requests(batcher):
             tasks.append(asyncio.create_task(coroutine))
             await asyncio.sleep(0)
         recorder.gate.set()
@@ -69,44 +69,44 @@ def x(*values: float) -> dict[str, np.ndarray]:
     return {"x": np.array(values, np.float32).reshape(-1, 1)}
 
 
-def code(answer: object) -> grpc.StatusCode:
-    assert isinstance(answer, StatusError)
-    return answer.code
+def code(response: object) -> grpc.StatusCode:
+    assert isinstance(response, StatusError)
+    return response.code
 
 
-def test_what_waits_runs_at_once_and_everybody_gets_their_own(half: Servable) -> None:
+def test_queued_requests_run_in_one_batch(half: Servable) -> None:
     recorder = Recorder()
-    answers = together(
+    responses = run_queued(
         recorder,
         lambda batcher: [batcher.run(half, "serving_default", x(*range(n, n + n % 3 + 1))) for n in range(7)],
     )
-    for n, answer in enumerate(answers):
-        np.testing.assert_array_equal(answer["y"], x(*range(n, n + n % 3 + 1))["x"] / 2 + 2)
+    for n, response in enumerate(responses):
+        np.testing.assert_array_equal(response["y"], x(*range(n, n + n % 3 + 1))["x"] / 2 + 2)
     assert recorder.rows == [1, 12]
 
 
-def test_batches_do_not_grow_over_their_limit(half: Servable) -> None:
+def test_batches_do_not_exceed_the_maximum_size(half: Servable) -> None:
     recorder = Recorder()
-    together(
+    run_queued(
         recorder,
         lambda batcher: [batcher.run(half, "serving_default", x(n, n)) for n in range(6)],
-        max_batch=5,
+        max_batch_size=5,
     )
     assert recorder.rows == [2, 4, 4, 2]
 
 
-def test_a_large_request_of_strings_runs_in_parts_and_leaves_room_for_others(folder: Path) -> None:
+def test_splits_a_large_request_of_strings(folder: Path) -> None:
     spec = tf.TensorSpec([None], tf.string)
-    servable = Servable("text", 1, models.identity(folder / "text", {"x": spec}))
+    servable = Servable("text", 1, saved_models.identity(folder / "text", {"x": spec}))
     texts = np.array([str(number).encode() for number in range(10)], object)
     recorder = Recorder()
-    large, small = together(
+    large, small = run_queued(
         recorder,
         lambda batcher: [
             batcher.run(servable, "serving_default", {"x": texts}),
             batcher.run(servable, "serving_default", {"x": texts[:1]}),
         ],
-        max_batch=4,
+        max_batch_size=4,
     )
     assert large["x"].tolist() == texts.tolist()
     assert small["x"].tolist() == [b"0"]
@@ -114,33 +114,33 @@ def test_a_large_request_of_strings_runs_in_parts_and_leaves_room_for_others(fol
     assert sum(recorder.rows) == 11
 
 
-def test_a_large_request_of_numbers_runs_at_once(half: Servable) -> None:
+def test_does_not_split_a_large_request_of_numbers(half: Servable) -> None:
     recorder = Recorder()
-    answers = together(
+    responses = run_queued(
         recorder,
         lambda batcher: [batcher.run(half, "serving_default", x(*range(count))) for count in (1, 10, 2)],
-        max_batch=4,
+        max_batch_size=4,
     )
-    assert [len(answer["y"]) for answer in answers] == [1, 10, 2]
+    assert [len(response["y"]) for response in responses] == [1, 10, 2]
     assert recorder.rows == [1, 10, 2]
 
 
-def test_a_bad_picture_fails_alone(folder: Path, picture: Callable[..., bytes]) -> None:
-    servable = Servable("mean", 1, models.image_mean(folder / "mean"))
-    pictures = [picture(0), picture(1), b"no picture", picture(2)]
-    answers = together(
+def test_an_invalid_image_fails_alone(folder: Path, picture: Callable[..., bytes]) -> None:
+    servable = Servable("mean", 1, saved_models.image_mean(folder / "mean"))
+    images = [picture(0), picture(1), b"not an image", picture(2)]
+    responses = run_queued(
         Recorder(),
         lambda batcher: [
             batcher.run(servable, "serving_default", {"image_bytes": np.array([one], object)})
-            for one in pictures
+            for one in images
         ],
     )
-    assert code(answers[2]) is grpc.StatusCode.INVALID_ARGUMENT
-    assert "Unknown image file format" in str(answers[2])
-    assert [answer["mean"].shape for answer in (answers[0], answers[1], answers[3])] == [(1,)] * 3
+    assert code(responses[2]) is grpc.StatusCode.INVALID_ARGUMENT
+    assert "Unknown image file format" in str(responses[2])
+    assert [response["mean"].shape for response in (responses[0], responses[1], responses[3])] == [(1,)] * 3
 
 
-def test_only_what_is_alike_runs_together(folder: Path) -> None:
+def test_batches_only_requests_with_equal_signatures_and_shapes(folder: Path) -> None:
     spec = tf.TensorSpec([None, None], tf.float32)
 
     @tf.function(input_signature=[tf.TensorSpec(spec.shape, name=name) for name in ("a", "b")])
@@ -151,7 +151,7 @@ def test_only_what_is_alike_runs_together(folder: Path) -> None:
     servable = Servable("columns", 1, folder / "columns")
     one, wide = np.ones((1, 1), np.float32), np.ones((1, 2), np.float32)
     recorder = Recorder()
-    answers = together(
+    responses = run_queued(
         recorder,
         lambda batcher: [
             batcher.run(servable, "serving_default", {"a": one, "b": one}),
@@ -163,24 +163,24 @@ def test_only_what_is_alike_runs_together(folder: Path) -> None:
             batcher.run(servable, "serving_default", {"a": one, "b": np.ones((3, 1), np.float32)}),
         ],
     )
-    assert [answer.keys() for answer in answers[:4]] == [{"a", "b"}] * 3 + [{"a"}]
-    assert code(answers[4]) is grpc.StatusCode.INVALID_ARGUMENT
-    assert code(answers[5]) is grpc.StatusCode.FAILED_PRECONDITION
-    assert answers[6]["b"].shape == (3, 1)
+    assert [response.keys() for response in responses[:4]] == [{"a", "b"}] * 3 + [{"a"}]
+    assert code(responses[4]) is grpc.StatusCode.INVALID_ARGUMENT
+    assert code(responses[5]) is grpc.StatusCode.FAILED_PRECONDITION
+    assert responses[6]["b"].shape == (3, 1)
 
 
 def total(x: tf.Tensor) -> tf.Tensor:
-    """Gives one number for all rows."""
+    """Returns one number for all rows."""
     return tf.reduce_sum(x)
 
 
 def distinct(x: tf.Tensor) -> tf.Tensor:
-    """Gives another number of rows than it takes."""
+    """Returns another number of rows than its input has."""
     return tf.unique(x).y
 
 
 def words(x: tf.Tensor) -> tf.Tensor:
-    """Gives rows that are as wide as the widest."""
+    """Returns rows as wide as the widest input row."""
     return tf.strings.split(x).to_tensor("-")
 
 
@@ -192,7 +192,7 @@ def words(x: tf.Tensor) -> tf.Tensor:
         (words, tf.string, [[b"a"], [b"a b c"], [b"a b"]], [[[b"a"]], [[b"a", b"b", b"c"]], [[b"a", b"b"]]]),
     ],
 )
-def test_what_cannot_run_in_a_batch_runs_request_by_request(
+def test_runs_requests_that_cannot_be_batched_one_by_one(
     folder: Path,
     compute: Callable[[tf.Tensor], tf.Tensor],
     kind: tf.DType,
@@ -203,46 +203,46 @@ def test_what_cannot_run_in_a_batch_runs_request_by_request(
     place = folder / compute.__name__
     tf.saved_model.save(tf.Module(), str(place), signatures=serve)
     servable = Servable("m", 1, place)
-    answers = together(
+    responses = run_queued(
         Recorder(),
         lambda batcher: [
             batcher.run(servable, "serving_default", {"x": np.array(values, kind.as_numpy_dtype)})
             for values in requests
         ],
     )
-    assert [answer["y"].tolist() for answer in answers] == expected
+    assert [response["y"].tolist() for response in responses] == expected
 
 
-def test_our_own_network_runs_in_batches(folder: Path, picture: Callable[..., bytes]) -> None:
-    servable = Servable("ours", 1, models.classifier(folder / "ours"))
+def test_batches_the_exported_classifier(folder: Path, picture: Callable[..., bytes]) -> None:
+    servable = Servable("ours", 1, saved_models.classifier(folder / "ours"))
     inputs = {"image_bytes": np.array([picture(0)], object)}
     assert batch_rows(servable, "serving_default", inputs) == 1
 
 
-def test_a_full_queue_refuses_and_recovers(half: Servable) -> None:
+def test_rejects_requests_while_the_queue_is_full(half: Servable) -> None:
     async def twice(batcher: Batcher) -> Any:
         with pytest.raises(StatusError):
             await batcher.run(half, "serving_default", x(5))
         await asyncio.sleep(0.2)
         return await batcher.run(half, "serving_default", x(6))
 
-    answers = together(
+    responses = run_queued(
         Recorder(),
         lambda batcher: [
             *(batcher.run(half, "serving_default", x(n)) for n in range(4)),
             twice(batcher),
         ],
-        max_queue=3,
+        max_queued=3,
     )
-    assert answers[4]["y"] == [[5]]
-    assert not any(isinstance(answer, Exception) for answer in answers)
+    assert responses[4]["y"] == [[5]]
+    assert not any(isinstance(response, Exception) for response in responses)
 
 
-def test_who_has_no_time_left_is_told_and_not_run(half: Servable) -> None:
+def test_a_request_that_timed_out_does_not_run(half: Servable) -> None:
     recorder = Recorder()
 
     async def main() -> None:
-        batcher = Batcher(recorder, Metrics(), runners=1)
+        batcher = Batcher(recorder, ServerMetrics(), num_batch_threads=1)
         recorder.gate.clear()
         first = asyncio.create_task(batcher.run(half, "serving_default", x(1)))
         await asyncio.sleep(0)
@@ -258,12 +258,12 @@ def test_who_has_no_time_left_is_told_and_not_run(half: Servable) -> None:
     assert recorder.rows == [1, 1]
 
 
-def test_an_error_nobody_expected_ends_the_request_and_not_the_server(half: Servable) -> None:
+def test_an_unexpected_error_fails_only_its_request(half: Servable) -> None:
     def fails(*_: object) -> dict[str, np.ndarray]:
         raise MemoryError("no room")
 
     async def main() -> None:
-        batcher = Batcher(fails, Metrics(), runners=1)
+        batcher = Batcher(fails, ServerMetrics(), num_batch_threads=1)
         for _ in range(3):
             with pytest.raises(StatusError, match="no room") as error:
                 await batcher.run(half, "serving_default", x(1))

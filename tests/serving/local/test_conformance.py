@@ -1,7 +1,7 @@
-"""The rows of conformance.json, which was taken from TensorFlow Serving's own code and tests.
+"""Runs the rows of conformance.json, which come from TensorFlow Serving's code and tests.
 
-The local server promises the protocol, not the characters: rows are judged by status, by shape and values of
-what is answered, and by there being an `error`.
+The local server follows the protocol, not the exact bytes: tests compare the status, the shape and the values
+of a response, and whether it has an `error`.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.framework import types_pb2
 
-from serving.local.predict_json import predict_body
+from serving.local.predict_json import format_response
 from serving.local.status import StatusError
-from tests.serving import models
+from tests.serving import saved_models
 from tests.serving.local.rest_server import RestServer, rest_server
 
 Row = dict[str, Any]
@@ -37,7 +37,7 @@ DTYPES = {
     "DT_STRING": object,
 }
 FLOATS = ("DT_FLOAT", "DT_DOUBLE")
-# Bodies of classify and regress, which this server answers with 501, and the spelling of an error's body.
+# Bodies of classify and regress, which are 501 here, and the exact text of an error's body.
 EXEMPT = {"out.classify_empty", "out.regress_nonfinite", "out.error_body"}
 
 
@@ -52,7 +52,7 @@ def kind_of(row: Row) -> str:
 
 
 def tensor(value: Row) -> np.ndarray:
-    """Returns a tensor of the table: strings as text or {"b64": …}, and NaN and Infinity by name."""
+    """Converts a tensor of the table: strings as text or {"b64": …}, and NaN and Infinity by name."""
     if value["dtype"] == "DT_STRING":
         array = np.empty(len(value["values"]), object)
         array[:] = [
@@ -60,7 +60,7 @@ def tensor(value: Row) -> np.ndarray:
         ]
     elif value["dtype"] in FLOATS:
         array = np.array([float(v) for v in value["values"]], DTYPES[value["dtype"]])
-    else:  # 300 is given for an int8: TensorFlow's conversion wraps it
+    else:  # 300 for an int8: TensorFlow's conversion wraps it
         array = np.array(value["values"]).astype(DTYPES[value["dtype"]])
     return array.reshape(value["shape"])
 
@@ -73,31 +73,31 @@ def test_every_row_is_tested_or_exempt() -> None:
 
 
 def parsed(body: bytes) -> Any:
-    """Reads a body; bytes that are not UTF-8 count as they are, and NaN equals NaN."""
+    """Parses a body for comparison; keeps bytes that are not UTF-8, and makes NaN equal NaN."""
     return json.loads(body.decode("utf-8", "surrogateescape"), parse_constant=str)
 
 
 @pytest.mark.parametrize("row", rows("output"))
-def test_answer(row: Row) -> None:
+def test_response(row: Row) -> None:
     tensors = {name: tensor(value) for name, value in row["tensors"].items()}
     is_row = row["format"] == "row"
     if row.get("expect_status", 200) != 200:
         with pytest.raises(StatusError) as caught:
-            predict_body(tensors, is_row)
+            format_response(tensors, is_row)
         assert caught.value.http_status == row["expect_status"]
         return
     expected = base64.b64decode(row["json_b64"]) if "json_b64" in row else row["json"].encode()
-    assert parsed(predict_body(tensors, is_row)) == parsed(expected)
+    assert parsed(format_response(tensors, is_row)) == parsed(expected)
 
 
 def model_of(row: Row) -> str:
-    """Returns the name of the model whose signature the row asks for."""
+    """Returns the name of the model with the row's signature."""
     inputs = ((name, spec["dtype"]) for name, spec in row["signature"].items())
     return "-".join(f"{name}.{dtype}" for name, dtype in inputs) or "without_inputs"
 
 
 def echo_model(folder: Path, row: Row) -> None:
-    """Exports a model that gives each input of a row's signature back, of whatever shape."""
+    """Exports a model that returns each input of a row's signature, of any shape."""
     kinds = {name: tf.as_dtype(types_pb2.DataType.Value(s["dtype"])) for name, s in row["signature"].items()}
 
     @tf.function(input_signature=[tf.TensorSpec(None, kind, name=name) for name, kind in kinds.items()])
@@ -111,11 +111,11 @@ def echo_model(folder: Path, row: Row) -> None:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RestServer]:
-    """Serves half_plus_two as `m`, and a model for each signature of the table."""
+    """Serves half_plus_two as `m`, and one model per signature of the table."""
     root = tmp_path_factory.mktemp("models")
-    models.half_plus_two(root / "m", version=123)
-    models.image_mean(root / "image")
-    models.dense(root / "dense")
+    saved_models.half_plus_two(root / "m", version=123)
+    saved_models.image_mean(root / "image")
+    saved_models.dense(root / "dense")
     echoed = {model_of(row): row for row in ROWS if "signature" in row}
     for name, row in echoed.items():
         echo_model(root / name, row)
@@ -129,16 +129,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RestServer]:
 
 @pytest.mark.parametrize("row", rows("input"))
 def test_request_through_the_server(row: Row, server: RestServer) -> None:
-    answer = server.ask("POST", f"/v1/models/{model_of(row)}:predict", row["request"])
-    assert (answer.status, answer.headers["Content-Type"].partition(";")[0]) == (
+    response = server.request("POST", f"/v1/models/{model_of(row)}:predict", row["request"])
+    assert (response.status, response.headers["Content-Type"].partition(";")[0]) == (
         row["expect_status"],
         "application/json",
     )
     if row["expect_status"] != 200:
-        assert parsed(answer.body)["error"]
+        assert parsed(response.body)["error"]
         return
     tensors = {name: tensor(value) for name, value in row["expect_inputs"].items()}
-    assert parsed(answer.body) == parsed(predict_body(tensors, is_row=row["format"] == "row"))
+    assert parsed(response.body) == parsed(format_response(tensors, is_row=row["format"] == "row"))
 
 
 @pytest.mark.parametrize("row", rows("served"))
@@ -148,24 +148,26 @@ def test_call(row: Row, server: RestServer) -> None:
     body = row["request"].encode()
     if headers.get("Content-Encoding") == "gzip" and row["expect_status"] == 200:
         body = gzip.compress(body)
-    answer = server.ask(row["method"], row["path"].replace("/models/m:", f"/models/{model}:"), body, headers)
-    assert answer.status == row["expect_status"]
-    assert "Content-Encoding" not in answer.headers
-    if answer.status != 200:
-        assert parsed(answer.body)["error"]
+    response = server.request(
+        row["method"], row["path"].replace("/models/m:", f"/models/{model}:"), body, headers
+    )
+    assert response.status == row["expect_status"]
+    assert "Content-Encoding" not in response.headers
+    if response.status != 200:
+        assert parsed(response.body)["error"]
     if "expect_json" in row:
-        assert parsed(answer.body) == row["expect_json"]
+        assert parsed(response.body) == row["expect_json"]
 
 
 def test_metadata_and_status(server: RestServer) -> None:
-    document = json.loads(server.ask("GET", "/v1/models/m/metadata").body)
+    document = json.loads(server.request("GET", "/v1/models/m/metadata").body)
     assert document["model_spec"] == {"name": "m", "signature_name": "", "version": "123"}
     signature = document["metadata"]["signature_def"]["signature_def"]["serving_default"]
     assert signature["method_name"] == "tensorflow/serving/predict"
     assert signature["inputs"]["x"]["dtype"] == "DT_FLOAT"
     sizes = [dim["size"] for dim in signature["inputs"]["x"]["tensor_shape"]["dim"]]
     assert sizes == ["-1", "1"]
-    [version] = json.loads(server.ask("GET", "/V1/Models/m").body)["model_version_status"]
+    [version] = json.loads(server.request("GET", "/V1/Models/m").body)["model_version_status"]
     assert version == {
         "version": "123",
         "state": "AVAILABLE",
@@ -175,6 +177,6 @@ def test_metadata_and_status(server: RestServer) -> None:
 
 @pytest.mark.parametrize("method", ["classify", "regress"])
 def test_classify_and_regress_are_not_implemented(server: RestServer, method: str) -> None:
-    answer = server.ask("POST", f"/v1/models/m:{method}", '{"examples": [{}]}')
-    assert answer.status == 501
-    assert method in parsed(answer.body)["error"]
+    response = server.request("POST", f"/v1/models/m:{method}", '{"examples": [{}]}')
+    assert response.status == 501
+    assert method in parsed(response.body)["error"]

@@ -20,11 +20,12 @@ from tensorflow_serving.apis import (
 
 from serving.local import grpc_service
 from serving.local.batching import Batcher
-from serving.local.limits import MIB, RequestLimits
-from serving.local.metrics import Metrics
-from serving.local.models import Models, configs
-from serving.local.pixel_limit import PixelBound
-from tests.serving import models
+from serving.local.metrics import ServerMetrics
+from serving.local.models_config import config_source
+from serving.local.options import MIB, RequestLimits
+from serving.local.pixel_limit import PixelLimiter
+from serving.local.served_models import ServedModels
+from tests.serving import saved_models
 
 VALUES = {
     "float32": [1.5, -0.0, np.inf],
@@ -59,13 +60,13 @@ model_config_list {{
 
 @pytest.fixture(scope="module")
 def channel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[grpc.Channel]:
-    """A channel to the gRPC side of a server, on an event loop in a thread."""
+    """A channel to a gRPC server on an event loop in a thread."""
     folder = tmp_path_factory.mktemp("served")
-    models.tells_version(folder / "half", 1)
-    models.tells_version(folder / "half", 2)
-    models.identity(folder / "same", {name: tf.TensorSpec([None], name) for name in VALUES})
-    models.image_mean(folder / "mean")
-    models.unbatched(folder / "sum")
+    saved_models.versioned(folder / "half", 1)
+    saved_models.versioned(folder / "half", 2)
+    saved_models.identity(folder / "same", {name: tf.TensorSpec([None], name) for name in VALUES})
+    saved_models.image_mean(folder / "mean")
+    saved_models.unbatched(folder / "sum")
     (folder / "none").mkdir()
     (folder / "models.config").write_text(CONFIG.format(folder))
     port: list[int] = []
@@ -73,12 +74,12 @@ def channel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[grpc.Channel]:
     loop = asyncio.new_event_loop()
 
     async def serve() -> None:
-        limits, metrics = RequestLimits(max_body_bytes=MIB), Metrics()
-        served = Models(configs("", folder, folder / "models.config"))
+        limits, metrics = RequestLimits(max_body_bytes=MIB), ServerMetrics()
+        served = ServedModels(config_source("", folder, folder / "models.config"))
         served.start()
         assert served.wait_until_loaded(60)
-        batcher = Batcher(PixelBound(limits.max_pixels).run, metrics)
-        server = grpc_service.server(batcher, served, metrics, limits)
+        batcher = Batcher(PixelLimiter(limits.max_pixels).run, metrics)
+        server = grpc_service.create_server(batcher, served, metrics, limits)
         port.append(server.add_insecure_port("127.0.0.1:0"))
         await server.start()
         started.set()
@@ -112,7 +113,7 @@ def predict_request(
     return request
 
 
-def complaint(call: Callable[..., object], request: object, **options: object) -> tuple[str, str]:
+def call_error(call: Callable[..., object], request: object, **options: object) -> tuple[str, str]:
     with pytest.raises(grpc.RpcError) as error:
         call(request, **options)
     return error.value.code().name, error.value.details()
@@ -124,24 +125,24 @@ X = np.array([1, 2], np.float32)
 @pytest.mark.parametrize(
     ("spec", "version"), [({}, 2), ({"version": {"value": 1}}, 1), ({"version_label": "stable"}, 1)]
 )
-def test_the_version_asked_for_answers_and_says_so(
+def test_predicts_with_the_requested_version(
     stub: prediction_service_pb2_grpc.PredictionServiceStub, spec: dict[str, object], version: int
 ) -> None:
-    answer = stub.Predict(predict_request("half", {"x": X}, **spec))
-    assert answer.model_spec.name == "half"
-    assert answer.model_spec.version.value == version
-    assert answer.model_spec.signature_name == "serving_default"
-    assert list(answer.outputs["y"].float_val) == [1 + version, 2 + version]
-    assert list(answer.outputs["version"].int64_val) == [version, version]
+    response = stub.Predict(predict_request("half", {"x": X}, **spec))
+    assert response.model_spec.name == "half"
+    assert response.model_spec.version.value == version
+    assert response.model_spec.signature_name == "serving_default"
+    assert list(response.outputs["y"].float_val) == [1 + version, 2 + version]
+    assert list(response.outputs["version"].int64_val) == [version, version]
 
 
 def test_all_types_of_inputs_and_outputs(stub: prediction_service_pb2_grpc.PredictionServiceStub) -> None:
     inputs = {name: np.array(values, tf.as_dtype(name).as_numpy_dtype) for name, values in VALUES.items()}
     protos = {name: tf.make_tensor_proto(array, name) for name, array in inputs.items()}
-    answer = stub.Predict(predict_request("same", protos))
-    assert answer.outputs.keys() == inputs.keys()
+    response = stub.Predict(predict_request("same", protos))
+    assert response.outputs.keys() == inputs.keys()
     for name, array in inputs.items():
-        np.testing.assert_array_equal(tf.make_ndarray(answer.outputs[name]), array)
+        np.testing.assert_array_equal(tf.make_ndarray(response.outputs[name]), array)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +157,7 @@ def test_all_types_of_inputs_and_outputs(stub: prediction_service_pb2_grpc.Predi
         (predict_request("half", {"x": X}, signature_name="other"), "FAILED_PRECONDITION", "other"),
         (predict_request("half", {}), "INVALID_ARGUMENT", "{x}"),
         (
-            predict_request("mean", {"image_bytes": np.array([b"no picture"], object)}),
+            predict_request("mean", {"image_bytes": np.array([b"not an image"], object)}),
             "INVALID_ARGUMENT",
             "Unknown image file format",
         ),
@@ -164,25 +165,25 @@ def test_all_types_of_inputs_and_outputs(stub: prediction_service_pb2_grpc.Predi
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_errors_have_tensorflow_serving_s_codes(
+def test_errors_have_tensorflow_servings_codes(
     stub: prediction_service_pb2_grpc.PredictionServiceStub,
     request_: predict_pb2.PredictRequest,
     code: str,
     named: str,
 ) -> None:
-    said, text = complaint(stub.Predict, request_)
+    said, text = call_error(stub.Predict, request_)
     assert said == code
     assert named in text
     assert len(text) < 1100
 
 
-def test_a_message_over_the_limit_is_refused(
+def test_rejects_a_message_over_the_limit(
     stub: prediction_service_pb2_grpc.PredictionServiceStub,
 ) -> None:
-    code, _ = complaint(stub.Predict, predict_request("half", {"x": np.zeros(300_000, np.float32)}))
+    code, _ = call_error(stub.Predict, predict_request("half", {"x": np.zeros(300_000, np.float32)}))
     assert code == "RESOURCE_EXHAUSTED"
-    answer = stub.Predict(predict_request("half", {"x": np.zeros(200_000, np.float32)}))
-    assert len(answer.outputs["y"].float_val) == 200_000
+    response = stub.Predict(predict_request("half", {"x": np.zeros(200_000, np.float32)}))
+    assert len(response.outputs["y"].float_val) == 200_000
 
 
 def few_values(count: int) -> TensorProto:
@@ -205,20 +206,20 @@ def few_values(count: int) -> TensorProto:
         {"x": TensorProto(dtype=1, tensor_shape={"dim": [{"size": 0}, {"size": 4 * 10**18}, {"size": 9}]})},
     ],
 )
-def test_tensors_that_make_no_sense_are_refused(
+def test_rejects_invalid_tensors(
     stub: prediction_service_pb2_grpc.PredictionServiceStub, inputs: dict[str, TensorProto | np.ndarray]
 ) -> None:
-    assert complaint(stub.Predict, predict_request("half", inputs))[0] == "INVALID_ARGUMENT"
+    assert call_error(stub.Predict, predict_request("half", inputs))[0] == "INVALID_ARGUMENT"
     assert stub.Predict(predict_request("half", {"x": X})).outputs
 
 
-def test_the_last_value_is_repeated_to_fill_the_shape(
+def test_repeats_the_last_value_to_fill_the_shape(
     stub: prediction_service_pb2_grpc.PredictionServiceStub,
 ) -> None:
     assert list(stub.Predict(predict_request("half", {"x": few_values(3)})).outputs["y"].float_val) == [3] * 3
 
 
-def test_what_is_no_message_is_refused_and_the_server_goes_on(
+def test_rejects_bytes_that_are_not_a_message(
     channel: grpc.Channel, stub: prediction_service_pb2_grpc.PredictionServiceStub
 ) -> None:
     with pytest.raises(grpc.RpcError):
@@ -226,38 +227,38 @@ def test_what_is_no_message_is_refused_and_the_server_goes_on(
     assert stub.Predict(predict_request("half", {"x": X})).outputs
 
 
-def test_what_is_not_there_is_unimplemented(stub: prediction_service_pb2_grpc.PredictionServiceStub) -> None:
+def test_other_methods_are_unimplemented(stub: prediction_service_pb2_grpc.PredictionServiceStub) -> None:
     request = classification_pb2.ClassificationRequest(model_spec={"name": "half"})
-    assert complaint(stub.Classify, request)[0] == "UNIMPLEMENTED"
+    assert call_error(stub.Classify, request)[0] == "UNIMPLEMENTED"
 
 
-def test_metadata_are_the_signatures(stub: prediction_service_pb2_grpc.PredictionServiceStub) -> None:
+def test_returns_the_signatures_as_metadata(stub: prediction_service_pb2_grpc.PredictionServiceStub) -> None:
     request = get_model_metadata_pb2.GetModelMetadataRequest(
         model_spec={"name": "half", "version_label": "stable"}, metadata_field=["signature_def"]
     )
-    answer = stub.GetModelMetadata(request)
-    assert (answer.model_spec.name, answer.model_spec.version.value) == ("half", 1)
+    response = stub.GetModelMetadata(request)
+    assert (response.model_spec.name, response.model_spec.version.value) == ("half", 1)
     signatures = get_model_metadata_pb2.SignatureDefMap()
-    assert answer.metadata["signature_def"].Unpack(signatures)
+    assert response.metadata["signature_def"].Unpack(signatures)
     assert signatures.signature_def["serving_default"].inputs["x"].dtype == 1
     request.metadata_field.append("more")
-    code, text = complaint(stub.GetModelMetadata, request)
+    code, text = call_error(stub.GetModelMetadata, request)
     assert code == "INVALID_ARGUMENT"
     assert "more" in text
     del request.metadata_field[:]
-    assert complaint(stub.GetModelMetadata, request)[0] == "INVALID_ARGUMENT"
+    assert call_error(stub.GetModelMetadata, request)[0] == "INVALID_ARGUMENT"
 
 
-def test_the_status_of_versions(channel: grpc.Channel) -> None:
+def test_returns_the_status_of_versions(channel: grpc.Channel) -> None:
     stub = model_service_pb2_grpc.ModelServiceStub(channel)
     request = get_model_status_pb2.GetModelStatusRequest(model_spec={"name": "half"})
     available = get_model_status_pb2.ModelVersionStatus.AVAILABLE
-    answer = stub.GetModelStatus(request)
-    assert {(one.version, one.state) for one in answer.model_version_status} == {
+    response = stub.GetModelStatus(request)
+    assert {(one.version, one.state) for one in response.model_version_status} == {
         (1, available),
         (2, available),
     }
     request.model_spec.version.value = 9
-    assert complaint(stub.GetModelStatus, request)[0] == "NOT_FOUND"
+    assert call_error(stub.GetModelStatus, request)[0] == "NOT_FOUND"
     request = get_model_status_pb2.GetModelStatusRequest(model_spec={"name": "no"})
-    assert complaint(stub.GetModelStatus, request)[0] == "NOT_FOUND"
+    assert call_error(stub.GetModelStatus, request)[0] == "NOT_FOUND"

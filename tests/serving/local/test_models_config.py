@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from serving.errors import UsageError
-from serving.local.models_config import ModelConfig, configs
+from serving.local.models_config import ServedModelConfig, config_source
 
 HEAD = 'name: "m" base_path: "/models/m" model_platform: "tensorflow"'
 
@@ -15,10 +15,10 @@ def write(path: Path, *models: str) -> Path:
     return path
 
 
-def test_a_folder_alone_serves_its_newest_version(tmp_path: Path) -> None:
-    [config] = configs("m", tmp_path)()
-    assert config == ModelConfig("m", tmp_path)
-    assert config.chosen({9, 30, 1}) == {30}
+def test_serves_the_newest_version_without_a_models_config(tmp_path: Path) -> None:
+    [config] = config_source("m", tmp_path)()
+    assert config == ServedModelConfig("m", tmp_path)
+    assert config.select_versions({9, 30, 1}) == {30}
 
 
 @pytest.mark.parametrize(
@@ -34,39 +34,39 @@ def test_a_folder_alone_serves_its_newest_version(tmp_path: Path) -> None:
         ("model_version_policy { specific { } }", set()),
     ],
 )
-def test_policies_choose(policy: str, chosen: set[int], tmp_path: Path) -> None:
+def test_policies_select_versions(policy: str, chosen: set[int], tmp_path: Path) -> None:
     write(tmp_path / "models.config", f"{HEAD} {policy}")
-    [config] = configs("m", tmp_path)()
-    assert config.chosen({9, 30, 1}) == chosen
-    assert config.chosen([]) == set()
+    [config] = config_source("m", tmp_path)()
+    assert config.select_versions({9, 30, 1}) == chosen
+    assert config.select_versions([]) == set()
 
 
-def test_beside_the_versions_labels_count_and_the_base_path_does_not(tmp_path: Path) -> None:
+def test_ignores_the_base_path_of_a_models_config_in_the_folder(tmp_path: Path) -> None:
     other = HEAD.replace('"m"', '"other"')
     write(
         tmp_path / "models.config", other, f'{HEAD} version_labels {{ key: "stable" value: 3 }} # a comment\n'
     )
-    assert configs("m", tmp_path)() == [ModelConfig("m", tmp_path, labels={"stable": 3})]
+    assert config_source("m", tmp_path)() == [ServedModelConfig("m", tmp_path, labels={"stable": 3})]
 
 
-def test_a_file_lists_models_and_where_they_are(tmp_path: Path) -> None:
+def test_reads_several_models_from_a_file(tmp_path: Path) -> None:
     second = 'name: "n" base_path: "/elsewhere/n" model_platform: "tensorflow"'
-    read = configs("unused", tmp_path, write(tmp_path / "any.name", HEAD, second))()
+    read = config_source("unused", tmp_path, write(tmp_path / "any.name", HEAD, second))()
     assert [(config.name, config.folder) for config in read] == [
         ("m", Path("/models/m")),
         ("n", Path("/elsewhere/n")),
     ]
 
 
-def test_it_is_read_anew_each_time(tmp_path: Path) -> None:
-    source = configs("m", tmp_path)
+def test_reads_the_file_at_each_call(tmp_path: Path) -> None:
+    source = config_source("m", tmp_path)
     write(tmp_path / "models.config", f"{HEAD} model_version_policy {{ all {{ }} }}")
-    assert source()[0].chosen([1, 2]) == {1, 2}
+    assert source()[0].select_versions([1, 2]) == {1, 2}
     (tmp_path / "models.config").write_text("}")
     with pytest.raises(UsageError):
         source()
     (tmp_path / "models.config").unlink()
-    assert source()[0].chosen([1, 2]) == {2}
+    assert source()[0].select_versions([1, 2]) == {2}
 
 
 @pytest.mark.parametrize(
@@ -88,18 +88,18 @@ def test_it_is_read_anew_each_time(tmp_path: Path) -> None:
         ('model_config_list { config { name: "m" base_path: "/m" } }', "platform ''"),
     ],
 )
-def test_a_bad_file_is_refused_with_its_name_and_what_is_wrong(text: str, named: str, tmp_path: Path) -> None:
+def test_an_invalid_file_is_an_error_with_its_path(text: str, named: str, tmp_path: Path) -> None:
     file = tmp_path / "models.config"
     file.write_bytes(text.encode("latin-1"))
     with pytest.raises(UsageError) as refused:
-        configs("m", tmp_path, file)
+        config_source("m", tmp_path, file)
     assert str(file) in str(refused.value)
     assert named in str(refused.value)
 
 
-def test_a_file_that_is_missing_or_about_another_model_is_told(tmp_path: Path) -> None:
+def test_a_missing_file_or_model_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="nope"):
-        configs("m", tmp_path, tmp_path / "nope")
+        config_source("m", tmp_path, tmp_path / "nope")
     write(tmp_path / "models.config", HEAD)
-    with pytest.raises(UsageError, match="cats.* m"):
-        configs("cats", tmp_path)
+    with pytest.raises(UsageError, match=r"cats.*\(m\)"):
+        config_source("cats", tmp_path)

@@ -14,12 +14,12 @@ import requests
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from serving.client import Client
-from serving.local import page
-from serving.local.limits import RequestLimits
+from serving.local.options import RequestLimits
+from serving.local.page import render_page
 
 
-def test_the_page_loads_nothing_from_elsewhere() -> None:
-    body, headers = page.render(["catsdogs"])
+def test_loads_nothing_from_other_servers() -> None:
+    body, headers = render_page(["catsdogs"])
     text = body.decode()
     assert re.findall(r"""(?:src|href|url|@import|from)\s*[=(]?\s*["']?(?!data:)(?:https?:)?//""", text) == []
     policy = dict(one.split(" ", 1) for one in headers["Content-Security-Policy"].split("; "))
@@ -32,9 +32,9 @@ def test_the_page_loads_nothing_from_elsewhere() -> None:
     assert not re.search(r"<[^>]+\s(?:style|on\w+)=", text)  # the policy forbids these
 
 
-def test_names_of_models_cannot_break_the_page() -> None:
+def test_escapes_model_names() -> None:
     names = ['"><script>alert(1)</script>', "a, b"]
-    text = page.render(names)[0].decode()
+    text = render_page(names)[0].decode()
     assert "<script>alert" not in text
     (content,) = re.findall(r'<meta name="models" content="(.*?)">', text)
     assert json.loads(content.replace("&quot;", '"').replace("&lt;", "<").replace("&gt;", ">")) == names
@@ -53,11 +53,11 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from tests.serving import models  # imports TensorFlow, which takes its time
+    from tests.serving import saved_models  # imports TensorFlow, which is slow
 
     folder = tmp_path_factory.mktemp("served") / "catsdogs"
-    models.classifier(folder, version=1_700_000_000)
-    models.half_plus_two(folder.with_name("numbers"), version=3)
+    saved_models.classifier(folder, version=1_700_000_000)
+    saved_models.half_plus_two(folder.with_name("numbers"), version=3)
     return folder
 
 
@@ -73,15 +73,15 @@ def url(model_dir: Path) -> Iterator[str]:
 
 @pytest.fixture
 def opened(browser: Browser, url: str) -> Iterator[Page]:
-    """The page, just opened; whatever fails in it fails the test."""
+    """The page, just opened; an error in it fails the test."""
     context = browser.new_context()
     failures: list[str] = []
-    one = context.new_page()
-    one.on("pageerror", lambda error: failures.append(str(error)))
-    one.on("requestfailed", lambda request: failures.append(request.url))
-    one.goto(url)
-    one.wait_for_selector("#served.well")
-    yield one
+    page = context.new_page()
+    page.on("pageerror", lambda error: failures.append(str(error)))
+    page.on("requestfailed", lambda request: failures.append(request.url))
+    page.goto(url)
+    page.wait_for_selector("#served.available")
+    yield page
     failed = list(failures)
     context.close()
     assert failed == []
@@ -101,78 +101,80 @@ async (files) => {
 """
 
 
-def drop(one: Page, **files: bytes) -> None:
-    """Lets go of files over the page, as a person would who has dragged them there."""
+def drop(page: Page, **files: bytes) -> None:
+    """Drops files on the page."""
     script = DROP.replace("EVENT", 'new DragEvent("drop", init)')
-    one.evaluate(script, [[name, "", base64.b64encode(data).decode()] for name, data in files.items()])
+    page.evaluate(script, [[name, "", base64.b64encode(data).decode()] for name, data in files.items()])
 
 
-def paste(one: Page, data: bytes) -> None:
+def paste(page: Page, data: bytes) -> None:
     script = DROP.replace("EVENT", 'new ClipboardEvent("paste", { clipboardData: data, bubbles: true })')
-    one.evaluate(script, [["image.png", "image/png", base64.b64encode(data).decode()]])
+    page.evaluate(script, [["image.png", "image/png", base64.b64encode(data).decode()]])
 
 
-def answered(one: Page, file: str) -> dict[str, str]:
-    """Waits for the answer about a file, and returns what the page shows of it."""
-    expect(one.locator("#name")).to_have_text(file)
-    expect(one.locator("#facts")).to_be_visible()
-    names = ("verdict", "class1", "share1", "class2", "share2", "version", "latency")
-    return {name: one.inner_text(f"#{name}") for name in names}
+def wait_for_prediction(page: Page, file: str) -> dict[str, str]:
+    """Waits for the prediction for a file, and returns the texts that the page shows."""
+    expect(page.locator("#name")).to_have_text(file)
+    expect(page.locator("#facts")).to_be_visible()
+    names = ("label", "class1", "probability1", "class2", "probability2", "version", "latency")
+    return {name: page.inner_text(f"#{name}") for name in names}
 
 
 @pytest.mark.slow
-def test_a_dropped_picture_gets_the_answer_that_rest_gives(
+def test_shows_the_prediction_of_a_dropped_image(
     opened: Page, url: str, picture: Callable[..., bytes]
 ) -> None:
     one = picture(1)
     drop(opened, mine=one)
-    seen = answered(opened, "mine")
+    seen = wait_for_prediction(opened, "mine")
     (truth,) = Client(url, include_version=True).predict([one])
-    assert seen["verdict"].lower() == truth.label
+    assert seen["label"].lower() == truth.label
     assert seen["class2"] == truth.probability_of == "dog"
-    assert seen["share2"] == f"{100 * truth.probability:.1f} %"
-    assert seen["share1"] == f"{100 * (1 - truth.probability):.1f} %"
+    assert seen["probability2"] == f"{100 * truth.probability:.1f} %"
+    assert seen["probability1"] == f"{100 * (1 - truth.probability):.1f} %"
     assert seen["version"] == str(truth.version)
     assert int(seen["latency"].removesuffix(" ms")) > 0
-    assert f"mine: {truth.label}" in opened.inner_text("#spoken")
-    assert opened.evaluate("document.querySelector('#picture').naturalWidth") == 48
+    assert f"mine: {truth.label}" in opened.inner_text("#announcement")
+    assert opened.evaluate("document.querySelector('#image').naturalWidth") == 48
 
 
 @pytest.mark.slow
-def test_several_files_at_once_with_one_that_is_no_picture(
+def test_shows_an_error_for_a_dropped_file_that_is_not_an_image(
     opened: Page, picture: Callable[..., bytes]
 ) -> None:
-    drop(opened, first=picture(1), text=b"this is no picture", last=picture(2))
+    drop(opened, first=picture(1), text=b"this is not an image", last=picture(2))
     expect(opened.locator("#list .one, #list .two")).to_have_count(2)
     buttons = opened.locator("#list button")
     assert [buttons.nth(index).get_attribute("title") for index in range(3)] == ["last", "text", "first"]
     buttons.nth(1).focus()
     opened.keyboard.press("Enter")
-    assert opened.is_visible("#trouble")
-    assert "Unknown image file format" in opened.inner_text("#cure")
-    assert opened.is_hidden("#again")
+    assert opened.is_visible("#title")
+    assert "Unknown image file format" in opened.inner_text("#advice")
+    assert opened.is_hidden("#retry")
     opened.keyboard.press("Tab")
     opened.keyboard.press("Enter")
-    assert answered(opened, "first")["version"] == "1700000000"
+    assert wait_for_prediction(opened, "first")["version"] == "1700000000"
 
 
 @pytest.mark.slow
-def test_pictures_are_pasted_and_chosen(opened: Page, picture: Callable[..., bytes], tmp_path: Path) -> None:
+def test_accepts_pasted_and_chosen_images(
+    opened: Page, picture: Callable[..., bytes], tmp_path: Path
+) -> None:
     paste(opened, picture(3, "PNG"))
-    answered(opened, "image.png")
+    wait_for_prediction(opened, "image.png")
     with opened.expect_file_chooser() as chooser:
-        opened.get_by_role("button", name="Choose pictures").press("Enter")
+        opened.get_by_role("button", name="Choose images").press("Enter")
     (tmp_path / "chosen.jpg").write_bytes(picture(4))
     chooser.value.set_files(tmp_path / "chosen.jpg")
-    answered(opened, "chosen.jpg")
+    wait_for_prediction(opened, "chosen.jpg")
 
 
 @pytest.mark.slow
-def test_a_new_version_answers_as_soon_as_it_serves(
+def test_uses_a_new_version_as_soon_as_it_serves(
     opened: Page, url: str, model_dir: Path, picture: Callable[..., bytes]
 ) -> None:
     drop(opened, before=picture(5))
-    assert answered(opened, "before")["version"] == "1700000000"
+    assert wait_for_prediction(opened, "before")["version"] == "1700000000"
     shutil.copytree(model_dir / "1700000000", model_dir / ".pushing")
     (model_dir / ".pushing").rename(model_dir / "1700000001")
     deadline = time.monotonic() + 60
@@ -182,38 +184,38 @@ def test_a_new_version_answers_as_soon_as_it_serves(
         assert time.monotonic() < deadline
         time.sleep(0.1)
     drop(opened, after=picture(5))
-    assert answered(opened, "after")["version"] == "1700000001"
+    assert wait_for_prediction(opened, "after")["version"] == "1700000001"
     assert opened.inner_text("#served") == "version 1700000001"
 
 
 @pytest.mark.slow
-def test_a_server_that_is_gone_is_told_and_asked_again(
+def test_retries_after_the_server_was_unreachable(
     browser: Browser, url: str, picture: Callable[..., bytes]
 ) -> None:
     context = browser.new_context()
-    one = context.new_page()
-    one.goto(url)
+    page = context.new_page()
+    page.goto(url)
     context.set_offline(True)
-    drop(one, mine=picture(6))
-    expect(one.locator("#cure")).to_contain_text("catsdogs serve")
+    drop(page, mine=picture(6))
+    expect(page.locator("#advice")).to_contain_text("catsdogs serve")
     context.set_offline(False)
-    one.click("#again")
-    answered(one, "mine")
+    page.click("#retry")
+    wait_for_prediction(page, "mine")
     context.close()
 
 
 @pytest.mark.slow
-def test_a_file_that_the_server_does_not_take_is_too_large(browser: Browser, url: str) -> None:
-    one = browser.new_page()
-    one.goto(url)
-    drop(one, large=bytes(150_000))
-    expect(one.locator("#trouble")).to_contain_text("too large")
-    one.close()
+def test_shows_an_error_for_an_image_over_the_servers_limit(browser: Browser, url: str) -> None:
+    page = browser.new_page()
+    page.goto(url)
+    drop(page, large=bytes(150_000))
+    expect(page.locator("#title")).to_contain_text("too large")
+    page.close()
 
 
 @pytest.mark.slow
-def test_another_model_is_chosen(opened: Page, picture: Callable[..., bytes]) -> None:
+def test_selects_another_model(opened: Page, picture: Callable[..., bytes]) -> None:
     opened.get_by_label("Model").select_option("numbers")
     expect(opened.locator("#served")).to_have_text("version 3")
     drop(opened, mine=picture(7))
-    expect(opened.locator("#trouble")).to_be_visible()
+    expect(opened.locator("#title")).to_be_visible()

@@ -3,17 +3,16 @@ from __future__ import annotations
 import base64
 import json
 import time
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow.core.framework import types_pb2
-from tensorflow.core.protobuf.meta_graph_pb2 import TensorInfo
+from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef, TensorInfo
 
-from serving.local.predict_json import PredictRequest, parse_predict, predict_body
-from serving.local.status import StatusError, not_found
+from serving.local.predict_json import PredictRequest, format_response, load_document, parse_request
+from serving.local.status import StatusError
 
 INTEGERS = {
     "DT_INT8": (np.int8, -(2**31), 2**31 - 1),
@@ -28,7 +27,8 @@ INTEGERS = {
 
 def read(body: Any, **kinds: str) -> PredictRequest:
     infos = {name: TensorInfo(dtype=types_pb2.DataType.Value(kind)) for name, kind in kinds.items()}
-    return parse_predict(body if isinstance(body, bytes) else json.dumps(body).encode(), lambda _: infos)
+    document = load_document(body if isinstance(body, bytes) else json.dumps(body).encode())
+    return parse_request(document, {"serving_default": SignatureDef(inputs=infos)})
 
 
 def rows(instances: Any, **kinds: str) -> dict[str, np.ndarray]:
@@ -39,7 +39,7 @@ def columns(inputs: Any, **kinds: str) -> dict[str, np.ndarray]:
     return read({"inputs": inputs}, **kinds).inputs
 
 
-def refusal(body: Any, status: int = 400, **kinds: str) -> str:
+def error_message(body: Any, status: int = 400, **kinds: str) -> str:
     with pytest.raises(StatusError) as caught:
         read(body, **kinds)
     assert caught.value.http_status == status
@@ -54,7 +54,7 @@ def test_integers(kind: str) -> None:
     wide = np.array([low, 0, high], np.int64 if low else np.uint64)
     np.testing.assert_array_equal(array, wide.astype(dtype))
     for value in (low - 1, high + 1, 1.0, True, None, "1", {"b64": "Y2F0"}):
-        assert kind[3:].lower() in refusal({"instances": [0, value]}, x=kind)
+        assert kind[3:].lower() in error_message({"instances": [0, value]}, x=kind)
 
 
 @pytest.mark.parametrize(("kind", "dtype"), [("DT_FLOAT", np.float32), ("DT_DOUBLE", np.float64)])
@@ -65,7 +65,7 @@ def test_floats(kind: str, dtype: type) -> None:
     with np.errstate(over="ignore"):
         np.testing.assert_array_equal(array, np.array([float(value) for value in values]).astype(dtype))
     for value in (True, None, "1", {"b64": "Y2F0"}, {"a": 1}, 10**400):
-        assert refusal({"instances": [0, value]}, x=kind)
+        assert error_message({"instances": [0, value]}, x=kind)
 
 
 def test_booleans_and_strings() -> None:
@@ -74,28 +74,28 @@ def test_booleans_and_strings() -> None:
     assert strings.tolist() == [[b"a", b"\xff\xd8"], ["é\0".encode(), b""]]
     wrong: Any
     for wrong in (1, None, False, {"b64": 1}, {"B64": "Y2F0"}, {"b64": "Y2F0", "c": 1}, {}, "\ud800"):
-        assert refusal({"inputs": {"x": ["a", wrong]}}, x="DT_STRING")
-    assert refusal({"instances": [1]}, x="DT_BOOL")
+        assert error_message({"inputs": {"x": ["a", wrong]}}, x="DT_STRING")
+    assert error_message({"instances": [1]}, x="DT_BOOL")
 
 
 @pytest.mark.parametrize(
     ("text", "decoded"),
     [("", b""), ("Y2E=", b"ca"), ("Y2E", b"ca"), (" Y2 F0\n\t", b"cat"), ("/+8=", b"\xff\xef")],
 )
-def test_base64_may_lack_its_padding_and_have_spaces(text: str, decoded: bytes) -> None:
+def test_accepts_base64_with_spaces_or_without_padding(text: str, decoded: bytes) -> None:
     assert rows([{"b64": text}], x="DT_STRING")["x"].tolist() == [decoded]
 
 
 @pytest.mark.parametrize("text", ["Y", "Y2E==", "=", "Y2=F", "Y2_-", "Y2F0!", "é"])
-def test_what_is_no_base64(text: str) -> None:
-    assert "base64" in refusal({"instances": [{"b64": text}]}, x="DT_STRING")
+def test_rejects_invalid_base64(text: str) -> None:
+    assert "base64" in error_message({"instances": [{"b64": text}]}, x="DT_STRING")
 
 
 @pytest.mark.parametrize("kind", ["DT_HALF", "DT_BFLOAT16", "DT_UINT16", "DT_COMPLEX64", "DT_QINT8"])
-def test_types_without_json(kind: str) -> None:
+def test_rejects_types_that_json_cannot_represent(kind: str) -> None:
     dtype = tf.as_dtype(types_pb2.DataType.Value(kind))
-    assert dtype.name in refusal({"inputs": {"x": [1]}}, status=501, x=kind)
-    assert dtype.name in refusal({"instances": [1]}, x=kind)
+    assert dtype.name in error_message({"inputs": {"x": [1]}}, status=501, x=kind)
+    assert dtype.name in error_message({"instances": [1]}, x=kind)
     for array, shape in ((columns([], x=kind)["x"], (0,)), (rows([[], []], x=kind)["x"], (2, 0))):
         assert (array.dtype, array.shape) == (dtype.as_numpy_dtype, shape)
 
@@ -125,8 +125,8 @@ def test_shapes(value: Any, shape: list[int]) -> None:
         ([1.5] * 8 + [{"x": 1}], 8),
     ],
 )
-def test_the_first_row_that_does_not_fit_is_named(instances: Any, position: int) -> None:
-    assert f"Row {position} " in refusal({"instances": instances}, x="DT_FLOAT")
+def test_names_the_first_invalid_row(instances: Any, position: int) -> None:
+    assert f"Row {position} " in error_message({"instances": instances}, x="DT_FLOAT")
 
 
 @pytest.mark.parametrize(
@@ -140,24 +140,20 @@ def test_the_first_row_that_does_not_fit_is_named(instances: Any, position: int)
         ([1, 2], "a, b"),
     ],
 )
-def test_named_rows_that_do_not_fit(instances: Any, named: str) -> None:
-    assert named in refusal({"instances": instances}, a="DT_INT32", b="DT_INT32")
+def test_rejects_rows_with_other_inputs(instances: Any, named: str) -> None:
+    assert named in error_message({"instances": instances}, a="DT_INT32", b="DT_INT32")
 
 
-def test_of_two_members_with_a_name_the_first_counts() -> None:
+def test_the_first_of_two_members_with_the_same_name_counts() -> None:
     assert read(b'{"inputs": {"x": 1, "x": 2}}', x="DT_INT32").inputs["x"].tolist() == 1
     assert read(b'{"instances": [1], "instances": [2]}', x="DT_INT32").inputs["x"].tolist() == [1]
 
 
-def test_signature_is_asked_for_once_the_document_is_read() -> None:
-    def missing(_: str) -> Mapping[str, TensorInfo]:
-        raise not_found("no such model")
-
-    for body, status in ((b"{", 400), (b'{"signature_name": 1}', 400), (b"{}", 404)):
-        with pytest.raises(StatusError) as caught:
-            parse_predict(body, missing)
-        assert caught.value.http_status == status
-    assert "other" in refusal({"signature_name": "other", "instances": [1]})
+def test_rejects_a_signature_name_that_is_not_a_string() -> None:
+    with pytest.raises(StatusError) as caught:
+        load_document(b'{"signature_name": 1}')
+    assert caught.value.http_status == 400
+    assert "other" in error_message({"signature_name": "other", "instances": [1]})
 
 
 @pytest.mark.parametrize(
@@ -181,11 +177,11 @@ def test_signature_is_asked_for_once_the_document_is_read() -> None:
     ],
     ids=lambda body: str(body)[:20],
 )
-def test_documents_that_ask_for_nothing(body: Any) -> None:
-    assert refusal(body, x="DT_FLOAT")
+def test_rejects_documents_without_a_request(body: Any) -> None:
+    assert error_message(body, x="DT_FLOAT")
 
 
-def test_a_byte_order_mark_and_what_follows_the_document_are_passed_over() -> None:
+def test_ignores_a_byte_order_mark_and_trailing_bytes() -> None:
     assert read(b'\xef\xbb\xbf {"instances": [1]} and more', x="DT_INT32").inputs["x"].tolist() == [1]
 
 
@@ -199,9 +195,9 @@ def test_a_byte_order_mark_and_what_follows_the_document_are_passed_over() -> No
     ],
     ids=lambda value: value[:8] + value[-8:],
 )
-def test_large_documents_are_refused_in_few_passes(value: str) -> None:
+def test_rejects_large_documents_quickly(value: str) -> None:
     started = time.process_time()
-    refusal(f'{{"instances": [{value}]}}'.encode(), x="DT_FLOAT")
+    error_message(f'{{"instances": [{value}]}}'.encode(), x="DT_FLOAT")
     assert time.process_time() - started < 2.5
 
 
@@ -209,34 +205,36 @@ def test_tensors_have_at_most_64_dimensions() -> None:
     deepest = "[" * 64 + "1" + "]" * 64
     assert read(f'{{"inputs": {deepest}}}'.encode(), x="DT_FLOAT").inputs["x"].ndim == 64
     for body in (f'{{"inputs": [{deepest}]}}', f'{{"instances": [{deepest}]}}'):
-        assert "64" in refusal(body.encode(), x="DT_FLOAT")
+        assert "64" in error_message(body.encode(), x="DT_FLOAT")
 
 
-def test_float32_is_written_in_as_few_digits_as_give_it_back() -> None:
+def test_writes_float32_with_the_fewest_digits() -> None:
     values = np.array([0.1, 1 / 3, 16777216, 1e-7, 3.4e38, -0.0], np.float32)
-    written = json.loads(predict_body({"y": values}, is_row=True))["predictions"]
+    written = json.loads(format_response({"y": values}, is_row=True))["predictions"]
     assert written == [0.1, 0.333333343, 16777216.0, 1e-07, 3.4e38, 0.0]
     many = np.random.default_rng(1).normal(size=10_000).astype(np.float32)
     np.testing.assert_array_equal(
-        np.array(json.loads(predict_body({"y": many}, True))["predictions"], "f"), many
+        np.array(json.loads(format_response({"y": many}, True))["predictions"], "f"), many
     )
 
 
-def test_outputs_of_several_kinds_by_row_and_by_column() -> None:
+def test_formats_several_outputs_by_row_and_by_column() -> None:
     outputs = {
         "scores": np.array([[0.5, np.nan], [np.inf, 1]]),
         "raw_bytes": np.array([b"\xff", b""], object),
         "label": np.array(['é"\n'.encode(), b"\xff"], object),
         "number": np.array([2**64 - 1, 0], np.uint64),
     }
-    body = predict_body(outputs, is_row=True)
+    body = format_response(outputs, is_row=True)
     first, second = json.loads(body.decode("utf-8", "surrogateescape"))["predictions"]
     assert first["scores"][0] == 0.5
     assert np.isnan(first["scores"][1])
     assert first["raw_bytes"] == {"b64": base64.b64encode(b"\xff").decode()}
     assert (first["label"], first["number"]) == ('é"\n', 2**64 - 1)
     assert second["label"].encode("utf-8", "surrogateescape") == b"\xff"
-    by_column = json.loads(predict_body(outputs, is_row=False).decode("utf-8", "surrogateescape"))["outputs"]
+    by_column = json.loads(format_response(outputs, is_row=False).decode("utf-8", "surrogateescape"))[
+        "outputs"
+    ]
     assert by_column["number"] == [2**64 - 1, 0]
     assert by_column["raw_bytes"] == [first["raw_bytes"], second["raw_bytes"]]
 
@@ -252,7 +250,7 @@ def test_outputs_of_several_kinds_by_row_and_by_column() -> None:
         {"y": np.ones(2, np.float16)},
     ],
 )
-def test_outputs_that_have_no_rows_or_no_json(outputs: dict[str, np.ndarray]) -> None:
+def test_rejects_outputs_without_rows_or_json_type(outputs: dict[str, np.ndarray]) -> None:
     with pytest.raises(StatusError) as caught:
-        predict_body(outputs, is_row=True)
+        format_response(outputs, is_row=True)
     assert caught.value.http_status == 400

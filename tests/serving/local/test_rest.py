@@ -9,22 +9,22 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.serving import models
+from tests.serving import saved_models
 from tests.serving.local.rest_server import RestServer, rest_server
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RestServer]:
     root = tmp_path_factory.mktemp("models")
-    models.half_plus_two(root / "half")
-    models.identity(root / "numbers", {"x": tf.TensorSpec([None, 1000], tf.float32)})
+    saved_models.half_plus_two(root / "half")
+    saved_models.identity(root / "numbers", {"x": tf.TensorSpec([None, 1000], tf.float32)})
     names = ("half", "numbers")
     with rest_server({name: root / name for name in names}, config=root / "models.config") as running:
         yield running
 
 
 def raw(server: RestServer, request: bytes) -> bytes:
-    """Sends bytes as they are, and returns all that comes back until the server closes the connection."""
+    """Sends raw bytes, and returns all bytes until the server closes the connection."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
         connection.sendall(request)
         return b"".join(iter(lambda: connection.recv(65536), b""))
@@ -48,17 +48,26 @@ def raw(server: RestServer, request: bytes) -> bytes:
         ("OPTIONS", "/v1/models/half:predict"),
     ],
 )
-def test_what_is_no_call_is_a_bad_request(server: RestServer, method: str, path: str) -> None:
-    answer = server.ask(method, path, "not even JSON")
-    assert (answer.status, answer.headers["Content-Type"].partition(";")[0]) == (400, "application/json")
-    assert json.loads(answer.body)["error"]
+def test_malformed_paths_are_bad_requests(server: RestServer, method: str, path: str) -> None:
+    response = server.request(method, path, "not even JSON")
+    assert (response.status, response.headers["Content-Type"].partition(";")[0]) == (400, "application/json")
+    assert json.loads(response.body)["error"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status"), [("{", 400), ('{"signature_name": 1}', 400), ("{}", 404), ('{"instances": [1]}', 404)]
+)
+def test_a_bad_document_is_reported_before_an_unknown_model(
+    server: RestServer, body: str, status: int
+) -> None:
+    assert server.request("POST", "/v1/models/unknown:predict", body).status == status
 
 
 @pytest.mark.parametrize("path", ["/v1", "/v2/models/half", "/health", "//v1/models/half"])
 def test_other_paths_are_not_found(server: RestServer, path: str) -> None:
-    answer = server.ask("GET", path)
-    assert answer.status == 404
-    assert json.loads(answer.body)["error"]
+    response = server.request("GET", path)
+    assert response.status == 404
+    assert json.loads(response.body)["error"]
 
 
 @pytest.mark.parametrize(
@@ -72,9 +81,9 @@ def test_other_paths_are_not_found(server: RestServer, path: str) -> None:
     ],
 )
 def test_names_are_decoded(server: RestServer, path: str, name: str) -> None:
-    answer = server.ask("POST", path, '{"instances": [1]}')
-    assert answer.status == 404
-    assert name in json.loads(answer.body)["error"]
+    response = server.request("POST", path, '{"instances": [1]}')
+    assert response.status == 404
+    assert name in json.loads(response.body)["error"]
 
 
 PREDICT = b"POST /v1/models/half:predict HTTP/1.1\r\nHost: x\r\n"
@@ -90,15 +99,15 @@ PREDICT = b"POST /v1/models/half:predict HTTP/1.1\r\nHost: x\r\n"
         PREDICT + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nhello\r\n",
     ],
 )
-def test_what_is_no_http_is_a_bad_request(server: RestServer, request_bytes: bytes) -> None:
+def test_malformed_http_is_a_bad_request(server: RestServer, request_bytes: bytes) -> None:
     assert b" 400 " in raw(server, request_bytes).splitlines()[0]
 
 
-def test_body_may_come_in_chunks(server: RestServer) -> None:
+def test_accepts_a_chunked_body(server: RestServer) -> None:
     head = b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
-    answer = raw(server, PREDICT + head + b'a\r\n{"instance\r\nc\r\ns": [[1.0]]}\r\n0\r\n\r\n')
-    assert answer.startswith(b"HTTP/1.1 200 OK")
-    assert b"[2.5]" in answer
+    response = raw(server, PREDICT + head + b'a\r\n{"instance\r\nc\r\ns": [[1.0]]}\r\n0\r\n\r\n')
+    assert response.startswith(b"HTTP/1.1 200 OK")
+    assert b"[2.5]" in response
 
 
 def test_one_connection_serves_many_requests(server: RestServer) -> None:
@@ -114,32 +123,32 @@ def test_one_connection_serves_many_requests(server: RestServer) -> None:
     assert statuses == [200, 400, 400, 200]
 
 
-def test_server_says_that_it_is_not_tensorflow_serving(server: RestServer) -> None:
-    assert server.ask("GET", "/v1/models/half").headers["Server"] == "catsdogs local server"
+def test_names_itself_in_the_server_header(server: RestServer) -> None:
+    assert server.request("GET", "/v1/models/half").headers["Server"] == "catsdogs local server"
 
 
 def test_page_is_at_the_root(server: RestServer) -> None:
-    answer = server.ask("GET", "/")
-    assert (answer.status, answer.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
-    assert b"half" in answer.body
+    response = server.request("GET", "/")
+    assert (response.status, response.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+    assert b"half" in response.body
 
 
-def test_requests_are_counted(server: RestServer) -> None:
-    server.ask("POST", "/v1/models/half:predict", '{"instances": [[1.0]]}')
-    server.ask("POST", "/v1/models/half:predict", "{")
-    server.ask("GET", "/v1/models/made-up-by-the-caller")
-    answer = server.ask("GET", "/monitoring/prometheus/metrics")
-    assert answer.headers["Content-Type"].startswith("text/plain")
-    page = answer.body.decode()
+def test_counts_requests(server: RestServer) -> None:
+    server.request("POST", "/v1/models/half:predict", '{"instances": [[1.0]]}')
+    server.request("POST", "/v1/models/half:predict", "{")
+    server.request("GET", "/v1/models/made-up-by-the-caller")
+    response = server.request("GET", "/monitoring/prometheus/metrics")
+    assert response.headers["Content-Type"].startswith("text/plain")
+    page = response.body.decode()
     assert ':tensorflow:serving:request_count{model_name="half",status="OK"}' in page
     assert ':tensorflow:serving:request_count{model_name="half",status="INVALID_ARGUMENT"}' in page
     assert "made-up-by-the-caller" not in page
 
 
-def test_numbers_of_a_large_answer_are_those_of_the_model(server: RestServer) -> None:
-    """More numbers than are written on the event loop itself."""
+def test_a_large_response_has_the_models_values(server: RestServer) -> None:
+    """The response is large enough to be formatted off the event loop."""
     values = (np.arange(70_000, dtype=np.float32) / 7).reshape(-1, 1000)
     body = json.dumps({"instances": values.tolist()})
-    answer = server.ask("POST", "/v1/models/numbers:predict", body)
-    assert answer.status == 200
-    np.testing.assert_array_equal(np.array(json.loads(answer.body)["predictions"], np.float32), values)
+    response = server.request("POST", "/v1/models/numbers:predict", body)
+    assert response.status == 200
+    np.testing.assert_array_equal(np.array(json.loads(response.body)["predictions"], np.float32), values)

@@ -10,7 +10,7 @@ import pytest
 
 from serving.local.servable import Servable
 from serving.local.status import StatusError
-from tests.serving import bad_pictures, models
+from tests.serving import bad_images, saved_models
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 X = np.array([[1.0], [2.0]], np.float32)
@@ -18,15 +18,15 @@ X = np.array([[1.0], [2.0]], np.float32)
 
 @pytest.fixture(scope="module")
 def half(tmp_path_factory: pytest.TempPathFactory) -> Servable:
-    return Servable("m", 123, models.half_plus_two(tmp_path_factory.mktemp("half")))
+    return Servable("m", 123, saved_models.half_plus_two(tmp_path_factory.mktemp("half")))
 
 
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory: pytest.TempPathFactory) -> Servable:
-    return Servable("m", 1, models.classifier(tmp_path_factory.mktemp("classifier")))
+    return Servable("m", 1, saved_models.classifier(tmp_path_factory.mktemp("classifier")))
 
 
-def test_a_signature_is_run_by_names(half: Servable) -> None:
+def test_runs_a_signature_with_named_inputs(half: Servable) -> None:
     outputs = half.run("serving_default", {"x": X})
     assert list(outputs) == ["y"]
     assert outputs["y"].dtype == np.float32
@@ -44,7 +44,7 @@ def test_a_signature_is_run_by_names(half: Servable) -> None:
         ("", {"x": np.array([b"1"], object)}, INVALID, "string"),
     ],
 )
-def test_what_does_not_fit_the_signature_is_refused(
+def test_rejects_inputs_that_do_not_fit_the_signature(
     half: Servable, signature_name: str, inputs: dict, code: grpc.StatusCode, named: str
 ) -> None:
     with pytest.raises(StatusError) as refused:
@@ -53,21 +53,21 @@ def test_what_does_not_fit_the_signature_is_refused(
     assert named in refused.value.message
 
 
-def test_only_the_outputs_that_are_wanted_are_given(classifier: Servable) -> None:
-    inputs = {"image_bytes": np.array([bad_pictures.encode("PNG")], object)}
+def test_returns_only_the_outputs_in_the_filter(classifier: Servable) -> None:
+    inputs = {"image_bytes": np.array([bad_images.encode("PNG")], object)}
     assert list(classifier.run("", inputs, ["label"])) == ["label"]
     assert set(classifier.run("", inputs)) == {"dog_probability", "label"}
 
 
 @pytest.mark.parametrize("output_filter", [["z"], ["y", "y"]])
-def test_outputs_that_are_not_there_are_refused(half: Servable, output_filter: list[str]) -> None:
+def test_rejects_unknown_outputs(half: Servable, output_filter: list[str]) -> None:
     with pytest.raises(StatusError, match=output_filter[0]) as refused:
         half.run("", {"x": X}, output_filter)
     assert refused.value.code == INVALID
 
 
-def test_a_kernels_error_comes_with_its_own_code_and_text(tmp_path: Path) -> None:
-    dense = Servable("m", 1, models.dense(tmp_path))
+def test_keeps_the_code_and_message_of_a_kernels_error(tmp_path: Path) -> None:
+    dense = Servable("m", 1, saved_models.dense(tmp_path))
     with pytest.raises(StatusError) as refused:
         dense.run("", {"x": np.ones((1, 3), np.float32)})
     assert refused.value.code == INVALID
@@ -76,7 +76,7 @@ def test_a_kernels_error_comes_with_its_own_code_and_text(tmp_path: Path) -> Non
     assert "File " not in refused.value.message
 
 
-def test_an_error_that_quotes_bytes_is_told_all_the_same(classifier: Servable) -> None:
+def test_reports_an_error_that_quotes_binary_input(classifier: Servable) -> None:
     with pytest.raises(StatusError) as refused:
         classifier.run("serving_examples", {"examples": np.array([b"\x13\x14\xff\xfe"], object)})
     assert refused.value.code == INVALID
@@ -112,7 +112,7 @@ def _with_half_the_variables(folder: Path) -> None:
 def test_a_damaged_model_is_not_loaded(
     damage: Callable[[Path], None], code: grpc.StatusCode, tmp_path: Path
 ) -> None:
-    folder = models.dense(tmp_path)
+    folder = saved_models.dense(tmp_path)
     damage(folder)
     with pytest.raises(StatusError) as refused:
         Servable("m", 1, folder)

@@ -10,7 +10,7 @@ import pytest
 
 from pipelines.settings import loading
 from serving.local import metrics
-from serving.local.server import Options
+from serving.local.options import ServerOptions
 from tests.serving.tf_serving.messages import parsed
 from tests.serving.tf_serving.shipped import HERE, ROOT, compose, kserve, manifest, manifests
 
@@ -151,7 +151,7 @@ def test_ports_and_paths_agree() -> None:
         "prometheus.io/path": parsed("monitoring.config").prometheus_config.path,
     }
     assert template["metadata"]["annotations"]["prometheus.io/path"] == metrics.PATH  # the local server's
-    assert (Options().grpc_port, Options().rest_port) == (ports["grpc"], ports["rest"])
+    assert (ServerOptions().grpc_port, ServerOptions().rest_port) == (ports["grpc"], ports["rest"])
     model = kserve()["spec"]["predictor"]["model"]
     for probed in (container, model):
         assert probed["readinessProbe"]["httpGet"]["path"] == f"/v1/models/{name}/metadata"

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from serving.errors import ServingError
-from serving.local import background
-from tests.serving import models
+from serving.local import server_process
+from tests.serving import saved_models
 from tests.serving.local.rest_server import rest_server
 
 PYTHON = [sys.executable, "-S", "-c"]
@@ -21,9 +21,9 @@ PYTHON = [sys.executable, "-S", "-c"]
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server of a model that works, one that does not, one without versions."""
+    """A server with a valid model, an invalid one, and one without versions."""
     folder = tmp_path_factory.mktemp("served")
-    models.half_plus_two(folder / "half")
+    saved_models.half_plus_two(folder / "half")
     (folder / "bad" / "1").mkdir(parents=True)
     (folder / "bad" / "1" / "saved_model.pb").write_bytes(b"no model")
     (folder / "none").mkdir()
@@ -34,45 +34,41 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def alive(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    with background.started(["sleep", "600"], tmp_path / "log") as process:
+    with server_process.run_in_background(["sleep", "600"], tmp_path / "log") as process:
         yield process
 
 
-def test_a_model_that_answers_is_waited_for(
+def test_waits_for_a_model_that_loads(
     url: str, alive: subprocess.Popen[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # nobody is there
-    background.wait_until_ready(alive, url, "half", 30, tmp_path / "log")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # no proxy listens there
+    server_process.wait_until_ready(alive, url, "half", 30, tmp_path / "log")
 
 
-def test_a_model_that_cannot_be_loaded_is_told_with_the_reason(
-    url: str, alive: subprocess.Popen[str], tmp_path: Path
-) -> None:
-    with pytest.raises(background.LoadFailed, match="bad.*saved_model.pb"):
-        background.wait_until_ready(alive, url, "bad", 30, tmp_path / "log")
+def test_reports_why_a_model_cannot_be_loaded(url: str, alive: subprocess.Popen[str], tmp_path: Path) -> None:
+    with pytest.raises(server_process.ModelLoadError, match="bad.*saved_model.pb"):
+        server_process.wait_until_ready(alive, url, "bad", 30, tmp_path / "log")
 
 
-def test_what_does_not_come_is_not_waited_for_forever(
-    url: str, alive: subprocess.Popen[str], tmp_path: Path
-) -> None:
+def test_waiting_times_out(url: str, alive: subprocess.Popen[str], tmp_path: Path) -> None:
     (tmp_path / "log").write_text("still thinking\n")
     with pytest.raises(ServingError, match=re.compile("none.*still thinking", re.S)):
-        background.wait_until_ready(alive, url, "none", 0.3, tmp_path / "log")
+        server_process.wait_until_ready(alive, url, "none", 0.3, tmp_path / "log")
 
 
-def test_a_server_that_ends_is_told_with_its_last_words(tmp_path: Path) -> None:
+def test_reports_the_log_of_a_server_that_ends(tmp_path: Path) -> None:
     log = tmp_path / "log"
     ends = [*PYTHON, "import sys; print('about to end', flush=True); sys.exit(3)"]
     with (
-        background.started(ends, log) as process,
+        server_process.run_in_background(ends, log) as process,
         pytest.raises(ServingError, match=re.compile("3.*about to end", re.S)),
     ):
-        background.wait_until_ready(process, "http://127.0.0.1:9", "half", 30, log)
+        server_process.wait_until_ready(process, "http://127.0.0.1:9", "half", 30, log)
 
 
-def test_it_ends_with_its_parent_however_that_ends(tmp_path: Path) -> None:
+def test_ends_with_its_parent_even_if_that_is_killed(tmp_path: Path) -> None:
     marker = tmp_path / "pid"
-    child = background.dying_with_parent(["sh", "-c", f"echo $$ > {marker}; exec sleep 600"])
+    child = server_process.bind_to_parent(["sh", "-c", f"echo $$ > {marker}; exec sleep 600"])
     command = [child[0], "-c", _PARENT, *child]
     with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": ""}) as parent:
         _wait_for(lambda: marker.exists() and marker.read_text().strip())
@@ -82,7 +78,7 @@ def test_it_ends_with_its_parent_however_that_ends(tmp_path: Path) -> None:
     _wait_for(lambda: not _sleeps(pid))
 
 
-# Starts what it is given, with itself as the parent in place of the test.
+# Starts a command as the child of another process than the test.
 _PARENT = """
 import os, subprocess, sys
 command = sys.argv[1:]
@@ -106,10 +102,10 @@ def _wait_for(condition: object, seconds: float = 30) -> None:
 
 
 @pytest.mark.slow
-def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
+def test_reports_why_a_server_cannot_start(tmp_path: Path) -> None:
     (tmp_path / "models.config").write_text("nonsense {")
     with (
         pytest.raises(ServingError, match="models.config"),
-        background.running(tmp_path, config_file=tmp_path / "models.config"),
+        server_process.run_local_server(tmp_path, config_file=tmp_path / "models.config"),
     ):
         pass

@@ -4,21 +4,21 @@ from pathlib import Path
 
 import pytest
 
-from serving.local.model_versions import (
+from serving.local.aspired_versions import (
     AVAILABLE,
     END,
     LOADING,
     START,
     UNLOADING,
-    Version,
-    found,
-    stamp,
-    to_unload,
+    ServableVersion,
+    fingerprint,
+    list_versions,
+    versions_to_unload,
 )
 
 
-def version(number: int, state: int, aspired: bool = True, load_at: float = 0.0) -> Version:
-    return Version(number, Path(), None, aspired=aspired, state=state, load_at=load_at)
+def version(number: int, state: int, aspired: bool = True, load_at: float = 0.0) -> ServableVersion:
+    return ServableVersion(number, Path(), None, is_aspired=aspired, state=state, load_at=load_at)
 
 
 @pytest.mark.parametrize(
@@ -26,28 +26,30 @@ def version(number: int, state: int, aspired: bool = True, load_at: float = 0.0)
     [
         ([], []),
         ([version(1, AVAILABLE)], []),
-        # nothing is wanted any more: all go
+        # no version is aspired: all are unloaded
         ([version(1, AVAILABLE, aspired=False), version(2, AVAILABLE, aspired=False)], [1, 2]),
-        # another one is wanted and not ready: the last one stays
+        # the aspired version is not available: the last one stays
         ([version(1, AVAILABLE, aspired=False), version(2, LOADING)], []),
         ([version(1, AVAILABLE, aspired=False), version(2, END)], []),
-        # of two that are not wanted any more the newer one stays
+        # the newer of two unwanted versions stays
         ([version(1, AVAILABLE, False), version(2, AVAILABLE, False), version(3, START)], [1]),
-        # another one is ready
+        # the aspired version is available
         ([version(1, AVAILABLE, aspired=False), version(2, AVAILABLE)], [1]),
         ([version(3, AVAILABLE, aspired=False), version(2, AVAILABLE)], [3]),
         ([version(1, UNLOADING, aspired=False), version(2, AVAILABLE)], []),
     ],
 )
-def test_the_last_version_stays_while_another_is_wanted(versions: list[Version], unloaded: list[int]) -> None:
-    assert [one.number for one in to_unload(versions)] == unloaded
+def test_keeps_the_last_version_until_an_aspired_one_is_available(
+    versions: list[ServableVersion], unloaded: list[int]
+) -> None:
+    assert [one.number for one in versions_to_unload(versions)] == unloaded
 
 
-def test_versions_are_entries_with_a_number_for_a_name(tmp_path: Path) -> None:
+def test_lists_entries_whose_name_is_a_number(tmp_path: Path) -> None:
     for name in ("1", "010", "x", "-3", "4.5", ".5", "５", str(2**63), str(2**63 - 1)):
         (tmp_path / name).mkdir()
     (tmp_path / "6").touch()
-    assert found(tmp_path) == {
+    assert list_versions(tmp_path) == {
         1: tmp_path / "1",
         10: tmp_path / "010",
         6: tmp_path / "6",
@@ -55,25 +57,25 @@ def test_versions_are_entries_with_a_number_for_a_name(tmp_path: Path) -> None:
     }
 
 
-def test_of_two_names_for_a_number_the_one_without_zeros_counts(tmp_path: Path) -> None:
+def test_prefers_the_name_without_leading_zeros(tmp_path: Path) -> None:
     for name in ("7", "007"):
         (tmp_path / name).mkdir()
-    assert found(tmp_path) == {7: tmp_path / "7"}
+    assert list_versions(tmp_path) == {7: tmp_path / "7"}
 
 
-def test_a_folder_that_is_not_there_is_not_an_empty_one(tmp_path: Path) -> None:
-    assert found(tmp_path) == {}
-    assert found(tmp_path / "nope") is None
+def test_distinguishes_a_missing_folder_from_an_empty_one(tmp_path: Path) -> None:
+    assert list_versions(tmp_path) == {}
+    assert list_versions(tmp_path / "nope") is None
 
 
-def test_other_files_in_a_versions_place_are_noticed(tmp_path: Path) -> None:
+def test_fingerprint_changes_when_files_are_replaced(tmp_path: Path) -> None:
     folder = tmp_path / "1"
-    assert stamp(folder) == stamp(folder)
-    seen = [stamp(folder)]
+    assert fingerprint(folder) == fingerprint(folder)
+    seen = [fingerprint(folder)]
     folder.mkdir()
-    seen.append(stamp(folder))
+    seen.append(fingerprint(folder))
     (folder / "saved_model.pb").write_text("half")
-    seen.append(stamp(folder))
+    seen.append(fingerprint(folder))
     (folder / "saved_model.pb").write_text("whole")
-    seen.append(stamp(folder))
+    seen.append(fingerprint(folder))
     assert all(one != other for index, one in enumerate(seen) for other in seen[:index])

@@ -1,5 +1,4 @@
-"""Tiny SavedModels to serve: each function writes one version beside its place, renames it there, and returns
-the version's folder."""
+"""Tiny SavedModels; each function writes one version and returns its folder."""
 
 from __future__ import annotations
 
@@ -28,22 +27,22 @@ def half_plus_two(model_dir: Path, version: int = 123) -> Path:
     return _save(tf.Module(), model_dir, version, serve)
 
 
-def tells_version(model_dir: Path, version: int, says: int | None = None) -> Path:
-    """`x` float [-1] → `y` = x + the version, `version` int64 [-1]; `says` makes it name another version."""
-    says = version if says is None else says
+def versioned(model_dir: Path, version: int, output: int | None = None) -> Path:
+    """`x` float [-1] → `y` = x + the version, `version` int64 [-1]; `output` overrides that version."""
+    output = version if output is None else output
     module = tf.Module()
-    module.version = tf.Variable(says, dtype=tf.int64)
+    module.version = tf.Variable(output, dtype=tf.int64)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
     def serve(x: tf.Tensor) -> dict[str, tf.Tensor]:
         value = module.version.read_value()
         return {"y": x + tf.cast(value, tf.float32), "version": tf.repeat(value, tf.shape(x)[0])}
 
-    return _save(module, model_dir, version, serve, same=f"tells {says}")
+    return _save(module, model_dir, version, serve, cache_key=f"versioned {output}")
 
 
 def identity(model_dir: Path, inputs: Mapping[str, tf.TensorSpec], version: int = 1) -> Path:
-    """Gives every input back under its name: `identity(folder, {"x": tf.TensorSpec([None], tf.string)})`."""
+    """Returns every input under its name: `identity(folder, {"x": tf.TensorSpec([None], tf.string)})`."""
     specs = [tf.TensorSpec(spec.shape, spec.dtype, name=name) for name, spec in inputs.items()]
 
     @tf.function(input_signature=specs)
@@ -66,15 +65,15 @@ def dense(model_dir: Path, version: int = 1) -> Path:
 
 
 def image_mean(model_dir: Path, version: int = 1) -> Path:
-    """`image_bytes` string [-1] → `mean` float [-1] of the pixels that tf.io.decode_image gives."""
+    """`image_bytes` string [-1] → `mean` float [-1] of the pixels that tf.io.decode_image returns."""
 
-    def one(encoded: tf.Tensor) -> tf.Tensor:
+    def mean(encoded: tf.Tensor) -> tf.Tensor:
         pixels = tf.io.decode_image(encoded, channels=3, expand_animations=False)
         return tf.reduce_mean(tf.cast(pixels, tf.float32))
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
     def serve(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"mean": tf.map_fn(one, image_bytes, fn_output_signature=tf.float32)}
+        return {"mean": tf.map_fn(mean, image_bytes, fn_output_signature=tf.float32)}
 
     return _save(tf.Module(), model_dir, version, serve)
 
@@ -96,7 +95,7 @@ def classifier(
     class_names: tuple[str, str] = ("cat", "dog"),
     seed: int = 0,
 ) -> Path:
-    """A picture classifier with random weights and our own signatures, of pictures and of `tf.Example`s."""
+    """An image classifier with random weights and the signatures of the pipeline's models."""
 
     def write(folder: Path) -> None:
         keras.utils.set_random_seed(seed)
@@ -107,34 +106,40 @@ def classifier(
         network = keras.Model(pixels, keras.layers.Dense(1, activation="sigmoid")(x))
         signatures.export(network, image_size, class_names, str(folder))
 
-    return _beside(model_dir, version, write, same=f"classifier {image_size} {class_names} {seed}")
+    return _write_version(
+        model_dir, version, write, cache_key=f"classifier {image_size} {class_names} {seed}"
+    )
 
 
-def _save(module: tf.Module, model_dir: Path, version: int, serve: Callable, same: str | None = None) -> Path:
+def _save(
+    module: tf.Module, model_dir: Path, version: int, serve: Callable, cache_key: str | None = None
+) -> Path:
     def write(folder: Path) -> None:
         tf.saved_model.save(module, str(folder), signatures={"serving_default": serve})
 
-    return _beside(model_dir, version, write, same)
+    return _write_version(model_dir, version, write, cache_key)
 
 
-def _beside(model_dir: Path, version: int, write: Callable[[Path], None], same: str | None) -> Path:
-    """Puts a version in its place; what goes by the `same` name is written once and then copied."""
+def _write_version(
+    model_dir: Path, version: int, write: Callable[[Path], None], cache_key: str | None
+) -> Path:
+    """Writes a version; versions with the same `cache_key` are written once and then copied."""
     model_dir.mkdir(parents=True, exist_ok=True)
-    beside = model_dir / f".writing-{uuid.uuid4().hex}"
+    temporary_path = model_dir / f".writing-{uuid.uuid4().hex}"
     try:
-        if same is None:
-            write(beside)
+        if cache_key is None:
+            write(temporary_path)
         else:
-            if not (_written() / same).exists():
-                write(_written() / same)
-            shutil.copytree(_written() / same, beside)
-        return beside.rename(model_dir / str(version))
+            if not (_cache_dir() / cache_key).exists():
+                write(_cache_dir() / cache_key)
+            shutil.copytree(_cache_dir() / cache_key, temporary_path)
+        return temporary_path.rename(model_dir / str(version))
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(temporary_path, ignore_errors=True)
 
 
 @functools.cache
-def _written() -> Path:
+def _cache_dir() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="catsdogs-models-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder

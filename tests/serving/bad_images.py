@@ -1,4 +1,4 @@
-"""Pictures as they should not be, and some that are only unusual."""
+"""Encoded images that are unusual but valid, and images that are invalid."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ import numpy as np
 from PIL import Image
 
 
-def encode(kind: str, mode: str = "RGB", size: tuple[int, int] = (60, 40), **how: Any) -> bytes:
-    """Returns a picture with a gradient."""
+def encode(kind: str, mode: str = "RGB", size: tuple[int, int] = (60, 40), **options: Any) -> bytes:
+    """Returns an image with a gradient."""
     red, green = np.meshgrid(np.linspace(0, 255, size[0]), np.linspace(0, 255, size[1]))
     pixels = np.stack([red, green, 255 - red], axis=-1).astype(np.uint8)
     buffer = io.BytesIO()
-    Image.fromarray(pixels).convert(mode).save(buffer, kind, **how)
+    Image.fromarray(pixels).convert(mode).save(buffer, kind, **options)
     return buffer.getvalue()
 
 
-def jpeg_that_says(width: int, height: int) -> bytes:
+def jpeg_claiming(width: int, height: int) -> bytes:
     """Returns a small JPEG whose header claims another size."""
     encoded = bytearray(encode("JPEG"))
     struct.pack_into(">HH", encoded, encoded.index(b"\xff\xc0") + 5, height, width)
     return bytes(encoded)
 
 
-def png_that_says(width: int, height: int) -> bytes:
-    """Returns a small PNG whose header claims another size, with a right checksum."""
+def png_claiming(width: int, height: int) -> bytes:
+    """Returns a small PNG whose header claims another size, with a valid checksum."""
     encoded = bytearray(encode("PNG"))
     struct.pack_into(">II", encoded, 16, width, height)
     struct.pack_into(">I", encoded, 29, zlib.crc32(encoded[12:29]))
@@ -37,32 +37,32 @@ def png_that_says(width: int, height: int) -> bytes:
 
 
 def png_with(kind: bytes, contents: bytes, length: int | None = None) -> bytes:
-    """Returns a PNG with one more chunk behind its header, which may lie about its length."""
+    """Returns a PNG with an additional chunk after its header, optionally with a false length."""
     encoded = encode("PNG")
-    says = struct.pack(">I", len(contents) if length is None else length)
-    chunk = says + kind + contents + struct.pack(">I", zlib.crc32(kind + contents))
+    length_field = struct.pack(">I", len(contents) if length is None else length)
+    chunk = length_field + kind + contents + struct.pack(">I", zlib.crc32(kind + contents))
     return encoded[:33] + chunk + encoded[33:]
 
 
 def animation(frames: int, size: tuple[int, int] = (60, 40), kind: str = "GIF") -> bytes:
-    """Returns a moving picture."""
-    pictures = [Image.new("RGB", size, (step * 40 % 256, step % 256, 9)) for step in range(frames)]
+    """Returns an animation."""
+    images = [Image.new("RGB", size, (step * 40 % 256, step % 256, 9)) for step in range(frames)]
     buffer = io.BytesIO()
-    pictures[0].save(buffer, kind, save_all=True, append_images=pictures[1:])
+    images[0].save(buffer, kind, save_all=True, append_images=images[1:])
     return buffer.getvalue()
 
 
-def _deep() -> bytes:
+def _png_16_bit() -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(np.linspace(0, 65535, 2400).reshape(40, 60).astype(np.uint16)).save(buffer, "PNG")
     return buffer.getvalue()
 
 
-ANSWERED: dict[str, Callable[[], bytes]] = {
+ACCEPTED: dict[str, Callable[[], bytes]] = {
     "animated GIF": lambda: animation(3),
     "CMYK JPEG": lambda: encode("JPEG", "CMYK"),
     "grey JPEG": lambda: encode("JPEG", "L"),
-    "16-bit PNG": _deep,
+    "16-bit PNG": _png_16_bit,
     "palette PNG with a transparent colour": lambda: encode("PNG", "P", transparency=0),
     "PNG with an alpha channel": lambda: encode("PNG", "RGBA"),
     "one pixel": lambda: encode("PNG", size=(1, 1)),
@@ -72,19 +72,19 @@ ANSWERED: dict[str, Callable[[], bytes]] = {
         b"zTXt", b"Comment\0\0" + zlib.compress(bytes(20_000_000))
     ),
 }
-"""What every server has to answer."""
+"""Images that a server must accept."""
 
-REFUSED: dict[str, Callable[[], bytes]] = {
+REJECTED: dict[str, Callable[[], bytes]] = {
     "half a JPEG": lambda: encode("JPEG", size=(600, 400))[:4000],
     "a JPEG's first bytes": lambda: encode("JPEG")[:15],
     "half a PNG": lambda: encode("PNG", size=(600, 400))[:700],
-    "50,000 × 50,000 PNG": lambda: png_that_says(50_000, 50_000),
-    "50,000 × 50,000 JPEG": lambda: jpeg_that_says(50_000, 50_000),
-    "text": lambda: b"Dear server, this is a letter and no picture.\n",
+    "50,000 × 50,000 PNG": lambda: png_claiming(50_000, 50_000),
+    "50,000 × 50,000 JPEG": lambda: jpeg_claiming(50_000, 50_000),
+    "text": lambda: b"Dear server, this is a letter, not an image.\n",
     "nothing": lambda: b"",
     "TIFF": lambda: encode("TIFF"),
     "icon": lambda: encode("ICO"),
     "a PNG with a chunk of 4 GB": lambda: png_with(b"IDAT", b"", length=2**32 - 1),
     "a GIF's header only": lambda: encode("GIF")[:13],
 }
-"""What every server has to refuse, as the kernels do."""
+"""Files that a server must reject, as the TensorFlow kernels do."""
