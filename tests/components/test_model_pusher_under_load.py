@@ -89,7 +89,7 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
     return {
         number: pushing.model_artifact(
             tmp_path_factory.mktemp(f"model-{number}"),
-            functools.partial(saved_models.tells_version, says=number),
+            functools.partial(saved_models.versioned, output=number),
         )
         for number in (1, 2, 3)
     }
