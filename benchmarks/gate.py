@@ -1,9 +1,9 @@
 """How often the gate refuses equal models, and how often it finds worse ones: the table in docs/gate.md.
 
-    python -m benchmarks.gate [--pictures 100 1000] [--repetitions 1000] [--write]
+    python -m benchmarks.gate [--images 100 1000] [--repetitions 1000] [--write]
 
 Models are drawn by chance, and judged by the very function that judges real ones, with all its rules and the
-default settings. A rate is told with its own 95 % interval. The same seed draws the same models.
+default settings. Each rate has its own 95 % interval. The same seed draws the same models.
 """
 
 from __future__ import annotations
@@ -37,54 +37,51 @@ _PASTS: dict[Past, str] = {
     "only the best": "two models, only the best better",
     "ten": "ten models, judged in turn",
 }
-# Share of hard pictures, and how often a model is wrong about one.
+# Share of hard images, and how often a model is wrong about one.
 _EQUAL = ((0.004, 0.5), (0.04, 0.5), (0.10, 0.3))
-# Number of pictures: share of hard ones, how often the candidate is wrong about one, and the earlier models.
+# Number of images: share of hard ones, how often the candidate is wrong about one, and the earlier models.
 _WORSE = {1000: (0.08, 0.5, 0.25), 5000: (0.06, 0.5, 1 / 3)}
 
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table: a case, at a number of pictures."""
+    """A line of the table: a case, at a number of images."""
 
     case: Case
-    pictures: int
+    images: int
 
     @property
     def key(self) -> list[int]:
         """Numbers that make the line's random draws its own."""
         shares = (self.case.hard, self.case.wrong, self.case.wrong_before)
-        return [self.pictures, list(_PASTS).index(self.case.past), *(round(1e6 * share) for share in shares)]
+        return [self.images, list(_PASTS).index(self.case.past), *(round(1e6 * share) for share in shares)]
 
 
 def equal_models(sizes: Sequence[int]) -> list[Row]:
     """Returns the cases of a candidate that is as good as the models before it."""
     return [
-        Row(Case(hard, wrong, wrong, past), pictures)
+        Row(Case(hard, wrong, wrong, past), images)
         for past in ("the same", "two", "ten")
         for hard, wrong in (_EQUAL[1:] if past == "ten" else _EQUAL)  # ten models take ten times as long
-        for pictures in sizes
+        for images in sizes
     ]
 
 
 def worse_models(sizes: Sequence[int]) -> list[Row]:
-    """Returns the cases of a candidate that is worse; 1 % of the pictures only it gets right."""
+    """Returns the cases of a worse candidate, which alone is correct on 1 % of the images."""
     return [
-        Row(Case(*_WORSE[pictures], past), pictures)
-        for past in _PASTS
-        for pictures in sizes
-        if pictures in _WORSE
+        Row(Case(*_WORSE[images], past), images) for past in _PASTS for images in sizes if images in _WORSE
     ]
 
 
 def refusals(row: Row, repetitions: int, chunk: int = 0) -> int:
     """Returns how many of so many verdicts refuse the candidate."""
     random = np.random.default_rng([_SEED, chunk, *row.key])
-    return sum(refused(row.case, row.pictures, random, GateLimits()) for _ in range(repetitions))
+    return sum(refused(row.case, row.images, random, GateLimits()) for _ in range(repetitions))
 
 
 def in_chunks(repetitions: int) -> int:
-    """Returns how many verdicts are drawn where so many are asked for: whole chunks, at least one."""
+    """Rounds the requested number of verdicts to whole chunks, at least one."""
     return max(1, -(-repetitions // _CHUNK)) * _CHUNK
 
 
@@ -120,27 +117,27 @@ def table(rows: Sequence[Row], rates: Sequence[Estimate], repetitions: int) -> I
     worse = [(row, rate) for row, rate in zip(rows, rates, strict=True) if row.case.loss]
     yield f"{repetitions:,} verdicts a line; in brackets the 95 % interval."
     yield ""
-    yield "| compared with | pictures | each right alone about | equal model refused |"
+    yield "| compared with | images | correct only with one | equal model refused |"
     yield "|---|---:|---:|---:|"
     for row, rate in equal:
         alone = f"{100 * row.case.only_candidate_right:.2g} %"
-        yield f"| {_PASTS[row.case.past]} | {row.pictures:,} | {alone} | {_told(rate)} |"
+        yield f"| {_PASTS[row.case.past]} | {row.images:,} | {alone} | {_format_rate(rate)} |"
     yield ""
-    yield "| compared with | pictures | true loss | only the worse right | worse model refused |"
+    yield "| compared with | images | true loss | correct only with the worse | worse model refused |"
     yield "|---|---:|---:|---:|---:|"
     for row, rate in worse:
         loss, alone = f"{100 * row.case.loss:.2g} points", f"{100 * row.case.only_candidate_right:.2g} %"
-        yield f"| {_PASTS[row.case.past]} | {row.pictures:,} | {loss} | {alone} | {_told(rate)} |"
+        yield f"| {_PASTS[row.case.past]} | {row.images:,} | {loss} | {alone} | {_format_rate(rate)} |"
 
 
-def _told(rate: Estimate) -> str:
+def _format_rate(rate: Estimate) -> str:
     return f"{100 * rate.value:.1f} % ({100 * rate.low:.1f} to {100 * rate.high:.1f})"
 
 
 def main() -> None:
-    """Prints the table, and writes it into the page where asked."""
+    """Prints the table, and writes it into the docs page with `--write`."""
     options = _options()
-    rows = [*equal_models(options.pictures), *worse_models(options.pictures)]
+    rows = [*equal_models(options.images), *worse_models(options.images)]
     repetitions = in_chunks(options.repetitions)
     rates = measure(rows, repetitions, options.workers)
     lines = "\n".join(table(rows, rates, repetitions))
@@ -154,7 +151,7 @@ def _options() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     sizes = [100, 300, 1000, 5000]
-    parser.add_argument("--pictures", type=int, nargs="+", default=sizes, help="test pictures (default all)")
+    parser.add_argument("--images", type=int, nargs="+", default=sizes, help="test images (default all)")
     parser.add_argument(
         "--repetitions",
         type=int,

@@ -1,7 +1,7 @@
-"""Models that are drawn by chance, for the gate to judge: what they say of pictures, without any picture.
+"""Models that are drawn by chance, for the gate to judge: what they say of images, without any image.
 
-Of the test pictures some are hard: on each of them every model is right or wrong by chance of its own. All
-others everybody gets right. Two models of the same chances are equal in truth, and differ in pictures.
+Some test images are hard: each model classifies them correctly or not by its own independent chance. All
+models are correct on the others. Two models with the same chances are equal but differ in their errors.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from components.quality_gate.verdict import Verdict
 from trainer import features
 
 _CLASS_NAMES = ("cat", "dog")
-_SURE = 0.97  # how sure every model is of its answer, so that a good one is about calibrated
+_SURE = 0.97  # confidence of every model, which makes a good one about calibrated
 _CHANGED = 200
-_KEEPS = 0.99  # the share of changed pictures that keep their label in truth
+_KEEPS = 0.99  # the share of changed images that keep their label in truth
 
 Past = Literal["the same", "two", "only the newest", "only the best", "ten"]
 
@@ -32,12 +32,12 @@ class Case:
     """Models to draw, and what came before the one that is judged.
 
     Attributes:
-        hard: Share of hard pictures.
-        wrong: How often the candidate is wrong about a hard picture.
+        hard: Share of hard images.
+        wrong: How often the candidate is wrong about a hard image.
         wrong_before: Likewise the models before it.
         past: The newest blessed model is the best one as well (`the same`); they are two models (`two`); of
             the two, only one is as good as `wrong_before` says, the other as the candidate; or there were
-            ten models, each judged by the gate on these pictures when it came (`ten`).
+            ten models, each judged by the gate on these images when it came (`ten`).
     """
 
     hard: float
@@ -52,16 +52,16 @@ class Case:
 
     @property
     def only_candidate_right(self) -> float:
-        """Share of pictures that the candidate gets right and an earlier model does not."""
+        """Share of images that the candidate classifies correctly and an earlier model does not."""
         return self.hard * (1 - self.wrong) * self.wrong_before
 
 
-def refused(case: Case, pictures: int, random: np.random.Generator, limits: GateLimits) -> bool:
-    """Draws the models and the pictures, and returns whether the gate refuses the candidate."""
-    hard = int(random.binomial(pictures, case.hard))
+def refused(case: Case, images: int, random: np.random.Generator, limits: GateLimits) -> bool:
+    """Draws the models and the images, and returns whether the gate refuses the candidate."""
+    hard = int(random.binomial(images, case.hard))
 
     def model(wrong: float) -> np.ndarray:
-        errors = np.zeros(pictures, bool)
+        errors = np.zeros(images, bool)
         errors[:hard] = random.random(hard) < wrong
         return _probabilities(errors)
 
@@ -90,10 +90,10 @@ def _judged(
     newest = blessed["newest"]
     best = blessed.get("best", newest)
     changed = {}
-    for name in columns.CHANGES:
+    for name in columns.PERTURBATIONS:
         changed[name] = np.full(len(candidate), np.nan)
-        asked = candidate[-_CHANGED:]  # the easy ones, as few are hard
-        changed[name][-_CHANGED:] = np.where(random.random(len(asked)) < _KEEPS, asked, 1 - asked)
+        perturbed = candidate[-_CHANGED:]  # the easy ones, as few are hard
+        changed[name][-_CHANGED:] = np.where(random.random(len(perturbed)) < _KEEPS, perturbed, 1 - perturbed)
     table = replace(
         _pictures(len(candidate)),
         probabilities=candidate,
@@ -103,7 +103,7 @@ def _judged(
         },
         baseline_probabilities={"newest": newest, "best": best},
         changed=changed,
-        sampled=~np.isnan(changed[columns.CHANGES[0]]),
+        sampled=~np.isnan(changed[columns.PERTURBATIONS[0]]),
     )
     return judge(table, limits)
 
@@ -115,7 +115,7 @@ def _probabilities(errors: np.ndarray) -> np.ndarray:
 
 @cache
 def _pictures(count: int) -> PredictionTable:
-    """Returns a table of so many pictures, which models are put into."""
+    """Returns a table of so many images, which models are put into."""
     numbers = np.arange(count)
     labels = numbers % 2
     nothing: dict[str, np.ndarray] = {}

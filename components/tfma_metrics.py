@@ -1,4 +1,4 @@
-"""Reads what TFMA's Evaluator measured of the prediction table, set up by `pipelines.eval_config`."""
+"""Reads the metrics that TFMA's Evaluator computed from the prediction table."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from typing import Any
 import numpy as np
 import tensorflow_model_analysis as tfma
 
-_Values = Mapping[str, Any]  # as TFMA's protocol buffers look in JSON, where zeros may be left out
+_Values = Mapping[str, Any]  # TFMA's protocol buffers as JSON, which may omit zeros
 
 
 @dataclass(frozen=True, eq=False)
 class Metrics:
-    """What was measured of some pictures; NaN where a figure does not exist, as the AUC of one class.
+    """TFMA's metrics of a set of images; NaN for undefined ones, such as the AUC of a single class.
 
     Attributes:
-        examples: How many pictures.
-        accuracy: Share of right answers; the second class is answered from a probability of 0.5 on.
+        examples: Number of images.
+        accuracy: Proportion of correct predictions at a threshold of 0.5.
         auc: Area under the ROC curve.
         loss: Log loss, in nats.
-        precision: Of either label.
-        recall: Of either label.
-        f1: Of either label.
-        confusion: Pictures by truth and answer, int64 [2, 2].
+        precision: Precision of each label.
+        recall: Recall of each label.
+        f1: F1 score of each label.
+        confusion: Number of images by true and predicted label, int64 [2, 2].
         calibration_error: Expected calibration error over ten buckets (Naeini et al. 2015), 0 to 1.
     """
 
@@ -41,7 +41,7 @@ class Metrics:
     calibration_error: float
 
     def figures(self, class_names: tuple[str, str]) -> dict[str, float]:
-        """Returns the figures by the names that `components.model_metrics.measure` gives them."""
+        """Returns the metrics under the names that `components.model_metrics.compute_metrics` uses."""
         by_class = {"precision": self.precision, "recall": self.recall, "f1": self.f1}
         return {
             "accuracy": self.accuracy,
@@ -55,20 +55,20 @@ class Metrics:
         }
 
     def short(self) -> dict[str, float]:
-        """Returns accuracy, auc, loss and the number of examples, as far as they exist."""
-        figures = {"accuracy": self.accuracy, "auc": self.auc, "loss": self.loss}
-        return {name: value for name, value in figures.items() if not math.isnan(value)} | {
+        """Returns accuracy, auc, loss and the number of examples, without undefined ones."""
+        metrics = {"accuracy": self.accuracy, "auc": self.auc, "loss": self.loss}
+        return {name: value for name, value in metrics.items() if not math.isnan(value)} | {
             "examples": self.examples
         }
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """All that was measured.
+    """Metrics of all images and of each slice.
 
     Attributes:
-        whole: Of all pictures.
-        slices: Of those with a value of a feature, by feature and value.
+        whole: Metrics of all images.
+        slices: Metrics by feature and value.
     """
 
     whole: Metrics
@@ -76,7 +76,7 @@ class Evaluation:
 
 
 def read(folder: str | Path) -> Evaluation:
-    """Reads a ModelEvaluation; where there were no pictures, TFMA measured nothing, and nothing exists."""
+    """Reads a ModelEvaluation; all metrics are undefined if there were no images."""
     result = tfma.load_eval_result(str(folder))
     plots = {slice_key: _values(outputs) for slice_key, outputs in result.plots}
     whole = _metrics({}, {})
@@ -92,7 +92,7 @@ def read(folder: str | Path) -> Evaluation:
 
 
 def _values(outputs: Mapping[str, Mapping[str, _Values]]) -> _Values:
-    """Returns what is told of the one output of the one model."""
+    """Returns the values of the only output of the only model."""
     [by_sub_key] = outputs.values()
     [values] = by_sub_key.values()
     return values
@@ -107,22 +107,22 @@ def _metrics(values: _Values, plots: _Values) -> Metrics:
             [matrix.get("falseNegatives", 0), matrix.get("truePositives", 0)],
         ]
     ).astype(np.int64)
-    there, answered = confusion.sum(axis=1), confusion.sum(axis=0)
+    actual, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
     wrong = confusion[0, 1] + confusion[1, 0]
 
-    def figure(name: str, exists: Any = True) -> float:
+    def metric(name: str, exists: Any = True) -> float:
         return float(values[name]["doubleValue"]) if exists and name in values else math.nan
 
     return Metrics(
         examples=int(confusion.sum()),
-        accuracy=figure("binary_accuracy"),
-        auc=figure("auc", there.all()),
-        loss=figure("binary_crossentropy"),
-        precision=(figure("npv", answered[0]), figure("precision", answered[1])),
-        recall=(figure("specificity", there[0]), figure("recall", there[1])),
+        accuracy=metric("binary_accuracy"),
+        auc=metric("auc", actual.all()),
+        loss=metric("binary_crossentropy"),
+        precision=(metric("npv", predicted[0]), metric("precision", predicted[1])),
+        recall=(metric("specificity", actual[0]), metric("recall", actual[1])),
         f1=(
-            2 * confusion[0, 0] / (2 * confusion[0, 0] + wrong) if there[0] or answered[0] else math.nan,
-            figure("f1_score", there[1] or answered[1]),
+            2 * confusion[0, 0] / (2 * confusion[0, 0] + wrong) if actual[0] or predicted[0] else math.nan,
+            metric("f1_score", actual[1] or predicted[1]),
         ),
         confusion=confusion,
         calibration_error=_calibration_error(plots),
@@ -130,12 +130,12 @@ def _metrics(values: _Values, plots: _Values) -> Metrics:
 
 
 def _calibration_error(plots: _Values) -> float:
-    """Returns by how much sums of probabilities and of labels differ; NaN where nothing was measured."""
-    found = plots.get("calibrationHistogramBuckets", {}).get("buckets", [])
-    if not found:
+    """Returns the expected calibration error from TFMA's buckets; NaN without buckets."""
+    buckets = plots.get("calibrationHistogramBuckets", {}).get("buckets", [])
+    if not buckets:
         return math.nan
     names = ("totalWeightedRefinedPrediction", "totalWeightedLabel", "numWeightedExamples")
-    sums = np.array([[bucket[name] for name in names] for bucket in found], np.float64)
-    sums[-2] += sums[-1]  # TFMA makes a bucket of its own of a probability of just 1
-    said, labels, counts = sums[:-1].T
-    return float(np.abs(said - labels).sum() / counts.sum())
+    sums = np.array([[bucket[name] for name in names] for bucket in buckets], np.float64)
+    sums[-2] += sums[-1]  # TFMA puts a probability of exactly 1 into a separate bucket
+    probabilities, labels, counts = sums[:-1].T
+    return float(np.abs(probabilities - labels).sum() / counts.sum())

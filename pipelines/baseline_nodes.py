@@ -1,7 +1,7 @@
-"""What a run is compared with, the same two nodes in two makes: where TFX runs the pipeline, and on Kubeflow.
+"""Builds the nodes that find the baselines, for TFX's local runner and for Kubeflow Pipelines.
 
-TFX's own orchestrator asks its metadata store in a resolver. Kubeflow Pipelines has no resolvers: there, a
-component is told what was approved last by a task that is put before it when the pipeline is compiled.
+Locally, a Resolver queries the metadata store. Kubeflow Pipelines has no resolvers: there, a lookup task
+that the compiler inserts passes the last approval to a component.
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ from tfx.dsl.components.common.resolver import Resolver
 from tfx.types.standard_artifacts import ModelBlessing
 
 from components.approvals.component import ApprovedBaseline
-from components.approvals.store import BEST, YES
+from components.approvals.store import IS_BEST_PROPERTY, TRUE
 from components.approvals.strategy import NewestApproved
 from components.artifacts import DataVerdict
 from components.data_gate.component import SOURCE, STATISTICS_ID
 
-MODELS: Mapping[str, Mapping[str, str]] = {"BlessedModel": {}, "BestModel": {BEST: YES}}
-"""What a model is compared with: id of the node → custom properties that the blessing must have to count."""
+MODEL_FILTERS: Mapping[str, Mapping[str, str]] = {"BlessedModel": {}, "BestModel": {IS_BEST_PROPERTY: TRUE}}
+"""Custom properties that a blessing must have, by the node that finds the baseline model."""
 
-MODELS_COUNT_WHERE_GONE = True  # a gate that passed over a lost model would compare with nothing
+INCLUDE_MISSING_MODELS = True  # the gate must report a missing model, not ignore it
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What was approved last, other than the candidate; or nothing.
+class BaselineQuery:
+    """A query for the last approved artifact other than the candidate.
 
     Attributes:
-        node_id: Id of the node that finds it.
-        candidate: Channel of this run's own, which is never its own baseline.
-        approval: Type of the artifacts that approve others.
-        subject_id_property: Their custom property with the id of what they approve.
-        where: Custom properties that they must have to count.
-        hand_on_missing: Whether what was approved counts also where its files are gone.
+        node_id: Id of the node that runs the query.
+        candidate: Channel of the artifact of this run, which is never its own baseline.
+        approval: Type of the approving artifacts.
+        subject_id_property: Custom property of the approval with the id of the approved artifact.
+        where: Custom properties that an approval must have.
+        include_missing: If True, an approved artifact counts even if its files are missing.
     """
 
     node_id: str
@@ -44,48 +44,54 @@ class Wanted:
     approval: type[types.Artifact]
     subject_id_property: str
     where: Mapping[str, str] = field(default_factory=dict)
-    hand_on_missing: bool = False
+    include_missing: bool = False
 
 
-def accepted_data(statistics: types.BaseChannel, source: str) -> Wanted:
-    """Returns how the data that were accepted last are found, from a source of this name."""
-    return Wanted("AcceptedData", statistics, DataVerdict, STATISTICS_ID, {SOURCE: source})
+def accepted_data(statistics: types.BaseChannel, source: str) -> BaselineQuery:
+    """Returns the query for the last accepted data of this source."""
+    return BaselineQuery("AcceptedData", statistics, DataVerdict, STATISTICS_ID, {SOURCE: source})
 
 
-def blessed_model(model: types.BaseChannel) -> Wanted:
-    """Returns how the model that was blessed last is found."""
+def blessed_model(model: types.BaseChannel) -> BaselineQuery:
+    """Returns the query for the last blessed model."""
     return _model("BlessedModel", model)
 
 
-def best_model(model: types.BaseChannel) -> Wanted:
-    """Returns how the model is found that was better than all before it when it was blessed."""
+def best_model(model: types.BaseChannel) -> BaselineQuery:
+    """Returns the query for the best blessed model."""
     return _model("BestModel", model)
 
 
-def _model(node_id: str, candidate: types.BaseChannel) -> Wanted:
-    blessing, of = ModelBlessing, "current_model_id"
-    return Wanted(node_id, candidate, blessing, of, MODELS[node_id], MODELS_COUNT_WHERE_GONE)
+def _model(node_id: str, candidate: types.BaseChannel) -> BaselineQuery:
+    return BaselineQuery(
+        node_id,
+        candidate,
+        ModelBlessing,
+        "current_model_id",
+        MODEL_FILTERS[node_id],
+        INCLUDE_MISSING_MODELS,
+    )
 
 
-BaselineMaker = Callable[[Wanted], BaseNode]
-"""Makes the node, whose output `subject` is what is wanted."""
+MakeBaselineNode = Callable[[BaselineQuery], BaseNode]
+"""Builds the node for a query; its output `subject` is the baseline."""
 
 
-def resolver(wanted: Wanted) -> BaseNode:
-    """Makes a resolver, which asks the metadata store while the run goes on."""
+def resolver_node(query: BaselineQuery) -> BaseNode:
+    """Builds a Resolver, which queries the metadata store during the run."""
     return Resolver(
         strategy_class=NewestApproved,
         config={
-            "subject_id_property": wanted.subject_id_property,
-            "where": dict(wanted.where),
-            "hand_on_missing": wanted.hand_on_missing,
+            "subject_id_property": query.subject_id_property,
+            "where": dict(query.where),
+            "hand_on_missing": query.include_missing,
         },
-        candidate=wanted.candidate,
-        subject=types.Channel(type=wanted.candidate.type),
-        approval=types.Channel(type=wanted.approval),
-    ).with_id(wanted.node_id)
+        candidate=query.candidate,
+        subject=types.Channel(type=query.candidate.type),
+        approval=types.Channel(type=query.approval),
+    ).with_id(query.node_id)
 
 
-def component(wanted: Wanted) -> BaseNode:
-    """Makes a component, whose parameter `approved` pipelines.kubeflow.lookups fills in during the run."""
-    return ApprovedBaseline(wanted.candidate, name=wanted.node_id).with_id(wanted.node_id)
+def component_node(query: BaselineQuery) -> BaseNode:
+    """Builds a component that gets its parameter `approved` from a lookup task (`kubeflow/lookups.py`)."""
+    return ApprovedBaseline(query.candidate, name=query.node_id).with_id(query.node_id)

@@ -1,4 +1,4 @@
-"""What TFMA's Evaluator measures, on the prediction table and without a model."""
+"""TFMA's configuration for evaluating the prediction table."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ import tfx.components  # noqa: F401  (only after it has tfma its EvalConfig)
 from components.prediction_table import columns
 from trainer import features
 
-# The model answers the second class from 0.5 on, and TFMA counts what is above: the 32-bit float before it.
+# The model predicts the second class from 0.5 on, but TFMA counts values above its threshold: this is the
+# largest float32 below 0.5.
 _THRESHOLD = 0.49999997
 _BUCKETS = 10
 
 
 def eval_config() -> tfma.EvalConfig:
-    """Builds TFMA's configuration: what is measured of the candidate, over all of `test` and over slices.
+    """Builds TFMA's configuration: the candidate's metrics on all of `test` and on each slice.
 
-    There are no thresholds: the QualityGate judges, as chance matters there.
+    It sets no thresholds: the QualityGate decides, with statistical tests.
     """
     whole = tfma.SlicingSpec()
     return tfma.EvalConfig(

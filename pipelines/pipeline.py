@@ -24,7 +24,7 @@ from pipelines.settings.tree import Settings
 
 def build(
     settings: Settings,
-    newest_approved: baseline_nodes.BaselineMaker = baseline_nodes.resolver,
+    newest_approved: baseline_nodes.MakeBaselineNode = baseline_nodes.resolver_node,
     override: str = "",
 ) -> Pipeline:
     """Wires the components; what each of them does is told in its own module.

@@ -1,4 +1,4 @@
-"""The last approved artifact as an artifact of this run, for orchestrators without resolvers."""
+"""Outputs the last approved artifact in this run, for orchestrators without resolvers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ABSENT, UNREADABLE = "absent", "unreadable"
 
 
 class Executor(base_executor.BaseExecutor):
-    """Copies the approved files, or says that there are none."""
+    """Copies the approved files, or marks the output as absent or unreadable."""
 
     def Do(  # noqa: N802
         self,
@@ -28,47 +28,47 @@ class Executor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Writes `subject`: files and properties of what was approved, or what became of them.
+        """Writes `subject`: the files and properties of the approved artifact, or why they are missing.
 
         Raises:
-            PipelineError: The approved files went after they were looked up.
+            PipelineError: The approved files were removed after the lookup task found them.
         """
         subject = artifact_utils.get_single_instance(output_dict["subject"])
         if not exec_properties["approved"]:
-            logging.info("Nothing has been approved before: there is nothing to compare with.")
+            logging.info("There is no earlier approval to compare with.")
             subject.set_int_custom_property(ABSENT, 1)
             return
         approval = Approval.parse(exec_properties["approved"])
         subject.set_string_custom_property("approved_in", approval.id)
         subject.set_string_custom_property("approved_uri", approval.uri)
         if not approval.files:
-            reason = f"the copy of its files that was kept as {approval.id} is gone from the volume"
+            reason = f"the copy of its files, {approval.id}, is missing from the volume"
             subject.set_string_custom_property(UNREADABLE, reason)
-            logging.warning("%s was approved, and cannot be compared with: %s.", approval.uri, reason)
+            logging.warning("The approved %s cannot be read: %s.", approval.uri, reason)
             return
         if not fileio.exists(approval.files):
             raise PipelineError(
-                f"What was approved is not in {approval.files} any more: submit the run again, and it is "
-                "looked up anew."
+                f"The approved files are no longer in {approval.files}: submit the run again to repeat "
+                "the lookup."
             )
         io_utils.copy_dir(approval.files, subject.uri)
         _set_properties(subject, approval.metadata)
-        logging.info("This run is compared with %s, approved in %s.", approval.uri, approval.id)
+        logging.info("The baseline is %s, approved in %s.", approval.uri, approval.id)
 
 
 class ApprovedBaseline(base_component.BaseComponent):
-    """Hands on what was approved last, looked up before this step.
+    """Outputs the last approved artifact, which a lookup task found before this task.
 
-    Outputs `subject`, of the candidate's type. Its custom property `approved_in` is the id of the approval,
-    so that what was approved anew is compared with anew, and `approved_uri` where it then was; where nothing
-    was approved, `absent` is 1 and there are no files; where its files were found to be gone, there are none
-    either, and `unreadable` says why, in a phrase.
+    Outputs `subject`, of the candidate's type. Custom properties: `approved_in` is the id of the approval,
+    so a new approval causes a new comparison; `approved_uri` is the URI of the artifact when it was
+    approved. Without an approval, `absent` is 1 and there are no files. If the approved files are missing,
+    `unreadable` is a phrase with the reason.
 
     Args:
-        candidate: Channel of what is going to be compared; an approval of it does not count.
-        approved: The Approval as text, or nothing.
-        name: Tells it from another one with the same candidate. Kubeflow Pipelines' cache does not ask what a
-            task is called, and would hand on the output of one, whichever came last, for both.
+        candidate: Channel of the artifact to compare; approvals of it do not count.
+        approved: The Approval as text; empty without one.
+        name: Distinguishes two nodes with the same candidate, because the cache key of Kubeflow Pipelines
+            does not include the name of the task.
     """
 
     SPEC_CLASS = component_spec.ComponentSpec
@@ -83,7 +83,7 @@ class ApprovedBaseline(base_component.BaseComponent):
 
 
 def _spec_for(artifact_type: type[types.Artifact]) -> type[component_spec.ComponentSpec]:
-    """Returns a specification, as TFX wants the types of channels written down in a class."""
+    """Returns a specification for the artifact type; TFX requires a class for each."""
 
     class BaselineSpec(component_spec.ComponentSpec):
         PARAMETERS: ClassVar[dict[str, Any]] = {
@@ -100,8 +100,8 @@ def _set_properties(artifact: types.Artifact, metadata: Mapping[str, Any]) -> No
     declared = artifact.PROPERTIES or {}
     for name, value in metadata.items():
         if name in declared:
-            is_whole = declared[name].type == PropertyType.INT  # Kubeflow Pipelines has no whole numbers
-            setattr(artifact, name, int(value) if is_whole else value)
+            is_integer = declared[name].type == PropertyType.INT  # Kubeflow Pipelines has no integers
+            setattr(artifact, name, int(value) if is_integer else value)
         elif isinstance(value, str):
             artifact.set_string_custom_property(name, value)
         elif isinstance(value, int | float):

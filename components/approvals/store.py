@@ -1,7 +1,7 @@
-"""Approvals on a volume, for where no ML Metadata can be asked: what was approved, in which order.
+"""Stores approvals on a volume, in order, for pipelines without access to ML Metadata.
 
-The files are kept too. Kubeflow Pipelines lets a step output nothing but what lies in the folder of its own
-run, so that a later run cannot hand on the earlier artifact itself.
+The approved files are stored too: a task on Kubeflow Pipelines can only output files in the folder of its
+own run, so a later run cannot output the earlier artifact itself.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from typing import Any
 from components import fingerprint
 from components.errors import PipelineError
 
-# Properties of an approval: what the data came from, and whether the model became the best one.
-SOURCE, BEST = "source", "best"
-YES = "yes"
-LOOKED_FOR = (SOURCE, BEST)
+# Properties of an approval: the data source, and whether the model became the best model.
+SOURCE_PROPERTY, IS_BEST_PROPERTY = "source", "best"
+TRUE = "yes"
+LOOKUP_PROPERTIES = (SOURCE_PROPERTY, IS_BEST_PROPERTY)
 
-_KEPT = 5  # newest approvals of the same properties
+_MAX_APPROVALS = 5  # with the same properties
 _ENTRY, _FILES = "approval.json", "files"
 _TIME = "%Y-%m-%dT%H-%M-%S.%f"
 _STALE_AFTER = 24 * 3600  # seconds; no write or removal takes that long
@@ -32,15 +32,15 @@ _STALE_AFTER = 24 * 3600  # seconds; no write or removal takes that long
 
 @dataclass(frozen=True)
 class Approval:
-    """One approval.
+    """An approval of data or of a model.
 
     Attributes:
-        id: Sorts by time; another approval of the same subject has another one.
-        uri: Where the subject was when it was approved.
-        contents: Fingerprint of the subject's files, which tells whether two subjects are the same.
+        id: Unique for each approval; sorts by time.
+        uri: URI of the subject when it was approved.
+        contents: Fingerprint of the subject's files; equal for equal subjects.
         metadata: Properties of the subject.
         properties: Properties of the approval.
-        files: Folder with a copy of the subject's files; empty where it is known to be gone.
+        files: Folder with a copy of the subject's files; empty if the copy is missing.
     """
 
     id: str
@@ -51,15 +51,15 @@ class Approval:
     files: str
 
     def text(self) -> str:
-        """Returns it on one line, always the same for the same approval, as a parameter of a step."""
+        """Returns the approval as one line of JSON with sorted keys, for a task parameter."""
         return json.dumps(asdict(self), sort_keys=True)
 
     @classmethod
     def parse(cls, text: str) -> Approval:
-        """Reads what `text` returned.
+        """Parses the result of `text`.
 
         Raises:
-            ValueError: It is something else.
+            ValueError: The text is not an approval.
         """
         try:
             return cls(**json.loads(text))
@@ -68,10 +68,10 @@ class Approval:
 
 
 class ApprovalStore:
-    """The approvals of one kind of subject, one folder each; they appear whole or not at all.
+    """The approvals of one type of subject, one folder each, written atomically.
 
     Args:
-        folder: Where they are; made when needed.
+        folder: Folder of the approvals; created when needed.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -84,35 +84,37 @@ class ApprovalStore:
         metadata: Mapping[str, Any] | None = None,
         properties: Mapping[str, str] | None = None,
     ) -> Approval:
-        """Adds an approval, unless the newest one of the same source says the same of the same subject.
+        """Adds an approval unless the newest one of the same source is equal.
 
         Args:
-            subject: Folder of the files.
-            uri: What the subject is called outside.
-            metadata: Its properties.
-            properties: What a lookup may ask for.
+            subject: Folder with the files.
+            uri: URI of the subject.
+            metadata: Properties of the subject.
+            properties: Properties of the approval, which a lookup can filter by.
 
         Returns:
             The newest approval.
 
         Raises:
-            PipelineError: The folder of the approvals cannot be written.
+            PipelineError: The folder of the approvals is not writable.
         """
         properties = dict(properties or {})
         contents = fingerprint.of_folder(subject)
-        newest = self.newest(where={SOURCE: properties[SOURCE]} if SOURCE in properties else None)
+        newest = self.newest(
+            where={SOURCE_PROPERTY: properties[SOURCE_PROPERTY]} if SOURCE_PROPERTY in properties else None
+        )
         if newest is not None and (newest.contents, newest.properties) == (contents, properties):
             return newest
         name = self._next_id()
         folder = self._folder / name
         approval = Approval(name, uri, contents, dict(metadata or {}), properties, str(folder / _FILES))
-        beside = self._folder / f".{name}"
+        temporary_folder = self._folder / f".{name}"
         try:
-            shutil.copytree(subject, beside / _FILES)
-            (beside / _ENTRY).write_text(approval.text() + "\n", encoding="utf-8")
-            beside.rename(folder)
+            shutil.copytree(subject, temporary_folder / _FILES)
+            (temporary_folder / _ENTRY).write_text(approval.text() + "\n", encoding="utf-8")
+            temporary_folder.rename(folder)
         except OSError as error:
-            shutil.rmtree(beside, ignore_errors=True)
+            shutil.rmtree(temporary_folder, ignore_errors=True)
             raise PipelineError(
                 f"The approval cannot be recorded in {self._folder} ({error.strerror or error}): make the "
                 "volume writable for the user of the pods, or give it more space."
@@ -124,23 +126,20 @@ class ApprovalStore:
     def newest(
         self, other_than: str | None = None, where: Mapping[str, str] | None = None
     ) -> Approval | None:
-        """Returns the approval that was given last.
+        """Returns the last approval; None if there is none.
 
         Args:
-            other_than: Fingerprint of the contents of a subject that does not count.
-            where: Properties, with their values, that an approval must have to count.
-
-        Returns:
-            None where there is none.
+            other_than: Fingerprint of a subject whose approvals do not count.
+            where: Properties that an approval must have.
         """
-        wanted = (where or {}).items()
+        required = (where or {}).items()
         for approval in reversed(self._approvals()):
-            if approval.contents != other_than and wanted <= approval.properties.items():
+            if approval.contents != other_than and required <= approval.properties.items():
                 return approval
         return None
 
     def _next_id(self) -> str:
-        """Returns an id after all others, also where the clock of another node was ahead of this one's."""
+        """Returns an id that sorts after all others, even if the clock of another node is ahead."""
         given = datetime.now(UTC)
         for approval in self._approvals()[-1:]:
             last = datetime.strptime(approval.id.rpartition("-")[0], _TIME).replace(tzinfo=UTC)
@@ -148,32 +147,32 @@ class ApprovalStore:
         return f"{given.strftime(_TIME)}-{uuid.uuid4().hex[:8]}"
 
     def _approvals(self) -> list[Approval]:
-        """Returns all of them, the last one last; a dot is before what is being written or removed."""
+        """Reads all approvals, oldest first; a leading dot marks folders being written or removed."""
         if not self._folder.is_dir():
             return []
-        found = []
+        approvals = []
         for folder in sorted(self._folder.glob("[!.]*")):
             try:
                 approval = Approval.parse((folder / _ENTRY).read_text(encoding="utf-8"))
-            except FileNotFoundError:  # removed in this moment
+            except FileNotFoundError:  # another run removed it
                 continue
             except (OSError, ValueError) as error:
                 raise PipelineError(
                     f"The approval in {folder} cannot be read ({error}): remove that folder."
                 ) from None
-            found.append(approval)
-        return found
+            approvals.append(approval)
+        return approvals
 
     def _drop_old(self, properties: dict[str, str]) -> None:
-        """Removes approvals that no run looks up any more."""
+        """Removes approvals beyond the newest ones with these properties."""
         same = [approval for approval in self._approvals() if approval.properties == properties]
-        for approval in same[:-_KEPT]:
-            going = self._folder / f".{approval.id}"
+        for approval in same[:-_MAX_APPROVALS]:
+            removed_folder = self._folder / f".{approval.id}"
             try:
-                (self._folder / approval.id).rename(going)
-            except FileNotFoundError:  # another run was quicker
+                (self._folder / approval.id).rename(removed_folder)
+            except FileNotFoundError:  # another run removed it
                 continue
-            shutil.rmtree(going, ignore_errors=True)
+            shutil.rmtree(removed_folder, ignore_errors=True)
 
 
 def _remove_stale_folders(folder: Path) -> None:

@@ -12,7 +12,7 @@ import yaml
 from components.evaluation_report import charts, page, prediction_facts
 from components.evaluation_report.charts import ModelCurves
 from components.evaluation_report.json_values import Facts
-from components.model_metrics import correct
+from components.model_metrics import is_correct
 from components.prediction_table.table import PredictionTable
 
 _LISTED = 20  # pictures that only one of the two gets right
@@ -127,7 +127,7 @@ def pair(first: Side, second: Side) -> Paired | None:
     in_second = np.array(list(common.values()))
     labels = other.labels[in_second]
     before, after = one.probabilities[in_first], other.probabilities[in_second]
-    right_before, right_after = correct(labels, before), correct(labels, after)
+    right_before, right_after = is_correct(labels, before), is_correct(labels, after)
 
     def pictures(chosen: np.ndarray) -> list[OnlyOne]:
         places = np.flatnonzero(chosen)

@@ -9,7 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from components.evaluation_report.json_values import Facts
-from components.prediction_table.columns import CHANGES
+from components.prediction_table.columns import PERTURBATIONS
 from trainer import features
 
 NOTHING = Markup("–")
@@ -50,7 +50,11 @@ _MEANINGS = {
     "calibration_error": "how far probabilities are off; lower is better",
 }
 _CHANGES = dict(
-    zip(CHANGES, ("Flipped left to right", "Slightly darkened", "Compressed again", "Resized"), strict=True)
+    zip(
+        PERTURBATIONS,
+        ("Flipped left to right", "Slightly darkened", "Compressed again", "Resized"),
+        strict=True,
+    )
 )
 _PLAIN_NUMBERS = {"auc", "loss"}  # all others are shares
 

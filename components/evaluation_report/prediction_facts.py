@@ -11,7 +11,7 @@ import numpy as np
 from components import model_metrics
 from components.evaluation_report.json_values import Facts, figure, number
 from components.model_metrics import Curve, Estimate
-from components.prediction_table.columns import CHANGES, SLICES
+from components.prediction_table.columns import PERTURBATIONS, SLICES
 from components.prediction_table.table import PredictionTable
 
 GALLERY_PICTURES = 12  # of each kind: what a person looks through, whatever the size of the split
@@ -43,7 +43,7 @@ def collect(table: PredictionTable, min_slice_images: int) -> Facts:
         ],
         "comparisons": [_comparison(table, name) for name in table.baselines],
         "curves": {name: curves(table.labels, probabilities) for name, probabilities in models.items()},
-        "confusion": model_metrics.confusion(table.labels, table.probabilities).tolist(),
+        "confusion": model_metrics.confusion_matrix(table.labels, table.probabilities).tolist(),
         "slices": _slices(table, min_slice_images),
         "slices_left_out": sum(max(0, len(set(table.slices[name])) - SLICES_SHOWN) for name in SLICES),
         "gallery": _gallery(table),
@@ -57,10 +57,10 @@ def _measured(
 ) -> dict[str, Estimate]:
     """Returns the figures of one model; of answers that are no probabilities, the accuracy only."""
     if _are_probabilities(probabilities):
-        return model_metrics.measure(labels, probabilities, class_names)
-    right = model_metrics.correct(labels, probabilities)
+        return model_metrics.compute_metrics(labels, probabilities, class_names)
+    right = model_metrics.is_correct(labels, probabilities)
     absent = dict.fromkeys(
-        model_metrics.measure(np.empty(0, int), np.empty(0), class_names), model_metrics.ABSENT
+        model_metrics.compute_metrics(np.empty(0, int), np.empty(0), class_names), model_metrics.ABSENT
     )
     return {**absent, "accuracy": model_metrics.proportion(int(right.sum()), len(right))}
 
@@ -74,15 +74,17 @@ def curves(labels: np.ndarray, probabilities: np.ndarray) -> Facts:
     if not _are_probabilities(probabilities):
         labels, probabilities = labels[:0], probabilities[:0]
     return {
-        "roc": _thinned(model_metrics.roc(labels, probabilities), ideal_x=0.0),
-        "precision_recall": _thinned(model_metrics.precision_recall(labels, probabilities), ideal_x=1.0),
+        "roc": _thinned(model_metrics.roc_curve(labels, probabilities), ideal_x=0.0),
+        "precision_recall": _thinned(
+            model_metrics.precision_recall_curve(labels, probabilities), ideal_x=1.0
+        ),
         "calibration": [
             {
                 "probability": number(bucket.probability),
                 "share": figure(bucket.share),
                 "pictures": bucket.count,
             }
-            for bucket in model_metrics.calibration(labels, probabilities)
+            for bucket in model_metrics.calibration_curve(labels, probabilities)
         ],
     }
 
@@ -130,7 +132,7 @@ def paired(labels: np.ndarray, first: np.ndarray, second: np.ndarray) -> Facts:
 def _slices(table: PredictionTable, min_pictures: int) -> list[Facts]:
     models = {"candidate": table.probabilities, **table.baseline_probabilities}
     right = {
-        name: model_metrics.correct(table.labels, probabilities) for name, probabilities in models.items()
+        name: model_metrics.is_correct(table.labels, probabilities) for name, probabilities in models.items()
     }
     found = []
     for feature in SLICES:
@@ -173,7 +175,7 @@ def _by_size(value: str) -> tuple[float, int, str]:
 
 def _gallery(table: PredictionTable) -> Facts:
     certainty = np.abs(table.probabilities - _ANSWER)
-    right = model_metrics.correct(table.labels, table.probabilities)
+    right = model_metrics.is_correct(table.labels, table.probabilities)
     wrong = np.flatnonzero(~right)
     mistakes = wrong[np.argsort(-certainty[wrong], kind="stable")][:GALLERY_PICTURES]
     others = np.setdiff1d(np.arange(len(right)), mistakes)
@@ -209,6 +211,6 @@ def _behaviour(table: PredictionTable) -> Facts:
         return {"change": name, "pictures": len(asked), "kept": figure(share)}
 
     return {
-        "changes": [measured(name) for name in CHANGES],
+        "changes": [measured(name) for name in PERTURBATIONS],
         "grey": None if math.isnan(table.grey) else float(table.grey),
     }

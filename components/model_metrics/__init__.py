@@ -1,15 +1,15 @@
-"""Figures of a model with their intervals, and the comparison of two models."""
+"""Metrics of a model with their intervals, and the comparison of two models."""
 
 from components.model_metrics.estimates import ABSENT, Estimate, proportion
 from components.model_metrics.metrics import (
     Bucket,
     Curve,
-    calibration,
-    confusion,
-    correct,
-    measure,
-    precision_recall,
-    roc,
+    calibration_curve,
+    compute_metrics,
+    confusion_matrix,
+    is_correct,
+    precision_recall_curve,
+    roc_curve,
 )
 from components.model_metrics.paired_test import Comparison, compare
 
@@ -19,12 +19,12 @@ __all__ = [
     "Comparison",
     "Curve",
     "Estimate",
-    "calibration",
+    "calibration_curve",
     "compare",
-    "confusion",
-    "correct",
-    "measure",
-    "precision_recall",
+    "compute_metrics",
+    "confusion_matrix",
+    "is_correct",
+    "precision_recall_curve",
     "proportion",
-    "roc",
+    "roc_curve",
 ]

@@ -1,4 +1,4 @@
-"""A measured figure, and the interval that holds what it is in truth in 95 of 100 such measurements."""
+"""Estimates of metrics with 95 % confidence intervals."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _BATCH_VALUES = 2_000_000  # resampled at once, which bounds the memory
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure and its 95 % interval; all three are nan where there is nothing to measure.
+    """A metric and its 95 % interval; all values are NaN if there is nothing to measure.
 
     Attributes:
-        value: As measured.
+        value: Point estimate.
         low: Lower end of the interval.
         high: Upper end of the interval.
     """
@@ -35,7 +35,7 @@ class Estimate:
 
     @property
     def exists(self) -> bool:
-        """Whether there was anything to measure."""
+        """True unless the estimate is NaN."""
         return not math.isnan(self.value)
 
 
@@ -43,11 +43,11 @@ ABSENT = Estimate(math.nan, math.nan, math.nan)
 
 
 def proportion(hits: int, total: int) -> Estimate:
-    """Returns a share with Wilson's score interval (Wilson 1927; Newcombe 1998, method 3).
+    """Returns a proportion with Wilson's score interval (Wilson 1927; Newcombe 1998, method 3).
 
     Args:
-        hits: How many of them.
-        total: Of how many; the figure is absent where there are none.
+        hits: Number of hits.
+        total: Number of trials; the estimate is `ABSENT` for 0.
     """
     if total == 0:
         return ABSENT
@@ -61,35 +61,35 @@ def proportion(hits: int, total: int) -> Estimate:
     return Estimate(share, low, high)
 
 
-def f1(hits: int, errors: int) -> Estimate:
+def f1_score(hits: int, errors: int) -> Estimate:
     """Returns F1 with the "Wilson indirect" interval (Lam, Gopal and Qian 2023).
 
-    F1 = 2p / (1 + p), where p = hits / (hits + errors) is a plain share, with Wilson's interval.
+    F1 = 2p / (1 + p), where p = hits / (hits + errors) is a proportion with Wilson's interval.
 
     Args:
-        hits: Pictures of the class that were found.
-        errors: Pictures of the class that were missed, and others that were taken for it.
+        hits: Number of true positives.
+        errors: Number of false negatives and false positives.
     """
     share = proportion(hits, hits + errors)
     return Estimate(*(2 * p / (1 + p) for p in (share.value, share.low, share.high)))
 
 
-def auc(value: float, negatives: int, positives: int) -> Estimate:
+def roc_auc(value: float, negatives: int, positives: int) -> Estimate:
     """Returns the area under the ROC curve with Newcombe's score-like interval (2006, part 2, method 5).
 
-    Unlike DeLong's it has a width where the classes are told apart without a mistake.
+    Unlike DeLong's interval, it has a positive width if the classes are separated perfectly.
 
     Args:
-        value: The measured area.
-        negatives: Number of pictures of the first class.
-        positives: Number of pictures of the second class; absent where one class has no pictures.
+        value: The point estimate.
+        negatives: Number of images of the first class.
+        positives: Number of images of the second class. The estimate is `ABSENT` if either number is 0.
     """
     if negatives == 0 or positives == 0:
         return ABSENT
     others = (negatives + positives) / 2 - 1
 
     def deviation(area: float) -> float:
-        """How far the measured area may lie from this one."""
+        """Returns the half-width of the interval at this area."""
         spread = 1 + others * ((1 - area) / (2 - area) + area / (1 + area))
         return _Z * math.sqrt(area * (1 - area) / (negatives * positives) * spread)
 
@@ -99,7 +99,7 @@ def auc(value: float, negatives: int, positives: int) -> Estimate:
 
 
 def _crossing(excess: Callable[[float], float], end: float, value: float) -> float:
-    """Returns where `excess` is zero between an end of the scale, where it is positive, and the value."""
+    """Returns the root of `excess` between an end of the scale, where it is positive, and the value."""
     if end == value or excess(end) <= 0:
         return end
     inside = value + math.copysign(1e-12, end - value)  # at 0 and 1 it is zero, too
@@ -113,53 +113,55 @@ def mean(values: np.ndarray) -> Estimate:
     value = float(values.mean())
     if len(values) == 1:
         return Estimate(value, math.nan, math.nan)
-    if np.ptp(values) < 1e-12 * max(1.0, abs(value)):  # nothing varies: BCa has no answer
+    if np.ptp(values) < 1e-12 * max(1.0, abs(value)):  # BCa is undefined without variance
         return Estimate(value, value, value)
-    found = stats.bootstrap(
+    result = stats.bootstrap(
         (values,),
         np.mean,
         n_resamples=_RESAMPLES,
         batch=_batch(len(values)),
         confidence_level=CONFIDENCE,
         vectorized=True,
-        method="BCa" if len(values) <= 1000 else "percentile",  # they agree on many, and BCa's cost grows
+        method="BCa"
+        if len(values) <= 1000
+        else "percentile",  # they agree on large samples, and BCa is slower
         rng=np.random.default_rng(_SEED),
     )
-    return _around(value, *found.confidence_interval)
+    return _around(value, *result.confidence_interval)
 
 
 def calibration_error(labels: np.ndarray, probabilities: np.ndarray, buckets: np.ndarray) -> Estimate:
     """Returns the expected calibration error (Naeini et al. 2015) with an interval.
 
-    Chance makes few pictures look less calibrated than a model is, and a resample of them still less, so that
-    a plain bootstrap would not reach down to the truth. Instead labels are drawn anew, as in consistency
-    resampling (Bröcker and Smith 2007), for models that are off as the measured one is, but by less or by
-    more; the interval holds the errors of those that the measured error is not unusual for. Half a picture of
-    either label is added to each bucket (Jeffreys), as labels that are all the same would never vary.
+    On small samples, the measured error overestimates the true error, and a plain bootstrap adds to the bias.
+    Instead, labels are resampled as in consistency resampling (Bröcker and Smith 2007) for models whose gaps
+    are a multiple of the measured ones; the interval contains the errors of the models for which the measured
+    error is not unusual. Half an image of each label is added to each bucket (Jeffreys prior), because
+    identical labels would not vary.
 
     Args:
         labels: 0 or 1, [N].
-        probabilities: Of the label 1, [N].
-        buckets: Which bucket each probability is in, int [N].
+        probabilities: Probabilities of label 1, [N].
+        buckets: Bucket of each probability, int [N].
     """
     if not len(labels):
         return ABSENT
-    _, places, counts = np.unique(buckets, return_inverse=True, return_counts=True)
-    said = np.bincount(places, weights=probabilities) / counts
-    hits = np.bincount(places, weights=labels)
-    value = float(np.abs(counts * said - hits).sum() / len(labels))
-    gaps = said - (hits + 0.5) / (counts + 1)
+    _, bucket_indices, counts = np.unique(buckets, return_inverse=True, return_counts=True)
+    confidences = np.bincount(bucket_indices, weights=probabilities) / counts
+    hits = np.bincount(bucket_indices, weights=labels)
+    value = float(np.abs(counts * confidences - hits).sum() / len(labels))
+    gaps = confidences - (hits + 0.5) / (counts + 1)
 
     def shares(size: float) -> np.ndarray:
-        """True shares of the second class in each bucket, if so much of the gaps is real."""
-        return np.clip(said - size * gaps, 0, 1)
+        """Returns the true proportion in each bucket if the true gaps are `size` times the measured ones."""
+        return np.clip(confidences - size * gaps, 0, 1)
 
     def measured(size: float, quantile: float) -> float:
         drawn = np.random.default_rng(_SEED).binomial(counts, shares(size), (_RESAMPLES, len(counts)))
-        return float(np.quantile(np.abs(counts * said - drawn).sum(axis=1) / len(labels), quantile))
+        return float(np.quantile(np.abs(counts * confidences - drawn).sum(axis=1) / len(labels), quantile))
 
     def real(size: float) -> float:
-        return float(counts @ np.abs(said - shares(size)) / len(labels))
+        return float(counts @ np.abs(confidences - shares(size)) / len(labels))
 
     upper, lower = (1 + CONFIDENCE) / 2, (1 - CONFIDENCE) / 2
     smallest = _bisect(lambda size: measured(size, upper) >= value - _ROUNDING, 1.0, 0.0)
@@ -168,7 +170,7 @@ def calibration_error(labels: np.ndarray, probabilities: np.ndarray, buckets: np
 
 
 def _bisect(fits: Callable[[float], bool], inside: float, outside: float) -> float:
-    """Returns how far from `inside` to `outside` something fits."""
+    """Returns by bisection the last value from `inside` to `outside` for which `fits` is True."""
     if fits(outside):
         return outside
     for _ in range(_HALVINGS):

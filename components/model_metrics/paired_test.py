@@ -1,4 +1,4 @@
-"""Two models on the same pictures: is one worse beyond what chance explains?"""
+"""Paired comparison of two models on the same images."""
 
 from __future__ import annotations
 
@@ -15,16 +15,15 @@ from components.model_metrics.estimates import ABSENT, CONFIDENCE, Estimate
 
 @dataclass(frozen=True)
 class Comparison:
-    """A candidate and a baseline on the same pictures.
+    """Comparison of a candidate and a baseline on the same images.
 
     Attributes:
         difference: The candidate's accuracy minus the baseline's, with its 95 % interval.
-        only_candidate_right: Number of pictures that only the candidate gets right.
-        only_baseline_right: Number of pictures that only the baseline gets right.
-        pictures: Number of pictures.
-        p_value: How probable so bad a result or a worse one is if the candidate loses no more than is
-            tolerated.
-        level: Below which probability chance is no explanation.
+        only_candidate_right: Number of images that only the candidate classifies correctly.
+        only_baseline_right: Number of images that only the baseline classifies correctly.
+        images: Number of images.
+        p_value: One-sided p-value of the hypothesis that the true loss is at most the tolerated one.
+        level: Significance level.
     """
 
     difference: Estimate
@@ -36,7 +35,7 @@ class Comparison:
 
     @property
     def worse(self) -> bool:
-        """Whether the candidate loses more than is tolerated, beyond what chance explains."""
+        """True if the candidate loses significantly more accuracy than tolerated."""
         return self.p_value < self.level
 
 
@@ -47,17 +46,23 @@ def compare(
     tolerated_loss: float = 0.0,
     level: float = 0.05,
 ) -> Comparison:
-    """Compares two models by which of them gets which picture right.
+    """Compares the accuracy of two models with Tango's score test.
 
     Args:
         labels: 0 or 1, int64 [N].
-        candidate: Its probabilities of the second class, float64 [N].
-        baseline: Likewise.
-        tolerated_loss: How much lower the candidate's accuracy may be in truth, 0 to 1.
-        level: Below which probability chance is no explanation.
+        candidate: Probabilities of the second class from the candidate, float64 [N].
+        baseline: Probabilities of the second class from the baseline, float64 [N].
+        tolerated_loss: Tolerated loss of true accuracy, 0 to 1.
+        level: Significance level.
     """
-    right, before = metrics.correct(labels, candidate), metrics.correct(labels, baseline)
-    gained, lost = int((right & ~before).sum()), int((before & ~right).sum())
+    candidate_correct, baseline_correct = (
+        metrics.is_correct(labels, candidate),
+        metrics.is_correct(labels, baseline),
+    )
+    gained, lost = (
+        int((candidate_correct & ~baseline_correct).sum()),
+        int((baseline_correct & ~candidate_correct).sum()),
+    )
     total = len(labels)
     return Comparison(
         _interval(gained, lost, total),
@@ -82,13 +87,13 @@ def statistic(gained: int, lost: int, total: int, difference: float) -> float:
 
 
 def p_value(gained: int, lost: int, total: int, tolerated_loss: float = 0.0) -> float:
-    """Returns how probable so bad a result or a worse one is if just the tolerated loss were true."""
+    """Returns the one-sided p-value under a true loss equal to the tolerated one."""
     return float(special.ndtr(statistic(gained, lost, total, -tolerated_loss)))
 
 
 @cache
 def _interval(gained: int, lost: int, total: int) -> Estimate:
-    """Returns the difference with Tango's interval: what his test does not contradict."""
+    """Returns the difference with the interval that inverts Tango's test."""
     if total == 0:
         return ABSENT
     z = float(special.ndtri((1 + CONFIDENCE) / 2))

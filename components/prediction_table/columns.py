@@ -1,24 +1,24 @@
-"""Names of the columns of the prediction table, which has one row a picture.
+"""Names of the columns of the prediction table, which has one row for each test image.
 
-Beside these, a row has of the picture's own features those in `ABOUT_PICTURE`.
+A row also holds the features of the image that `IMAGE_COLUMNS` lists.
 """
 
 from trainer import features
 
-PROBABILITY = "probability"  # float: the candidate's, of the second class
-NEWEST = "newest_probability"  # float: of the newest other blessed model, where it was compared
-BEST = "best_probability"  # float: of the best one, where it was compared and is another one
-SEEN = "seen_in_training"  # int64: 1 where the same bytes are in `train` or `eval`
+PROBABILITY = "probability"  # float: of the second class, from the candidate
+NEWEST = "newest_probability"  # float: from the last blessed model, if it was compared
+BEST = "best_probability"  # float: from the best model, if it was compared and is another one
+SEEN_IN_TRAINING = "seen_in_training"  # int64: 1 if the same bytes are in `train` or `eval`
 
-BASELINES = {"newest": NEWEST, "best": BEST}
+BASELINE_COLUMNS = {"newest": NEWEST, "best": BEST}
 
-# What is done to a sample of the pictures; the candidate's answer is in `changed(name)`, float.
-CHANGES = ("flipped", "darkened", "recompressed", "resized")
+# Applied to a sample of the images; the candidate's probability is in `perturbed_column(name)`, float.
+PERTURBATIONS = ("flipped", "darkened", "recompressed", "resized")
 
 SLICES = (features.CLASS_NAME, features.SOURCE_FOLDER, *features.RANGES)
-ABOUT_PICTURE = (features.FILENAME, features.DIGEST, features.LABEL, *SLICES)
+IMAGE_COLUMNS = (features.FILENAME, features.DIGEST, features.LABEL, *SLICES)
 
 
-def changed(name: str) -> str:
-    """Returns the column with the answer for the picture after one of `CHANGES`."""
+def perturbed_column(name: str) -> str:
+    """Returns the name of the column with the probability under one of `PERTURBATIONS`."""
     return f"{PROBABILITY}/{name}"

@@ -1,4 +1,4 @@
-"""The PredictionTable component: what the models say of every picture of `test`, asked once each."""
+"""The PredictionTable component, which predicts every test image with the candidate and the baselines."""
 
 from __future__ import annotations
 
@@ -40,45 +40,45 @@ class PredictionTableSpec(component_spec.ComponentSpec):
 
 
 class Driver(base_driver.BaseDriver, portable_base_driver.BaseDriver):
-    """Looks at the earlier models before the cache does, so that one that is back is compared with again.
+    """Makes the cache key depend on the files of the baselines.
 
-    Adds `baseline_files` to the execution properties: fingerprints of the earlier models as they are now.
-
-    Without it, a table that notes a model as unreadable would be found in the cache when it is put back.
+    Adds `baseline_files` to the execution properties: the current fingerprints of the baselines' files.
+    Without it, a cached table that marks a baseline as unreadable would be reused after its files are
+    restored.
     """
 
     def __init__(self, metadata_handle: metadata.Metadata) -> None:
-        base_driver.BaseDriver.__init__(self, metadata_handle)  # the class TFX asks components for
-        portable_base_driver.BaseDriver.__init__(self, metadata_handle)  # the class it runs
+        base_driver.BaseDriver.__init__(self, metadata_handle)  # the class that TFX requires of a component
+        portable_base_driver.BaseDriver.__init__(self, metadata_handle)  # the class that TFX runs
 
     def run(self, execution_info: data_types.ExecutionInfo) -> driver_output_pb2.DriverOutput:
-        """Returns the addition; of a model that is gone, the fingerprint is that of no files."""
-        found = {
+        """Returns the fingerprints; a missing folder counts as an empty one."""
+        fingerprints = {
             name: [
                 fingerprint.of_folder(Path(model.uri)) for model in execution_info.input_dict.get(name, [])
             ]
-            for name in columns.BASELINES
+            for name in columns.BASELINE_COLUMNS
         }
         output = driver_output_pb2.DriverOutput()
-        output.exec_properties["baseline_files"].string_value = json.dumps(found)
+        output.exec_properties["baseline_files"].string_value = json.dumps(fingerprints)
         return output
 
 
 class PredictionTable(base_component.BaseComponent):
-    """Asks the candidate and earlier models about every picture of `test`, as stored and without a server.
+    """Predicts every image of `test` with the candidate and the baselines, without a server.
 
-    Outputs `predictions`: Examples with the split `test`, a row for each picture, without the pictures, and
-    `about.json` (see `components.prediction_table.table`). All that is said of the candidate derives from it.
+    Outputs `predictions`: Examples with the split `test`, one row for each image but no pixels, and
+    `about.json` (see `components.prediction_table.table`). All metrics derive from this table.
 
     Args:
-        examples: Channel of the Examples; `test` is asked about, and searched for pictures that are also in
-            the other splits.
+        examples: Channel of the Examples; `test` is predicted; the other splits are searched for the same
+            images.
         model: Channel of the candidate.
-        newest: Channel of the model that was blessed last; may be empty.
-        best: Channel of the best model that was ever blessed; may be empty, and may be the newest.
-        class_names: The two classes; the models' output is named after the second one.
-        perturbed_images: For how many pictures the candidate is also asked about changes that must not
-            matter: those with the smallest digests, which are the same ones every time.
+        newest: Channel of the last blessed model; may be empty.
+        best: Channel of the best blessed model; may be empty or the same as `newest`.
+        class_names: The two classes; the model output is named after the second one.
+        perturbed_images: Number of images that the candidate also predicts under perturbations: those with
+            the smallest digests, so the sample is the same in every run.
     """
 
     SPEC_CLASS = PredictionTableSpec

@@ -1,4 +1,4 @@
-"""The pass over `test`: every picture is read once, and every model is asked about it."""
+"""Predicts `test` with all models in one pass over the examples."""
 
 from __future__ import annotations
 
@@ -18,16 +18,29 @@ from tfx.types import artifact_utils
 
 from components.errors import PipelineError
 from components.prediction_table import columns
-from components.prediction_table.models import ScoringModel, Unreadable, look
-from components.prediction_table.rows import Ask, Models, read_digests, shard_of, with_seen
-from components.prediction_table.table import SHARD, SHARD_WITHOUT, SPLIT, About, encode, write_about
+from components.prediction_table.models import ScoringModel, UnreadableModel, load_baselines
+from components.prediction_table.predict import (
+    ModelsByColumn,
+    PredictDoFn,
+    add_seen_in_training,
+    read_digests,
+    shard_index,
+)
+from components.prediction_table.table import (
+    INVALID_SHARD,
+    SHARD,
+    SPLIT,
+    TableMetadata,
+    encode,
+    write_metadata,
+)
 from trainer.signatures import probability_name
 
 _progress = logging.getLogger("catsdogs.progress")
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
-    """Writes the table; see `PredictionTable` for the artifacts and parameters."""
+    """Writes the prediction table; see `PredictionTable` for the artifacts and parameters."""
 
     def Do(  # noqa: N802
         self,
@@ -35,10 +48,10 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Asks the models and writes what they say.
+        """Predicts all test images and writes the table.
 
         Raises:
-            PipelineError: The candidate cannot be asked.
+            PipelineError: The candidate cannot be loaded or makes no predictions.
         """
         candidate = artifact_utils.get_single_instance(input_dict["model"])
         predictions = artifact_utils.get_single_instance(output_dict["predictions"])
@@ -46,21 +59,23 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         output = probability_name((first, second))
 
         _progress.info("loading the models")
-        states, earlier = look(input_dict, output)
-        models = Models({columns.PROBABILITY: _load(candidate, output)})
-        models.update({columns.BASELINES[name]: model for name, model in earlier.items()})
+        states, baselines = load_baselines(input_dict, output)
+        models = ModelsByColumn({columns.PROBABILITY: _load(candidate, output)})
+        models.update({columns.BASELINE_COLUMNS[name]: model for name, model in baselines.items()})
 
         examples = artifact_utils.get_single_instance(input_dict["examples"])
         self._write_rows(examples, predictions.uri, models, exec_properties["perturbed_images"])
         grey = models[columns.PROBABILITY].grey
-        write_about(predictions.uri, About((first, second), candidate.id, candidate.uri, states, grey))
+        write_metadata(
+            predictions.uri, TableMetadata((first, second), candidate.id, candidate.uri, states, grey)
+        )
         predictions.split_names = artifact_utils.encode_split_names([SPLIT])
         examples_utils.set_payload_format(predictions, example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE)
         examples_utils.set_file_format(predictions, "tfrecords_gzip")
 
-    def _write_rows(self, examples: types.Artifact, folder: str, models: Models, sample: int) -> None:
+    def _write_rows(self, examples: types.Artifact, folder: str, models: ModelsByColumn, sample: int) -> None:
         shared = Shared()
-        shared.acquire(lambda: models)  # workers in this process need not load them again
+        shared.acquire(lambda: models)  # workers in this process share the loaded models
         shards = [
             (split, file)
             for split in artifact_utils.decode_split_names(examples.split_names)
@@ -73,26 +88,28 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 | "SpreadShards" >> beam.Reshuffle()
                 | "Digests" >> beam.FlatMapTuple(read_digests)
             )
-            of_test = digests | "OfTest" >> beam.Filter(lambda found: found[1] == SPLIT) | beam.Keys()
-            others = digests | "OfTraining" >> beam.Filter(lambda found: found[1] != SPLIT)
-            sampled = of_test | beam.Distinct() | "Sample" >> beam.combiners.Top.Smallest(sample)
-            total = of_test | "Count" >> beam.combiners.Count.Globally()
+            test_digests = digests | "OfTest" >> beam.Filter(lambda digest: digest[1] == SPLIT) | beam.Keys()
+            training_digests = digests | "OfTraining" >> beam.Filter(lambda digest: digest[1] != SPLIT)
+            sampled = test_digests | beam.Distinct() | "Sample" >> beam.combiners.Top.Smallest(sample)
+            total = test_digests | "Count" >> beam.combiners.Count.Globally()
             rows = (
                 pipeline
                 | "TestShards" >> beam.Create([file for split, file in shards if split == SPLIT])
                 | "SpreadTestShards" >> beam.Reshuffle()
-                | "Ask"
+                | "Predict"
                 >> beam.ParDo(
-                    Ask(models, shared), beam.pvalue.AsSingleton(sampled), beam.pvalue.AsSingleton(total)
+                    PredictDoFn(models, shared),
+                    beam.pvalue.AsSingleton(sampled),
+                    beam.pvalue.AsSingleton(total),
                 )
             )
             written = (
-                {"rows": rows, "seen": others}
+                {"rows": rows, "training_splits": training_digests}
                 | "ByDigest" >> beam.CoGroupByKey()
-                | "WithSeen" >> beam.FlatMapTuple(with_seen)
-                | "ByAnswer" >> beam.Partition(shard_of, 2)
+                | "AddSeenInTraining" >> beam.FlatMapTuple(add_seen_in_training)
+                | "ByValidity" >> beam.Partition(shard_index, 2)
             )
-            for shard, part in zip((SHARD, SHARD_WITHOUT), written, strict=True):
+            for shard, part in zip((SHARD, INVALID_SHARD), written, strict=True):
                 prefix, _, suffix = posixpath.join(folder, shard).rpartition("-00000-of-00001")
                 _ = (
                     part
@@ -105,8 +122,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
 def _load(candidate: types.Artifact, output: str) -> ScoringModel:
     try:
         return ScoringModel(candidate.uri, output)
-    except Unreadable as error:
+    except UnreadableModel as error:
         raise PipelineError(
-            f"The trained model in {candidate.uri} cannot be asked about pictures: {error}. Change how it is "
-            "trained, or remove that folder, and run again."
+            f"The trained model in {candidate.uri} cannot predict images: {error}. Change how it is trained, "
+            "or remove that folder, and run again."
         ) from error

@@ -1,4 +1,4 @@
-"""Exported models as the table asks them, and which of the earlier ones can be compared with."""
+"""Loads exported models for batch prediction, and the baselines among them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from components.prediction_table import columns, perturbations
 from components.prediction_table.table import BaselineState, is_probability
 from trainer.signatures import EXAMPLES_SIGNATURE
 
-# As components.approvals.component sets them on its copies.
+# Custom properties that components.approvals.component sets on its copies.
 APPROVED_URI, UNREADABLE = "approved_uri", "unreadable"
 
 _CPU = "/CPU:0"
@@ -24,12 +24,12 @@ _CPU = "/CPU:0"
 _log = logging.getLogger(__name__)
 
 
-class Unreadable(Exception):
-    """A model cannot be asked; the message is a phrase that says why."""
+class UnreadableModel(Exception):
+    """A model cannot make predictions; the message is a phrase with the reason."""
 
 
 class ScoringModel:
-    """A SavedModel, asked for probabilities on the CPU; threads may share it.
+    """A SavedModel that predicts probabilities on the CPU; thread-safe.
 
     Args:
         uri: Folder of the Model artifact.
@@ -38,33 +38,35 @@ class ScoringModel:
     Attributes:
         uri: As given.
         output: As given.
-        grey: The answer for a uniformly grey picture; no probability where the training diverged.
+        grey: Prediction for a uniformly grey image; not a probability if the training diverged.
 
     Raises:
-        Unreadable: Its folder is gone, TensorFlow cannot load it, or it does not answer for a picture.
+        Unreadable: Its folder is missing, TensorFlow cannot load it, or it cannot predict an image.
     """
 
     def __init__(self, uri: str, output: str) -> None:
         if not fileio.exists(uri):
-            raise Unreadable(f"its folder {uri} is gone")
+            raise UnreadableModel(f"its folder {uri} is missing")
         self.uri, self.output = uri, output
         try:
             with tf.device(_CPU):
                 self._loaded = tf.saved_model.load(path_utils.serving_model_path(uri))
-        except Exception as error:  # whatever a torn or foreign SavedModel makes of TensorFlow
-            raise Unreadable(f"TensorFlow cannot load it ({_first_line(error)})") from error
+        except Exception as error:  # a damaged SavedModel can raise anything
+            raise UnreadableModel(f"TensorFlow cannot load it ({_first_line(error)})") from error
         if EXAMPLES_SIGNATURE not in self._loaded.signatures:
-            raise Unreadable(f"it has no signature {EXAMPLES_SIGNATURE}")
+            raise UnreadableModel(f"it has no signature {EXAMPLES_SIGNATURE}")
         self._signature = self._loaded.signatures[EXAMPLES_SIGNATURE]
         if output not in self._signature.structured_outputs:
-            raise Unreadable(f"its signature {EXAMPLES_SIGNATURE} has no output {output}")
+            raise UnreadableModel(f"its signature {EXAMPLES_SIGNATURE} has no output {output}")
         try:
-            [self.grey] = map(float, self.probabilities([perturbations.record(perturbations.grey())]))
+            [self.grey] = map(
+                float, self.probabilities([perturbations.to_example(perturbations.grey_image())])
+            )
         except Exception as error:
-            raise Unreadable(f"it does not answer for a picture ({_first_line(error)})") from error
+            raise UnreadableModel(f"it cannot predict an image ({_first_line(error)})") from error
 
     def probabilities(self, records: Sequence[bytes]) -> np.ndarray:
-        """Returns what the model says.
+        """Predicts the probability of the second class.
 
         Args:
             records: Serialized `tf.Example`s with `image/encoded`, [N].
@@ -73,41 +75,43 @@ class ScoringModel:
             float32 [N].
         """
         with tf.device(_CPU):
-            answers: np.ndarray = self._signature(examples=tf.constant(records))[self.output].numpy()
-        return answers
+            probabilities: np.ndarray = self._signature(examples=tf.constant(records))[self.output].numpy()
+        return probabilities
 
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def look(
-    found: Mapping[str, Sequence[types.Artifact]], output: str
+def load_baselines(
+    baselines: Mapping[str, Sequence[types.Artifact]], output: str
 ) -> tuple[dict[str, BaselineState], dict[str, ScoringModel]]:
-    """Loads the earlier models, each of them once.
+    """Loads each baseline once.
 
     Args:
-        found: By `newest` and `best` at most one Model each.
+        baselines: At most one Model each for `newest` and `best`.
         output: Name of the output with the probability.
 
     Returns:
-        What became of each, and those that can be asked.
+        The state of each baseline, and the loaded models.
     """
     states: dict[str, BaselineState] = {}
     models: dict[str, ScoringModel] = {}
-    for name in columns.BASELINES:
-        if not found.get(name):
+    for name in columns.BASELINE_COLUMNS:
+        if not baselines.get(name):
             states[name] = BaselineState("none")
             continue
-        [artifact] = found[name]
-        twin = next((state for state in states.values() if state.uri == _origin(artifact)), None)
-        if twin:
-            states[name] = replace(twin, state="same" if twin.state == "compared" else twin.state)
+        [artifact] = baselines[name]
+        same_model = next((state for state in states.values() if state.uri == _origin(artifact)), None)
+        if same_model:
+            states[name] = replace(
+                same_model, state="same" if same_model.state == "compared" else same_model.state
+            )
             continue
         try:
             models[name] = _load(artifact, output)
             states[name] = BaselineState("compared", artifact.id, _origin(artifact))
-        except Unreadable as error:
+        except UnreadableModel as error:
             states[name] = BaselineState("unreadable", artifact.id, _origin(artifact), str(error))
             _log.warning(
                 "The %s blessed model cannot be compared with: %s (%s).", name, error, _origin(artifact)
@@ -118,13 +122,13 @@ def look(
 def _load(artifact: types.Artifact, output: str) -> ScoringModel:
     reason = artifact.get_string_custom_property(UNREADABLE)
     if reason:
-        raise Unreadable(reason)
+        raise UnreadableModel(reason)
     model = ScoringModel(artifact.uri, output)
     if not is_probability(model.grey):
-        raise Unreadable(f"it answers {model.grey:g} for a grey picture, which is no probability")
+        raise UnreadableModel(f"it predicts {model.grey:g} for a grey image, which is not a probability")
     return model
 
 
 def _origin(artifact: types.Artifact) -> str:
-    """Returns where the model was when it was blessed: what is handed on may be a copy of it."""
+    """Returns the URI at which the model was blessed; on Kubeflow the artifact is a copy."""
     return artifact.get_string_custom_property(APPROVED_URI) or artifact.uri

@@ -1,8 +1,8 @@
-"""The prediction table as it is stored, and as it is read: what models said of every picture of `test`.
+"""Reads and writes the prediction table: the predictions of all models for every test image.
 
 The folder is that of a TFX Examples artifact: gzipped `tf.Example`s of the columns that
-`components.prediction_table.columns` names, under `Split-test/`, and beside that `about.json` on the models.
-Pictures for which the candidate has no probability are kept beside the split, as TFMA stops at NaN.
+`components.prediction_table.columns` names, under `Split-test/`, and `about.json` with the models. Images
+without a valid probability of the candidate are in a folder outside the split, because TFMA fails on NaN.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ import tensorflow as tf
 from components.prediction_table import columns
 from trainer import features
 
-ABOUT = "about.json"
+METADATA_FILE = "about.json"
 SPLIT = "test"
 SHARD = f"Split-{SPLIT}/predictions-00000-of-00001.gz"
-SHARD_WITHOUT = "without-probability/predictions-00000-of-00001.gz"
+INVALID_SHARD = "without-probability/predictions-00000-of-00001.gz"
 
 
 @dataclass(frozen=True)
 class BaselineState:
-    """What became of an earlier model.
+    """Whether a baseline was compared, and why not.
 
     Attributes:
-        state: `compared`; `none`: no model has been blessed before; `unreadable`: one has, and cannot be
-            asked any more; `same`: the best one is the newest one, and was asked once.
-        model_id: The model's in ML Metadata; 0 where there is none.
-        uri: Where the model was when it was blessed; empty where there is none.
-        reason: Why it is unreadable, a phrase; else empty.
+        state: `compared`; `none`: no model was blessed before; `unreadable`: the model cannot be loaded;
+            `same`: the best model is also the newest one.
+        model_id: Id of the model in ML Metadata; 0 without a model.
+        uri: URI at which the model was blessed; empty without a model.
+        reason: Why the model is unreadable, as a phrase; otherwise empty.
     """
 
     state: Literal["compared", "none", "unreadable", "same"]
@@ -45,15 +45,15 @@ class BaselineState:
 
 
 @dataclass(frozen=True)
-class About:
-    """What `about.json` tells beside the rows.
+class TableMetadata:
+    """Content of `about.json`.
 
     Attributes:
-        class_names: The label's two values.
-        model_id: The candidate's in ML Metadata.
-        model_uri: Where the candidate is.
-        baselines: By `newest` and `best`.
-        grey: The candidate's answer for a uniformly grey picture.
+        class_names: Names of the labels 0 and 1.
+        model_id: Id of the candidate in ML Metadata.
+        model_uri: URI of the candidate.
+        baselines: State of each baseline, by `newest` and `best`.
+        grey: The candidate's prediction for a uniformly grey image.
     """
 
     class_names: tuple[str, str]
@@ -65,27 +65,27 @@ class About:
 
 @dataclass(frozen=True, eq=False)
 class PredictionTable:
-    """One entry a picture in every column, in the order of the file names.
+    """Predictions for N test images, ordered by file name.
 
     All probabilities are of the second class.
 
     Attributes:
-        class_names: The label's two values.
-        filenames: As the source calls the pictures.
-        digests: Hexadecimal SHA-256 of the stored bytes.
-        labels: The truth, int64 [N], 0 or 1.
-        probabilities: The candidate's, float64 [N].
-        slices: For each of `columns.SLICES`, the range or name that a picture falls under.
-        seen: Whether the same bytes are in `train` or `eval`, bool [N].
-        baselines: What became of the models to compare with, by `newest` and `best`.
-        baseline_probabilities: Theirs, float64 [N], of those that could be asked; `best` also where it is
-            the same model as `newest`.
-        changed: The candidate's probabilities after each of `columns.CHANGES`, float64 [N]; NaN for pictures
-            outside the sample.
-        sampled: Whether a picture is in the sample that was asked about after changes, bool [N].
-        grey: The candidate's answer for a uniformly grey picture.
-        model_id: The candidate's in ML Metadata.
-        model_uri: Where the candidate is.
+        class_names: Names of the labels 0 and 1.
+        filenames: File names from the data source.
+        digests: Hexadecimal SHA-256 of the encoded images.
+        labels: True labels, 0 or 1, int64 [N].
+        probabilities: Probabilities of the candidate, float64 [N].
+        slices: For each of `columns.SLICES`, the slice of each image.
+        seen: True if the same bytes are in `train` or `eval`, bool [N].
+        baselines: State of each baseline, by `newest` and `best`.
+        baseline_probabilities: Probabilities of each compared baseline, float64 [N]; `best` is also present
+            if it is the same model as `newest`.
+        changed: The candidate's probabilities under each of `columns.PERTURBATIONS`, float64 [N]; NaN for
+            images outside the sample.
+        sampled: True if the image is in the perturbed sample, bool [N].
+        grey: The candidate's prediction for a uniformly grey image.
+        model_id: Id of the candidate in ML Metadata.
+        model_uri: URI of the candidate.
     """
 
     class_names: tuple[str, str]
@@ -104,13 +104,13 @@ class PredictionTable:
     model_uri: str
 
 
-def is_probability(answer: float) -> bool:
-    """Returns whether it is one; what is no number is not."""
-    return bool(0 <= answer <= 1)  # not numpy's
+def is_probability(value: float) -> bool:
+    """Returns True for values from 0 to 1; False for NaN."""
+    return bool(0 <= value <= 1)  # not a numpy.bool
 
 
 def encode(row: Mapping[str, Any]) -> bytes:
-    """Returns a row as a serialized `tf.Example`; floats become 32-bit ones, which is what models answer."""
+    """Returns a row as a serialized `tf.Example`; floats are stored as float32."""
     example = tf.train.Example()
     for name, value in row.items():
         feature = example.features.feature[name]
@@ -124,64 +124,63 @@ def encode(row: Mapping[str, Any]) -> bytes:
     return serialized
 
 
-def write_about(folder: str, about: About) -> None:
+def write_metadata(folder: str, metadata: TableMetadata) -> None:
     """Writes `about.json` into the table's folder."""
-    values = asdict(about)
-    if not math.isfinite(about.grey):
-        values["grey"] = None  # JSON has no such numbers
-    with tf.io.gfile.GFile(posixpath.join(folder, ABOUT), "w") as file:
+    values = asdict(metadata)
+    if not math.isfinite(metadata.grey):
+        values["grey"] = None  # JSON has no NaN
+    with tf.io.gfile.GFile(posixpath.join(folder, METADATA_FILE), "w") as file:
         file.write(json.dumps(values, indent=2) + "\n")
 
 
 def write(folder: str, table: PredictionTable) -> None:
-    """Writes a table as the component PredictionTable does; the folder is made where it is missing."""
-    for shard, kept in ((SHARD, True), (SHARD_WITHOUT, False)):
+    """Writes a table as the component PredictionTable does; creates the folder."""
+    for shard, is_valid in ((SHARD, True), (INVALID_SHARD, False)):
         path = posixpath.join(folder, shard)
         tf.io.gfile.makedirs(posixpath.dirname(path))
         with tf.io.TFRecordWriter(path, "GZIP") as writer:
-            for index, answer in enumerate(table.probabilities):
-                if is_probability(answer) is kept:
+            for index, probability in enumerate(table.probabilities):
+                if is_probability(probability) is is_valid:
                     writer.write(encode(_row(table, index)))
-    write_about(
-        folder, About(table.class_names, table.model_id, table.model_uri, table.baselines, table.grey)
+    write_metadata(
+        folder, TableMetadata(table.class_names, table.model_id, table.model_uri, table.baselines, table.grey)
     )
 
 
 def read(folder: str) -> PredictionTable:
-    """Reads a table, its rows in the order of file names, and of digests where names are the same."""
-    with tf.io.gfile.GFile(posixpath.join(folder, ABOUT)) as file:
-        about = json.load(file)
-    shards = (posixpath.join(folder, shard) for shard in (SHARD, SHARD_WITHOUT))
+    """Reads a table; its rows are sorted by file name, then by digest."""
+    with tf.io.gfile.GFile(posixpath.join(folder, METADATA_FILE)) as file:
+        metadata = json.load(file)
+    shards = (posixpath.join(folder, shard) for shard in (SHARD, INVALID_SHARD))
     files = [shard for shard in shards if tf.io.gfile.exists(shard)]
     records = tf.data.TFRecordDataset(files, compression_type="GZIP") if files else ()
     rows = sorted(
         (_decode(bytes(record.numpy())) for record in records),
         key=lambda row: (row[features.FILENAME], row[features.DIGEST]),
     )
-    baselines = {name: BaselineState(**state) for name, state in about["baselines"].items()}
-    # What was compared is there for every picture; without pictures it is an empty column all the same.
-    answers = {
-        name: _floats(rows, columns.BASELINES[name])
+    baselines = {name: BaselineState(**state) for name, state in metadata["baselines"].items()}
+    baseline_probabilities = {
+        name: _floats(rows, columns.BASELINE_COLUMNS[name])
         for name, baseline in baselines.items()
         if baseline.state == "compared"
     }
-    if baselines["best"].state == "same" and "newest" in answers:
-        answers["best"] = answers["newest"]
+    if baselines["best"].state == "same" and "newest" in baseline_probabilities:
+        baseline_probabilities["best"] = baseline_probabilities["newest"]
     return PredictionTable(
-        class_names=tuple(about["class_names"]),
+        class_names=tuple(metadata["class_names"]),
         filenames=[row[features.FILENAME] for row in rows],
         digests=[row[features.DIGEST] for row in rows],
         labels=np.array([row[features.LABEL] for row in rows], np.int64),
         probabilities=_floats(rows, columns.PROBABILITY),
         slices={name: [row[name] for row in rows] for name in columns.SLICES},
-        seen=np.array([row[columns.SEEN] for row in rows], bool),
+        seen=np.array([row[columns.SEEN_IN_TRAINING] for row in rows], bool),
         baselines=baselines,
-        baseline_probabilities=answers,
-        changed={name: _floats(rows, columns.changed(name)) for name in columns.CHANGES},
-        sampled=np.array([columns.changed(columns.CHANGES[0]) in row for row in rows], bool),
-        grey=math.nan if about["grey"] is None else about["grey"],
-        model_id=about["model_id"],
-        model_uri=about["model_uri"],
+        baseline_probabilities=baseline_probabilities,
+        changed={name: _floats(rows, columns.perturbed_column(name)) for name in columns.PERTURBATIONS},
+        sampled=np.array([columns.perturbed_column(columns.PERTURBATIONS[0]) in row for row in rows], bool),
+        grey=math.nan if metadata["grey"] is None else metadata["grey"],
+        model_id=metadata["model_id"],
+        model_uri=metadata["model_uri"],
     )
 
 
@@ -191,14 +190,16 @@ def _row(table: PredictionTable, index: int) -> dict[str, Any]:
         features.DIGEST: table.digests[index],
         features.LABEL: int(table.labels[index]),
         columns.PROBABILITY: float(table.probabilities[index]),
-        columns.SEEN: int(table.seen[index]),
+        columns.SEEN_IN_TRAINING: int(table.seen[index]),
     }
     row |= {name: values[index] for name, values in table.slices.items()}
     for name, baseline in table.baselines.items():
         if baseline.state == "compared":
-            row[columns.BASELINES[name]] = float(table.baseline_probabilities[name][index])
+            row[columns.BASELINE_COLUMNS[name]] = float(table.baseline_probabilities[name][index])
     if table.sampled[index]:
-        row |= {columns.changed(name): float(values[index]) for name, values in table.changed.items()}
+        row |= {
+            columns.perturbed_column(name): float(values[index]) for name, values in table.changed.items()
+        }
     return row
 
 

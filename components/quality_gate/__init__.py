@@ -1,1 +1,1 @@
-"""Judges a model on its predictions, and blesses it or says why not."""
+"""Decides from its predictions whether a model is blessed, and states the reasons."""

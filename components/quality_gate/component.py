@@ -1,4 +1,4 @@
-"""The QualityGate component: the one verdict that the Pusher obeys."""
+"""The QualityGate component, which decides whether the Pusher may push the model."""
 
 from __future__ import annotations
 
@@ -38,22 +38,22 @@ class QualityGateSpec(component_spec.ComponentSpec):
 
 
 class QualityGate(base_component.BaseComponent):
-    """Judges a model on the prediction table, and blesses it or says why not.
+    """Judges a model on the prediction table and blesses or refuses it.
 
-    A bad model is a result, not an error. docs/gate.md tells what is judged and how.
+    A refused model is a result, not an error. docs/gate.md lists the rules.
 
     Outputs `blessing`: a ModelBlessing with the file (`BLESSED` or `NOT_BLESSED`) and the custom properties
-    of TFX's Evaluator, and `best`, which is `yes` where the model is the best one from now on; in its folder
-    also `verdict.json`.
+    of TFX's Evaluator, the custom property `best` (`yes` if the model becomes the best model), and the file
+    `verdict.json`.
 
     Args:
         model: Channel of the Model to judge.
         predictions: Channel of the prediction table.
-        evaluation: Channel of TFMA's ModelEvaluation of that table, which must show the same figures.
+        evaluation: Channel of TFMA's ModelEvaluation of that table, whose metrics must agree with it.
         serving_check: Channel of the InfraBlessing with the serving check's report.
         limits: The settings of the section `evaluation`.
-        override: A person's decision to bless the model all the same: JSON with `reason`, `by`, `at` and, if
-            it is meant for a certain model, its URI as `model`. Nothing by default.
+        override: A person's decision to bless the model despite failed rules: JSON with `reason`, `by`, `at`
+            and optionally the model's URI as `model`. Defaults to no override.
     """
 
     SPEC_CLASS = QualityGateSpec

@@ -1,4 +1,4 @@
-"""Reads what is known about a model, judges it, and writes the ModelBlessing that the Pusher obeys."""
+"""Judges a model and writes the ModelBlessing that the Pusher requires."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tfx.utils import io_utils, path_utils
 from components import tfma_metrics
 from components.errors import InputError
 from components.prediction_table import table as prediction_table
-from components.quality_gate import crosscheck, rules, verdict
+from components.quality_gate import absolute_rules, tfma_agreement, verdict
 from components.quality_gate.judge import judge
 from components.quality_gate.limits import GateLimits
 from components.quality_gate.verdict import Override, Verdict
@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 
 
 class Executor(base_executor.BaseExecutor):
-    """Writes a ModelBlessing as TFX's Evaluator does, and beside it the verdict."""
+    """Writes a ModelBlessing as TFX's Evaluator does, and `verdict.json` in its folder."""
 
     def Do(  # noqa: N802
         self,
@@ -43,24 +43,24 @@ class Executor(base_executor.BaseExecutor):
         """Judges the model; see `QualityGate` for the artifacts and properties.
 
         Raises:
-            PipelineError: The Evaluator's figures are not those of the prediction table.
-            InputError: The override cannot be read.
+            PipelineError: The Evaluator's metrics disagree with the prediction table.
+            InputError: The override is invalid.
         """
         model = artifact_utils.get_single_instance(input_dict["model"])
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])
         table = prediction_table.read(artifact_utils.get_single_uri(input_dict["predictions"]))
-        if rules.usable(table):
+        if absolute_rules.is_judgeable(table):
             evaluation = tfma_metrics.read(artifact_utils.get_single_uri(input_dict["evaluation"]))
-            crosscheck.compare(table, evaluation.whole)
-        found = judge(
+            tfma_agreement.require_agreement(table, evaluation.whole)
+        decision = judge(
             table,
             GateLimits.model_validate_json(exec_properties["limits"]),
-            _served(artifact_utils.get_single_instance(input_dict["serving_check"])),
-            _size(Path(path_utils.serving_model_path(model.uri))),
-            _override(exec_properties["override"]),
+            _read_serving_report(artifact_utils.get_single_instance(input_dict["serving_check"])),
+            _folder_size(Path(path_utils.serving_model_path(model.uri))),
+            _parse_override(exec_properties["override"]),
         )
-        verdict.write(blessing.uri, found)
-        _bless(blessing, found, model)
+        verdict.write(blessing.uri, decision)
+        _bless(blessing, decision, model)
         newest = table.baselines["newest"]
         if newest.model_id:
             blessing.set_string_custom_property(
@@ -71,8 +71,8 @@ class Executor(base_executor.BaseExecutor):
             )
 
 
-def _served(blessing: types.Artifact) -> Mapping[str, Any]:
-    """Returns the serving check's report; where it left none, its verdict alone."""
+def _read_serving_report(blessing: types.Artifact) -> Mapping[str, Any]:
+    """Reads the serving check's report; without a report, the model counts as not blessed."""
     path = f"{blessing.uri}/{REPORT}"
     if not fileio.exists(path):
         return {"blessed": False}
@@ -81,36 +81,36 @@ def _served(blessing: types.Artifact) -> Mapping[str, Any]:
     return report
 
 
-def _size(folder: Path) -> int:
+def _folder_size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def _override(text: str) -> Override | None:
-    """Returns a person's decision; None where there is none.
+def _parse_override(text: str) -> Override | None:
+    """Parses the override; returns None for an empty text.
 
     Raises:
-        InputError: It is something else.
+        InputError: The text is not a valid override.
     """
     if not text:
         return None
     try:
-        given = TypeAdapter(Override).validate_json(text)
+        override = TypeAdapter(Override).validate_json(text)
     except ValueError as error:
         raise InputError(
-            f"The override {text!r} cannot be read: give nothing, or JSON with reason, by and at, as "
-            "`catsdogs bless` does."
+            f"The override {text!r} is invalid: use an empty text, or JSON with reason, by and at as "
+            "`catsdogs bless` writes it."
         ) from error
-    return replace(given, applied=False, lifted=())  # which is for the verdict to say
+    return replace(override, applied=False, lifted=())  # the verdict sets these
 
 
-def _bless(blessing: types.Artifact, found: Verdict, model: types.Artifact) -> None:
-    """Writes the verdict where TFX's Pusher and resolvers look for it."""
-    name = constants.BLESSED_FILE_NAME if found.blessed else constants.NOT_BLESSED_FILE_NAME
+def _bless(blessing: types.Artifact, decision: Verdict, model: types.Artifact) -> None:
+    """Writes the file and the custom properties that TFX's Pusher and resolvers read."""
+    name = constants.BLESSED_FILE_NAME if decision.blessed else constants.NOT_BLESSED_FILE_NAME
     io_utils.write_string_file(f"{blessing.uri}/{name}", "")
-    blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY, int(found.blessed))
+    blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY, int(decision.blessed))
     blessing.set_string_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_URI_KEY, model.uri)
     blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY, model.id)
-    blessing.set_string_custom_property(BEST, "yes" if found.best else "no")
-    for rule in found.rules:
+    blessing.set_string_custom_property(BEST, "yes" if decision.best else "no")
+    for rule in decision.rules:
         _log.info("%s: %s. %s", rule.name, rule.state, rule.words)
-    (_log.info if found.blessed else _log.warning)("%s", found.sentence)
+    (_log.info if decision.blessed else _log.warning)("%s", decision.sentence)

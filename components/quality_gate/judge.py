@@ -1,4 +1,4 @@
-"""The whole verdict on a model, from the prediction table and what the serving check found."""
+"""Applies all rules to a model and decides whether it is blessed."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 from components.model_metrics import Comparison, metrics, paired_test
 from components.prediction_table.table import PredictionTable
-from components.quality_gate import baseline_rules, rules
-from components.quality_gate.formatting import listed, percent, pictures, points
+from components.quality_gate import absolute_rules, baseline_rules
+from components.quality_gate.formatting import first_names, percent, points
 from components.quality_gate.limits import GateLimits
 from components.quality_gate.verdict import (
-    ANSWERS,
     BOTH_CLASSES,
-    NEVER_LIFTED,
-    TEST_PICTURES,
+    NOT_OVERRIDABLE,
+    PROBABILITIES,
+    TEST_IMAGES,
     UNSEEN,
     Override,
     Rule,
@@ -24,10 +24,10 @@ from components.quality_gate.verdict import (
 
 OVERRIDE = "override"
 
-# Which failure is told first: the plainest one.
-_ORDER = (
-    *(TEST_PICTURES, BOTH_CLASSES, UNSEEN, ANSWERS),
-    *(rules.ACCURACY, "newest model", "best model"),
+# The failed rule that comes first here is the main reason in the verdict.
+_RULE_ORDER = (
+    *(TEST_IMAGES, BOTH_CLASSES, UNSEEN, PROBABILITIES),
+    *(absolute_rules.ACCURACY, "newest model", "best model"),
 )
 
 
@@ -38,70 +38,70 @@ def judge(
     model_bytes: int | None = None,
     override: Override | None = None,
 ) -> Verdict:
-    """Decides whether a model is blessed, and says why.
+    """Decides whether a model is blessed.
 
     Args:
-        table: What the models said of the test pictures.
-        limits: What is asked of the model.
-        served: The serving check's `report.json`; None leaves that rule out.
-        model_bytes: Size of the model's files; None leaves that rule out.
-        override: A person's decision to bless it all the same.
+        table: Predictions of all models for the test images.
+        limits: Settings of the gate.
+        served: Content of the serving check's `report.json`; None skips that rule.
+        model_bytes: Size of the model's files; None skips that rule.
+        override: A person's decision to bless the model despite failed rules.
     """
-    judged = rules.usable(table)
-    compared = baseline_rules.comparisons(table, limits) if judged else {}
-    found = rules.of_data(table)
-    if judged:
-        found += [
-            rules.accuracy(table, limits),
-            *baseline_rules.rules(table, compared, limits),
-            *baseline_rules.smallest_loss(table, compared, limits),
-            rules.calibration(table, limits),
-            *rules.slices(table, limits),
-            *rules.kept_labels(table, limits),
+    judgeable = absolute_rules.is_judgeable(table)
+    comparisons = baseline_rules.compare_with_baselines(table, limits) if judgeable else {}
+    rules = absolute_rules.data_rules(table)
+    if judgeable:
+        rules += [
+            absolute_rules.accuracy_rule(table, limits),
+            *baseline_rules.baseline_rules(table, comparisons, limits),
+            *baseline_rules.smallest_loss_rules(table, comparisons, limits),
+            absolute_rules.calibration_rule(table, limits),
+            *absolute_rules.slice_rules(table, limits),
+            *absolute_rules.consistency_rules(table, limits),
         ]
     if model_bytes is not None:
-        found.append(rules.size(model_bytes, limits))
+        rules.append(absolute_rules.size_rule(model_bytes, limits))
     if served is not None:
-        found.append(rules.serving_check(served))
-    failed = sorted((rule for rule in found if rule.state == "failed"), key=_place)
+        rules.append(absolute_rules.serving_check_rule(served))
+    failed = sorted((rule for rule in rules if rule.state == "failed"), key=_order)
     if override is not None:
-        override, note = _decide(override, failed, table.model_uri)
-        found.append(note)
-    lifted = override is not None and override.applied
-    blessed = not failed or lifted
+        override, note = _apply_override(override, failed, table.model_uri)
+        rules.append(note)
+    overridden = override is not None and override.applied
+    blessed = not failed or overridden
     return Verdict(
         blessed=blessed,
         best=blessed and not failed and baseline_rules.is_best(table, limits),
-        sentence=_sentence(table, failed, override, compared, limits.max_accuracy_loss),
-        rules=found,
+        sentence=_sentence(table, failed, override, comparisons, limits.max_accuracy_loss),
+        rules=rules,
         override=override,
         pictures=len(table.labels),
         model_uri=table.model_uri,
-        comparisons=compared,
+        comparisons=comparisons,
         baselines={name: baseline.state for name, baseline in table.baselines.items()},
     )
 
 
-def _place(rule: Rule) -> int:
-    return _ORDER.index(rule.name) if rule.name in _ORDER else len(_ORDER)
+def _order(rule: Rule) -> int:
+    return _RULE_ORDER.index(rule.name) if rule.name in _RULE_ORDER else len(_RULE_ORDER)
 
 
-def _decide(override: Override, failed: list[Rule], model_uri: str) -> tuple[Override, Rule]:
-    """Returns the override with what it lifts, and what is said of it."""
-    told = f"{override.by} overrode the verdict at {override.at} (“{override.reason}”)"
+def _apply_override(override: Override, failed: list[Rule], model_uri: str) -> tuple[Override, Rule]:
+    """Returns the override with its effect, and a rule that notes it."""
+    decision = f"{override.by} overrode the verdict at {override.at} (“{override.reason}”)"
     names = tuple(rule.name for rule in failed)
-    final = [name for name in names if name in NEVER_LIFTED]
+    final = [name for name in names if name in NOT_OVERRIDABLE]
     unseen = [name for name in names if override.rules is not None and name not in override.rules]
     if override.model is not None and override.model != model_uri:
-        words = f"{told} for another model ({override.model}): that does not count for this one."
+        words = f"{decision} for another model ({override.model}); it does not apply to this model."
     elif final:
-        words = f"{told}, and that cannot be: {listed(final)} failed, which nobody may set aside."
+        words = f"{decision}; these failed rules cannot be overridden: {first_names(final)}."
     elif unseen:
-        words = f"{told}, and that does not count, as since then {listed(unseen)} failed, too."
+        words = f"{decision}; it does not apply because more rules failed since: {first_names(unseen)}."
     elif not names:
-        words = f"{told}, and there was nothing to set aside."
+        words = f"{decision}; no rule failed, so it had no effect."
     else:
-        words = f"{told}, which sets aside: {', '.join(names)}."
+        words = f"{decision}. Overridden rules: {', '.join(names)}."
         override = replace(override, applied=True, lifted=names)
     return override, Rule(OVERRIDE, "noted", None, None, words)
 
@@ -110,45 +110,43 @@ def _sentence(
     table: PredictionTable,
     failed: list[Rule],
     override: Override | None,
-    compared: dict[str, Comparison],
+    comparisons: dict[str, Comparison],
     tolerated: float,
 ) -> str:
     if not failed:
-        return f"Blessed: {_praise(table, compared, tolerated)}."
-    why = failed[0].reason
+        return f"Blessed: {_summary(table, comparisons, tolerated)}."
+    reason = failed[0].reason
     if len(failed) > 1:
-        why += f"; {listed([rule.name for rule in failed[1:]])} failed, too"
+        reason += f"; also failed: {first_names([rule.name for rule in failed[1:]])}"
     if override is not None and override.applied:
-        return f"Blessed by {override.by} (“{override.reason}”) against the rules: {why}."
-    return f"Refused: {why}."
+        return f"Blessed by {override.by} (“{override.reason}”) despite failed rules: {reason}."
+    return f"Refused: {reason}."
 
 
-def _praise(table: PredictionTable, compared: dict[str, Comparison], tolerated: float) -> str:
-    share = metrics.accuracy(table.labels, table.probabilities).value
-    gets = f"it gets {percent(share)} of {pictures(len(table.labels))} right"
-    newest = baseline_rules.CALLED[baseline_rules.NEWEST]
+def _summary(table: PredictionTable, comparisons: dict[str, Comparison], tolerated: float) -> str:
+    share, count = metrics.accuracy(table.labels, table.probabilities).value, len(table.labels)
+    result = f"accuracy {percent(share)} on {count:,} test image{'' if count == 1 else 's'}"
+    newest = baseline_rules.BASELINE_NAMES[baseline_rules.NEWEST]
     unreadable = table.baselines[baseline_rules.NEWEST].state == "unreadable"
-    if not compared:
-        why = f"{newest} cannot be read" if unreadable else "no other was blessed before"
-        return f"{gets}, and {why}, so that there was nothing to compare it with"
-    name = baseline_rules.NEWEST if baseline_rules.NEWEST in compared else baseline_rules.BEST
-    beside = f"{gets}, {_beside(compared[name], baseline_rules.CALLED[name], tolerated)}"
-    return f"{beside}, and {newest} cannot be read" if unreadable else beside
+    if not comparisons:
+        missing = f"{newest} cannot be read" if unreadable else "no earlier blessed model to compare with"
+        return f"{result}; {missing}"
+    name = baseline_rules.NEWEST if baseline_rules.NEWEST in comparisons else baseline_rules.BEST
+    result += f"; {_difference(comparisons[name], baseline_rules.BASELINE_NAMES[name], tolerated)}"
+    return f"{result}; {newest} cannot be read" if unreadable else result
 
 
-def _beside(found: Comparison, called: str, tolerated: float) -> str:
-    """Returns how a model that passed compares with an approved one."""
-    difference = found.difference.value
+def _difference(comparison: Comparison, baseline: str, tolerated: float) -> str:
+    """Describes how a model that passed compares with a baseline."""
+    difference = comparison.difference.value
     if difference > 0:
-        return f"{points(difference)} more than {called}"
+        return f"{points(difference)} more than {baseline}"
     if difference == 0:
-        return f"as many as {called}"
-    fewer = f"{points(difference)} fewer than {called}"
-    if (
-        paired_test.p_value(found.only_candidate_right, found.only_baseline_right, found.pictures)
-        >= found.level
-    ):
-        return f"and chance explains that it is {fewer}"
+        return f"the same as {baseline}"
+    less = f"{points(difference)} less than {baseline}"
+    gained, lost = comparison.only_candidate_right, comparison.only_baseline_right
+    if paired_test.p_value(gained, lost, comparison.pictures) >= comparison.level:
+        return f"{less}, which chance explains"
     if -difference <= tolerated:
-        return f"{fewer}, which is within the {points(tolerated)} that are tolerated"
-    return f"{fewer}, of which {points(tolerated)} are tolerated and chance explains the rest"
+        return f"{less}, within the tolerated {points(tolerated)}"
+    return f"{less}: {points(tolerated)} are tolerated and chance explains the rest"

@@ -1,4 +1,4 @@
-"""The limits that a model must keep to be blessed, and how the tolerable error rate is spent."""
+"""Limits that a model must meet to be blessed, and how the error rate is divided among the rules."""
 
 from __future__ import annotations
 
@@ -8,37 +8,35 @@ from pydantic import Field
 
 from trainer.training_config import ConfigSection, Count, Fraction, Positive
 
-# Shares of the false-block rate. What is left is for luck that gathers: of many models that were judged on
-# the same test pictures the lucky ones stay, and the next is compared with them (figures in docs/gate.md).
-_COMPARISONS, _SLICES, _CHANGES = 0.65, 0.1, 0.1
+# Shares of the false-block rate. The rest is a reserve for selection bias: models judged on the same test
+# images become baselines partly by luck, and the next model is compared with them (see docs/gate.md).
+_COMPARISONS, _SLICES, _PERTURBATIONS = 0.65, 0.1, 0.1
 
-# A new best one must be better beyond this share of the false-block rate: of many equal models one always
-# looks better, and would be the measure of all later ones.
-_CHAMPION = 0.1
+# Significance level for a new best model, as a share of the false-block rate. It is strict because among many
+# equal models one always looks better, and all later models would be compared with it.
+_BEST_MODEL = 0.1
 
 Rate = Annotated[float, Field(gt=0, le=0.5)]
 
 
 class GateLimits(ConfigSection):
-    """When a model is blessed, judged on `test`; docs/gate.md tells how.
+    """The settings section `evaluation`: when a model is blessed (see docs/gate.md).
 
     Attributes:
-        min_accuracy: The floor over all pictures: the measured accuracy must reach it.
-        min_slice_accuracy: The floor in every slice; a slice fails where chance does not explain the gap.
-        min_slice_images: Slices of fewer pictures are too small to judge.
-        max_accuracy_loss: The loss of accuracy that is tolerable against each approved model; 0.005 is half
-            a point.
-        false_block_rate: How often a model that is as good as the approved ones may be refused, all
-            comparisons together.
-        missed_loss_rate: How often a loss may be missed, when it is said how small a loss these pictures
-            would show.
-        max_calibration_error: Largest tolerable calibration error; None means any.
-        max_model_mb: Largest size of the model's files, in megabytes; None means any.
-        min_prediction_consistency: Share of the images that must keep their label when they are flipped,
-            darkened, compressed again or resized; it fails where chance does not explain the gap.
-        perturbed_images: How many pictures of `test` are changed so.
-        missing_baseline: Whether an approved model that cannot be read stands in the way of a blessing
-            (`refuse`), or is done without (`ignore`).
+        min_accuracy: Minimum accuracy measured on all test images.
+        min_slice_accuracy: Minimum accuracy in every slice; a slice fails if chance does not explain the gap.
+        min_slice_images: Minimum number of images in a slice; smaller slices are not judged.
+        max_accuracy_loss: Tolerated loss of accuracy against each baseline; 0.005 is half a point.
+        false_block_rate: Probability of refusing a model that is as good as the baselines, all rules
+            together.
+        missed_loss_rate: Probability of missing a loss as large as the reported smallest detectable loss.
+        max_calibration_error: Maximum expected calibration error; None means no limit.
+        max_model_mb: Maximum size of the model's files, in megabytes; None means no limit.
+        min_prediction_consistency: Minimum share of images that keep their label when they are flipped,
+            darkened, recompressed or resized; the rule fails if chance does not explain the gap.
+        perturbed_images: Number of test images that are perturbed.
+        missing_baseline: What happens if a baseline cannot be read: `refuse` the model, or `ignore` the
+            baseline.
     """
 
     min_accuracy: Fraction = 0.9
@@ -55,20 +53,20 @@ class GateLimits(ConfigSection):
 
     @property
     def comparisons_level(self) -> float:
-        """How often an equal model may be refused by the comparisons with baselines, all together."""
+        """Family-wise level of the comparisons with the baselines."""
         return _COMPARISONS * self.false_block_rate
 
     @property
     def slices_level(self) -> float:
-        """How often a model just at the floor may be refused for a slice, all slices together."""
+        """Family-wise level of the slice rules, for a model exactly at the floor."""
         return _SLICES * self.false_block_rate
 
     @property
-    def changes_level(self) -> float:
-        """How often a model just at the floor may be refused for the changed pictures, all together."""
-        return _CHANGES * self.false_block_rate
+    def perturbations_level(self) -> float:
+        """Family-wise level of the perturbation rules, for a model exactly at the floor."""
+        return _PERTURBATIONS * self.false_block_rate
 
     @property
-    def champion_level(self) -> float:
-        """How often an equal model may take the place of the best one."""
-        return _CHAMPION * self.false_block_rate
+    def best_model_level(self) -> float:
+        """Probability that an equal model replaces the best model."""
+        return _BEST_MODEL * self.false_block_rate

@@ -1,1 +1,1 @@
-"""Asks a server about real pictures before a push: does it serve what was judged, and fast enough?"""
+"""Sends test images to a server before a push and checks predictions and latency."""

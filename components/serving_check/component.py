@@ -1,4 +1,4 @@
-"""The ServingCheck component: no model is pushed that a server does not serve as it was judged."""
+"""The ServingCheck component, which tests a model on a server before it is pushed."""
 
 from __future__ import annotations
 
@@ -39,20 +39,20 @@ class ServingCheckSpec(component_spec.ComponentSpec):
 
 
 class ServingCheck(base_component.BaseComponent):
-    """Starts a server on the model, and compares what it answers with what the Evaluator works with.
+    """Serves the model and compares the responses with the predictions that the Evaluator measures.
 
-    The server is `tensorflow_model_server` where that is on the PATH, else the project's own. It runs on this
-    machine and gets pictures of `test`, over REST and over gRPC, one at a time.
+    The server is `tensorflow_model_server` if it is on the PATH, otherwise the project's local server. It
+    runs on this machine and receives images of `test` over REST and gRPC, one per request.
 
     Outputs `blessing`: an InfraBlessing, with TFX's own property (`blessed`) and file (`INFRA_BLESSED` or
-    `INFRA_NOT_BLESSED`); in its folder also `report.json` and `tf_serving_warmup_requests`.
+    `INFRA_NOT_BLESSED`); its folder also holds `report.json` and `tf_serving_warmup_requests`.
 
     Args:
         model: Channel of the Model to check.
         examples: Channel of the Examples, with the split `test`.
-        model_name: What the server calls the model.
-        class_names: The two classes; the model's output is named after the second one.
-        config: How many images the check sends, and the limits that the responses must keep.
+        model_name: Name under which the server serves the model.
+        class_names: The two classes; the model output is named after the second one.
+        config: The number of images, and the limits for the responses.
     """
 
     SPEC_CLASS = ServingCheckSpec

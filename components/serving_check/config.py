@@ -1,4 +1,4 @@
-"""The settings of the check on a server before a push."""
+"""The settings section `serving.check`."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from trainer.training_config import ConfigSection, Count, Positive
 
 
 class ServingCheckConfig(ConfigSection):
-    """What a server must show of a model before it is pushed.
+    """Number of test requests and limits for their responses.
 
     Attributes:
-        images: How many images of `test` are sent, over REST and over gRPC.
-        max_difference: How far a probability may lie from the one that the Evaluator works with.
-        max_latency_ms: What 95 of 100 single pictures must be answered within, in milliseconds.
+        images: Number of images of `test` that are sent over REST and over gRPC.
+        max_difference: Maximum difference from the probability that the Evaluator measures.
+        max_latency_ms: Maximum 95th percentile of the latency of one request, in milliseconds.
     """
 
     images: Count = 32

@@ -1,4 +1,4 @@
-"""Judges what a server answered, and leaves it for people and programs: `report.json`."""
+"""Compares the responses of a server with the limits; the content of `report.json`."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _LIBRARIES = ("tensorflow", "keras", "numpy", "protobuf", "grpcio", "aiohttp", "
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What is said of a picture.
+class Prediction:
+    """A prediction for an image.
 
     Attributes:
-        probability: Of the second class.
-        label: The class.
+        probability: Probability of the second class.
+        label: The predicted class.
     """
 
     probability: float
@@ -29,36 +29,36 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Exchange:
-    """What a server was sent over one protocol, and what it answered.
+class ProtocolResult:
+    """Responses and latencies of a server over one protocol.
 
     Attributes:
         protocol: `REST` or `gRPC`.
-        answers: One for each picture; a text where the server answered with an error.
-        milliseconds: How long each took.
-        signatures: Those that the metadata name.
+        predictions: One for each image; the error message if the request failed.
+        milliseconds: Latency of each request.
+        signatures: Signatures in the metadata of the model.
     """
 
     protocol: str
-    answers: Sequence[Answer | str]
+    predictions: Sequence[Prediction | str]
     milliseconds: Sequence[float]
     signatures: frozenset[str]
 
-    def latency(self, share: float) -> float:
-        """Returns the time in milliseconds that so many of 100 answers do not exceed; 0 of no answers."""
+    def latency(self, percentile: float) -> float:
+        """Returns a percentile (0 to 100) of the latency in milliseconds; 0 without requests."""
         if not self.milliseconds:
             return 0.0
-        return float(np.percentile(self.milliseconds, share, method="inverted_cdf"))
+        return float(np.percentile(self.milliseconds, percentile, method="inverted_cdf"))
 
 
 @dataclass(frozen=True)
 class CheckLimits:
-    """What a server must keep to.
+    """Limits for the responses of a server.
 
     Attributes:
-        max_difference: How far a probability may lie from the expected one.
-        max_latency_ms: What 95 of 100 single pictures must be answered within, in milliseconds.
-        signatures: Those that the metadata must name.
+        max_difference: Maximum difference from the expected probability.
+        max_latency_ms: Maximum 95th percentile of the latency, in milliseconds.
+        signatures: Signatures that the metadata must contain.
     """
 
     max_difference: float
@@ -67,41 +67,41 @@ class CheckLimits:
 
 
 @dataclass
-class Report:
-    """What was sent, by which server it was answered, how exactly and how fast.
+class ServingReport:
+    """Results of the serving check.
 
     Attributes:
-        model_name: What the server called the model.
-        limits: What it must keep to.
-        server: Which one it was; None where none could be started.
-        names: Of the pictures that were sent.
-        expected: What the Evaluator works with.
-        exchanges: What was answered over each protocol.
-        failure: Why the model cannot be loaded; None where it can.
+        model_name: Name under which the server served the model.
+        limits: Limits for the responses.
+        server: Name and version of the server; None if it did not load the model.
+        names: File names of the images that were sent.
+        expected: Predictions that the Evaluator measures.
+        results: Responses over each protocol.
+        failure: Why the model cannot be loaded; None if it can.
     """
 
     model_name: str
     limits: CheckLimits
     server: str | None = None
     names: Sequence[str] = ()
-    expected: Sequence[Answer] = ()
-    exchanges: list[Exchange] = field(default_factory=list)
+    expected: Sequence[Prediction] = ()
+    results: list[ProtocolResult] = field(default_factory=list)
     failure: str | None = None
 
     @property
     def problems(self) -> list[str]:
-        """What is wrong, one phrase each."""
+        """The problems, one phrase each."""
         if self.failure:
             return [self.failure]
-        return [problem for each in self.exchanges for problem in self._problems(each)]
+        return [problem for each in self.results for problem in self._problems(each)]
 
     @property
     def blessed(self) -> bool:
-        """Whether the model may be served: it was asked, and nothing is wrong."""
-        return bool(self.exchanges) and not self.problems
+        """True if the model was served without problems."""
+        return bool(self.results) and not self.problems
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns what `report.json` holds."""
+        """Returns the content of `report.json`."""
         return {
             "blessed": self.blessed,
             "problems": self.problems,
@@ -112,87 +112,91 @@ class Report:
                 "max_latency_ms": self.limits.max_latency_ms,
                 "signatures": sorted(self.limits.signatures),
             },
-            "protocols": {each.protocol: self._metrics(each) for each in self.exchanges},
+            "protocols": {each.protocol: self._metrics(each) for each in self.results},
             "pictures": [
                 {
                     "picture": name,
-                    "expected": _row(right),
-                    **{each.protocol: _row(each.answers[index]) for each in self.exchanges},
+                    "expected": _row(expected),
+                    **{each.protocol: _row(each.predictions[index]) for each in self.results},
                 }
-                for index, (name, right) in enumerate(zip(self.names, self.expected, strict=True))
+                for index, (name, expected) in enumerate(zip(self.names, self.expected, strict=True))
             ],
             "versions": {"python": platform.python_version()}
             | {library: importlib.metadata.version(library) for library in _LIBRARIES},
         }
 
-    def _problems(self, exchange: Exchange) -> list[str]:
+    def _problems(self, result: ProtocolResult) -> list[str]:
         if not self.expected:
-            return ["there was no picture to send"]
-        found, protocol, limits = [], exchange.protocol, self.limits
+            return ["there were no test images to send"]
+        problems, protocol, limits = [], result.protocol, self.limits
         count = len(self.expected)
-        rows = list(zip(self.names, exchange.answers, self.expected, strict=True))
-        errors = [(name, answer) for name, answer, _ in rows if isinstance(answer, str)]
-        answered = [(name, answer, right) for name, answer, right in rows if isinstance(answer, Answer)]
-        off = [row for row in answered if _difference(row[1], row[2]) > limits.max_difference]
-        mislabelled = [row for row in answered if row[1].label != row[2].label]
+        rows = list(zip(self.names, result.predictions, self.expected, strict=True))
+        errors = [(name, prediction) for name, prediction, _ in rows if isinstance(prediction, str)]
+        predicted = [
+            (name, actual, expected) for name, actual, expected in rows if isinstance(actual, Prediction)
+        ]
+        different = [row for row in predicted if _difference(row[1], row[2]) > limits.max_difference]
+        mislabelled = [row for row in predicted if row[1].label != row[2].label]
 
-        if missing := limits.signatures - exchange.signatures:
-            found.append(
-                f"the metadata over {protocol} name no signature {' and no '.join(sorted(missing))} "
-                f"(they name {', '.join(sorted(exchange.signatures)) or 'none'})"
+        if missing := limits.signatures - result.signatures:
+            problems.append(
+                f"the metadata over {protocol} lack the signature {' and '.join(sorted(missing))} "
+                f"(they contain {', '.join(sorted(result.signatures)) or 'none'})"
             )
         if errors:
             name, text = errors[0]
-            found.append(
-                f"{protocol} answered picture {name} with an error ({text}); {len(errors)} of {count} "
-                "pictures got one"
+            problems.append(
+                f"{protocol} returned an error for image {name} ({text}); {len(errors)} of {count} "
+                "requests failed"
             )
-        if off:
-            name, answer, right = max(off, key=lambda row: _difference(row[1], row[2]))
-            said, worked_with = _distinct(answer.probability, right.probability)
-            found.append(
-                f"{protocol} answered {said} for picture {name} where the Evaluator works with "
-                f"{worked_with}; {len(off)} of {count} pictures differ by more than "
+        if different:
+            name, prediction, expected = max(different, key=lambda row: _difference(row[1], row[2]))
+            actual, wanted = _distinct(prediction.probability, expected.probability)
+            problems.append(
+                f"{protocol} returned the probability {actual} for image {name}, the Evaluator uses "
+                f"{wanted}; {len(different)} of {count} images differ by more than "
                 f"{limits.max_difference:g} (serving.check.max_difference)"
             )
         if mislabelled:
-            name, answer, right = mislabelled[0]
-            found.append(
-                f"{protocol} answered the label {answer.label} for picture {name} where the Evaluator works "
-                f"with {right.label}; {len(mislabelled)} of {count} labels differ"
+            name, prediction, expected = mislabelled[0]
+            problems.append(
+                f"{protocol} returned the label {prediction.label} for image {name}, the Evaluator uses "
+                f"{expected.label}; {len(mislabelled)} of {count} labels differ"
             )
-        if (p95 := exchange.latency(95)) > limits.max_latency_ms:
-            found.append(
-                f"95 of 100 single pictures were answered within {p95:.4g} ms over {protocol}, and "
-                f"{limits.max_latency_ms:g} ms are allowed (serving.check.max_latency_ms)"
+        if (p95 := result.latency(95)) > limits.max_latency_ms:
+            problems.append(
+                f"the 95th percentile of the latency over {protocol} is {p95:.4g} ms, above the maximum of "
+                f"{limits.max_latency_ms:g} ms (serving.check.max_latency_ms)"
             )
-        return found
+        return problems
 
-    def _metrics(self, exchange: Exchange) -> dict[str, Any]:
-        pairs = zip(exchange.answers, self.expected, strict=True)
-        differences = [_difference(answer, right) for answer, right in pairs if isinstance(answer, Answer)]
+    def _metrics(self, result: ProtocolResult) -> dict[str, Any]:
+        pairs = zip(result.predictions, self.expected, strict=True)
+        differences = [
+            _difference(actual, expected) for actual, expected in pairs if isinstance(actual, Prediction)
+        ]
         return {
-            "signatures": sorted(exchange.signatures),
+            "signatures": sorted(result.signatures),
             "answered": len(differences),
             "largest_difference": max(differences, default=None),
-            "p50_ms": round(exchange.latency(50), 3),
-            "p95_ms": round(exchange.latency(95), 3),
+            "p50_ms": round(result.latency(50), 3),
+            "p95_ms": round(result.latency(95), 3),
         }
 
 
-def _row(answer: Answer | str) -> dict[str, Any]:
-    if isinstance(answer, str):
-        return {"error": answer}
-    return {"probability": answer.probability, "label": answer.label}
+def _row(prediction: Prediction | str) -> dict[str, Any]:
+    if isinstance(prediction, str):
+        return {"error": prediction}
+    return {"probability": prediction.probability, "label": prediction.label}
 
 
-def _difference(answer: Answer, expected: Answer) -> float:
-    """Returns how far apart two probabilities are; infinity where one of them is no number."""
-    apart = abs(answer.probability - expected.probability)
-    return math.inf if math.isnan(apart) else apart
+def _difference(actual: Prediction, expected: Prediction) -> float:
+    """Returns the absolute difference of two probabilities; infinity if one is NaN."""
+    difference = abs(actual.probability - expected.probability)
+    return math.inf if math.isnan(difference) else difference
 
 
 def _distinct(first: float, second: float) -> tuple[str, str]:
-    """Returns two different numbers with as few digits as show that they are different, four at least."""
+    """Formats two numbers with at least four decimals, and enough of them to differ."""
     digits = next((digits for digits in range(4, 17) if f"{first:.{digits}f}" != f"{second:.{digits}f}"), 4)
     return f"{first:.{digits}f}", f"{second:.{digits}f}"

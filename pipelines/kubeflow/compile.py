@@ -33,7 +33,7 @@ def compile_pipeline(settings: Settings) -> str:
         InputError: The settings do not fit a run on Kubeflow.
     """
     checks.check(settings)
-    built = pipeline.build(settings, baseline_nodes.component)
+    built = pipeline.build(settings, baseline_nodes.component_node)
     document = spec.of_tfx(built, settings)
     spec.name_pipeline_root(document, settings)
     spec.open_parameters(document, settings)

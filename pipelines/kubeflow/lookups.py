@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from components.approvals.store import SOURCE
+from components.approvals.store import SOURCE_PROPERTY
 from pipelines import baseline_nodes
 from pipelines.kubeflow.spec import Spec, add_input
 from pipelines.settings.tree import Settings
@@ -20,11 +20,11 @@ _LOOK = ["python", "-m", "pipelines.kubeflow.container.lookup"]
 def add(spec: Spec, settings: Settings) -> None:
     """Adds the tasks, and gives what they find to the steps that depend on it."""
     _add_data_fingerprint(spec, settings)
-    of_source = {SOURCE: "{{$.inputs.parameters['source_name']}}"}
+    of_source = {SOURCE_PROPERTY: "{{$.inputs.parameters['source_name']}}"}
     _add_approved(spec, settings, "AcceptedData", "accepted-data", of_source)
     add_input(spec, "AcceptedDataLookup", "source_name", _from_task("DataFingerprint", "source_name"), "")
-    for baseline, where in baseline_nodes.MODELS.items():
-        options = ["--hand_on_missing"] if baseline_nodes.MODELS_COUNT_WHERE_GONE else []
+    for baseline, where in baseline_nodes.MODEL_FILTERS.items():
+        options = ["--hand_on_missing"] if baseline_nodes.INCLUDE_MISSING_MODELS else []
         _add_approved(spec, settings, baseline, "blessed-model", where, *options)
     _wait_for_producers(spec)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from components.errors import InputError
 from components.quality_gate import verdict as verdicts
-from components.quality_gate.verdict import NEVER_LIFTED, VERDICT_FILE, Verdict
+from components.quality_gate.verdict import NOT_OVERRIDABLE, VERDICT_FILE, Verdict
 from pipelines.console import silence_stderr
 from pipelines.disk_errors import disk_error
 from pipelines.local.worker import SETTINGS
@@ -123,7 +123,7 @@ def _check_refused(run_id: str, blessing: metadata.Output | None, again: str) ->
         raise InputError(f"What the gate said of the run {run_id} cannot be read: {again}.") from None
     if refused.blessed:
         raise InputError(f"The model of the run {run_id} is blessed already: there is nothing to set aside.")
-    final = [rule.words for rule in refused.failed if rule.name in NEVER_LIFTED]
+    final = [rule.words for rule in refused.failed if rule.name in NOT_OVERRIDABLE]
     if final:
         raise InputError(f"Nobody may set aside why the run {run_id} was refused: {' '.join(final)}")
     return refused

@@ -10,8 +10,8 @@ from pathlib import Path
 import ml_metadata
 from ml_metadata.proto import metadata_store_pb2
 
-from components.approvals import ordering
-from components.approvals.store import BEST, YES
+from components.approvals import approval_order
+from components.approvals.store import IS_BEST_PROPERTY, TRUE
 from components.errors import InputError
 from pipelines.runs import metadata, run_folders
 from pipelines.settings.tree import Settings
@@ -20,7 +20,7 @@ from serving.repository.model_repository import open_repository
 # Artifact types, what says that they approve, and what sets those apart of which each has a last one.
 _APPROVALS: tuple[tuple[str, dict[str, int | str], str | None], ...] = (
     ("ModelBlessing", {"blessed": 1}, None),
-    ("ModelBlessing", {"blessed": 1, BEST: YES}, None),
+    ("ModelBlessing", {"blessed": 1, IS_BEST_PROPERTY: TRUE}, None),
     ("PushedModel", {"pushed": 1}, None),
     ("catsdogs.DataVerdict", {"blessed": 1}, "source"),
 )
@@ -151,7 +151,7 @@ def _approving_executions(store: ml_metadata.MetadataStore, served: int | None) 
                 and _is_live(artifact)
                 and properties.items() <= metadata.properties(artifact).items()
             }
-            given_in = ordering.last_given(store, approved)
+            given_in = approval_order.order_by_last_approval(store, approved)
             last: dict[str, int] = {}
             for given in given_in:
                 last.setdefault(_text(approved[given], apart) if apart else "", given)

@@ -53,7 +53,7 @@ def side(settings: Settings, run_id: str) -> Side:
             f"{settings.runs_dir / run_id / 'settings.yaml'}), and compare what that gives."
         )
     predictions = outputs.get("PredictionTable.predictions")
-    there = predictions and Path(predictions.artifact.uri, prediction_table.ABOUT).is_file()
+    there = predictions and Path(predictions.artifact.uri, prediction_table.METADATA_FILE).is_file()
     return Side(
         run_id,
         facts,

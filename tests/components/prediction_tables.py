@@ -28,7 +28,7 @@ def table(
     baselines: Mapping[str, Sequence[float] | np.ndarray] | None = None,
     **changes: Any,
 ) -> PredictionTable:
-    """Returns a table of pictures `0000.jpg`, `0001.jpg`, … none of them seen in training.
+    """Returns a table of images `0000.jpg`, `0001.jpg`, … none of them seen in training.
 
     Args:
         labels: The truth.
@@ -38,7 +38,7 @@ def table(
     """
     labels, answers = np.asarray(labels, np.int64), np.asarray(probabilities, np.float64)
     compared = {name: np.asarray(values, np.float64) for name, values in (baselines or {}).items()}
-    states = {name: BaselineState("none") for name in columns.BASELINES}
+    states = {name: BaselineState("none") for name in columns.BASELINE_COLUMNS}
     for number, name in enumerate(compared, start=1):
         states[name] = BaselineState("compared", number, f"/models/{number}")
     if "newest" in compared and "best" not in compared:
@@ -58,7 +58,7 @@ def table(
         seen=np.zeros(len(labels), bool),
         baselines=states,
         baseline_probabilities=compared,
-        changed={name: answers.copy() for name in columns.CHANGES},
+        changed={name: answers.copy() for name in columns.PERTURBATIONS},
         sampled=np.ones(len(labels), bool),
         grey=0.5,
         model_id=9,
@@ -70,10 +70,10 @@ def table(
     return replace(made, **changes)
 
 
-def drawn(pictures: int = 200, accuracy: float = 0.9, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def drawn(images: int = 200, accuracy: float = 0.9, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Returns labels, and probabilities of which about such a share lies on the right side of a half."""
     random = np.random.default_rng(seed)
-    labels = random.integers(0, 2, pictures)
-    sure = random.uniform(0.5, 1, pictures)
-    right = random.random(pictures) < accuracy
+    labels = random.integers(0, 2, images)
+    sure = random.uniform(0.5, 1, images)
+    right = random.random(images) < accuracy
     return labels, np.where((labels == 1) == right, sure, 1 - sure)

@@ -128,11 +128,11 @@ def test_hostile_file_names_stay_text(html: str, card: str) -> None:
 
 
 def test_facts_are_those_of_the_inputs(facts: dict[str, Any], table: PredictionTable) -> None:
-    measured = model_metrics.measure(table.labels, table.probabilities, table.class_names)
+    measured = model_metrics.compute_metrics(table.labels, table.probabilities, table.class_names)
     for row in facts["headline"]:
         assert row["candidate"]["value"] == pytest.approx(measured[row["name"]].value)
         assert row["candidate"]["low"] == pytest.approx(measured[row["name"]].low, abs=0.02)
-    assert facts["confusion"] == model_metrics.confusion(table.labels, table.probabilities).tolist()
+    assert facts["confusion"] == model_metrics.confusion_matrix(table.labels, table.probabilities).tolist()
     assert facts["verdict"]["blessed"] is False
     judged = facts["verdict"]["comparisons"]["newest"]
     assert facts["comparisons"][0]["p_value"] == judged["p_value"]
@@ -209,7 +209,7 @@ def test_curves_of_many_pictures_keep_their_shape_in_few_points() -> None:
     labels, answers = prediction_tables.drawn(20_000, 0.97)
     curve = prediction_facts.curves(labels, answers)["roc"]
     assert len(curve["x"]) <= 400
-    whole = model_metrics.roc(labels, answers)
+    whole = model_metrics.roc_curve(labels, answers)
     assert np.trapezoid(curve["y"], curve["x"]) == pytest.approx(np.trapezoid(whole.y, whole.x), abs=1e-3)
     assert (curve["x"][0], curve["y"][-1]) == (0, 1)
 

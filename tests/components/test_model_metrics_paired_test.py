@@ -1,4 +1,4 @@
-"""Two models on the same pictures, against published examples of the test and its interval."""
+"""Two models on the same images, against published examples of the test and its interval."""
 
 from __future__ import annotations
 

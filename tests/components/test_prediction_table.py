@@ -1,4 +1,4 @@
-"""Runs the real executor on drawn pictures and small exported models."""
+"""Runs the real executor on drawn images and small exported models."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from components.image_example_gen.sources.base import SourceImage
 from components.prediction_table import columns, perturbations
 from components.prediction_table.component import Driver
 from components.prediction_table.executor import Executor
-from components.prediction_table.models import ScoringModel, look
+from components.prediction_table.models import ScoringModel, load_baselines
 from components.prediction_table.table import BaselineState, PredictionTable, read
 from components.quality_gate.judge import judge
 from components.quality_gate.limits import GateLimits
-from components.quality_gate.verdict import ANSWERS
+from components.quality_gate.verdict import PROBABILITIES
 from tests.conftest import encode
 from tests.serving import saved_models
 from trainer import features
@@ -43,7 +43,7 @@ ARGUMENTS = (
     "--sdk_container_image=none",
 )
 
-# Numbers of drawn pictures: the third one of `test` is in `train` too, and the fourth is there twice.
+# Numbers of drawn images: the third one of `test` is in `train` too, and the fourth is there twice.
 SPLITS = {"train": [100, 101, 2], "eval": [200], "test": [0, 1, 2, 3, 3, 4, 5]}
 
 
@@ -57,7 +57,7 @@ def stored(number: int) -> bytes:
 
 
 def write_examples(folder: Path, splits: Mapping[str, Sequence[int]]) -> standard_artifacts.Examples:
-    """Writes pictures as ingest does, in two files a split."""
+    """Writes images as ingest does, in two files a split."""
     artifact = standard_artifacts.Examples()
     artifact.uri, artifact.split_names = str(folder), artifact_utils.encode_split_names(list(splits))
     for split, numbers in splits.items():
@@ -92,10 +92,10 @@ def make_table(folder: Path, inputs: Mapping[str, list[types.Artifact]], sample:
     return read(str(folder))
 
 
-def asked(model: standard_artifacts.Model, pictures: Sequence[bytes]) -> np.ndarray:
+def asked(model: standard_artifacts.Model, images: Sequence[bytes]) -> np.ndarray:
     """Returns what the exported signature of bytes says, which is another one than the table asks."""
     signature = tf.saved_model.load(f"{model.uri}/Format-Serving").signatures["serving_default"]
-    answers: np.ndarray = signature(image_bytes=tf.constant(pictures))[OUTPUT].numpy()
+    answers: np.ndarray = signature(image_bytes=tf.constant(images))[OUTPUT].numpy()
     return answers
 
 
@@ -121,10 +121,10 @@ def test_every_model_is_asked_about_every_picture(
     whole: PredictionTable, trained: list[standard_artifacts.Model]
 ) -> None:
     assert whole.filenames == ["0-0.jpg", "1-1.jpg", "2-2.jpg", "3-3.jpg", "4-3.jpg", "5-4.jpg", "6-5.jpg"]
-    pictures = [stored(number) for number in SPLITS["test"]]
+    images = [stored(number) for number in SPLITS["test"]]
     answers = [whole.probabilities, *(whole.baseline_probabilities[name] for name in ("newest", "best"))]
     for model, column in zip(trained, answers, strict=True):
-        np.testing.assert_allclose(column, asked(model, pictures), atol=1e-6)
+        np.testing.assert_allclose(column, asked(model, images), atol=1e-6)
     assert len({tuple(column.round(4)) for column in answers}) == 3
     states = {
         name: BaselineState("compared", number, trained[number - 1].uri)
@@ -135,8 +135,8 @@ def test_every_model_is_asked_about_every_picture(
 
 
 def test_a_row_tells_about_its_picture(whole: PredictionTable) -> None:
-    pictures = [stored(number) for number in SPLITS["test"]]
-    assert whole.digests == [hashlib.sha256(data).hexdigest() for data in pictures]
+    images = [stored(number) for number in SPLITS["test"]]
+    assert whole.digests == [hashlib.sha256(data).hexdigest() for data in images]
     assert whole.labels.tolist() == [0, 1, 0, 1, 1, 0, 1]
     assert whole.slices[features.CLASS_NAME] == ["cat", "dog", "cat", "dog", "dog", "cat", "dog"]
     assert set(whole.slices[features.RESOLUTION_RANGE]) == {"under 50k pixels"}
@@ -152,10 +152,10 @@ def test_a_sample_is_asked_about_after_changes(
 ) -> None:
     smallest = sorted(set(whole.digests))[:3]
     chosen = [digest in smallest for digest in whole.digests]
-    for name in columns.CHANGES:
+    for name in columns.PERTURBATIONS:
         assert (~np.isnan(whole.changed[name])).tolist() == chosen
         changed = [
-            perturbations.changed(stored(SPLITS["test"][index]))[name] for index in np.flatnonzero(chosen)
+            perturbations.perturb(stored(SPLITS["test"][index]))[name] for index in np.flatnonzero(chosen)
         ]
         np.testing.assert_allclose(whole.changed[name][chosen], asked(trained[0], changed), atol=1e-6)
     [grey] = asked(trained[0], [encode_grey()])
@@ -188,19 +188,19 @@ def test_a_diverged_candidate_is_refused_by_the_gate_and_stops_nothing(
     assert math.isnan(table.grey)
     assert table.sampled.sum() == 3 + 1  # one of them is there twice
     assert not np.isnan(table.baseline_probabilities["newest"]).any()
-    [refusal] = [rule for rule in judge(table, GateLimits()).failed if rule.name == ANSWERS]
+    [refusal] = [rule for rule in judge(table, GateLimits()).failed if rule.name == PROBABILITIES]
     assert refusal.figure == 7
 
 
 def test_without_an_earlier_model_there_is_none() -> None:
-    assert look({"newest": []}, OUTPUT) == (
+    assert load_baselines({"newest": []}, OUTPUT) == (
         {"newest": BaselineState("none"), "best": BaselineState("none")},
         {},
     )
 
 
 def test_one_model_that_is_newest_and_best_is_loaded_once(trained: list[standard_artifacts.Model]) -> None:
-    states, loaded = look({"newest": [trained[1]], "best": [trained[1]]}, OUTPUT)
+    states, loaded = load_baselines({"newest": [trained[1]], "best": [trained[1]]}, OUTPUT)
     assert [states[name].state for name in ("newest", "best")] == ["compared", "same"]
     assert states["best"].model_id == 2
     assert set(loaded) == {"newest"}
@@ -215,7 +215,7 @@ def test_copies_of_one_model_are_told_by_where_it_was_blessed(
         copy.uri = shutil.copytree(trained[1].uri, str(tmp_path / name))
         copy.set_string_custom_property("approved_uri", "gs://bucket/model")
         copies.append([copy])
-    states, loaded = look(dict(zip(("newest", "best"), copies, strict=True)), OUTPUT)
+    states, loaded = load_baselines(dict(zip(("newest", "best"), copies, strict=True)), OUTPUT)
     assert {state.uri for state in states.values()} == {"gs://bucket/model"}
     assert states["best"].state == "same"
     assert set(loaded) == {"newest"}
@@ -264,13 +264,13 @@ def test_a_model_that_cannot_be_asked_is_told_with_the_reason(
 ) -> None:
     artifact = model_artifact(tmp_path, 3)
     spoil(Path(artifact.uri))
-    states, loaded = look({"newest": [artifact], "best": [artifact]}, OUTPUT)
+    states, loaded = load_baselines({"newest": [artifact], "best": [artifact]}, OUTPUT)
     assert loaded == {}
     assert states["newest"] == states["best"]
     assert (states["newest"].state, states["newest"].model_id) == ("unreadable", 3)
     assert named.format(uri=artifact.uri) in states["newest"].reason
 
-    states, loaded = look({"newest": [trained[1]], "best": [artifact]}, OUTPUT)
+    states, loaded = load_baselines({"newest": [trained[1]], "best": [artifact]}, OUTPUT)
     assert [states[name].state for name in ("newest", "best")] == ["compared", "unreadable"]
     assert set(loaded) == {"newest"}
 
@@ -280,7 +280,7 @@ def test_what_kubeflow_found_gone_is_unreadable_with_its_reason(tmp_path: Path) 
     marked.uri = str(tmp_path)
     marked.set_string_custom_property("approved_uri", "gs://bucket/model")
     marked.set_string_custom_property("unreadable", "its files are gone from the volume")
-    states, _ = look({"newest": [marked]}, OUTPUT)
+    states, _ = load_baselines({"newest": [marked]}, OUTPUT)
     assert states["newest"].reason == "its files are gone from the volume"
     assert states["newest"].uri == "gs://bucket/model"
 
@@ -316,8 +316,8 @@ def pixels_of(encoded: bytes) -> np.ndarray:
 @pytest.mark.parametrize("kind", [("JPEG", "RGB"), ("JPEG", "CMYK"), ("PNG", "RGBA"), ("PNG", "P")])
 def test_changes_are_those_that_they_are_called(kind: tuple[str, str]) -> None:
     original = encode(7, *kind, size=(41, 20))
-    pixels, changed = pixels_of(original), perturbations.changed(original)
-    assert tuple(changed) == columns.CHANGES
+    pixels, changed = pixels_of(original), perturbations.perturb(original)
+    assert tuple(changed) == columns.PERTURBATIONS
     np.testing.assert_array_equal(pixels_of(changed["flipped"]), pixels[:, ::-1])
     np.testing.assert_allclose(pixels_of(changed["darkened"]), 0.85 * pixels, atol=0.5 + 1e-4)
     assert pixels_of(changed["resized"]).shape == (15, 31, 3)
@@ -325,16 +325,16 @@ def test_changes_are_those_that_they_are_called(kind: tuple[str, str]) -> None:
     recompressed = changed["recompressed"]
     assert Image.open(io.BytesIO(recompressed)).format == "JPEG"
     assert 1 < np.abs(pixels_of(recompressed) - pixels).mean() < 60
-    assert {Image.open(io.BytesIO(changed[name])).format for name in columns.CHANGES[:2]} == {"BMP"}
+    assert {Image.open(io.BytesIO(changed[name])).format for name in columns.PERTURBATIONS[:2]} == {"BMP"}
 
 
 def test_a_picture_of_one_pixel_can_be_resized() -> None:
-    assert pixels_of(perturbations.changed(encode(1, "PNG", size=(1, 1)))["resized"]).shape == (1, 1, 3)
+    assert pixels_of(perturbations.perturb(encode(1, "PNG", size=(1, 1)))["resized"]).shape == (1, 1, 3)
 
 
 def test_a_model_may_be_asked_by_many_threads(trained: list[standard_artifacts.Model]) -> None:
     model = ScoringModel(trained[0].uri, OUTPUT)
-    records: list[Any] = [[perturbations.record(stored(number))] for number in range(16)]
+    records: list[Any] = [[perturbations.to_example(stored(number))] for number in range(16)]
     with ThreadPoolExecutor(8) as pool:
         together = list(pool.map(model.probabilities, records))
     np.testing.assert_array_equal(together, [model.probabilities(each) for each in records])

@@ -40,7 +40,7 @@ def test_a_whole_table(tmp_path: Path) -> None:
         answers,
         {"newest": 1 - answers, "best": answers / 2},
         seen=np.arange(20) % 3 == 0,
-        changed=dict.fromkeys(columns.CHANGES, sampled),
+        changed=dict.fromkeys(columns.PERTURBATIONS, sampled),
     )
     check_equal(there_and_back(written, tmp_path), written)
 

@@ -18,7 +18,7 @@ from benchmarks.gate import equal_models, refusals, worse_models
 from components import tfma_metrics
 from components.errors import InputError, PipelineError
 from components.prediction_table import table as prediction_table
-from components.quality_gate import crosscheck, verdict
+from components.quality_gate import tfma_agreement, verdict
 from components.quality_gate.executor import Executor
 from tests.components.prediction_tables import drawn, table
 
@@ -148,14 +148,14 @@ def test_an_override_that_cannot_be_read_is_an_error(
         ({"accuracy": 0.5}, "accuracy"),
         ({"auc": 0.5}, "auc"),
         ({"loss": float("nan")}, "loss"),
-        ({"examples": 5}, "number of pictures"),
+        ({"examples": 5}, "number of images"),
     ],
 )
 def test_figures_that_differ_from_tfma_s_stop_the_run(changes: dict[str, Any], name: str) -> None:
     made = table(*drawn(200, 0.9))
-    crosscheck.compare(made, metrics_of(made))
+    tfma_agreement.require_agreement(made, metrics_of(made))
     with pytest.raises(PipelineError, match=name):
-        crosscheck.compare(made, metrics_of(made, **changes))
+        tfma_agreement.require_agreement(made, metrics_of(made, **changes))
 
 
 def test_the_whole_verdict_keeps_its_error_rates() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from components.prediction_table.table import BaselineState, PredictionTable
-from components.quality_gate.baseline_rules import visible_loss
+from components.quality_gate.baseline_rules import detectable_loss
 from components.quality_gate.judge import judge
 from components.quality_gate.limits import GateLimits
 from components.quality_gate.verdict import Override, Rule, Verdict
@@ -23,7 +23,7 @@ OVERRIDE = Override("the customer waits", "Ann", "2026-11-22T10:00:00Z")
 
 
 def answers(wrong: slice | list[int] | None = None) -> np.ndarray:
-    """Returns a calibrated model's answers, right but for these pictures."""
+    """Returns a calibrated model's answers, right but for these images."""
     right = np.ones(COUNT, bool)
     if wrong is not None:
         right[wrong] = False
@@ -60,7 +60,7 @@ def test_the_first_good_model_is_blessed_and_the_best() -> None:
     assert not found.failed
 
 
-def seen_pictures() -> np.ndarray:
+def seen_in_training() -> np.ndarray:
     seen = np.zeros(COUNT, bool)
     seen[[3, 5, 8, 13]] = True
     return seen
@@ -75,18 +75,18 @@ def with_answer(value: float) -> PredictionTable:
 @pytest.mark.parametrize(
     ("unfit", "name", "named"),
     [
-        (table([], []), "test pictures", []),
-        (table([1] * 50, [0.98] * 50), "both classes", ["0 of cat", "50 of dog"]),
+        (table([], []), "test images", []),
+        (table([1] * 50, [0.98] * 50), "both classes", ["0 cat", "50 dog"]),
         (
-            made(slice(0, 20), seen=seen_pictures()),
-            "unseen pictures",
+            made(slice(0, 20), seen=seen_in_training()),
+            "unseen images",
             ["4", "0003.jpg", "0008.jpg", "1 more"],
         ),
-        (with_answer(np.nan), "answers", ["nan", "0007.jpg"]),
-        (with_answer(1.5), "answers", ["1.5", "0007.jpg"]),
+        (with_answer(np.nan), "probabilities", ["nan", "0007.jpg"]),
+        (with_answer(1.5), "probabilities", ["1.5", "0007.jpg"]),
     ],
 )
-def test_test_pictures_unfit_to_judge_on_are_refused_whoever_wants_it(
+def test_invalid_test_data_is_refused_despite_an_override(
     unfit: PredictionTable, name: str, named: list[str]
 ) -> None:
     found = judge(unfit, GateLimits(), override=OVERRIDE)
@@ -96,7 +96,7 @@ def test_test_pictures_unfit_to_judge_on_are_refused_whoever_wants_it(
     assert not found.override.applied
     assert all(value in found.sentence for value in named)
     judged = any(each.name == "accuracy" for each in found.rules)
-    assert judged == (name in ("both classes", "unseen pictures"))
+    assert judged == (name in ("both classes", "unseen images"))
     assert rule(verdict(), name).state == "passed"
 
 
@@ -119,10 +119,10 @@ def test_a_model_that_is_worse_than_the_newest_is_refused() -> None:
     assert found.comparisons["newest"].level == pytest.approx(0.0325)
 
 
-def test_what_chance_explains_is_no_reason() -> None:
+def test_a_loss_that_chance_explains_is_accepted() -> None:
     found = verdict(slice(0, 30), slice(20, 42))
     assert found.blessed
-    assert "0.8 points fewer" in found.sentence
+    assert "0.8 points less" in found.sentence
     assert not found.best
 
 
@@ -184,7 +184,7 @@ def test_an_unreadable_baseline_is_never_no_baseline(name: str) -> None:
 
 
 def of_brightness(dark: int) -> dict[str, list[str]]:
-    """The slices of pictures of which the first ones are dark."""
+    """The slices of images of which the first ones are dark."""
     values = [("dark" if index < dark else "bright") for index in range(COUNT)]
     return made(None).slices | {features.BRIGHTNESS_RANGE: values}
 
@@ -214,29 +214,29 @@ def test_probabilities_must_mean_what_they_say() -> None:
     assert (few.figure or 0) > (few.bound or 0)
 
 
-def test_labels_must_be_kept() -> None:
+def test_perturbed_images_must_keep_their_label() -> None:
     probabilities = answers(slice(0, 20))
     flipped = np.full(COUNT, np.nan)
     flipped[:200] = probabilities[:200]
     flipped[:15] = 1 - flipped[:15]
     changed = {"flipped": flipped}
     found = verdict(changed=changed)
-    assert failed(found) == ["flipped pictures"]
-    assert rule(found, "flipped pictures").figure == 185 / 200
+    assert failed(found) == ["flipped images"]
+    assert rule(found, "flipped images").figure == 185 / 200
     flipped[5:15] = probabilities[5:15]
-    assert rule(verdict(changed=changed), "flipped pictures").state == "passed"
-    assert rule(found, "grey picture").state == "noted"
+    assert rule(verdict(changed=changed), "flipped images").state == "passed"
+    assert rule(found, "grey image").state == "noted"
     none = verdict(changed={"resized": np.full(COUNT, np.nan)})
-    assert rule(none, "resized pictures").state == "not judged"
+    assert rule(none, "resized images").state == "not judged"
 
 
-def test_an_answer_to_a_changed_picture_that_is_no_number_is_a_label_lost() -> None:
+def test_nan_for_a_perturbed_image_counts_as_a_changed_label() -> None:
     probabilities = answers(slice(0, 20))
     flipped = np.full(COUNT, np.nan)
     flipped[20:200] = probabilities[20:200]
     found = verdict(changed={"flipped": flipped}, sampled=np.arange(COUNT) < 200)
-    assert failed(found) == ["flipped pictures"]
-    assert rule(found, "flipped pictures").figure == 180 / 200
+    assert failed(found) == ["flipped images"]
+    assert rule(found, "flipped images").figure == 180 / 200
 
 
 @pytest.mark.parametrize(("most", "state"), [(None, "noted"), (12, "passed"), (11.5, "failed")])
@@ -311,25 +311,25 @@ def test_an_override_of_nothing_changes_nothing() -> None:
     assert (found.override.applied, found.override.lifted) == (False, ())
 
 
-def test_it_is_said_how_small_a_loss_would_show() -> None:
-    found = rule(verdict(slice(0, 40), slice(30, 50)), "smallest visible loss")
+def test_the_smallest_detectable_loss_is_noted() -> None:
+    found = rule(verdict(slice(0, 40), slice(30, 50)), "smallest detectable loss")
     assert found.figure == pytest.approx(0.02, abs=0.0005)
     assert "2.0 points" in found.words
-    assert all(each.name != "smallest visible loss" for each in verdict().rules)
+    assert all(each.name != "smallest detectable loss" for each in verdict().rules)
 
 
 def test_the_smallest_visible_loss_is_found_as_often_as_it_says() -> None:
     from components.model_metrics.paired_test import p_value
 
     total, gained, level = 1000, 0.01, 0.0325
-    loss = visible_loss(total, gained, 0.0, level, 0.1)
+    loss = detectable_loss(total, gained, 0.0, level, 0.1)
     assert loss is not None
     drawn = np.random.default_rng(0).multinomial(
         total, [gained, gained + loss, 1 - 2 * gained - loss], size=2000
     )
     found = np.mean([p_value(int(won), int(lost), total) < level for won, lost, _ in drawn])
     assert found == pytest.approx(0.9, abs=0.025)
-    assert visible_loss(10, 0.1, 0.0, 0.0175, 0.001) is None
+    assert detectable_loss(10, 0.1, 0.0, 0.0175, 0.001) is None
 
 
 def test_a_verdict_comes_back_from_json_as_it_was() -> None:
@@ -337,3 +337,15 @@ def test_a_verdict_comes_back_from_json_as_it_was() -> None:
     assert Verdict.from_dict(json.loads(json.dumps(found.to_dict(), allow_nan=False))) == found
     plain = verdict()
     assert Verdict.from_dict(json.loads(json.dumps(plain.to_dict(), allow_nan=False))) == plain
+
+
+def test_rule_names_of_an_earlier_verdict_are_read_as_the_current_ones() -> None:
+    stored = verdict().to_dict()
+    stored["rules"] = [
+        {**stored["rules"][0], "name": name} for name in ("test pictures", "answers", "flipped pictures")
+    ]
+    stored["override"] = {"reason": "r", "by": "b", "at": "t", "rules": ["unseen pictures", "accuracy"]}
+    found = Verdict.from_dict(stored)
+    assert [each.name for each in found.rules] == ["test images", "probabilities", "flipped images"]
+    assert found.override is not None
+    assert found.override.rules == ("unseen images", "accuracy")

@@ -213,7 +213,7 @@ def test_one_that_is_served_otherwise_and_slowly_is_refused_by_the_installed_ser
     assert checked.report["server"] == "TensorFlow Serving 2.19.1"
     problems = checked.report["problems"]
     for protocol, (differs, labels, slow) in {"REST": problems[:3], "gRPC": problems[3:]}.items():
-        [row] = [each for each in checked.report["pictures"] if f"picture {each['picture']} " in differs]
+        [row] = [each for each in checked.report["pictures"] if f"image {each['picture']}," in differs]
         answered, expected = row[protocol]["probability"], row["expected"]["probability"]
         assert answered == pytest.approx(expected + 0.1, abs=1e-5)
         assert f"{answered:.4f}" in differs

@@ -7,40 +7,40 @@ import math
 
 import pytest
 
-from components.serving_check.report import Answer, CheckLimits, Exchange, Report
+from components.serving_check.report import CheckLimits, Prediction, ProtocolResult, ServingReport
 
 LIMITS = CheckLimits(1e-5, 100, frozenset({"serving_default", "serving_examples"}))
 NAMES = ["cats/12.jpg", "dogs/7.jpg", "cats/3.jpg"]
-EXPECTED = [Answer(0.2113, "cat"), Answer(0.9, "dog"), Answer(0.4, "cat")]
-GOOD = Exchange("REST", list(EXPECTED), [30.0, 10.0, 20.0], LIMITS.signatures)
+EXPECTED = [Prediction(0.2113, "cat"), Prediction(0.9, "dog"), Prediction(0.4, "cat")]
+GOOD = ProtocolResult("REST", list(EXPECTED), [30.0, 10.0, 20.0], LIMITS.signatures)
 
 
 def wrong(**changes: object) -> list[str]:
     exchange = dataclasses.replace(GOOD, **changes)  # type: ignore[arg-type]
-    return Report("pets", LIMITS, "a server", NAMES, EXPECTED, [exchange]).problems
+    return ServingReport("pets", LIMITS, "a server", NAMES, EXPECTED, [exchange]).problems
 
 
-def answers(first: Answer | str) -> list[Answer | str]:
+def answers(first: Prediction | str) -> list[Prediction | str]:
     return [first, *EXPECTED[1:]]
 
 
 def test_the_same_answers_in_time_are_right() -> None:
-    assert Report("pets", LIMITS, "a server", NAMES, EXPECTED, [GOOD]).blessed
+    assert ServingReport("pets", LIMITS, "a server", NAMES, EXPECTED, [GOOD]).blessed
     assert wrong() == []
-    assert wrong(answers=answers(Answer(0.2113 + 9e-6, "cat"))) == []
+    assert wrong(predictions=answers(Prediction(0.2113 + 9e-6, "cat"))) == []
 
 
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"answers": answers(Answer(0.7312, "cat"))}, ["cats/12.jpg", "0.7312", "0.2113", "1 of 3"]),
+        ({"predictions": answers(Prediction(0.7312, "cat"))}, ["cats/12.jpg", "0.7312", "0.2113", "1 of 3"]),
         (
-            {"answers": answers(Answer(0.21133, "cat"))},
+            {"predictions": answers(Prediction(0.21133, "cat"))},
             ["0.21133", "0.21130", "serving.check.max_difference"],
         ),
-        ({"answers": answers(Answer(math.nan, "cat"))}, ["cats/12.jpg", "nan", "0.2113"]),
-        ({"answers": answers(Answer(0.2113, "dog"))}, ["cats/12.jpg", "dog", "cat", "1 of 3"]),
-        ({"answers": answers("Unknown format.")}, ["cats/12.jpg", "Unknown format.", "1 of 3"]),
+        ({"predictions": answers(Prediction(math.nan, "cat"))}, ["cats/12.jpg", "nan", "0.2113"]),
+        ({"predictions": answers(Prediction(0.2113, "dog"))}, ["cats/12.jpg", "dog", "cat", "1 of 3"]),
+        ({"predictions": answers("Unknown format.")}, ["cats/12.jpg", "Unknown format.", "1 of 3"]),
         ({"signatures": frozenset({"serving_default"})}, ["serving_default", "serving_examples"]),
         ({"signatures": frozenset()}, ["serving_default", "serving_examples"]),
         ({"milliseconds": [10.0, 100.4, 20.0]}, ["100.4 ms", " 100 ms", "serving.check.max_latency_ms"]),
@@ -53,7 +53,7 @@ def test_what_is_wrong_is_one_phrase_with_figures(changes: dict[str, object], na
 
 def test_the_worst_picture_is_named_and_everything_that_is_wrong_is_listed() -> None:
     found = wrong(
-        answers=[Answer(0.3, "cat"), Answer(0.1, "cat"), "broken"],
+        predictions=[Prediction(0.3, "cat"), Prediction(0.1, "cat"), "broken"],
         signatures=frozenset({"serving_default"}),
         milliseconds=[900.0] * 3,
     )
@@ -73,10 +73,10 @@ def test_the_report_holds_what_was_sent_and_what_came_back() -> None:
     off = dataclasses.replace(
         GOOD,
         protocol="gRPC",
-        answers=[*answers(Answer(0.3113, "cat"))[:2], "too busy"],
+        predictions=[*answers(Prediction(0.3113, "cat"))[:2], "too busy"],
         milliseconds=[5.0] * 3,
     )
-    report = Report("pets", LIMITS, "a server", NAMES, EXPECTED, [GOOD, off])
+    report = ServingReport("pets", LIMITS, "a server", NAMES, EXPECTED, [GOOD, off])
     told = report.to_dict()
     assert told["blessed"] is False
     assert told["protocols"]["REST"]["largest_difference"] == 0
@@ -96,14 +96,16 @@ def test_the_report_holds_what_was_sent_and_what_came_back() -> None:
 @pytest.mark.parametrize(
     "report",
     [
-        Report("pets", LIMITS),
-        Report("pets", LIMITS, "a server", exchanges=[Exchange("gRPC", [], [], LIMITS.signatures)]),
-        Report("pets", LIMITS, "a server", NAMES, EXPECTED, [GOOD], failure="it cannot be loaded"),
-        Report(
+        ServingReport("pets", LIMITS),
+        ServingReport(
+            "pets", LIMITS, "a server", results=[ProtocolResult("gRPC", [], [], LIMITS.signatures)]
+        ),
+        ServingReport("pets", LIMITS, "a server", NAMES, EXPECTED, [GOOD], failure="it cannot be loaded"),
+        ServingReport(
             "pets", LIMITS, "a server", NAMES, EXPECTED, [dataclasses.replace(GOOD, milliseconds=[900.0])]
         ),
     ],
 )
-def test_nothing_is_blessed_that_was_not_asked_or_has_a_problem(report: Report) -> None:
+def test_nothing_is_blessed_that_was_not_asked_or_has_a_problem(report: ServingReport) -> None:
     assert not report.blessed
     assert report.to_dict()["problems"] == report.problems

@@ -19,7 +19,7 @@ from components import model_metrics, tfma_metrics
 from components.errors import PipelineError
 from components.prediction_table import table
 from components.prediction_table.table import PredictionTable
-from components.quality_gate import crosscheck
+from components.quality_gate import tfma_agreement
 from components.tfma_metrics import Evaluation
 from pipelines.eval_config import eval_config
 from tests.components import prediction_tables
@@ -91,9 +91,9 @@ def test_what_tfma_says_of_very_sure_models_is_no_contradiction(tmp_path: Path) 
     predictions = prediction_tables.table(labels, answers)
     measured = evaluate(tmp_path, predictions).whole
     assert abs(measured.auc - metrics.roc_auc_score(labels, answers)) > 5e-3
-    crosscheck.compare(predictions, measured)
+    tfma_agreement.require_agreement(predictions, measured)
     with pytest.raises(PipelineError, match="auc"):
-        crosscheck.compare(predictions, replace(measured, auc=measured.auc - 0.05))
+        tfma_agreement.require_agreement(predictions, replace(measured, auc=measured.auc - 0.05))
 
 
 def test_the_calibration_is_that_of_ten_buckets(evaluation: Evaluation, predictions: PredictionTable) -> None:
@@ -126,7 +126,9 @@ def test_of_one_class_there_are_no_figures_that_need_two(evaluation: Evaluation)
 def test_figures_have_the_names_that_our_own_have(
     evaluation: Evaluation, predictions: PredictionTable
 ) -> None:
-    ours = model_metrics.measure(predictions.labels, predictions.probabilities, predictions.class_names)
+    ours = model_metrics.compute_metrics(
+        predictions.labels, predictions.probabilities, predictions.class_names
+    )
     theirs = evaluation.whole.figures(predictions.class_names)
     assert theirs.keys() == ours.keys()
     apart = {"auc": 1e-3, "loss": 0.01}  # TFMA bounds the loss of wrong answers with certainty otherwise

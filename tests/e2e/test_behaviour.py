@@ -52,12 +52,12 @@ def kept(artifact: Path, pictures: Sequence[Labelled]) -> dict[str, float]:
     model = ScoringModel(str(artifact), "dog_probability")
 
     def answers(encoded: Sequence[bytes]) -> np.ndarray:
-        records = [perturbations.record(one) for one in encoded]
+        records = [perturbations.to_example(one) for one in encoded]
         batches = [records[start : start + 32] for start in range(0, len(records), 32)]
         return np.concatenate([model.probabilities(batch) for batch in batches]) >= 0.5
 
     before = answers([encoded for encoded, _ in pictures])
-    changed = [perturbations.changed(encoded) for encoded, _ in pictures]
+    changed = [perturbations.perturb(encoded) for encoded, _ in pictures]
     shares = {name: float((answers([one[name] for one in changed]) == before).mean()) for name in changed[0]}
     return {**shares, "right": float((before == np.array([label for _, label in pictures])).mean())}
 

@@ -1,6 +1,6 @@
 """From exported models, whose mistakes are known, to the verdict: the table, TFX's own Evaluator, the gate.
 
-The pictures are grey all over: ten dark cats and ten bright dogs. A model says "dog" from some grey on; where
+The images are grey all over: ten dark cats and ten bright dogs. A model says "dog" from some grey on; where
 that lies too high, the darker dogs are mistaken.
 """
 
@@ -62,17 +62,17 @@ SERVED = {
 
 
 def record(grey: int, label: int, size: int = SIZE) -> bytes:
-    """What ingest writes for a picture of one grey."""
+    """What ingest writes for an image of one grey."""
     buffer = io.BytesIO()
     Image.new("RGB", (size, size), (grey, grey, grey)).save(buffer, "PNG")
     data = buffer.getvalue()
-    picture = SourceImage(f"{grey}.png", CLASSES[label], label, ("test",), partial(bytes, data))
-    return serialize(picture, data, inspect(data, size * size), CLASSES)
+    image = SourceImage(f"{grey}.png", CLASSES[label], label, ("test",), partial(bytes, data))
+    return serialize(image, data, inspect(data, size * size), CLASSES)
 
 
 @pytest.fixture(scope="module")
 def examples(tmp_path_factory: pytest.TempPathFactory) -> types.Artifact:
-    """The pictures as `test`; in `train` and `eval` all labels are wrong, which nobody is to look at."""
+    """The images as `test`; in `train` and `eval` all labels are wrong, which nobody is to look at."""
     artifact = standard_artifacts.Examples()
     artifact.uri = str(tmp_path_factory.mktemp("examples"))
     artifact.split_names = artifact_utils.encode_split_names(["train", "eval", "test"])

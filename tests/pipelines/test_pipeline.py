@@ -176,10 +176,10 @@ def test_the_best_model_is_one_of_the_blessed_and_both_count_also_where_they_are
     model = tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model)
     best, blessed = baseline_nodes.best_model(model), baseline_nodes.blessed_model(model)
     assert (best.where, blessed.where) == ({"best": "yes"}, {})
-    assert best.hand_on_missing
-    assert blessed.hand_on_missing
+    assert best.include_missing
+    assert blessed.include_missing
     statistics = tfx.dsl.Channel(type=tfx.types.standard_artifacts.ExampleStatistics)
-    assert not baseline_nodes.accepted_data(statistics, "sample").hand_on_missing
+    assert not baseline_nodes.accepted_data(statistics, "sample").include_missing
 
 
 def test_settings_reach_the_steps(pipeline: tfx.dsl.Pipeline, settings: Settings) -> None:

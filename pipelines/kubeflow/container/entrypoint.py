@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from components import fingerprint
-from components.approvals.store import LOOKED_FOR, ApprovalStore
+from components.approvals.store import LOOKUP_PROPERTIES, ApprovalStore
 from components.errors import InputError, PipelineError, exception_chain, find_user_error
 from pipelines.kubeflow.container import executor_input
 from pipelines.kubeflow.container.paths import Paths
@@ -120,7 +120,7 @@ def _record_approval(
         paths.downloaded(subject["uri"]),
         subject["uri"],
         executor_input.properties(subject),
-        {name: approving[name] for name in LOOKED_FOR if name in approving},
+        {name: approving[name] for name in LOOKUP_PROPERTIES if name in approving},
     )
     _log.info("Approved, and recorded in %s as %s.", ledger, approval.id)
 

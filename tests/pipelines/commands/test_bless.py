@@ -12,7 +12,7 @@ import pytest
 
 from components.errors import InputError
 from components.quality_gate import verdict
-from components.quality_gate.verdict import NEVER_LIFTED, Rule
+from components.quality_gate.verdict import NOT_OVERRIDABLE, Rule
 from pipelines.commands import report, runs
 from pipelines.local import override
 from pipelines.local import run as local_run
@@ -118,7 +118,7 @@ def test_what_can_be_set_aside_and_what_cannot(tiny: Any, bless: Bless, refused:
     folder = outputs["QualityGate.blessing"].artifact.uri
     found = verdict.read(folder)
     assert found is not None
-    for name in sorted(NEVER_LIFTED):
+    for name in sorted(NOT_OVERRIDABLE):
         final = Rule(name, "failed", None, None, "It cannot be.", "it cannot be")
         verdict.write(folder, replace(found, rules=[WORSE, final]))
         status, said = bless(refused.run_id, "--reason", "so")

@@ -43,7 +43,7 @@ def printed(first: Any, second: Any) -> str:
 
 
 def test_figures_verdicts_and_settings_are_side_by_side() -> None:
-    from components.model_metrics import measure
+    from components.model_metrics import compute_metrics
     from tests.components.prediction_tables import drawn
 
     labels, answers = drawn(400, 0.9)
@@ -54,7 +54,9 @@ def test_figures_verdicts_and_settings_are_side_by_side() -> None:
     assert said.splitlines()[0].split() == [OLD, NEW]
     assert said.splitlines()[1].split() == ["Verdict", "blessed", "refused"]
     for name, answered in (("Accuracy", answers), ("Area under ROC", answers), ("Accuracy", worse)):
-        figure = measure(labels, answered, ("cat", "dog"))[{"Area under ROC": "auc"}.get(name, "accuracy")]
+        figure = compute_metrics(labels, answered, ("cat", "dog"))[
+            {"Area under ROC": "auc"}.get(name, "accuracy")
+        ]
         told = f"{figure.value:.4f}" if name == "Area under ROC" else f"{100 * figure.value:.1f}"
         assert told in next(line for line in said.splitlines() if line.startswith(name))
     assert next(line for line in said.splitlines() if line.startswith("training.seed")).split()[1:] == [

@@ -302,7 +302,7 @@ def test_the_looks_search_as_tfx_s_resolvers_do(spec: dict[str, Any]) -> None:
     for wanted in (baseline_nodes.blessed_model(model), baseline_nodes.best_model(model)):
         looked = lookup._parser().parse_args(containers(spec)[f"{wanted.node_id}Lookup"]["args"])
         assert looked.where == [f"{name}={value}" for name, value in wanted.where.items()]
-        assert looked.hand_on_missing == wanted.hand_on_missing
+        assert looked.include_missing == wanted.include_missing
 
 
 def test_beam_works_in_its_steps_pods_with_their_cores(spec: dict[str, Any]) -> None:

@@ -29,7 +29,7 @@ def judged(folder: Path, verdict: Verdict) -> None:
 
 
 def test_figures_are_those_of_the_prediction_table_with_their_intervals(read: Read, tmp_path: Path) -> None:
-    from components.model_metrics import measure
+    from components.model_metrics import compute_metrics
     from components.prediction_table import table
     from tests.components.prediction_tables import drawn
     from tests.components.prediction_tables import table as make
@@ -40,7 +40,7 @@ def test_figures_are_those_of_the_prediction_table_with_their_intervals(read: Re
     assert found.metrics["accuracy"] == np.mean((probabilities >= 0.5) == labels)
     assert found.metrics["examples"] == 200
     assert found.blessed is None
-    figures = measure(labels, probabilities.astype(np.float32).astype(float), ("cat", "dog"))
+    figures = compute_metrics(labels, probabilities.astype(np.float32).astype(float), ("cat", "dog"))
     for name in ("accuracy", "auc", "loss"):
         assert found.metrics[name] == figures[name].value
         assert found.intervals[name] == (figures[name].low, figures[name].high)
