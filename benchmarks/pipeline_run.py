@@ -50,7 +50,7 @@ def measure(
         command = [str(Path(sys.executable).with_name("catsdogs")), "run", *options]
         command += ["--set", f"training.seed={seed}", "--set", f"output_root={output_root}"]
         result = run_monitored(command, log, lambda: current_step(output_root))
-        summaries = list(output_root.glob("runs/*/summary.json"))
+        summaries = list(output_root.glob("runs/*/run.json"))
         summary = json.loads(summaries[0].read_text(encoding="utf-8")) if summaries else {}
         if not summary.get("outcome"):
             raise ProcessFailed(failure_message("catsdogs run", result, log))
@@ -75,7 +75,7 @@ def current_step(output_root: Path) -> str:
 
 
 def parse_summary(summary: Mapping[str, Any], seconds: float) -> dict[str, Any]:
-    """Returns the fields of Measurement that `summary.json` provides.
+    """Returns the fields of Measurement that `run.json` provides.
 
     Args:
         summary: Contents of the file, of a finished run.

@@ -1,4 +1,4 @@
-"""The `catsdogs` command: collects the commands, and ends every error in one sentence."""
+"""The `catsdogs` command: registers all commands and prints errors in one sentence."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from pipelines.commands.submit import submit
 from serving.errors import ServingError
 
 app = typer.Typer(
-    help="Trains, judges and pushes a classifier of cats and dogs, or of any two classes of pictures.",
+    help="Train, evaluate and push an image classifier for cats and dogs, or for any two classes.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -38,21 +38,21 @@ app.command(name="compile")(compile_pipeline)
 
 
 def main() -> None:
-    """Runs the command; every error ends in one sentence on stderr."""
+    """Runs the command and prints any error as one sentence on stderr."""
     try:
         app()
     except (PipelineError, ServingError) as error:
-        _end(str(error), error.exit_status)
+        _exit(str(error), error.exit_status)
     except Exception as error:
-        where = ""
-        with contextlib.suppress(OSError):  # no room for it
+        details_path = ""
+        with contextlib.suppress(OSError):  # the disk may be full
             with tempfile.NamedTemporaryFile("w", prefix="catsdogs-", suffix=".log", delete=False) as details:
                 traceback.print_exc(file=details)
-            where = f" The details are in {details.name}"
-        _end(f"catsdogs did not expect this: {type(error).__name__}: {error}.{where}", 1)
+            details_path = f" Details: {details.name}"
+        _exit(f"Unexpected error: {type(error).__name__}: {error}.{details_path}", 1)
 
 
-def _end(message: str, status: int) -> NoReturn:
+def _exit(message: str, status: int) -> NoReturn:
     typer.echo(message, err=True)
     sys.exit(status)
 

@@ -1,4 +1,4 @@
-"""Output on the terminal: plain lines, and silence while TensorFlow is imported."""
+"""Terminal output: plain lines, and no stderr output while TensorFlow is imported."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def silence_stderr() -> Iterator[None]:
-    """Lets nothing through to stderr, from C++ either."""
+    """Discards all output to stderr, including that of C++ libraries."""
     sys.stderr.flush()
-    kept = os.dup(2)
+    original_stderr = os.dup(2)
     try:
-        with Path(os.devnull).open("wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
+        with Path(os.devnull).open("wb") as devnull:
+            os.dup2(devnull.fileno(), 2)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(original_stderr, 2)
+        os.close(original_stderr)
 
 
 def print_line(console: Console, text: str) -> None:
-    """Prints a line as it is: neither coloured nor broken to the width of the terminal."""
+    """Prints a line unchanged: without colours, markup or wrapping."""
     console.print(text, highlight=False, markup=False, soft_wrap=True)

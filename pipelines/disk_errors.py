@@ -1,4 +1,4 @@
-"""Errors of a full or read-only disk, as one sentence with the cure."""
+"""User errors for a full or read-only disk."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pathlib import Path
 from components.errors import PipelineError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_FORBIDDEN = (errno.EACCES, errno.EPERM)
+_NO_PERMISSION = (errno.EACCES, errno.EPERM)
 _FULL_TEXTS = ("No space left on device", "Disk quota exceeded", "database or disk is full")
-_CLOSED_TEXTS = ("Read-only file system", "attempt to write a readonly database")
+_READ_ONLY_TEXTS = ("Read-only file system", "attempt to write a readonly database")
 
 
 def find_disk_error(error: BaseException, folder: Path) -> PipelineError | None:
-    """Returns the sentence about a full or read-only disk, or None for another error.
+    """Returns a user error if the exception is due to a full or read-only disk, otherwise None.
 
     Args:
-        error: What was raised.
+        error: The exception.
         folder: The output root.
     """
     number = error.errno if isinstance(error, OSError) else None
@@ -29,25 +29,24 @@ def find_disk_error(error: BaseException, folder: Path) -> PipelineError | None:
             f"(catsdogs clean --set {output_root_is(folder)} removes old runs), "
             "or use another disk (--set output_root=DIR)."
         )
-    named = Path(str(getattr(error, "filename", None) or folder))
-    ours = named.is_relative_to(folder)
-    forbidden = number in _FORBIDDEN and ours
-    if forbidden or number == errno.EROFS or any(part in text for part in _CLOSED_TEXTS):
-        why = "no permission" if forbidden else "read-only"
-        cure = ", or use another folder (--set output_root=DIR)" if ours else ""
-        return PipelineError(
-            f"{folder if ours else named} cannot be written ({why}): make it writable{cure}."
-        )
+    path = Path(str(getattr(error, "filename", None) or folder))
+    is_in_folder = path.is_relative_to(folder)
+    no_permission = number in _NO_PERMISSION and is_in_folder
+    if no_permission or number == errno.EROFS or any(part in text for part in _READ_ONLY_TEXTS):
+        reason = "no permission" if no_permission else "read-only"
+        cure = ", or use another folder (--set output_root=DIR)" if is_in_folder else ""
+        unwritable = folder if is_in_folder else path
+        return PipelineError(f"{unwritable} cannot be written ({reason}): make it writable{cure}.")
     return None
 
 
 def disk_error(error: OSError, folder: Path) -> PipelineError:
-    """Says which folder could not be written and what helps."""
+    """Returns a user error which names the folder that cannot be written and the remedy."""
     return find_disk_error(error, folder) or PipelineError(
         f"{folder} cannot be written: {error.strerror or error}."
     )
 
 
 def output_root_is(folder: Path) -> str:
-    """Returns the setting for a shell: advice has to name the folder that the user chose."""
+    """Returns the shell-quoted setting `output_root=FOLDER`, for commands in messages."""
     return shlex.quote(f"output_root={folder}")

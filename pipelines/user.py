@@ -1,4 +1,4 @@
-"""Who decides: a decision against the rules is kept with a name."""
+"""The user's name, which overrides and Kubeflow packages record."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from components.errors import InputError
 
 
 def login_name(cure: str) -> str:
-    """Returns the login name of whoever runs the command.
+    """Returns the user's login name.
 
     Args:
-        cure: How to give a name where there is none.
+        cure: The end of the error message: how to give a name instead.
 
     Raises:
-        InputError: The system knows none, as in some containers.
+        InputError: The system has no login name, as in some containers.
     """
     try:
         return getpass.getuser()
     except (ImportError, KeyError, OSError):
-        raise InputError(f"There is no login name here: say who decides: {cure}") from None
+        raise InputError(
+            f"This system has no login name, which records who decided: give a name with {cure}"
+        ) from None

@@ -70,7 +70,7 @@ def check_command(words: list[str]) -> None:
         loading.load(given["config"], given["overrides"] or [])
     if given.get("schedule"):
         schedule.parse(given["schedule"])
-    for option in ("from_step", "to_step"):
+    for option in ("from_node", "to_node"):
         assert given.get(option) is None or given[option] in nodes()
 
 

@@ -1,4 +1,4 @@
-"""`catsdogs bless`. What it needs is imported when it runs, so that `--help` answers at once."""
+"""`catsdogs bless`. Imports are deferred, so that `--help` is quick."""
 
 from __future__ import annotations
 
@@ -15,28 +15,34 @@ def bless(
         str, typer.Argument(metavar="RUN", help="The run whose model was refused.", show_default=False)
     ],
     reason: Annotated[
-        str, typer.Option(metavar="TEXT", help="Why, for the verdict and the report.", show_default=False)
+        str,
+        typer.Option(metavar="TEXT", help="The reason, for the verdict and the report.", show_default=False),
     ],
-    by: Annotated[str | None, typer.Option(metavar="NAME", help="Who decides. Else your login name.")] = None,
+    by: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Who decides. Default: your login name.")
+    ] = None,
     config: Config = DEFAULT_CONFIG,
     overrides: Overrides = None,
 ) -> None:
-    """Bless and push a model that the gate has refused, for a reason that is kept with the run.
+    """Override the quality gate: bless and push a model that it refused. The run keeps the reason.
 
-    The end of that run is run again on its model: nothing is trained, and the gate sets aside the rules that
-    failed in that run, no others. What the check on a server found cannot be set aside, nor that there was
-    nothing to judge by; and a model that is blessed so never becomes the best one, which later models are
-    compared with. To undo it: catsdogs rollback.
+    A new run evaluates the same model again without training, and ignores the rules that failed in the
+    refused run, no others. You cannot override a failed serving check, or a verdict without test images. A
+    model blessed this way never becomes the best model, with which later models are compared. To undo the
+    push: catsdogs rollback.
 
-    Exit status: as of catsdogs run; 2 there is nothing to set aside.
+    Exit status: as for catsdogs run; 2 if there is nothing to override.
     """
-    from pipelines.local.override import decide
-    from pipelines.local.run import run as run_locally
+    from pipelines.local.override import create_override_request
+    from pipelines.local.run import run_locally
     from pipelines.local.summary import RunOptions
-    from pipelines.local.worker import SETTINGS
+    from pipelines.local.worker import SETTINGS_FILE
     from pipelines.settings.loading import load
     from pipelines.user import login_name
 
-    decision = decide(load(config, overrides or []), run, reason, by or login_name("--by NAME."))
-    stored = decision.settings.runs_dir / run / SETTINGS
-    raise typer.Exit(run_locally(decision.settings, RunOptions(str(stored)), decision=decision))
+    decided_by = by or login_name("--by NAME.")
+    request = create_override_request(load(config, overrides or []), run, reason, decided_by)
+    stored_settings = request.settings.runs_dir / run / SETTINGS_FILE
+    raise typer.Exit(
+        run_locally(request.settings, RunOptions(str(stored_settings)), override_request=request)
+    )

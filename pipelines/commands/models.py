@@ -120,7 +120,7 @@ def _table(rows: list[_Row]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    from pipelines.formatting import size
+    from pipelines.formatting import format_size
 
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("version", no_wrap=True, min_width=max(len(str(row.version)) for row in rows))
@@ -140,6 +140,6 @@ def _table(rows: list[_Row]) -> Table:
             "" if row.accuracy is None else f"{row.accuracy:.2%}",
             Text(row.run_id or ""),
             state,
-            size(row.size),
+            format_size(row.size),
         )
     return table

@@ -1,4 +1,4 @@
-"""The options that several commands have."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import typer
 Config = Annotated[
     str,
     typer.Option(
-        "--config", metavar="NAME|FILE", help="A configuration from configs/, or the path of a YAML file."
+        "--config", metavar="NAME|FILE", help="Name of a config in configs/, or path of a YAML file."
     ),
 ]
 Overrides = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="KEY=VALUE", help="Change one setting: training.batch_size=64. Repeatable."
+        "--set", metavar="KEY=VALUE", help="Override a setting, e.g. training.batch_size=64. Repeatable."
     ),
 ]

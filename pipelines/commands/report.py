@@ -29,7 +29,7 @@ def report(
 
     from components.errors import PipelineError
     from pipelines.runs import reports
-    from pipelines.runs.run_folders import overridden_in, run_ids
+    from pipelines.runs.run_folders import find_overriding_run, run_ids
     from pipelines.settings.loading import load
 
     settings = load(config, overrides or [])
@@ -37,7 +37,7 @@ def report(
     newest = run_ids(settings)[0]
     if run is None and found.parent.name != newest:
         typer.echo(f"The newest run, {newest}, has no report; this one is of {found.parent.name}:", err=True)
-    lifted = overridden_in(settings.runs_dir, found.parent.name)
+    lifted = find_overriding_run(settings.runs_dir, found.parent.name)
     if lifted:
         typer.echo(f"What it says was overridden in run {lifted}.", err=True)
     typer.echo(str(found))

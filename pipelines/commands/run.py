@@ -1,4 +1,4 @@
-"""`catsdogs run`. What it needs is imported when it runs, so that `--help` answers at once."""
+"""`catsdogs run`. Imports are deferred, so that `--help` is quick."""
 
 from __future__ import annotations
 
@@ -17,40 +17,42 @@ def run(
     images: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", help="Your own pictures: DIR/<class>/* or DIR/{train,validation,test}/<class>/*."
+            metavar="DIR", help="Your own images: DIR/<class>/* or DIR/{train,validation,test}/<class>/*."
         ),
     ] = None,
     overrides: Overrides = None,
-    from_step: Annotated[
+    from_node: Annotated[
         str | None,
         typer.Option(
             "--from",
             metavar="NODE",
-            help="Run this step and all that depends on it anew; the steps before it give what they gave in "
-            "the latest run that has them.",
+            help="Run this node and all that depend on it again; reuse the outputs of earlier nodes from the "
+            "latest run that has them.",
         ),
     ] = None,
-    to_step: Annotated[
+    to_node: Annotated[
         str | None,
         typer.Option(
-            "--to", metavar="NODE", help="Stop after this step. Exits with 0, unless the gate refused."
+            "--to",
+            metavar="NODE",
+            help="Stop after this node. Exits with 0, unless the gate refused the model.",
         ),
     ] = None,
 ) -> None:
-    """Run the pipeline on this machine, from pictures to a pushed model.
+    """Run the pipeline on this machine, from images to a pushed model.
 
-    Steps whose inputs, settings and code have not changed are taken from earlier runs.
+    Steps whose inputs, settings and code have not changed are reused from earlier runs.
 
-    Exit status: 0 blessed and pushed; 2 bad usage or settings; 3 ran to the end and was not pushed;
-    4 the data were rejected; 130 interrupted; 1 anything else.
+    Exit status: 0 blessed and pushed; 2 invalid usage or settings; 3 complete, but not pushed;
+    4 data rejected; 130 interrupted; 1 any other error.
     """
     from components.image_example_gen.sources import check_source
-    from pipelines.local.run import run as run_locally
+    from pipelines.local.run import run_locally
     from pipelines.local.summary import RunOptions
     from pipelines.settings.loading import load
 
-    own = ["data.source=folder", f"data.folder={json.dumps(str(images))}"] if images else []
-    settings = load(config, [*own, *(overrides or [])])
+    own_images = ["data.source=folder", f"data.folder={json.dumps(str(images))}"] if images else []
+    settings = load(config, [*own_images, *(overrides or [])])
     check_source(settings.data.source_spec, settings.data.class_names)
-    asked = RunOptions(config, images, tuple(overrides or ()), from_step, to_step)
-    raise typer.Exit(run_locally(settings, asked))
+    options = RunOptions(config, images, tuple(overrides or ()), from_node, to_node)
+    raise typer.Exit(run_locally(settings, options))

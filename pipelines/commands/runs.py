@@ -1,4 +1,4 @@
-"""`catsdogs runs`. What it needs is imported when it runs, so that `--help` answers at once."""
+"""`catsdogs runs`. Imports are deferred, so that `--help` is quick."""
 
 from __future__ import annotations
 
@@ -30,48 +30,50 @@ def runs(
     overrides: Overrides = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List past runs, the newest first: when, how they ended, figures on test, verdict, pushed version.
+    """List all runs, newest first: duration, state, test metrics, verdict and pushed version.
 
-    Accuracy is followed by its 95 % interval. Verdicts: blessed, refused, overridden (refused by the rules
-    and blessed by a person).
+    The 95 % confidence interval follows the accuracy. Verdicts: blessed, refused, overridden (refused by the
+    gate, then blessed by a person).
     """
     from rich.console import Console
 
-    from pipelines.runs.run_folders import overridden_in, past
+    from pipelines.runs.run_folders import find_overriding_run, load_run_records
     from pipelines.settings.loading import load
 
     settings = load(config, overrides or [])
-    found = past(settings)
-    overridden = {run.run_id: overridden_in(settings.runs_dir, run.run_id) for run in found}
+    records = load_run_records(settings)
+    overriding_runs = {run.run_id: find_overriding_run(settings.runs_dir, run.run_id) for run in records}
     if as_json:
-        typer.echo(json.dumps([_as_json(run, overridden[run.run_id]) for run in found], indent=2))
-    elif found:
-        Console(width=None if sys.stdout.isatty() else 1000).print(_table(found))
-        for run_id, later in overridden.items():
-            if later:
-                typer.echo(f"{run_id} was refused, and overridden in run {later}.")
+        typer.echo(json.dumps([_as_json(run, overriding_runs[run.run_id]) for run in records], indent=2))
+    elif records:
+        Console(width=None if sys.stdout.isatty() else 1000).print(_table(records))
+        for run_id, overriding_run in overriding_runs.items():
+            if overriding_run:
+                typer.echo(f"{run_id} was refused; run {overriding_run} overrode the refusal.")
     else:
-        typer.echo(f"No runs in {settings.output_root} yet: catsdogs run makes the first.")
+        typer.echo(f"No runs in {settings.output_root} yet: catsdogs run starts the first.")
 
 
-def _table(found: list[RunRecord]) -> Table:
+def _table(records: list[RunRecord]) -> Table:
     from rich.table import Table
 
-    from pipelines.formatting import duration, share
-    from pipelines.runs.run_record import Outcome
+    from pipelines.formatting import format_duration, format_share
+    from pipelines.runs.run_record import RunOutcome
 
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("run", no_wrap=True, min_width=len("2026-11-22T05-10-33"))  # to be typed, never cut
+    table.add_column(
+        "run", no_wrap=True, min_width=len("2026-11-22T05-10-33")
+    )  # users copy it: never truncate
     for heading in ("took", "state", "accuracy", "auc", "loss", "verdict", "pushed"):
         table.add_column(heading, no_wrap=True)
-    for run in found:
-        outcome = run.outcome or Outcome()
+    for run in records:
+        outcome = run.outcome or RunOutcome()
         accuracy, auc, loss = (outcome.metrics.get(name) for name in ("accuracy", "auc", "loss"))
         table.add_row(
             run.run_id,
-            "" if run.seconds is None else duration(run.seconds),
+            "" if run.seconds is None else format_duration(run.seconds),
             f"[{_COLOURS.get(run.state, 'red')}]{run.state}[/]",
-            "" if accuracy is None else share(accuracy, outcome.intervals.get("accuracy"), decimals=1),
+            "" if accuracy is None else format_share(accuracy, outcome.intervals.get("accuracy"), decimals=1),
             "" if auc is None else f"{auc:.4f}",
             "" if loss is None else f"{loss:.4f}",
             f"[{_COLOURS[outcome.verdict]}]{outcome.verdict}[/]" if outcome.verdict else "",
@@ -80,25 +82,25 @@ def _table(found: list[RunRecord]) -> Table:
     return table
 
 
-def _as_json(run: RunRecord, overridden_in: str | None) -> dict[str, object]:
-    from pipelines.runs.run_record import Outcome
+def _as_json(run: RunRecord, overriding_run: str | None) -> dict[str, object]:
+    from pipelines.runs.run_record import RunOutcome
 
-    outcome = run.outcome or Outcome()
-    kept = [step for step in run.steps.values() if step.state.is_kept]
+    outcome = run.outcome or RunOutcome()
+    finished = [step for step in run.steps.values() if step.state.has_outputs]
     return {
         "run_id": run.run_id,
         "started": run.started.isoformat(timespec="seconds"),
         "seconds": run.seconds,
         "state": run.state,
-        "steps": len(kept),
-        "cached": sum(step.state.is_taken for step in kept),
+        "steps": len(finished),
+        "cached": sum(step.state.is_from_earlier_run for step in finished),
         "accuracy": outcome.metrics.get("accuracy"),
         "accuracy_interval": outcome.intervals.get("accuracy"),
         "auc": outcome.metrics.get("auc"),
         "loss": outcome.metrics.get("loss"),
         "blessed": outcome.blessed,
         "overridden": outcome.overridden,
-        "overridden_in": overridden_in,
+        "overridden_in": overriding_run,
         "pushed": outcome.push.version if outcome.push else None,
         "verdict": outcome.verdict or None,
     }

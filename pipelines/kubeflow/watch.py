@@ -12,7 +12,7 @@ from rich.console import Console
 
 from components.errors import PipelineError
 from pipelines.console import print_line
-from pipelines.formatting import duration
+from pipelines.formatting import format_duration
 from pipelines.kubeflow.connection import Client, ServerError
 
 INTERRUPTED = 130
@@ -60,7 +60,7 @@ def wait(client: Client, run_id: str, names: Sequence[str], namespace: str, cons
         print_line(console, f"The run goes on in the cluster. To stop it: Terminate on {link}")
         return INTERRUPTED
     seconds = (run.finished_at - run.created_at).total_seconds() if run.finished_at and run.created_at else 0
-    took = f" after {duration(seconds)}" if seconds > 0 else ""
+    took = f" after {format_duration(seconds)}" if seconds > 0 else ""
     if run.state == "SUCCEEDED":
         print_line(console, f"The run succeeded{took}.")
         return 0
@@ -101,7 +101,7 @@ def _follow(client: Client, run_id: str, names: Sequence[str], console: Console)
             for number, step in enumerate(steps_of(run, names), 1):
                 if step.state != shown[step.name]:
                     shown[step.name] = step.state
-                    took = f" in {duration(step.seconds)}" if step.seconds is not None else ""
+                    took = f" in {format_duration(step.seconds)}" if step.seconds is not None else ""
                     print_line(console, f"[{number}/{len(names)}] {step.name}: {step.state}{took}")
             if run.state in _ENDED:
                 return run

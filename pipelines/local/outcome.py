@@ -1,4 +1,4 @@
-"""Reads from ML Metadata what came out of a run: figures, verdict, check, push, report."""
+"""Reads the outcome of a run from its artifacts: metrics, verdict, serving check, push and report."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from components.quality_gate.judge import OVERRIDE
 from components.quality_gate.verdict import Verdict
 from components.serving_check.report import REPORT
 from pipelines.runs import metadata
-from pipelines.runs.run_record import Check, Outcome, Push
+from pipelines.runs.run_record import PushOutcome, RunOutcome, ServingCheckOutcome
 from serving.errors import ServingError
 from serving.repository.manifest import checksum_files
 from serving.repository.model_repository import ModelRepository, open_repository
@@ -24,38 +24,38 @@ from serving.repository.storage import PushConfig
 _log = logging.getLogger(__name__)
 
 
-def read(store: ml_metadata.MetadataStore, run_id: str) -> Outcome:
-    """Collects the figures, the verdict with its reasons, the report, and the push.
+def read_outcome(store: ml_metadata.MetadataStore, run_id: str) -> RunOutcome:
+    """Reads the metrics, the verdict with its reasons, the serving check, the report and the push.
 
     Args:
-        store: An open store.
-        run_id: The run; its steps have ended.
+        store: The metadata store.
+        run_id: The run, whose steps have all ended.
     """
-    outputs = metadata.outputs(store, run_id)
+    outputs = metadata.run_outputs(store, run_id)
     predictions = outputs.get("PredictionTable.predictions")
-    metrics, intervals = _measured(predictions.artifact.uri) if predictions else ({}, {})
+    metrics, intervals = _measure(predictions.artifact.uri) if predictions else ({}, {})
     blessing = outputs.get("QualityGate.blessing")
     judged = verdict.read(blessing.artifact.uri) if blessing else None
     check = outputs.get("ServingCheck.blessing")
     report = outputs.get("EvaluationReport.report")
     pushed = outputs.get("Pusher.pushed_model")
-    return Outcome(
+    return RunOutcome(
         metrics=metrics,
         intervals=intervals,
         blessed=judged.blessed if judged else None,
         sentence=judged.sentence if judged else "",
-        reasons=_reasons(judged) if judged else [],
+        reasons=_verdict_reasons(judged) if judged else [],
         overridden=bool(judged and judged.override and judged.override.applied),
         report=report.artifact.uri if report else None,
-        push=_push(pushed) if pushed and pushed.custom("pushed") == 1 else None,
-        reached_pusher=pushed is not None,
-        not_pushed=str(pushed.custom("reason") or "") or None if pushed else None,
-        check=_check(check) if check else None,
+        push=_read_push(pushed) if pushed and pushed.custom_property("pushed") == 1 else None,
+        pusher_ran=pushed is not None,
+        not_pushed_reason=str(pushed.custom_property("reason") or "") or None if pushed else None,
+        check=_read_serving_check(check) if check else None,
     )
 
 
-def _reasons(judged: Verdict) -> list[str]:
-    """Returns what is said of the failed rules that the sentence does not spell out, and of an override."""
+def _verdict_reasons(judged: Verdict) -> list[str]:
+    """Returns a sentence for each failed rule that the verdict does not explain, and for an override."""
     return [
         rule.words
         for rule in judged.rules
@@ -63,48 +63,52 @@ def _reasons(judged: Verdict) -> list[str]:
     ]
 
 
-def _measured(predictions: str) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
-    """Returns accuracy, auc and loss, as far as they exist, and the number of examples; with intervals."""
+def _measure(predictions: str) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
+    """Returns the defined ones of accuracy, auc and loss with the number of examples, and the intervals."""
     facts = prediction_facts.collect(table.read(predictions), min_slice_images=0)
     headline = {row["name"]: row["candidate"] for row in facts["headline"]}
-    figures = {name: headline[name] for name in ("accuracy", "auc", "loss") if headline[name]}
-    metrics = {name: figure["value"] for name, figure in figures.items()}
+    estimates = {name: headline[name] for name in ("accuracy", "auc", "loss") if headline[name]}
+    metrics = {name: estimate["value"] for name, estimate in estimates.items()}
     intervals = {
-        name: (figure["low"], figure["high"]) for name, figure in figures.items() if figure["low"] is not None
+        name: (estimate["low"], estimate["high"])
+        for name, estimate in estimates.items()
+        if estimate["low"] is not None
     }
     return {**metrics, "examples": float(facts["pictures"])}, intervals
 
 
-def _check(check: metadata.Output) -> Check:
+def _read_serving_check(check: metadata.RunOutput) -> ServingCheckOutcome:
     report = json.loads((Path(check.artifact.uri) / REPORT).read_text(encoding="utf-8"))
     protocols = report["protocols"]
-    differences = [found["largest_difference"] for found in protocols.values()]
-    return Check(
-        passed=check.custom("blessed") == 1,
+    differences = [result["largest_difference"] for result in protocols.values()]
+    return ServingCheckOutcome(
+        passed=check.custom_property("blessed") == 1,
         problems=report["problems"],
         server=report["server"],
-        pictures=len(report["pictures"]),
+        images=len(report["pictures"]),
         largest_difference=None if None in differences else max(differences, default=None),
-        p95_ms={protocol: found["p95_ms"] for protocol, found in protocols.items()},
+        p95_ms={protocol: result["p95_ms"] for protocol, result in protocols.items()},
     )
 
 
-def _push(pushed: metadata.Output) -> Push:
-    address, _, number = str(pushed.custom("pushed_destination")).rpartition("/")
+def _read_push(pushed: metadata.RunOutput) -> PushOutcome:
+    address, _, number = str(pushed.custom_property("pushed_destination")).rpartition("/")
     if not pushed.cached:
-        return Push(number, f"{address}/{number}")
+        return PushOutcome(number, f"{address}/{number}")
     try:
         repository = open_repository(address, PushConfig("", "", 0))
-        served = _served(repository, int(number), Path(pushed.artifact.uri))
+        served_version = _find_served_version(repository, int(number), Path(pushed.artifact.uri))
     except (ServingError, OSError) as error:
-        _log.warning("What is served in %s cannot be read: %s", address, error)
-        served = int(number)  # as far as is known
-    shown = number if served is None else served
-    return Push(str(shown), f"{address}/{shown}", earlier=True, missing=served is None)
+        _log.warning("The model repository %s cannot be read: %s", address, error)
+        served_version = int(number)  # assume that nothing has changed
+    version = number if served_version is None else served_version
+    return PushOutcome(
+        str(version), f"{address}/{version}", already_pushed=True, no_longer_served=served_version is None
+    )
 
 
-def _served(repository: ModelRepository, pushed: int, model: Path) -> int | None:
-    """Returns the served version if it is a model that was pushed, by now perhaps under another number."""
+def _find_served_version(repository: ModelRepository, pushed: int, model: Path) -> int | None:
+    """Returns the served version if it has the pushed model's files, even under another number; else None."""
     versions = repository.versions()
     if versions.served in (None, pushed):
         return versions.served

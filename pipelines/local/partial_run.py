@@ -1,4 +1,4 @@
-"""Which steps run: `--from` and `--to` on top of TFX's partial runs."""
+"""Selects the nodes that run: `--from` and `--to`, with TFX's partial runs."""
 
 from __future__ import annotations
 
@@ -15,106 +15,113 @@ from pipelines.runs import metadata
 from pipelines.settings.errors import nearest
 
 
-def mark(
+def mark_nodes(
     pipeline: pipeline_pb2.Pipeline,
     store: ml_metadata.MetadataStore,
-    from_step: str | None,
-    to_step: str | None,
-    again: str | None = None,
+    from_node: str | None,
+    to_node: str | None,
+    base_run_id: str | None = None,
 ) -> None:
-    """Marks the steps of a compiled pipeline that run, and those whose earlier outputs are taken.
+    """Marks the nodes of a compiled pipeline that run, and those that reuse outputs of an earlier run.
 
-    `from_step` and all that depends on it run anew, cache or no cache; where they run again for a certain
-    run, the cache is asked.
+    `from_node` and all nodes that depend on it run without the cache, unless `base_run_id` is set.
 
     Args:
         pipeline: The compiled pipeline; changed in place.
-        store: Where earlier runs are looked up.
-        from_step: The first step to run, in any case; None means the pipeline's first.
-        to_step: The last step to run, in any case; None means the pipeline's last.
-        again: The run whose outputs are taken; None means the newest one that has all that is needed.
+        store: The metadata store with the earlier runs.
+        from_node: The first node to run (case-insensitive); None means the pipeline's first.
+        to_node: The last node to run (case-insensitive); None means the pipeline's last.
+        base_run_id: The run whose outputs are reused; None means the newest run with all outputs needed.
 
     Raises:
-        InputError: A name is unknown, nothing lies between the two, or no earlier run has all that is needed.
+        InputError: A name is unknown, `to_node` does not depend on `from_node`, or no earlier run has the
+            outputs needed.
     """
-    if from_step is None and to_step is None:
+    if from_node is None and to_node is None:
         return
     nodes = partial_run_utils.make_ordered_node_map(node_proto_view.get_view_for_all_in(pipeline))
-    last = [find(to_step, list(nodes))] if to_step else list(nodes)
-    if from_step is None:
+    last = [find_node(to_node, list(nodes))] if to_node else list(nodes)
+    if from_node is None:
         partial_run_utils.mark_pipeline(pipeline, to_nodes=last)
         return
-    first = find(from_step, list(nodes))
+    first = find_node(from_node, list(nodes))
     running = partial_run_utils.compute_nodes_to_run(nodes, [first], last, [])
     if not running:
         raise InputError(
-            f"--from {first} --to {last[0]}: nothing to run, because {first} is not before {last[0]}."
+            f"--from {first} --to {last[0]}: there is nothing to run, because {last[0]} does not "
+            f"depend on {first}."
         )
-    # What a resolver found in an earlier run is out of date: those that only serve what runs look anew.
-    lookups = {
+    # Resolvers that only the running nodes use run again: their earlier results are out of date.
+    resolvers = {
         name
         for name, node in nodes.items()
         if metadata.is_resolver(node.node_info.type.name) and set(node.downstream_nodes) <= running
     }
-    partial_run_utils.mark_pipeline(pipeline, from_nodes=[first, *sorted(lookups)], to_nodes=last)
-    needed = [node.pipeline_node.node_info.id for node in pipeline.nodes if is_needed(node.pipeline_node)]
+    partial_run_utils.mark_pipeline(pipeline, from_nodes=[first, *sorted(resolvers)], to_nodes=last)
+    needed = [
+        node.pipeline_node.node_info.id for node in pipeline.nodes if reuses_outputs(node.pipeline_node)
+    ]
     if needed:
-        base = _newest_run_with(store, pipeline.pipeline_info.id, needed, again)
-        asked = [name for name in needed if not metadata.is_resolver(nodes[name].node_info.type.name)]
-        if base is None and again:
+        base = _newest_run_with(store, pipeline.pipeline_info.id, needed, base_run_id)
+        missing = [name for name in needed if not metadata.is_resolver(nodes[name].node_info.type.name)]
+        if base is None and base_run_id:
             raise InputError(
-                f"The run {again} does not have all that {_listed(asked)} gave, and another run may have "
-                "another model: train and judge it with catsdogs run first."
+                f"The run {base_run_id} does not have all outputs of {_join_names(missing)}, and other runs "
+                "may have other models: train and evaluate the model again with catsdogs run."
             )
         if base is None:
             raise InputError(
-                f"--from {first} needs what {_listed(asked)} gave in an earlier run, and no run has got so "
-                "far: run once without --from."
+                f"--from {first} reuses the outputs of {_join_names(missing)}, and no earlier run has "
+                "all of them: run once without --from."
             )
         pipeline.runtime_spec.snapshot_settings.base_pipeline_run_strategy.base_run_id = base
-    for node in pipeline.nodes if again is None else ():
+    for node in pipeline.nodes if base_run_id is None else ():
         node.pipeline_node.execution_options.caching_options.enable_cache = False
 
 
-def is_needed(node: pipeline_pb2.PipelineNode) -> bool:
-    """Whether a step that does not run gives what it gave in an earlier run to one that does."""
+def reuses_outputs(node: pipeline_pb2.PipelineNode) -> bool:
+    """Returns True if a node does not run, and a running node reuses its outputs of an earlier run."""
     mode = node.execution_options.skip.reuse_artifacts_mode
     return bool(mode == pipeline_pb2.NodeExecutionOptions.Skip.REQUIRED)
 
 
-def find(name: str, steps: Sequence[str]) -> str:
-    """Returns the step of this name, whatever its case.
+def find_node(name: str, nodes: Sequence[str]) -> str:
+    """Returns the node with this name (case-insensitive).
 
     Raises:
-        InputError: There is none; the message names the nearest.
+        InputError: There is none; the message names the closest one.
     """
-    by_lower = {step.lower(): step for step in steps}
-    if name.lower() in by_lower:
-        return by_lower[name.lower()]
-    raise InputError(f"There is no step {name!r} in the pipeline.{nearest(name, steps)}")
+    by_lower_name = {node.lower(): node for node in nodes}
+    if name.lower() in by_lower_name:
+        return by_lower_name[name.lower()]
+    raise InputError(f"There is no node {name!r} in the pipeline.{nearest(name, nodes)}")
 
 
 def _newest_run_with(
-    store: ml_metadata.MetadataStore, pipeline_name: str, steps: Sequence[str], only: str | None
+    store: ml_metadata.MetadataStore, pipeline_name: str, nodes: Sequence[str], base_run_id: str | None
 ) -> str | None:
-    """Returns the newest run in which all these steps succeeded and whose artifacts are still there.
+    """Returns the newest run in which all these nodes succeeded and whose artifacts still exist.
 
-    `only` is the one run that may be taken; None allows any.
+    Considers the run `base_run_id` alone, or all runs if it is None.
     """
-    succeeded = []
-    for step in steps:
-        name = compiler_utils.node_context_name(pipeline_name, step)
+    succeeded_by_node = []
+    for node in nodes:
+        name = compiler_utils.node_context_name(pipeline_name, node)
         context = store.get_context_by_type_and_name(constants.NODE_CONTEXT_TYPE_NAME, name)
         executions = store.get_executions_by_context(context.id) if context else []
-        succeeded.append({execution.id for execution in executions if metadata.has_succeeded(execution)})
-    for run in metadata.contexts(store):
-        of_run = {execution.id for execution in store.get_executions_by_context(run.id)}
-        if only not in (None, run.name):
+        succeeded_by_node.append(
+            {execution.id for execution in executions if metadata.has_succeeded(execution)}
+        )
+    for run in metadata.run_contexts(store):
+        run_executions = {execution.id for execution in store.get_executions_by_context(run.id)}
+        if base_run_id not in (None, run.name):
             continue
-        if not metadata.is_cleaned(run) and all(of_run & of_step for of_step in succeeded):
+        if not metadata.is_cleaned(run) and all(
+            run_executions & succeeded for succeeded in succeeded_by_node
+        ):
             return str(run.name)
     return None
 
 
-def _listed(steps: Sequence[str]) -> str:
-    return steps[0] if len(steps) == 1 else f"{', '.join(steps[:-1])} and {steps[-1]}"
+def _join_names(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,4 +1,4 @@
-"""A run on the terminal: a table that changes in place; where the output is no terminal, plain lines."""
+"""Displays a run's progress: a live table on a terminal, otherwise plain lines."""
 
 from __future__ import annotations
 
@@ -11,29 +11,30 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.console import print_line
-from pipelines.formatting import duration
-from pipelines.runs.run_record import RunRecord, State, Step
+from pipelines.formatting import format_duration
+from pipelines.runs.run_record import RunRecord, StepRecord, StepState
 
-LOADING = "Loading TensorFlow and TFX…"
-PLAIN_INTERVAL = 10.0  # seconds between two lines of progress
+LOADING_MESSAGE = "Loading TensorFlow and TFX…"
+PROGRESS_INTERVAL_SECONDS = 10.0  # between two progress lines of a PlainDisplay
 
-MARKS = {
-    State.WAITING: ("·", "dim"),
-    State.DONE: ("✓", "green"),
-    State.CACHED: ("✓", "cyan"),
-    State.REUSED: ("✓", "cyan"),
-    State.SKIPPED: ("-", "dim"),
-    State.FAILED: ("✗", "bold red"),
-    State.STOPPED: ("■", "yellow"),
+
+STATE_MARKS = {
+    StepState.WAITING: ("·", "dim"),
+    StepState.DONE: ("✓", "green"),
+    StepState.CACHED: ("✓", "cyan"),
+    StepState.REUSED: ("✓", "cyan"),
+    StepState.SKIPPED: ("-", "dim"),
+    StepState.FAILED: ("✗", "bold red"),
+    StepState.STOPPED: ("■", "yellow"),
 }
 
 
 class LiveDisplay:
-    """A table that is drawn anew a few times a second; a context manager."""
+    """A context manager that shows a table and refreshes it several times a second."""
 
     def __init__(self, console: Console) -> None:
-        self._steps: dict[str, Step] = {}
-        self._remark = ""
+        self._steps: dict[str, StepRecord] = {}
+        self._message = ""
         self._closed = False
         self._started = time.time()
         self._spinner = Spinner("dots", style="yellow")
@@ -44,17 +45,17 @@ class LiveDisplay:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._remark = ""
+        self._message = ""
         self._closed = True
         self._live.stop()
 
     def show(self, record: RunRecord) -> None:
-        """Keeps the steps for the next drawing."""
+        """Shows the record's steps from the next refresh on."""
         self._steps = record.steps
 
-    def say(self, text: str) -> None:
-        """Shows a remark below the table."""
-        self._remark = text
+    def show_message(self, text: str) -> None:
+        """Shows a message below the table."""
+        self._message = text
 
     def _table(self) -> RenderableType:
         table = Table.grid(padding=(0, 1))
@@ -64,61 +65,66 @@ class LiveDisplay:
         table.add_column(no_wrap=True, justify="right")
         table.add_column(no_wrap=True, overflow="ellipsis", style="dim")
         now = time.time()
-        if not (self._steps or self._remark or self._closed):
-            table.add_row(self._spinner, LOADING, "", duration(now - self._started))
+        if not (self._steps or self._message or self._closed):
+            table.add_row(self._spinner, LOADING_MESSAGE, "", format_duration(now - self._started))
         for name, step in self._steps.items():
-            running = step.state is State.RUNNING
-            mark, style = ("", "bold yellow") if running else MARKS[step.state]
+            running = step.state is StepState.RUNNING
+            mark, style = ("", "bold yellow") if running else STATE_MARKS[step.state]
             seconds = now - step.started if running and step.started else step.seconds
             table.add_row(
                 self._spinner if running else Text(mark, style),
                 Text(name, "bold" if running else "dim" if style == "dim" else ""),
                 Text(step.state, style),
-                "" if seconds is None else duration(seconds),
+                "" if seconds is None else format_duration(seconds),
                 Text(step.text),
             )
-        if self._remark:
-            table.add_row("", Text(self._remark, "yellow"))
+        if self._message:
+            table.add_row("", Text(self._message, "yellow"))
         return table
 
 
 class PlainDisplay:
-    """One line for each change, and progress now and then; a context manager."""
+    """A context manager that prints a line when a step starts or ends, and progress lines in between."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._shown: dict[str, State] = {}
+        self._printed_states: dict[str, StepState] = {}
         self._last_line = 0.0
 
     def __enter__(self) -> PlainDisplay:
-        self.say(LOADING)
+        self.show_message(LOADING_MESSAGE)
         return self
 
     def __exit__(self, *_: object) -> None:
         pass
 
     def show(self, record: RunRecord) -> None:
-        """Prints a line where a step began or ended, and progress every ten seconds."""
+        """Prints a line for each step that has started or ended, and progress every ten seconds."""
         for name, step in record.steps.items():
             text = None
-            if step.state is not self._shown.get(name, State.WAITING):
-                text = step.state if step.seconds is None else f"{step.state} in {duration(step.seconds)}"
-            elif step.state is State.RUNNING and time.monotonic() - self._last_line >= PLAIN_INTERVAL:
+            if step.state is not self._printed_states.get(name, StepState.WAITING):
+                text = (
+                    step.state if step.seconds is None else f"{step.state} in {format_duration(step.seconds)}"
+                )
+            elif (
+                step.state is StepState.RUNNING
+                and time.monotonic() - self._last_line >= PROGRESS_INTERVAL_SECONDS
+            ):
                 text = step.text
             if text:
                 count = len(record.steps)
-                self.say(f"[{record.position(name):{len(str(count))}}/{count}] {name}: {text}")
+                self.show_message(f"[{record.position(name):{len(str(count))}}/{count}] {name}: {text}")
                 self._last_line = time.monotonic()
-            self._shown[name] = step.state
+            self._printed_states[name] = step.state
 
-    def say(self, text: str) -> None:
-        """Prints a remark."""
+    def show_message(self, text: str) -> None:
+        """Prints a message."""
         print_line(self._console, text)
 
 
 Display = LiveDisplay | PlainDisplay
 
 
-def for_console(console: Console) -> Display:
-    """Returns the display that suits the output."""
+def create_display(console: Console) -> Display:
+    """Returns a live display for a terminal, otherwise a plain one."""
     return LiveDisplay(console) if console.is_terminal else PlainDisplay(console)

@@ -1,4 +1,4 @@
-"""The parent of a local run: checks, then a child at work, its steps on the terminal, a summary."""
+"""The parent process of a local run: starts the worker, displays its progress, and writes the run record."""
 
 from __future__ import annotations
 
@@ -22,52 +22,52 @@ from rich.console import Console
 
 from components.errors import InputError, PipelineError
 from pipelines.disk_errors import disk_error, output_root_is
-from pipelines.formatting import size
+from pipelines.formatting import format_size
 from pipelines.local import worker
-from pipelines.local.progress import Display, for_console
-from pipelines.local.summary import RunOptions, advise, print_failure, print_outcome
+from pipelines.local.progress import Display, create_display
+from pipelines.local.summary import RunOptions, next_commands, print_failure, print_outcome
 from pipelines.runs import lock, reports, run_folders, run_record
-from pipelines.runs.run_record import INTERRUPTED, RunRecord, State
+from pipelines.runs.run_record import EXIT_INTERRUPTED, RunRecord, StepState
 from pipelines.settings.loading import dump
 from pipelines.settings.tree import Settings
 
 if TYPE_CHECKING:
-    from pipelines.local.override import Decision
+    from pipelines.local.override import OverrideRequest
 
 MIN_FREE_BYTES = 1_000_000_000
-GRACE = 10.0  # seconds that a child gets to stop cleanly
+STOP_TIMEOUT_SECONDS = 10.0  # until the worker is killed
 
-# What keeps the child quiet and modest; the user's own environment has the last word.
-_ENVIRONMENT = {
+# Defaults for the worker; the user's environment overrides them.
+_WORKER_ENVIRONMENT = {
     "TF_CPP_MIN_LOG_LEVEL": "1",
-    "TF_FORCE_GPU_ALLOW_GROWTH": "true",  # one process runs all steps: none may take the whole GPU
+    "TF_FORCE_GPU_ALLOW_GROWTH": "true",  # one process runs all steps: no step may allocate the whole GPU
     "KERAS_BACKEND": "tensorflow",
     "PYTHONFAULTHANDLER": "1",
 }
 
 
-def run(
+def run_locally(
     settings: Settings,
-    asked: RunOptions,
-    pipeline: str = worker.PIPELINE,
-    decision: Decision | None = None,
+    options: RunOptions,
+    pipeline: str = worker.DEFAULT_PIPELINE,
+    override_request: OverrideRequest | None = None,
 ) -> int:
-    """Runs the pipeline on this machine and shows how it goes.
+    """Runs the pipeline on this machine and displays its progress.
 
     Args:
         settings: The resolved settings.
-        asked: The user's options, which led to these settings.
+        options: The user's options.
         pipeline: `module:function` that builds the pipeline from the settings and an override.
-        decision: A person's on the model of an earlier run, whose end then runs again; None leaves the model
-            to the rules.
+        override_request: A request to bless the model of an earlier run, whose last nodes then run again.
+            None leaves the verdict to the gate's rules.
 
     Returns:
-        The exit status: 0 blessed and pushed (or stopped at `to_step`), 3 refused, 130 interrupted, else what
-        the error says.
+        The exit status: 0 blessed and pushed (or stopped at `to_node`), 3 not pushed, 130 interrupted,
+        otherwise the error's status.
 
     Raises:
         PipelineError: The run cannot start.
-        InputError: The decision cannot be taken.
+        InputError: The override request is not valid.
     """
     started = time.monotonic()
     out, err = Console(), Console(stderr=True)
@@ -75,37 +75,38 @@ def run(
     check_classes(settings)
     run_id = datetime.now().strftime(run_record.RUN_ID_FORMAT)
     run_dir = settings.runs_dir / run_id
-    with lock.hold(settings.output_root, f"run {run_id}") as lock_fd, _signals_interrupt():
-        override = decision.taken() if decision else ""
+    with lock.acquire(settings.output_root, f"run {run_id}") as lock_fd, _raise_on_signals():
+        override = override_request.to_override() if override_request else ""
         _make_run_dir(run_dir, settings, override)
-        if decision:
-            decision.record(override, run_id)
-        out.print(f"Run {run_id}: {asked.title}", highlight=False, markup=False, soft_wrap=True)
+        if override_request:
+            override_request.append_to_run(override, run_id)
+        out.print(f"Run {run_id}: {options.title}", highlight=False, markup=False, soft_wrap=True)
         arguments = [str(run_dir), "--pipeline", pipeline]
-        arguments += ["--from", asked.from_step] if asked.from_step else []
-        arguments += ["--again", decision.run_id, "--from", decision.first_step] if decision else []
-        arguments += ["--to", asked.to_step] if asked.to_step else []
-        with for_console(out) as display:
-            record, code = _watch(arguments, run_dir, lock_fd, display)
-        status = _close(record, code, time.monotonic() - started)
+        arguments += ["--from", options.from_node] if options.from_node else []
+        if override_request:
+            arguments += ["--base-run", override_request.run_id, "--from", override_request.first_node]
+        arguments += ["--to", options.to_node] if options.to_node else []
+        with create_display(out) as display:
+            record, worker_status = _run_worker(arguments, run_dir, lock_fd, display)
+        status = complete_record(record, worker_status, time.monotonic() - started)
         if record.is_expected and not record.steps:
-            shutil.rmtree(run_dir, ignore_errors=True)  # nothing has run, and the message says it all
+            shutil.rmtree(run_dir, ignore_errors=True)  # nothing has run, and the message is enough
         else:
-            _write(record, run_dir)
+            _write_record(record, run_dir)
     if record.outcome:
         report = reports.copy(record.outcome.report, run_dir) if record.outcome.report else None
-        advice = advise(record.outcome, asked, settings, run_id)
-        print_outcome(out, record, record.outcome, run_dir, report, advice)
+        commands = next_commands(record.outcome, options, settings, run_id)
+        print_outcome(out, record, record.outcome, run_dir, report, commands)
     else:
-        print_failure(err, record, run_dir, asked)
+        print_failure(err, record, run_dir, options)
     return status
 
 
 def check_disk(output_root: Path) -> None:
-    """Checks that there is a place for what a run writes.
+    """Checks that the output root is writable and has enough free space for a run.
 
     Raises:
-        PipelineError: The folder cannot be made or written, or its disk has no room for a run.
+        PipelineError: The folder cannot be created or written, or its disk is too full.
     """
     try:
         output_root.mkdir(parents=True, exist_ok=True)
@@ -116,40 +117,41 @@ def check_disk(output_root: Path) -> None:
     free = shutil.disk_usage(output_root).free
     if free < MIN_FREE_BYTES:
         raise PipelineError(
-            f"Only {size(free)} are free on the disk that holds {output_root}, and a run needs "
-            f"{size(MIN_FREE_BYTES)} or more: free some space "
+            f"The disk of {output_root} has {format_size(free)} free, and a run needs at least "
+            f"{format_size(MIN_FREE_BYTES)}: free some space "
             f"(catsdogs clean --set {output_root_is(output_root)} removes old runs), "
             "or use another disk (--set output_root=DIR)."
         )
 
 
 def check_classes(settings: Settings) -> None:
-    """Compares the classes with those of the last run that pushed a model under this pipeline's name.
+    """Checks that the classes are those of the last run that pushed a model for this pipeline name.
 
-    A model for other classes must not take the served model's place.
+    A model for other classes must not replace the served model.
 
     Raises:
-        InputError: They are others.
+        InputError: The classes differ.
     """
-    now = settings.data.class_names
+    class_names = settings.data.class_names
     for run_id in run_folders.run_ids(settings):
         run_dir = settings.runs_dir / run_id
-        outcome = run_record.read(run_dir).outcome
+        outcome = run_record.read_record(run_dir).outcome
         if not outcome or not outcome.push:
             continue
         try:
-            earlier = yaml.safe_load((run_dir / worker.SETTINGS).read_text(encoding="utf-8"))
+            earlier = yaml.safe_load((run_dir / worker.SETTINGS_FILE).read_text(encoding="utf-8"))
         except (OSError, ValueError, yaml.YAMLError):
             continue
         if earlier["pipeline_name"] != settings.pipeline_name:
             continue
-        before = earlier["data"]["class_names"]
-        if before != list(now):
+        served_classes = earlier["data"]["class_names"]
+        if served_classes != list(class_names):
+            new_name = "-".join(class_names).lower().replace("_", "-")
             raise InputError(
                 f"The pipeline {settings.pipeline_name!r} in {settings.output_root} serves a model for "
-                f"{' and '.join(before)}, and data.class_names is now [{', '.join(now)}]: give the new one "
-                f"a name of its own (--set pipeline_name={'-'.join(now).lower().replace('_', '-')}), or "
-                "another --set output_root=DIR."
+                f"{' and '.join(served_classes)}, and data.class_names is now [{', '.join(class_names)}]: "
+                f"choose another pipeline name (--set pipeline_name={new_name}) or another output root "
+                "(--set output_root=DIR)."
             )
         return
 
@@ -157,104 +159,104 @@ def check_classes(settings: Settings) -> None:
 def _make_run_dir(run_dir: Path, settings: Settings, override: str) -> None:
     try:
         (run_dir / "logs").mkdir(parents=True)
-        (run_dir / worker.SETTINGS).write_text(dump(settings), encoding="utf-8")
+        (run_dir / worker.SETTINGS_FILE).write_text(dump(settings), encoding="utf-8")
         if override:
-            (run_dir / worker.OVERRIDE).write_text(override, encoding="utf-8")
+            (run_dir / worker.OVERRIDE_FILE).write_text(override, encoding="utf-8")
         RunRecord(run_id=run_dir.name).write(run_dir)
     except OSError as error:
         raise disk_error(error, settings.output_root) from error
 
 
-def _watch(arguments: list[str], run_dir: Path, lock_fd: int, display: Display) -> tuple[RunRecord, int]:
-    """Starts the child and follows it to its end.
+def _run_worker(arguments: list[str], run_dir: Path, lock_fd: int, display: Display) -> tuple[RunRecord, int]:
+    """Starts the worker and displays its progress until it ends.
 
     Returns:
-        The last record that it sent, in which no step is at work any more, and its exit status (negative: a
-        signal).
+        The last record that the worker sent, in which no step is `running`, and the worker's exit status
+        (negative: the signal that killed it).
     """
     record = RunRecord(run_id=run_dir.name)
     read_fd, write_fd = os.pipe()
     with worker.log_path(run_dir, 0, "Start").open("wb") as log:
-        child = subprocess.Popen(
-            # -P: a folder called components or trainer in the working directory must not be taken for ours
+        process = subprocess.Popen(
+            # -P: never import a folder named components or trainer from the working directory
             [sys.executable, "-P", "-m", worker.__name__, *arguments, "--record", str(write_fd)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
             pass_fds=(write_fd, lock_fd),
-            start_new_session=True,  # Ctrl-C reaches the parent alone, which stops the child in order
-            env=_ENVIRONMENT | os.environ,
+            start_new_session=True,  # only the parent receives Ctrl-C, and stops the worker cleanly
+            env=_WORKER_ENVIRONMENT | os.environ,
         )
     os.close(write_fd)
     try:
         try:
-            for record in _sent(read_fd, child):
-                _write(record, run_dir)
+            for record in _receive_records(read_fd, process):
+                _write_record(record, run_dir)
                 display.show(record)
-            code = child.wait()
+            status = process.wait()
         except KeyboardInterrupt:
-            display.say("Stopping…")
-            _stop(child)
-            for record in _sent(read_fd, child):
+            display.show_message("Stopping…")
+            _stop_worker(process)
+            for record in _receive_records(read_fd, process):
                 display.show(record)
-            code = INTERRUPTED
-        step = record.steps.get(record.running or "")
+            status = EXIT_INTERRUPTED
+        step = record.steps.get(record.running_step or "")
         if step:
-            step.state = State.STOPPED if code == INTERRUPTED else State.FAILED
+            step.state = StepState.STOPPED if status == EXIT_INTERRUPTED else StepState.FAILED
             step.seconds = round(time.time() - (step.started or 0), 2)
             display.show(record)
-        return record, code
+        return record, status
     finally:
-        _stop(child)
+        _stop_worker(process)
         os.close(read_fd)
 
 
-def _sent(fd: int, child: subprocess.Popen[bytes]) -> Iterator[RunRecord]:
-    """Yields what the child sends until it has ended; its own children may hold the pipe open for longer."""
+def _receive_records(fd: int, process: subprocess.Popen[bytes]) -> Iterator[RunRecord]:
+    """Yields the records that the worker sends until it ends; its children may keep the pipe open longer."""
     rest = b""
     while True:
-        ended = child.poll() is not None
-        ready, _, _ = select.select([fd], [], [], 0 if ended else 0.2)
+        has_ended = process.poll() is not None
+        ready, _, _ = select.select([fd], [], [], 0 if has_ended else 0.2)
         if ready:
             chunk = os.read(fd, 65536)
             *lines, rest = (rest + chunk).split(b"\n")
             for line in lines:
-                with contextlib.suppress(ValueError):  # after Ctrl-C the first may lack its beginning
+                with contextlib.suppress(ValueError):  # after Ctrl-C the first line may be incomplete
                     yield RunRecord.model_validate_json(line)
             if not chunk:
-                child.wait()
+                process.wait()
                 return
-        elif ended:
+        elif has_ended:
             return
 
 
-def _write(record: RunRecord, run_dir: Path) -> None:
-    with contextlib.suppress(OSError):  # a full disk: what the child says of it is what the user is to hear
+def _write_record(record: RunRecord, run_dir: Path) -> None:
+    with contextlib.suppress(OSError):  # on a full disk, the worker's error is the one to print
         record.write(run_dir)
 
 
-def _stop(child: subprocess.Popen[bytes]) -> None:
-    """Ends the child and its children: by request, then, after GRACE or a second Ctrl-C, by force."""
+def _stop_worker(process: subprocess.Popen[bytes]) -> None:
+    """Terminates the worker; kills it and its children after a timeout or a second Ctrl-C."""
     try:
-        if child.poll() is None:
-            child.terminate()
-            child.wait(GRACE)
+        if process.poll() is None:
+            process.terminate()
+            process.wait(STOP_TIMEOUT_SECONDS)
     except (subprocess.TimeoutExpired, KeyboardInterrupt):
         pass
     finally:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGKILL)
-        child.wait()
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 @contextlib.contextmanager
-def _signals_interrupt() -> Iterator[None]:
-    """Lets a request to end, or a closed terminal, do what Ctrl-C does, unless it is ignored (nohup)."""
+def _raise_on_signals() -> Iterator[None]:
+    """Raises KeyboardInterrupt on SIGTERM and SIGHUP, too, unless the signal is ignored (as by nohup)."""
 
     def interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
         raise KeyboardInterrupt
 
-    earlier = {
+    original_handlers = {
         number: signal.signal(number, interrupt)
         for number in (signal.SIGTERM, signal.SIGHUP)
         if signal.getsignal(number) is not signal.SIG_IGN
@@ -262,32 +264,32 @@ def _signals_interrupt() -> Iterator[None]:
     try:
         yield
     finally:
-        for number, handler in earlier.items():
+        for number, handler in original_handlers.items():
             signal.signal(number, handler)
 
 
-def _close(record: RunRecord, code: int, seconds: float) -> int:
-    """Completes the record of a run whose child has ended, and returns the command's exit status."""
+def complete_record(record: RunRecord, worker_status: int, seconds: float) -> int:
+    """Completes the record of a run whose worker has ended, and returns the command's exit status."""
     record.seconds = round(seconds, 2)
-    failed = record.last(State.FAILED)
+    failed_step = record.last_step_in(StepState.FAILED)
     if record.outcome:
         status = record.outcome.exit_status
         record.state = "refused" if status else "done"
-    elif code == INTERRUPTED:  # whatever else may have failed on the way out
-        record.state, status, record.message = "interrupted", INTERRUPTED, "Interrupted."
+    elif worker_status == EXIT_INTERRUPTED:  # also if a step failed while the worker stopped
+        record.state, status, record.message = "interrupted", EXIT_INTERRUPTED, "Interrupted."
     else:
         record.state, status = "failed", record.exit_status or 1
         if record.message is None:
-            record.message = _death(code, failed)
-        elif failed and not record.is_expected:
-            record.message = f"{failed} failed: {record.message}"
+            record.message = _describe_worker_exit(worker_status, failed_step)
+        elif failed_step and not record.is_expected:
+            record.message = f"{failed_step} failed: {record.message}"
     record.exit_status = status
     return status
 
 
-def _death(code: int, step: str | None) -> str:
-    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
+def _describe_worker_exit(status: int, step: str | None) -> str:
+    end = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
     hint = ""
-    if code == -signal.SIGKILL:
-        hint = " If memory ran out, a smaller training.batch_size or beam.workers=1 helps."
-    return f"The process that runs the steps {how}{f' during {step}' if step else ''}.{hint}"
+    if status == -signal.SIGKILL:
+        hint = " If memory ran out, set a smaller training.batch_size or beam.workers=1."
+    return f"The worker process {end}{f' during {step}' if step else ''}.{hint}"

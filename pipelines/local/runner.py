@@ -1,4 +1,4 @@
-"""TFX's LocalDagRunner, reporting each step and keeping its log in a file of its own."""
+"""A LocalDagRunner that updates the run record and writes a log file for each step."""
 
 from __future__ import annotations
 
@@ -20,24 +20,25 @@ from tfx.proto.orchestration import pipeline_pb2
 
 from components.errors import PipelineError
 from pipelines.local import outcome, partial_run
-from pipelines.runs.run_record import RunRecord, State, Step
+from pipelines.runs.run_record import RunRecord, StepRecord, StepState
 
-_OPEN = {mlmd.Execution.NEW, mlmd.Execution.RUNNING}
+_UNFINISHED = {mlmd.Execution.NEW, mlmd.Execution.RUNNING}
 
 _log = logging.getLogger(__name__)
 
 
 class ReportingRunner(LocalDagRunner):
-    """Runs a pipeline, or a part of it, and keeps the record of the run.
+    """Runs a pipeline, or a part of it, and updates the run record.
 
     Args:
-        record: Its `run_id` names the run in ML Metadata; `steps` and `outcome` are filled in.
-        send: Is called after each change of the record.
-        open_log: Turns the output to the log of the step with this position and name.
-        from_step: The first step to run anew; the ones before it give what they gave in an earlier run.
-        to_step: The last step to run.
-        again: The run that gives what is not run; None means the newest one that has it.
-        is_interrupted: Whether the user has interrupted the run, whatever a library has made of it.
+        record: Its `run_id` names the run in ML Metadata; the runner sets `steps` and `outcome`.
+        send: Called after each change of the record.
+        open_log: Redirects output to the log of the step with this position and name.
+        from_node: The first node to run; nodes before it reuse the outputs of an earlier run.
+        to_node: The last node to run.
+        base_run_id: The run whose outputs are reused; None means the newest run that has them.
+        is_interrupted: Returns True if the user has interrupted the run; libraries may replace
+            KeyboardInterrupt by an exception of their own.
     """
 
     def __init__(
@@ -45,18 +46,18 @@ class ReportingRunner(LocalDagRunner):
         record: RunRecord,
         send: Callable[[], None],
         open_log: Callable[[int, str], None],
-        from_step: str | None = None,
-        to_step: str | None = None,
-        again: str | None = None,
+        from_node: str | None = None,
+        to_node: str | None = None,
+        base_run_id: str | None = None,
         is_interrupted: Callable[[], bool] = lambda: False,
     ) -> None:
         super().__init__()
         self._record = record
         self._send = send
         self._open_log = open_log
-        self._from_step = from_step
-        self._to_step = to_step
-        self._again = again
+        self._from_step = from_node
+        self._to_step = to_node
+        self._base_run_id = base_run_id
         self._is_interrupted = is_interrupted
 
     def run_with_ir(
@@ -66,11 +67,11 @@ class ReportingRunner(LocalDagRunner):
 
         Args:
             pipeline: Its intermediate representation.
-            run_options: Not used: what part of the pipeline runs is given to the constructor.
+            run_options: Not used; pass `from_node` and `to_node` to the constructor.
 
         Raises:
-            PipelineError: A step's name is unknown, or a step did not run.
-            Exception: What a component raised.
+            PipelineError: A node's name is unknown, or a node did not run.
+            Exception: The exception of a component.
         """
         runtime_parameter_utils.substitute_runtime_parameter(
             pipeline, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: self._record.run_id}
@@ -82,22 +83,22 @@ class ReportingRunner(LocalDagRunner):
         )
         root = Path(pipeline.runtime_spec.pipeline_root.field_value.string_value)
         with metadata.Metadata(connection) as handle:
-            partial_run.mark(pipeline, handle.store, self._from_step, self._to_step, self._again)
-            abandon(handle.store, root)
+            partial_run.mark_nodes(pipeline, handle.store, self._from_step, self._to_step, self._base_run_id)
+            cancel_unfinished_executions(handle.store, root)
             nodes = [node.pipeline_node for node in pipeline.nodes]
             context_lib.prepare_contexts(handle, nodes[0].contexts)
-        self._record.steps = {node.node_info.id: Step(state=_planned(node)) for node in nodes}
+        self._record.steps = {node.node_info.id: StepRecord(state=_planned_state(node)) for node in nodes}
         self._send()
         try:
             for position, node in enumerate(nodes, start=1):
-                if _planned(node) is State.WAITING:
+                if _planned_state(node) is StepState.WAITING:
                     self._open_log(position, node.node_info.id)
                     self._run_step(pipeline, node, deployment, connection)
             with metadata.Metadata(connection) as handle:
-                self._record.outcome = outcome.read(handle.store, self._record.run_id)
+                self._record.outcome = outcome.read_outcome(handle.store, self._record.run_id)
             self._send()
         except BaseException:
-            _abandon_quietly(connection, root)
+            _cancel_and_log_errors(connection, root)
             raise
 
     def _run_step(
@@ -109,10 +110,10 @@ class ReportingRunner(LocalDagRunner):
     ) -> None:
         name = node.node_info.id
         step = self._record.steps[name]
-        step.state, step.started = State.RUNNING, time.time()
+        step.state, step.started = StepState.RUNNING, time.time()
         self._send()
         start = time.monotonic()
-        state = State.FAILED
+        state = StepState.FAILED
         try:
             if node.execution_options.run.perform_snapshot:
                 with metadata.Metadata(connection) as handle:
@@ -125,10 +126,10 @@ class ReportingRunner(LocalDagRunner):
                 executor_spec=runner_utils.extract_executor_spec(deployment, name),
                 custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, name),
             ).launch()
-            state = _state(connection, name, info.execution_id)
+            state = _final_state(connection, name, info.execution_id)
         except BaseException as error:
             if self._is_interrupted() or isinstance(error, KeyboardInterrupt):
-                state = State.STOPPED
+                state = StepState.STOPPED
                 raise KeyboardInterrupt from error
             raise
         finally:
@@ -136,47 +137,47 @@ class ReportingRunner(LocalDagRunner):
             self._send()
 
 
-def abandon(store: ml_metadata.MetadataStore, artifacts_dir: Path) -> None:
-    """Marks all unfinished executions as cancelled, and removes what they had begun to write.
+def cancel_unfinished_executions(store: ml_metadata.MetadataStore, artifacts_dir: Path) -> None:
+    """Marks all unfinished executions as cancelled, and removes their partly written outputs.
 
-    Only for the holder of the output root's lock: to anyone else an unfinished execution may be at work.
+    The caller must have the output root's lock: otherwise an execution may still be running.
     """
     for execution in store.get_executions():
-        if execution.last_known_state not in _OPEN:
+        if execution.last_known_state not in _UNFINISHED:
             continue
         execution.last_known_state = mlmd.Execution.CANCELED
         store.put_executions([execution])
         for context in store.get_contexts_by_execution(execution.id):
             if context.type == constants.NODE_CONTEXT_TYPE_NAME:
-                step = context.name.partition(".")[2]
-                for folder in (artifacts_dir / step).glob(f"*/{execution.id}"):
+                node_id = context.name.partition(".")[2]
+                for folder in (artifacts_dir / node_id).glob(f"*/{execution.id}"):
                     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _abandon_quietly(connection: mlmd.ConnectionConfig, artifacts_dir: Path) -> None:
+def _cancel_and_log_errors(connection: mlmd.ConnectionConfig, artifacts_dir: Path) -> None:
     try:
         with metadata.Metadata(connection) as handle:
-            abandon(handle.store, artifacts_dir)
-    except Exception:  # a full disk, say: what went wrong first is what the user is to hear of
-        _log.exception("What the run had begun could not be cancelled in ML Metadata.")
+            cancel_unfinished_executions(handle.store, artifacts_dir)
+    except Exception:  # for example a full disk: the first error is the one to report
+        _log.exception("Unfinished executions could not be cancelled in ML Metadata.")
 
 
-def _planned(node: pipeline_pb2.PipelineNode) -> State:
+def _planned_state(node: pipeline_pb2.PipelineNode) -> StepState:
     options = node.execution_options
     if not options.HasField("skip"):
-        return State.WAITING
-    return State.REUSED if partial_run.is_needed(node) else State.SKIPPED
+        return StepState.WAITING
+    return StepState.REUSED if partial_run.reuses_outputs(node) else StepState.SKIPPED
 
 
-def _state(connection: mlmd.ConnectionConfig, step: str, execution_id: int | None) -> State:
-    """Asks ML Metadata how a launch ended: the launcher returns in silence where inputs are missing."""
+def _final_state(connection: mlmd.ConnectionConfig, step: str, execution_id: int | None) -> StepState:
+    """Reads from ML Metadata how a launch ended: the launcher raises no error if inputs are missing."""
     if execution_id is None:
-        raise PipelineError(f"{step} did not run: what it needs from the steps before it is not there.")
+        raise PipelineError(f"{step} did not run: its inputs from earlier steps do not exist.")
     with metadata.Metadata(connection) as handle:
         [execution] = handle.store.get_executions_by_id([execution_id])
     if execution.last_known_state == mlmd.Execution.CACHED:
-        return State.CACHED
+        return StepState.CACHED
     if execution.last_known_state == mlmd.Execution.COMPLETE:
-        return State.DONE
+        return StepState.DONE
     state = mlmd.Execution.State.Name(execution.last_known_state)
-    raise PipelineError(f"{step} did not run ({state}): its inputs could not be found; its log says which.")
+    raise PipelineError(f"{step} did not run ({state}): its inputs could not be found; the log names them.")

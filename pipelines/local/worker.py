@@ -1,6 +1,6 @@
-"""The child process of `catsdogs run`: imports TFX, runs the pipeline, sends its parent the run's record.
+"""The worker process of `catsdogs run`: runs the pipeline with TFX and sends the run record to its parent.
 
-`python -m pipelines.local.worker RUN_DIR --record FD [--from STEP [--again RUN]] [--to STEP]
+`python -m pipelines.local.worker RUN_DIR --record FD [--from NODE [--base-run RUN]] [--to NODE]
 [--pipeline MODULE:FUNCTION]`
 """
 
@@ -15,98 +15,129 @@ import os
 import select
 import signal
 import sys
+import textwrap
 import threading
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from pipelines.local.failure import explain, is_expected
-from pipelines.runs.run_record import INTERRUPTED, RunRecord
+from components.errors import PipelineError, exception_chain, find_user_error, remove_beam_suffix
+from pipelines.disk_errors import find_disk_error
+from pipelines.runs.run_record import EXIT_INTERRUPTED, RunRecord
 from pipelines.settings.loading import load
 from pipelines.settings.tree import Settings
 
-PIPELINE = "pipelines.pipeline:build"
-SETTINGS, OVERRIDE = "settings.yaml", "override.json"  # in the run's folder
+DEFAULT_PIPELINE = "pipelines.pipeline:build"
+SETTINGS_FILE, OVERRIDE_FILE = "settings.yaml", "override.json"  # in the run's folder
 PROGRESS_LOGGER = "catsdogs.progress"
+_MAX_LENGTH = 300  # characters; the first line of a TensorFlow error can be very long
 
 
 def main() -> NoReturn:
-    """Runs the pipeline once and ends the process with the run's exit status."""
-    options = _options()
-    _end_with_parent(options.record)
-    interrupt = Interrupt()
+    """Runs the pipeline once and exits with the run's status."""
+    options = _parse_options()
+    _exit_when_parent_exits(options.record)
+    interrupt = InterruptHandler()
     signal.signal(signal.SIGTERM, interrupt)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.captureWarnings(True)
     record = RunRecord(run_id=options.run_dir.name)
-    sender = Sender(record, options.record)
+    sender = RecordSender(record, options.record)
     logging.getLogger(PROGRESS_LOGGER).addHandler(sender)
-    settings = load(str(options.run_dir / SETTINGS))
+    settings = load(str(options.run_dir / SETTINGS_FILE))
     try:
         _run(options, settings, record, sender, interrupt)
         status = 0
     except BaseException as error:
-        if interrupt.came or isinstance(error, KeyboardInterrupt):
-            status = INTERRUPTED
+        if interrupt.is_received or isinstance(error, KeyboardInterrupt):
+            status = EXIT_INTERRUPTED
         else:
-            logging.exception("The run cannot go on.")
-            sentence = explain(error, settings.output_root)
-            record.message, record.is_expected = str(sentence), is_expected(error)
-            status = record.exit_status = sentence.exit_status
+            logging.exception("The run failed.")
+            user_error = to_pipeline_error(error, settings.output_root)
+            record.message, record.is_expected = str(user_error), is_user_error(error)
+            status = record.exit_status = user_error.exit_status
             sender.send()
-    # Not sys.exit: threads of a library may still be waiting for something that never comes.
+    # Not sys.exit, which would wait for the threads of libraries, for ever in some cases.
     _flush()
     os._exit(status)
 
 
-class Interrupt:
-    """A signal's handler, which remembers that it came: a library may make an exception of its own of it.
+class InterruptHandler:
+    """Handles SIGTERM, and stores that it was received: a library may replace the KeyboardInterrupt.
 
     Attributes:
-        came: Whether the signal has come.
+        is_received: True once the signal was received.
     """
 
-    came = False
+    is_received = False
 
     def __call__(self, _signal: int, _frame: FrameType | None) -> NoReturn:
         """Raises KeyboardInterrupt."""
-        self.came = True
+        self.is_received = True
         raise KeyboardInterrupt
 
 
-class Sender(logging.Handler):
-    """Sends the record to the parent, one JSON line for each change; threads may share it.
+class RecordSender(logging.Handler):
+    """Sends the run record to the parent, as one JSON line after each change. Thread-safe.
 
-    As a handler it takes what is logged for the step at work as its progress.
+    As a logging handler, it stores each message as the progress of the running step.
 
     Args:
-        record: What is sent.
-        fd: The child's end of the pipe.
+        record: The run record.
+        fd: The worker's end of the pipe.
     """
 
     def __init__(self, record: RunRecord, fd: int) -> None:
         super().__init__(logging.INFO)
         self._record = record
         self._fd = fd
-        self._sending = threading.Lock()
+        self._lock = threading.Lock()
 
     def send(self) -> None:
-        """Writes the record as it is now."""
-        with self._sending:
+        """Writes the current record."""
+        with self._lock:
             line = self._record.model_dump_json().encode() + b"\n"
             while line:
                 line = line[os.write(self._fd, line) :]
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Writes how far the step is."""
-        step = self._record.running
+        """Stores the message as the running step's progress, and sends the record."""
+        step = self._record.running_step
         if step:
             self._record.steps[step].text = record.getMessage()
             self.send()
 
 
-def open_log(run_dir: Path, position: int, step: str) -> None:
-    """Sends all output of this process, that of C++ libraries included, to the log of a step from here on."""
+def to_pipeline_error(error: BaseException, output_root: Path) -> PipelineError:
+    """Converts an exception into a PipelineError.
+
+    Args:
+        error: The exception.
+        output_root: The folder to name if the disk is full or read-only.
+
+    Returns:
+        The PipelineError in the exception chain, if there is one; an error about the disk; or the type and
+        first line of the exception.
+    """
+    user_error = find_user_error(error)
+    if user_error:
+        return user_error
+    for link in exception_chain(error):
+        disk_error = find_disk_error(link, output_root)
+        if disk_error:
+            return disk_error
+    lines = str(error).strip().splitlines()
+    text = remove_beam_suffix(lines[0]) if lines else "no message"
+    return PipelineError(f"{type(error).__name__}: {textwrap.shorten(text, _MAX_LENGTH, placeholder=' …')}")
+
+
+def is_user_error(error: BaseException) -> bool:
+    """Returns True if the exception chain has a PipelineError, to which the log adds nothing."""
+    return find_user_error(error) is not None
+
+
+def redirect_output_to_log(run_dir: Path, position: int, step: str) -> None:
+    """Redirects all output of this process, including that of C++ libraries, to the log of a step."""
     _flush()
     fd = os.open(log_path(run_dir, position, step), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(fd, 1)
@@ -115,18 +146,20 @@ def open_log(run_dir: Path, position: int, step: str) -> None:
 
 
 def log_path(run_dir: Path, position: int, step: str) -> Path:
-    """Returns the file that holds the log of a step."""
+    """Returns the path of a step's log."""
     return run_dir / "logs" / f"{position:02}-{step}.log"
 
 
-def _options() -> argparse.Namespace:
+def _parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("run_dir", type=Path)
     parser.add_argument("--record", metavar="FD", type=int, required=True)
-    parser.add_argument("--from", dest="from_step")
-    parser.add_argument("--again", metavar="RUN", help="the run that --from takes all else from")
-    parser.add_argument("--to", dest="to_step")
-    parser.add_argument("--pipeline", default=PIPELINE)
+    parser.add_argument("--from", dest="from_node")
+    parser.add_argument(
+        "--base-run", metavar="RUN", help="the run whose outputs the nodes before --from reuse"
+    )
+    parser.add_argument("--to", dest="to_node")
+    parser.add_argument("--pipeline", default=DEFAULT_PIPELINE)
     return parser.parse_args()
 
 
@@ -134,33 +167,33 @@ def _run(
     options: argparse.Namespace,
     settings: Settings,
     record: RunRecord,
-    sender: Sender,
-    interrupt: Interrupt,
+    sender: RecordSender,
+    interrupt: InterruptHandler,
 ) -> None:
-    gc.disable()  # what an import makes stays: to look through it again and again is a tenth of the start
+    gc.disable()  # imported objects stay alive: collecting garbage during imports is a tenth of the start-up
     from pipelines.local.runner import ReportingRunner  # imports TFX, which takes 10 s and more
 
     module, _, function = options.pipeline.partition(":")
-    override = options.run_dir / OVERRIDE
-    decision = override.read_text(encoding="utf-8") if override.exists() else ""
+    override_path = options.run_dir / OVERRIDE_FILE
+    override = override_path.read_text(encoding="utf-8") if override_path.exists() else ""
     build = getattr(importlib.import_module(module), function)
     gc.freeze()
     gc.enable()
-    pipeline = build(settings, override=decision)
+    pipeline = build(settings, override=override)
     runner = ReportingRunner(
         record,
         sender.send,
-        open_log=lambda position, step: open_log(options.run_dir, position, step),
-        from_step=options.from_step,
-        to_step=options.to_step,
-        again=options.again,
-        is_interrupted=lambda: interrupt.came,
+        open_log=lambda position, step: redirect_output_to_log(options.run_dir, position, step),
+        from_node=options.from_node,
+        to_node=options.to_node,
+        base_run_id=options.base_run,
+        is_interrupted=lambda: interrupt.is_received,
     )
     runner.run(pipeline)
 
 
-def _end_with_parent(record_fd: int) -> None:
-    """Kills this process and its children as soon as nobody reads the record any more: the parent is gone."""
+def _exit_when_parent_exits(record_fd: int) -> None:
+    """Kills this process and its children when the parent closes its end of the pipe, or dies."""
     os.set_inheritable(record_fd, False)
 
     def watch() -> None:
@@ -175,7 +208,7 @@ def _end_with_parent(record_fd: int) -> None:
 
 def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError):  # the disk is full: the run's own error says so
+        with contextlib.suppress(OSError):  # the disk is full, which the run reports
             stream.flush()
 
 

@@ -44,7 +44,7 @@ def side(settings: Settings, run_id: str) -> Side:
         InputError: Its figures are gone, damaged, or of a version that wrote others.
     """
     store = metadata.open_store(settings.metadata_path)
-    outputs = metadata.outputs(store, run_id) if store else {}
+    outputs = metadata.run_outputs(store, run_id) if store else {}
     report = outputs.get("EvaluationReport.report")
     facts = _facts(Path(report.artifact.uri, FIGURES)) if report else None
     if facts is None:

@@ -1,4 +1,4 @@
-"""One run at a time in an output root: a lock that the kernel releases when its holder is gone."""
+"""Lock of an output root, so that one run at a time uses it; the kernel releases it when the process ends."""
 
 from __future__ import annotations
 
@@ -12,39 +12,40 @@ from pathlib import Path
 from components.errors import PipelineError
 from pipelines.disk_errors import disk_error
 
-NAME = ".lock"
-_PATIENCE = 1.0  # seconds; covers another command's look at the lock, and a killed run's last moments
+LOCK_FILE = ".lock"
+# Long enough for another command to read the lock, and for a killed run to exit.
+_ACQUIRE_TIMEOUT_SECONDS = 1.0
 
 
 @contextlib.contextmanager
-def hold(output_root: Path, purpose: str) -> Iterator[int]:
-    """Holds the output root for the length of the block.
+def acquire(output_root: Path, purpose: str) -> Iterator[int]:
+    """Locks the output root for the length of the block.
 
     Args:
         output_root: An existing folder.
-        purpose: What for, as others see it: the run id, or the command's name.
+        purpose: What the lock is for, as other commands display it: the run id or the command's name.
 
     Yields:
-        The lock's file descriptor: a child process that inherits it holds the lock too.
+        The lock's file descriptor. A child process that inherits it keeps the lock, too.
 
     Raises:
-        PipelineError: Another process holds it, or the folder cannot be written.
+        PipelineError: Another process has the lock, or the folder cannot be written.
     """
     try:
-        fd = os.open(output_root / NAME, os.O_RDWR | os.O_CREAT, 0o644)
+        fd = os.open(output_root / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         raise disk_error(error, output_root) from error
     try:
-        deadline = time.monotonic() + _PATIENCE
-        while not _try(fd, fcntl.LOCK_EX):
+        deadline = time.monotonic() + _ACQUIRE_TIMEOUT_SECONDS
+        while not _try_lock(fd, fcntl.LOCK_EX):
             if time.monotonic() > deadline:
-                pid, other = _read(fd)
+                pid, other_purpose = _read_holder(fd)
                 raise PipelineError(
-                    f"Process {pid} ({other}) is at work in {output_root}: wait until it has ended or stop "
-                    f"it (kill {pid}), or use another folder (--set output_root=DIR)."
+                    f"Process {pid} ({other_purpose}) is using {output_root}: wait until it ends, stop it "
+                    f"(kill {pid}), or use another folder (--set output_root=DIR)."
                 )
             time.sleep(0.05)
-        with contextlib.suppress(OSError):  # a full disk: the lock is held all the same
+        with contextlib.suppress(OSError):  # on a full disk the lock works without its text
             os.ftruncate(fd, 0)
             os.pwrite(fd, f"{os.getpid()} {purpose}".encode(), 0)
         yield fd
@@ -52,26 +53,27 @@ def hold(output_root: Path, purpose: str) -> Iterator[int]:
         os.close(fd)
 
 
-def holder(output_root: Path) -> str | None:
-    """Returns the purpose for which the output root is held right now, or None."""
+def holder_purpose(output_root: Path) -> str | None:
+    """Returns the purpose of the process that has the lock, or None if the output root is not locked."""
     try:
-        fd = os.open(output_root / NAME, os.O_RDONLY)
+        fd = os.open(output_root / LOCK_FILE, os.O_RDONLY)
     except OSError:
         return None
     try:
-        return None if _try(fd, fcntl.LOCK_SH) else _read(fd)[1]
+        return None if _try_lock(fd, fcntl.LOCK_SH) else _read_holder(fd)[1]
     finally:
         os.close(fd)
 
 
-def _try(fd: int, kind: int) -> bool:
+def _try_lock(fd: int, mode: int) -> bool:
     try:
-        fcntl.flock(fd, kind | fcntl.LOCK_NB)
+        fcntl.flock(fd, mode | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
 
 
-def _read(fd: int) -> tuple[str, str]:
+def _read_holder(fd: int) -> tuple[str, str]:
+    """Returns the process id and the purpose of the process that has the lock."""
     pid, _, purpose = os.pread(fd, 200, 0).decode().partition(" ")
     return pid or "unknown", purpose or "starting"

@@ -1,4 +1,4 @@
-"""What ML Metadata keeps of past runs: their steps, and what these put out."""
+"""Reads runs and their output artifacts from ML Metadata."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from typing import Any
 import ml_metadata
 from ml_metadata.proto import metadata_store_pb2
 
-_RUN_TYPE, _STEP_TYPE = "pipeline_run", "node"
+_RUN_TYPE, _NODE_TYPE = "pipeline_run", "node"
 _CLEANED = "cleaned"
 _COMPLETE, _CACHED = metadata_store_pb2.Execution.COMPLETE, metadata_store_pb2.Execution.CACHED
 
 
 @dataclasses.dataclass(frozen=True)
-class Output:
-    """An artifact that a run put out.
+class RunOutput:
+    """An output artifact of a run.
 
     Attributes:
         artifact: The artifact.
-        cached: Whether an earlier run made it.
+        cached: True if an earlier run wrote it.
     """
 
     artifact: metadata_store_pb2.Artifact
     cached: bool
 
-    def custom(self, name: str) -> int | float | str | None:
-        """Returns a custom property, or None where it is not set."""
-        return properties(self.artifact).get(name)
+    def custom_property(self, name: str) -> int | float | str | None:
+        """Returns a custom property, or None if it is not set."""
+        return custom_properties(self.artifact).get(name)
 
 
 def open_store(metadata_path: Path, writable: bool = False) -> ml_metadata.MetadataStore | None:
-    """Opens the store, or returns None where there is none yet."""
+    """Opens the metadata store; returns None if the file does not exist yet."""
     if not metadata_path.is_file():
         return None
     config = metadata_store_pb2.ConnectionConfig()
@@ -43,23 +43,23 @@ def open_store(metadata_path: Path, writable: bool = False) -> ml_metadata.Metad
     return ml_metadata.MetadataStore(config)
 
 
-def note_cleaned(store: ml_metadata.MetadataStore, run_id: str) -> None:
-    """Notes that a run's folder and artifacts are gone: no later run takes anything from it."""
+def mark_run_as_cleaned(store: ml_metadata.MetadataStore, run_id: str) -> None:
+    """Marks a run as cleaned: its folder and artifacts are removed, and no later run reuses its outputs."""
     context = store.get_context_by_type_and_name(_RUN_TYPE, run_id)
     context.custom_properties[_CLEANED].int_value = 1
     store.put_contexts([context])
 
 
-def contexts(store: ml_metadata.MetadataStore) -> list[metadata_store_pb2.Context]:
+def run_contexts(store: ml_metadata.MetadataStore) -> list[metadata_store_pb2.Context]:
     """Returns the contexts of all runs, newest first."""
     if _RUN_TYPE not in {kind.name for kind in store.get_context_types()}:
         return []
-    found = store.get_contexts_by_type(_RUN_TYPE)
-    return sorted(found, key=lambda context: context.create_time_since_epoch, reverse=True)
+    contexts = store.get_contexts_by_type(_RUN_TYPE)
+    return sorted(contexts, key=lambda context: context.create_time_since_epoch, reverse=True)
 
 
-def outputs(store: ml_metadata.MetadataStore, run_id: str) -> dict[str, Output]:
-    """Returns what the steps of a run put out, by `Step.output`; what resolvers looked up is left out."""
+def run_outputs(store: ml_metadata.MetadataStore, run_id: str) -> dict[str, RunOutput]:
+    """Returns the output artifacts of a run by `Node.output`, without those that resolvers looked up."""
     context = store.get_context_by_type_and_name(_RUN_TYPE, run_id)
     resolvers = resolver_types(store)
     executions = {
@@ -76,9 +76,9 @@ def outputs(store: ml_metadata.MetadataStore, run_id: str) -> dict[str, Output]:
         artifact.id: artifact
         for artifact in store.get_artifacts_by_id([event.artifact_id for event in events])
     }
-    steps = {number: _step(store, number) for number in executions}
+    nodes = {execution_id: _node_id(store, execution_id) for execution_id in executions}
     return {
-        f"{steps[event.execution_id]}.{event.path.steps[0].key}": Output(
+        f"{nodes[event.execution_id]}.{event.path.steps[0].key}": RunOutput(
             artifacts[event.artifact_id], executions[event.execution_id].last_known_state == _CACHED
         )
         for event in events
@@ -86,17 +86,18 @@ def outputs(store: ml_metadata.MetadataStore, run_id: str) -> dict[str, Output]:
 
 
 def has_succeeded(execution: metadata_store_pb2.Execution) -> bool:
-    """Whether an execution's outputs can be used."""
+    """Returns True if the execution has complete outputs."""
     return execution.last_known_state in {_COMPLETE, _CACHED}
 
 
-def properties(of: metadata_store_pb2.Context | metadata_store_pb2.Artifact) -> Mapping[str, Any]:
-    """Returns the custom properties of a run or an artifact."""
-    return {name: getattr(value, value.WhichOneof("value")) for name, value in of.custom_properties.items()}
+def custom_properties(entity: metadata_store_pb2.Context | metadata_store_pb2.Artifact) -> Mapping[str, Any]:
+    """Returns the custom properties of a run's context or of an artifact."""
+    values = entity.custom_properties.items()
+    return {name: getattr(value, value.WhichOneof("value")) for name, value in values}
 
 
 def is_resolver(type_name: str) -> bool:
-    """Whether an execution type is that of a resolver, which only looks something up."""
+    """Returns True if an execution type is a TFX resolver, which looks up artifacts and writes none."""
     return type_name.endswith(".Resolver")
 
 
@@ -106,12 +107,12 @@ def resolver_types(store: ml_metadata.MetadataStore) -> set[int]:
 
 
 def is_cleaned(context: metadata_store_pb2.Context) -> bool:
-    """Whether `catsdogs clean` has removed the run."""
+    """Returns True if `catsdogs clean` has removed the run."""
     return _CLEANED in context.custom_properties
 
 
-def _step(store: ml_metadata.MetadataStore, execution: int) -> str:
-    """Returns the id of the step that an execution is one of."""
-    contexts = store.get_contexts_by_execution(execution)
-    [name] = [context.name for context in contexts if context.type == _STEP_TYPE]
-    return str(name.partition(".")[2])  # what comes before is the pipeline's name
+def _node_id(store: ml_metadata.MetadataStore, execution_id: int) -> str:
+    """Returns the id of the node that an execution belongs to."""
+    contexts = store.get_contexts_by_execution(execution_id)
+    [name] = [context.name for context in contexts if context.type == _NODE_TYPE]
+    return str(name.partition(".")[2])  # the part before the dot is the pipeline's name

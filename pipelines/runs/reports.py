@@ -53,7 +53,7 @@ def of_run(settings: Settings, run_id: str | None) -> Path:
     if report is None:
         raise InputError(
             f"The run {run_id} has no report: it did not get as far as EvaluationReport, and "
-            f"{settings.runs_dir / run_id / 'summary.json'} says how it ended."
+            f"{settings.runs_dir / run_id / 'run.json'} states how it ended."
         )
     return report
 
@@ -65,7 +65,7 @@ def _find(settings: Settings, run_id: str) -> Path | None:
     from pipelines.runs import metadata  # not above: most reports are found without ML Metadata
 
     store = metadata.open_store(settings.metadata_path)
-    made = metadata.outputs(store, run_id).get("EvaluationReport.report") if store else None
+    made = metadata.run_outputs(store, run_id).get("EvaluationReport.report") if store else None
     if made is None or not Path(made.artifact.uri, REPORT).is_file():
         return None
     return copy(made.artifact.uri, settings.runs_dir / run_id)

@@ -1,4 +1,4 @@
-"""The folders of past runs: their records, and the decisions against their verdicts."""
+"""The run folders: their run records, and the overrides of their verdicts."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pipelines.runs import lock, run_record
 from pipelines.runs.run_record import RunRecord
 from pipelines.settings.tree import Settings
 
-OVERRIDES = "overrides.jsonl"  # one decision a line, whatever becomes of it
+OVERRIDES_FILE = "overrides.jsonl"  # one override request a line, also those that had no effect
 
 
 def run_ids(settings: Settings) -> list[str]:
-    """Returns the names of the runs that have a folder, the newest first; other folders are left out."""
+    """Returns the ids of the runs that have a folder, newest first; ignores other folders."""
     if not settings.runs_dir.is_dir():
         return []
     folders = (folder.name for folder in settings.runs_dir.iterdir() if folder.is_dir())
@@ -27,13 +27,13 @@ def run_folder(settings: Settings, run_id: str) -> Path:
     """Returns the folder of a run.
 
     Raises:
-        InputError: There is none of this name.
+        InputError: There is no run with this id; the message names the closest one.
     """
     known = run_ids(settings)
     if run_id in known:
         return settings.runs_dir / run_id
     if not known:
-        raise InputError(f"There are no runs in {settings.output_root} yet: catsdogs run makes the first.")
+        raise InputError(f"There are no runs in {settings.output_root} yet: catsdogs run starts the first.")
     close = difflib.get_close_matches(run_id, known, n=1, cutoff=0)
     raise InputError(
         f"There is no run {run_id!r} in {settings.output_root}. Did you mean {close[0]!r}? "
@@ -41,48 +41,48 @@ def run_folder(settings: Settings, run_id: str) -> Path:
     )
 
 
-def past(settings: Settings) -> list[RunRecord]:
-    """Returns the records of all runs, newest first; one that was killed is `interrupted`."""
-    at_work = lock.holder(settings.output_root)
-    records = [run_record.read(settings.runs_dir / run_id) for run_id in run_ids(settings)]
+def load_run_records(settings: Settings) -> list[RunRecord]:
+    """Returns the records of all runs, newest first; the state of a killed run is `interrupted`."""
+    lock_purpose = lock.holder_purpose(settings.output_root)
+    records = [run_record.read_record(settings.runs_dir / run_id) for run_id in run_ids(settings)]
     for record in records:
-        if record.state == "running" and at_work != f"run {record.run_id}":
+        if record.state == "running" and lock_purpose != f"run {record.run_id}":
             record.state = "interrupted"
     return records
 
 
-def record_override(run_dir: Path, decision: dict[str, Any], carried_out_in: str) -> None:
-    """Adds a decision to those on a run.
+def append_override(run_dir: Path, override: dict[str, Any], new_run_id: str) -> None:
+    """Appends an override request to those of a refused run.
 
     Args:
-        run_dir: The run's folder.
-        decision: As the gate takes it.
-        carried_out_in: The run that is started for it.
+        run_dir: The refused run's folder.
+        override: The request, as the quality gate reads it.
+        new_run_id: The run that blesses and pushes the model.
     """
-    with (run_dir / OVERRIDES).open("a", encoding="utf-8") as file:
-        file.write(json.dumps({**decision, "run": carried_out_in}, ensure_ascii=False) + "\n")
+    with (run_dir / OVERRIDES_FILE).open("a", encoding="utf-8") as file:
+        file.write(json.dumps({**override, "run": new_run_id}, ensure_ascii=False) + "\n")
 
 
-def overridden_in(runs_dir: Path, run_id: str) -> str | None:
-    """Returns the newest run in which the refusal of another one was overridden.
+def find_overriding_run(runs_dir: Path, run_id: str) -> str | None:
+    """Returns the newest run that overrode the refusal of another run.
 
     Args:
-        runs_dir: Where the runs' folders are.
+        runs_dir: The folder with all run folders.
         run_id: The refused run.
 
     Returns:
-        None where nobody decided so, or no such decision was carried out to its end.
+        The run id; None if the refusal was not overridden, or no overriding run was completed.
     """
     try:
-        lines = (runs_dir / run_id / OVERRIDES).read_text(encoding="utf-8").splitlines()
+        lines = (runs_dir / run_id / OVERRIDES_FILE).read_text(encoding="utf-8").splitlines()
     except OSError:
         return None
     for line in reversed(lines):
         try:
-            later = str(json.loads(line)["run"])
-        except (ValueError, KeyError, TypeError):  # half written
+            new_run_id = str(json.loads(line)["run"])
+        except (ValueError, KeyError, TypeError):  # a partly written line
             continue
-        outcome = run_record.read(runs_dir / later).outcome  # none where it was killed, cleaned or failed
+        outcome = run_record.read_record(runs_dir / new_run_id).outcome  # None if killed, removed or failed
         if outcome and outcome.overridden:
-            return later
+            return new_run_id
     return None

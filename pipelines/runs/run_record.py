@@ -1,4 +1,4 @@
-"""A run from its start to its end: one record, which is sent, written, shown and listed."""
+"""The run record: one run's state, steps and outcome, stored as `run.json` in the run's folder."""
 
 from __future__ import annotations
 
@@ -6,93 +6,101 @@ import dataclasses
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
-NAME = "summary.json"  # in the run's folder
-RUN_ID_FORMAT = "%Y-%m-%dT%H-%M-%S"  # when the run began, in local time
-REFUSED = 3  # exit status of a run that came to its end and was not pushed
-INTERRUPTED = 130
+RECORD_FILE = "run.json"
+_EARLIER_RECORD_FILE = "summary.json"  # earlier versions wrote the record under this name
+RUN_ID_FORMAT = "%Y-%m-%dT%H-%M-%S"  # the start of the run, in local time
+EXIT_NOT_PUSHED = 3  # the run is complete, and its model was refused or not pushed
+EXIT_INTERRUPTED = 130
 
 
-class State(StrEnum):
+def _keys(name: str, earlier_name: str) -> Any:
+    """Returns a field that is also read from the key that earlier versions wrote."""
+    return Field(validation_alias=AliasChoices(name, earlier_name))
+
+
+class StepState(StrEnum):
     """The state of a step."""
 
     WAITING = "waiting"
     RUNNING = "running"
     DONE = "done"
-    CACHED = "cached"  # the same inputs, settings and code as in an earlier run, whose outputs are taken
-    REUSED = "reused"  # before --from: the outputs of an earlier run are taken unseen
-    SKIPPED = "skipped"  # not needed for what --from and --to ask for
+    CACHED = "cached"  # an earlier run had the same inputs, settings and code: its outputs are reused
+    REUSED = "reused"  # the step is before --from: an earlier run's outputs are reused without comparison
+    SKIPPED = "skipped"  # --from and --to do not need the step
     FAILED = "failed"
     STOPPED = "stopped"
 
     @property
-    def is_taken(self) -> bool:
-        """Whether the step's outputs are those of an earlier run."""
-        return self in {State.CACHED, State.REUSED}
+    def is_from_earlier_run(self) -> bool:
+        """True if the step's outputs come from an earlier run."""
+        return self in {StepState.CACHED, StepState.REUSED}
 
     @property
-    def is_kept(self) -> bool:
-        """Whether the step's outputs are there for the next run."""
-        return self is State.DONE or self.is_taken
+    def has_outputs(self) -> bool:
+        """True if the next run can use the step's outputs."""
+        return self is StepState.DONE or self.is_from_earlier_run
 
 
 @dataclasses.dataclass(frozen=True)
-class Push:
+class PushOutcome:
     """A pushed model.
 
     Attributes:
-        version: The sub-folder's number.
-        path: Where it lies: a folder, or a gs:// address.
-        earlier: Whether an earlier run pushed it, and this one found nothing new to push.
-        missing: Whether it is served no longer.
+        version: The model version, which is the name of its folder.
+        path: The model's folder or gs:// address.
+        already_pushed: True if an earlier run pushed the same model, so that this run pushed nothing.
+        no_longer_served: True if the model repository no longer serves the model.
     """
 
     version: str
     path: str
-    earlier: bool = False
-    missing: bool = False
+    already_pushed: Annotated[bool, _keys("already_pushed", "earlier")] = False
+    no_longer_served: Annotated[bool, _keys("no_longer_served", "missing")] = False
 
 
 @dataclasses.dataclass(frozen=True)
-class Check:
-    """What a server showed of a model before the push.
+class ServingCheckOutcome:
+    """The result of the serving check, which loads the model into a server before the push.
 
     Attributes:
-        passed: Whether the model may be served.
-        problems: Why not, one phrase each.
-        server: Which one it was; None where it did not come to that.
-        pictures: How many it was asked about.
-        largest_difference: Of its probabilities from those that the Evaluator works with.
-        p95_ms: Milliseconds that 95 of 100 single pictures were answered within, by protocol.
+        passed: True if the model may be pushed.
+        problems: Why it may not, one phrase each.
+        server: Name of the server; None if no server was started.
+        images: Number of images that were sent.
+        largest_difference: Largest absolute difference between the server's probabilities and the
+            Evaluator's.
+        p95_ms: 95th percentile of the latency of requests with one image, in milliseconds, by protocol.
     """
 
     passed: bool
     problems: list[str] = dataclasses.field(default_factory=list)
     server: str | None = None
-    pictures: int = 0
+    images: Annotated[int, _keys("images", "pictures")] = 0
     largest_difference: float | None = None
     p95_ms: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
-class Outcome:
-    """What came out of a run that reached its end.
+class RunOutcome:
+    """The outcome of a run that is complete.
 
     Attributes:
-        metrics: accuracy, auc, loss on `test`, and the number of examples; empty where nothing was measured.
-        intervals: What the first three may be in truth: both ends of the 95 % interval.
-        blessed: The gate's verdict; None where no gate was asked.
-        sentence: Why, in one sentence.
-        reasons: What is said of each rule that the model fails, and of an override.
-        overridden: Whether a person lifted the gate's refusal.
-        report: Folder of the report; None where none was made.
-        push: The pushed model; None where none was.
-        reached_pusher: Whether the step that pushes had its turn; `--to` may end a run before.
-        not_pushed: Why that step left a model where it was, a sentence; None where it gave no reason.
-        check: What a server showed of the model; None where none was asked.
+        metrics: `accuracy`, `auc` and `loss` on the test split, and the number of `examples`; empty if the
+            run computed no metrics.
+        intervals: Lower and upper bound of the 95 % interval of the first three.
+        blessed: The quality gate's verdict; None if the gate did not run.
+        sentence: The verdict's explanation in one sentence.
+        reasons: One sentence for each failed rule that `sentence` does not explain, and for an override.
+        overridden: True if a person overrode the gate's refusal.
+        report: Folder of the report artifact; None if there is no report.
+        push: The pushed model; None if nothing was pushed.
+        pusher_ran: True if the Pusher ran; `--to` may end a run before it.
+        not_pushed_reason: Why the Pusher did not push the model; None if it gave no reason.
+        check: The serving check's result; None if the check did not run.
     """
 
     metrics: dict[str, float] = dataclasses.field(default_factory=dict)
@@ -102,58 +110,57 @@ class Outcome:
     reasons: list[str] = dataclasses.field(default_factory=list)
     overridden: bool = False
     report: str | None = None
-    push: Push | None = None
-    reached_pusher: bool = False
-    not_pushed: str | None = None
-    check: Check | None = None
+    push: PushOutcome | None = None
+    pusher_ran: Annotated[bool, _keys("pusher_ran", "reached_pusher")] = False
+    not_pushed_reason: Annotated[str | None, _keys("not_pushed_reason", "not_pushed")] = None
+    check: ServingCheckOutcome | None = None
 
     @property
     def exit_status(self) -> int:
-        """0 blessed and pushed, or stopped before that on demand; 3 refused."""
+        """0 if the model is blessed and pushed, or if `--to` ended the run before; 3 if it was not pushed."""
         if self.blessed is False or (self.check and not self.check.passed):
-            return REFUSED
-        served = self.push is not None and not self.push.missing
-        return 0 if served or not self.reached_pusher else REFUSED
+            return EXIT_NOT_PUSHED
+        is_served = self.push is not None and not self.push.no_longer_served
+        return 0 if is_served or not self.pusher_ran else EXIT_NOT_PUSHED
 
     @property
     def verdict(self) -> str:
-        """`blessed`, `overridden`, `refused`, or nothing where no gate was asked."""
+        """`blessed`, `overridden` or `refused`; empty if the quality gate did not run."""
         if self.blessed is None:
             return ""
         return ("overridden" if self.overridden else "blessed") if self.blessed else "refused"
 
 
-class Step(BaseModel):
-    """One component's part in a run.
+class StepRecord(BaseModel):
+    """The state of one step of a run.
 
     Attributes:
-        state: Where it stands.
-        seconds: How long it took; None where it has not ended.
-        started: When it began, in seconds of the epoch; None where it has not, or an older version wrote it.
-        text: The last that it said about its progress.
+        state: The state.
+        seconds: Duration; None until the step has ended.
+        started: Start in seconds since the epoch; None before the start, and in records of earlier versions.
+        text: The step's latest progress message.
     """
 
-    state: State = State.WAITING
+    state: StepState = StepState.WAITING
     seconds: float | None = None
     started: float | None = None
     text: str = ""
 
 
 class RunRecord(BaseModel):
-    """A run.
+    """The record of a run, written from the first step on and after each change.
 
-    `summary.json` in the run's folder holds it from the first step on. Versions before wrote the same file
-    at the end of a run, without the fields that have a default here.
+    Earlier versions wrote it once, at the end of a run, without the fields that have a default here.
 
     Attributes:
         run_id: Name of the run and of its folder.
-        state: Of the run; still `running` in the file of one that was killed.
-        exit_status: What the command ended with; None while it runs.
-        seconds: From the start of the command to its end; None while it runs.
-        steps: The components in their order; empty until the pipeline has been built.
-        outcome: What came out, where the run reached its end.
-        message: What went wrong, otherwise.
-        is_expected: Whether the message says it all; otherwise the log has the details.
+        state: State of the run; stays `running` in the file of a run that was killed.
+        exit_status: Exit status of the command; None while it runs.
+        seconds: Duration of the command; None while it runs.
+        steps: The steps by node id, in pipeline order; empty until the pipeline has been built.
+        outcome: What the run produced; None unless the run is complete.
+        message: The error; None if the run is complete.
+        is_expected: True if the message explains the error fully; otherwise the log has the details.
     """
 
     model_config = ConfigDict(ser_json_inf_nan="constants")
@@ -162,38 +169,38 @@ class RunRecord(BaseModel):
     state: Literal["running", "done", "refused", "failed", "interrupted"] = "running"
     exit_status: int | None = None
     seconds: float | None = None
-    steps: dict[str, Step] = {}
-    outcome: Outcome | None = None
+    steps: dict[str, StepRecord] = {}
+    outcome: RunOutcome | None = None
     message: str | None = None
     is_expected: bool = False
 
     @property
     def started(self) -> datetime:
-        """When it began, in local time."""
+        """Start of the run, in local time."""
         return datetime.strptime(self.run_id, RUN_ID_FORMAT).astimezone()
 
     @property
-    def running(self) -> str | None:
-        """The step at work."""
-        return self.last(State.RUNNING)
+    def running_step(self) -> str | None:
+        """Node id of the step that is running; None if none is."""
+        return self.last_step_in(StepState.RUNNING)
 
-    def last(self, state: State) -> str | None:
-        """Returns the last step in this state."""
-        return next((step for step, of in reversed(self.steps.items()) if of.state is state), None)
+    def last_step_in(self, state: StepState) -> str | None:
+        """Returns the node id of the last step in this state, or None."""
+        return next((name for name, step in reversed(self.steps.items()) if step.state is state), None)
 
     def position(self, step: str) -> int:
-        """Returns a step's number, from 1."""
+        """Returns the position of a step in the pipeline, from 1."""
         return list(self.steps).index(step) + 1
 
     def write(self, run_dir: Path) -> None:
-        """Writes it into the run's folder, whole or not at all."""
-        beside = run_dir / f"{NAME}.part"
-        beside.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        beside.replace(run_dir / NAME)
+        """Writes the record into the run's folder, atomically."""
+        temporary_path = run_dir / f"{RECORD_FILE}.part"
+        temporary_path.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        temporary_path.replace(run_dir / RECORD_FILE)
 
 
 def is_run_id(name: str) -> bool:
-    """Whether a folder's name is that of a run."""
+    """Returns True if the name of a folder is a run id."""
     try:
         datetime.strptime(name, RUN_ID_FORMAT)
     except ValueError:
@@ -201,9 +208,14 @@ def is_run_id(name: str) -> bool:
     return True
 
 
-def read(run_dir: Path) -> RunRecord:
-    """Reads the record of a run, `running` where it has none: it is about to begin, or was killed."""
+def read_record(run_dir: Path) -> RunRecord:
+    """Reads a run's record, also one that an earlier version wrote as `summary.json`.
+
+    A run without a readable record is about to start or was killed: its state is `running`.
+    """
+    path = run_dir / RECORD_FILE
     try:
-        return RunRecord.model_validate_json((run_dir / NAME).read_bytes())
+        content = (path if path.exists() else run_dir / _EARLIER_RECORD_FILE).read_bytes()
+        return RunRecord.model_validate_json(content)
     except (OSError, ValueError):
         return RunRecord(run_id=run_dir.name)

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import pipeline_run
 from benchmarks.process_monitor import ProcessFailed, run_monitored
-from pipelines.runs.run_record import Outcome, Push, RunRecord, State, Step
+from pipelines.runs.run_record import PushOutcome, RunOutcome, RunRecord, StepRecord, StepState
 
 # A process whose child allocates memory in the second of two parts.
 _GROWING = """
@@ -53,13 +53,13 @@ def test_interrupting_the_monitor_ends_the_process(tmp_path: Path) -> None:
     assert time.monotonic() - started < 50
 
 
-@pytest.mark.parametrize("push", [Push("1", "somewhere/1"), None])
-def test_a_summary_provides_times_and_accuracy(push: Push | None, tmp_path: Path) -> None:
-    outcome = Outcome(metrics={"accuracy": 0.987, "examples": 1000.0}, push=push)
+@pytest.mark.parametrize("push", [PushOutcome("1", "somewhere/1"), None])
+def test_a_summary_provides_times_and_accuracy(push: PushOutcome | None, tmp_path: Path) -> None:
+    outcome = RunOutcome(metrics={"accuracy": 0.987, "examples": 1000.0}, push=push)
     seconds = {"Transform": 10.0, "Trainer": 50.5}
-    steps = {name: Step(state=State.DONE, seconds=time) for name, time in seconds.items()}
+    steps = {name: StepRecord(state=StepState.DONE, seconds=time) for name, time in seconds.items()}
     RunRecord(run_id="run", state="done", seconds=80.0, steps=steps, outcome=outcome).write(tmp_path)
-    fields = pipeline_run.parse_summary(json.loads((tmp_path / "summary.json").read_text()), 81.0)
+    fields = pipeline_run.parse_summary(json.loads((tmp_path / "run.json").read_text()), 81.0)
     assert fields == {
         "seconds": 81.0,
         "parts": {"start and end": pytest.approx(20.5), **seconds},

@@ -1,4 +1,4 @@
-"""Drives the `catsdogs` command as a user does, in a process of its own, and reads what it leaves behind."""
+"""Runs the `catsdogs` command in a separate process, as a user does, and reads its run folders."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LOOKUPS = {
     "AcceptedData",
     "BlessedModel",
     "BestModel",
-}  # they look anew each time: never cached
+}  # resolvers are never cached
 BEFORE_TRANSFORM = {"CuratedSchema", "ImageExampleGen", "StatisticsGen", "ExampleValidator", "DataGate"}
 TRAINING = {"Transform", "Trainer"}
 JUDGEMENT = {"PredictionTable", "Evaluator", "ServingCheck", "QualityGate", "EvaluationReport", "Pusher"}
@@ -32,7 +32,7 @@ STEPS = LOOKUPS | BEFORE_TRANSFORM | TRAINING | JUDGEMENT
 _PROJECT = Path(__file__).resolve().parents[2]
 _PACKAGES = ("components", "pipelines", "serving", "trainer")
 _COMMAND = Path(sys.executable).with_name("catsdogs")
-_TIMEOUT = 900.0  # seconds; many times what a run takes
+_TIMEOUT = 900.0  # seconds; many times the duration of a run
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,9 @@ class Run:
 
     Attributes:
         status: Its exit status; negative: the signal that killed it.
-        output: What it wrote to stdout and stderr.
-        folder: The run's folder; None where the command did not get so far.
-        pushed: The versions that then lay in the folder that TensorFlow Serving watches, oldest first.
+        output: Its stdout and stderr.
+        folder: The run's folder; None if the command created none.
+        pushed: Folders of the versions in the model repository at the end of the run, oldest first.
     """
 
     status: int
@@ -52,16 +52,16 @@ class Run:
     pushed: list[Path]
 
     @property
-    def summary(self) -> dict[str, Any]:
-        """What `summary.json` holds."""
+    def record(self) -> dict[str, Any]:
+        """The contents of `run.json`."""
         assert self.folder is not None, self.output
-        summary: dict[str, Any] = json.loads((self.folder / "summary.json").read_text())
-        return summary
+        record: dict[str, Any] = json.loads((self.folder / "run.json").read_text())
+        return record
 
     @property
     def accuracy(self) -> float:
-        """On `test`, as the summary tells it."""
-        accuracy: float = self.summary["outcome"]["metrics"]["accuracy"]
+        """The accuracy on `test` in the run record."""
+        accuracy: float = self.record["outcome"]["metrics"]["accuracy"]
         return accuracy
 
     @property
@@ -72,10 +72,10 @@ class Run:
 
     def steps(self, state: str) -> set[str]:
         """The steps that ended in this state."""
-        return {step for step, facts in self.summary["steps"].items() if facts["state"] == state}
+        return {step for step, facts in self.record["steps"].items() if facts["state"] == state}
 
     def log(self, step: str) -> str:
-        """The log of a step; empty where the run has not got to it."""
+        """The log of a step; empty if the step did not start."""
         assert self.folder is not None, self.output
         return "".join(path.read_text() for path in (self.folder / "logs").glob(f"*-{step}.log"))
 
@@ -108,12 +108,12 @@ class Workshop:
         return self.run_until(lambda _: False, *arguments)
 
     def bless(self, run: Run, *arguments: str) -> Run:
-        """Runs `catsdogs bless` for a run, and returns the run that this makes."""
+        """Runs `catsdogs bless` for a run, and returns the new run."""
         assert run.folder is not None
         return self.run_until(lambda _: False, run.folder.name, *arguments, command="bless")
 
-    def tell(self, *arguments: str) -> str:
-        """Runs another command on the runs, which must succeed, and returns what it prints."""
+    def run_command(self, *arguments: str) -> str:
+        """Runs another command, which must succeed, and returns its stdout."""
         return subprocess.run(
             [_COMMAND, *arguments, "--set", f"output_root={self.output}"],
             stdin=subprocess.DEVNULL,
@@ -125,7 +125,7 @@ class Workshop:
         ).stdout
 
     def run_until(self, is_enough: Callable[[Run], bool], *arguments: str, command: str = "run") -> Run:
-        """Runs `catsdogs run` to its end, or until something has happened: then it is killed (-9)."""
+        """Runs `catsdogs run` to its end, or kills it (-9) once `is_enough` returns True."""
         earlier = self._run_folders()
         log = self.output.with_suffix(".txt")
         with log.open("wb") as file:
@@ -155,11 +155,11 @@ class Workshop:
         )
 
     def processes(self) -> list[str]:
-        """Returns the command lines of all live processes that the command has started, directly or not."""
+        """Returns the command lines of all live processes that the command has started, also indirectly."""
         return marked(self.output)
 
     def artifacts(self, run: Run, step: str) -> dict[str, Artifact]:
-        """Returns what a step of a run took in and put out, by the names of its inputs and outputs."""
+        """Returns the input and output artifacts of a step, by the names of its inputs and outputs."""
         assert run.folder is not None, run.output
         store = open_store(self.output / "metadata.sqlite")
         assert store is not None
@@ -174,7 +174,7 @@ class Workshop:
         return {event.path.steps[0].key: by_id[event.artifact_id] for event in events}
 
     def edit(self, path: str, old: str, new: str) -> None:
-        """Replaces a text, which must be there once, in a file of the copy."""
+        """Replaces a text, which must occur exactly once, in a file of the copy."""
         file = self.code / path
         text = file.read_text()
         assert text.count(old) == 1

@@ -1,4 +1,4 @@
-"""What runs leave behind, read with plain TensorFlow: stored examples, and the answers of a pushed model."""
+"""Reads stored examples and runs pushed models with plain TensorFlow."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import tensorflow as tf
 
 
 def records(artifact: Path, split: str) -> list[bytes]:
-    """Returns the serialized examples of a split, in the order in which they were written."""
+    """Returns the serialized examples of a split, in stored order."""
     return [
         record
         for file in sorted((artifact / f"Split-{split}").iterdir())
@@ -20,12 +20,12 @@ def records(artifact: Path, split: str) -> list[bytes]:
 
 
 def feature(name: str, raw: list[bytes]) -> list[bytes]:
-    """Returns a feature of raw examples."""
+    """Returns the values of a bytes feature of serialized examples."""
     examples = [tf.train.Example.FromString(record).features for record in raw]
     return [example.feature[name].bytes_list.value[0] for example in examples]
 
 
-def answer(version: Path, pictures: list[bytes]) -> dict[str, np.ndarray]:
-    """Returns what a pushed model, loaded with plain TensorFlow, says of stored pictures."""
+def predict(version: Path, images: list[bytes]) -> dict[str, np.ndarray]:
+    """Returns the outputs of a pushed model for JPEG or PNG bytes."""
     serve = tf.saved_model.load(str(version)).signatures["serving_default"]
-    return {name: value.numpy() for name, value in serve(image_bytes=tf.constant(pictures)).items()}
+    return {name: value.numpy() for name, value in serve(image_bytes=tf.constant(images)).items()}

@@ -1,4 +1,4 @@
-"""One picture, four ways to the model: REST, gRPC, the signature for `tf.Example`s, the table. One answer."""
+"""REST, gRPC, the `tf.Example` signature and the prediction table return the same predictions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OUTPUT = "dog_probability"
 
 
 def export(folder: Path, image_size: int) -> None:
-    """Writes an untrained head on a pretrained MobileNetV2 as the Trainer exports it."""
+    """Exports a pretrained MobileNetV2 with an untrained head, as the Trainer does."""
     import keras
 
     from trainer import model, signatures, weights
@@ -31,21 +31,21 @@ def export(folder: Path, image_size: int) -> None:
     signatures.export(network, image_size, ("cat", "dog"), str(folder))
 
 
-def example(picture: bytes) -> bytes:
-    """Returns the `tf.Example` of a picture, as far as models look at it."""
+def example(image: bytes) -> bytes:
+    """Returns a serialized `tf.Example` of an image with the features that models read."""
     import tensorflow as tf
 
     from trainer import features
 
     made = tf.train.Example()
-    made.features.feature[features.ENCODED].bytes_list.value.append(picture)
+    made.features.feature[features.ENCODED].bytes_list.value.append(image)
     made.features.feature[features.LABEL].int64_list.value.append(0)
     serialized: bytes = made.SerializeToString()
     return serialized
 
 
 def of_signature(model: Path, records: Sequence[bytes]) -> np.ndarray:
-    """Returns what the signature for `tf.Example`s says, called in this process."""
+    """Returns the predictions of the `tf.Example` signature, called in this process."""
     import tensorflow as tf
 
     from trainer.signatures import EXAMPLES_SIGNATURE
@@ -56,7 +56,7 @@ def of_signature(model: Path, records: Sequence[bytes]) -> np.ndarray:
 
 
 def of_table(model: Path, records: Sequence[bytes], artifact: Path) -> np.ndarray:
-    """Returns what the prediction table, from which all figures derive, is given for the pictures."""
+    """Returns the predictions for the prediction table, from which all metrics derive."""
     from components.prediction_table.models import ScoringModel
 
     artifact.mkdir()
@@ -64,48 +64,52 @@ def of_table(model: Path, records: Sequence[bytes], artifact: Path) -> np.ndarra
     return ScoringModel(str(artifact), OUTPUT).probabilities(records)
 
 
-def all_answers(model_dir: Path, pictures: Sequence[bytes], folder: Path) -> dict[str, np.ndarray]:
-    """Returns the probabilities that each way gives."""
+def predict_with_each_interface(
+    model_dir: Path, images: Sequence[bytes], folder: Path
+) -> dict[str, np.ndarray]:
+    """Returns the predictions of each interface."""
     from serving.client import Client
     from serving.local import server_process
 
-    answers = {}
+    predictions = {}
     with server_process.run_local_server(model_dir, "catsdogs", log=folder / "log") as server:
         server_process.wait_until_ready(server.process, server.rest_url, "catsdogs", 120, folder / "log")
-        for way, url in (("REST", server.rest_url), ("gRPC", f"grpc://{server.grpc_address}")):
+        for interface, url in (("REST", server.rest_url), ("gRPC", f"grpc://{server.grpc_address}")):
             with Client(url, "catsdogs") as client:
-                answers[way] = np.array([said.probability for said in client.predict(pictures)])
-    records = [example(picture) for picture in pictures]
-    answers["tf.Example signature"] = of_signature(model_dir / "1", records)
-    answers["prediction table"] = of_table(model_dir / "1", records, folder / "artifact")
-    return answers
+                predictions[interface] = np.array(
+                    [prediction.probability for prediction in client.predict(images)]
+                )
+    records = [example(image) for image in images]
+    predictions["tf.Example signature"] = of_signature(model_dir / "1", records)
+    predictions["prediction table"] = of_table(model_dir / "1", records, folder / "artifact")
+    return predictions
 
 
-def largest_difference(answers: dict[str, np.ndarray]) -> float:
-    """Returns how far the answers to a picture lie apart, at most."""
-    table = np.stack(list(answers.values()))
+def largest_difference(predictions: dict[str, np.ndarray]) -> float:
+    """Returns the largest difference between predictions for the same image."""
+    table = np.stack(list(predictions.values()))
     return float((table.max(axis=0) - table.min(axis=0)).max())
 
 
-def test_every_way_gives_the_same_answers_on_drawn_pictures(tmp_path: Path) -> None:
+def test_every_interface_predicts_the_same_on_drawn_images(tmp_path: Path) -> None:
     export(tmp_path / "model" / "1", 96)
-    pictures = [jpeg(index, 0, index % 2) for index in range(DRAWN)]
-    answers = all_answers(tmp_path / "model", pictures, tmp_path)
-    assert all(len(found) == DRAWN for found in answers.values())
-    assert answers["REST"].std() > 0.01  # they look at the pictures
-    assert largest_difference(answers) <= TOLERANCE
+    images = [jpeg(index, 0, index % 2) for index in range(DRAWN)]
+    predictions = predict_with_each_interface(tmp_path / "model", images, tmp_path)
+    assert all(len(found) == DRAWN for found in predictions.values())
+    assert predictions["REST"].std() > 0.01  # predictions depend on the images
+    assert largest_difference(predictions) <= TOLERANCE
 
 
-def test_every_way_gives_the_same_answers_on_photographs(photographs: Path, tmp_path: Path) -> None:
+def test_every_interface_predicts_the_same_on_photographs(photographs: Path, tmp_path: Path) -> None:
     export(tmp_path / "model" / "1", 224)
     files = [
         file
         for kind in ("cats", "dogs")
         for file in sorted((photographs / "validation" / kind).iterdir())[: PHOTOGRAPHS // 2]
     ]
-    pictures = [file.read_bytes() for file in files]
-    answers = all_answers(tmp_path / "model", pictures, tmp_path)
-    assert all(len(found) == PHOTOGRAPHS for found in answers.values())
-    assert answers["REST"].std() > 0.01
-    print(f"largest difference on {PHOTOGRAPHS} photographs: {largest_difference(answers):.1e}")
-    assert largest_difference(answers) <= TOLERANCE
+    images = [file.read_bytes() for file in files]
+    predictions = predict_with_each_interface(tmp_path / "model", images, tmp_path)
+    assert all(len(found) == PHOTOGRAPHS for found in predictions.values())
+    assert predictions["REST"].std() > 0.01
+    print(f"largest difference on {PHOTOGRAPHS} photographs: {largest_difference(predictions):.1e}")
+    assert largest_difference(predictions) <= TOLERANCE

@@ -24,7 +24,7 @@ from components.image_example_gen.drawing import jpeg
 from components.quality_gate.verdict import VERDICT_FILE, Verdict
 from serving.repository.versions import list_versions
 from tests.e2e.driver import BEFORE_TRANSFORM, JUDGEMENT, STEPS, Run, Workshop
-from tests.e2e.served import answer, feature, records
+from tests.e2e.served import feature, predict, records
 from tests.kubeflow_backend import backend as kfp
 from tests.kubeflow_backend.containers import Container
 from tests.kubeflow_backend.prepared import Prepared
@@ -250,7 +250,7 @@ class TestFirstRun:
         assert len(pictures) > 10
 
         ours, theirs = (
-            answer(version, pictures)["dog_probability"] for version in (*local.pushed, *pushed_first)
+            predict(version, pictures)["dog_probability"] for version in (*local.pushed, *pushed_first)
         )
         print(f"largest difference on {len(pictures)} test pictures: {np.abs(ours - theirs).max():.2e}")
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=TOLERANCE)
@@ -379,7 +379,7 @@ class TestOverride:
         assert "small enough" in html.unescape(page.read_text())
 
 
-def test_nothing_is_left_behind(cluster: Cluster, overridden: kfp.Run) -> None:
+def test_no_temporary_files_remain(cluster: Cluster, overridden: kfp.Run) -> None:
     cluster.containers.close()
     assert marked(cluster.folder) == []
     assert list((cluster.folder / "state" / "catsdogs" / "checkpoints").iterdir()) == []

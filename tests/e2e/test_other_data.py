@@ -1,4 +1,4 @@
-"""Pictures of one's own: two other classes work the same way, and what cannot work is refused in words."""
+"""Your own images: two other classes, and errors for folders that cannot be used."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ CLASSES = ("--set", "data.class_names=[ant,bee]")
 
 
 def draw(kind: str, seed: int) -> Image.Image:
-    """An insect from above, on a meadow: three dark blobs, or a striped yellow one."""
+    """Returns an image of an insect on a meadow: three dark blobs (ant), or a striped yellow one (bee)."""
     chance = random.Random(f"{kind} {seed}")
     width, height = chance.randint(80, 120), chance.randint(80, 120)
     noise = Image.effect_noise((width, height), 40)
-    picture = Image.merge("RGB", [noise.point(lambda v: v // 3), noise, noise.point(lambda v: v // 3)])
-    pen = ImageDraw.Draw(picture)
+    image = Image.merge("RGB", [noise.point(lambda v: v // 3), noise, noise.point(lambda v: v // 3)])
+    pen = ImageDraw.Draw(image)
     x, y, r = chance.randint(35, width - 35), chance.randint(25, height - 25), chance.randint(8, 12)
     if kind == "ant":
         for shift in (-2 * r, 0, 2 * r):
@@ -32,7 +32,7 @@ def draw(kind: str, seed: int) -> Image.Image:
         pen.ellipse((x - 2 * r, y - r, x + 2 * r, y + r), fill=(245, 200, 20))
         for shift in (-r, 0, r):
             pen.line((x + shift, y - r, x + shift, y + r), fill=(20, 15, 10), width=4)
-    return picture
+    return image
 
 
 def insects(root: Path, ants: int, bees: int) -> Path:
@@ -50,17 +50,17 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = insects(tmp_path_factory.mktemp("pictures") / "insects", 80, 80)
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = insects(tmp_path_factory.mktemp("images") / "insects", 80, 80)
     whole = (root / "ants" / "000.jpg").read_bytes()
     (root / "ants" / "torn.jpg").write_bytes(whole[: len(whole) // 3])
     return root
 
 
 @pytest.fixture(scope="module")
-def run(workshop: Workshop, pictures: Path) -> Run:
+def run(workshop: Workshop, images: Path) -> Run:
     return workshop.run(
-        *("--images", str(pictures), *CLASSES),
+        *("--images", str(images), *CLASSES),
         *("--set", "training.image_size=64"),
         *("--set", "training.frozen={epochs: 2, learning_rate: 0.01}"),
         *("--set", "training.fine_tuning.epochs=0"),
@@ -68,7 +68,7 @@ def run(workshop: Workshop, pictures: Path) -> Run:
     )
 
 
-def test_two_other_classes_end_blessed_and_pushed(run: Run) -> None:
+def test_two_other_classes_are_blessed_and_pushed(run: Run) -> None:
     assert run.status == 0, run.output
     assert run.steps("done") == STEPS
 
@@ -77,19 +77,23 @@ def test_the_model_is_named_after_the_second_class(workshop: Workshop, run: Run)
     [version] = run.pushed
     unseen = [(kind, draw(kind, 1000 + index)) for kind in ("ant", "bee") for index in range(10)]
     files = []
-    for _, picture in unseen:
+    for _, image in unseen:
         path = workshop.output.parent / "unseen.jpg"
-        picture.save(path)
+        image.save(path)
         files.append(path.read_bytes())
 
-    answer = tf.saved_model.load(str(version)).signatures["serving_default"](image_bytes=tf.constant(files))
+    prediction = tf.saved_model.load(str(version)).signatures["serving_default"](
+        image_bytes=tf.constant(files)
+    )
 
-    assert set(answer) == {"bee_probability", "label"}
-    right = [label == kind.encode() for label, (kind, _) in zip(answer["label"].numpy(), unseen, strict=True)]
-    assert sum(right) >= 16
+    assert set(prediction) == {"bee_probability", "label"}
+    is_correct = [
+        label == kind.encode() for label, (kind, _) in zip(prediction["label"].numpy(), unseen, strict=True)
+    ]
+    assert sum(is_correct) >= 16
 
 
-def test_a_torn_picture_is_set_aside_by_name(workshop: Workshop, run: Run) -> None:
+def test_a_truncated_image_is_rejected_by_name(workshop: Workshop, run: Run) -> None:
     rejected = Path(workshop.artifacts(run, "ImageExampleGen")["rejected"].uri) / "rejected.csv"
     [_, line] = rejected.read_text().splitlines()
     assert line.startswith("ants/torn.jpg,")
@@ -108,7 +112,7 @@ def test_a_single_class_is_refused_at_once(workshop: Workshop, tmp_path: Path) -
     assert run.folder is None
 
 
-def test_a_class_without_a_usable_picture_stops_at_the_gate(tmp_path: Path) -> None:
+def test_a_class_without_usable_images_is_rejected_by_the_gate(tmp_path: Path) -> None:
     workshop = Workshop(tmp_path)
     root = insects(tmp_path / "insects", 60, 0)
     (root / "Bees" / "torn.png").write_bytes(b"\x89PNG torn")

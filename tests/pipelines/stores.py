@@ -1,4 +1,4 @@
-"""Writes what a step of a run put out into a real metadata store, as TFX does."""
+"""Records output artifacts in a real metadata store, as TFX does."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import ml_metadata
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 
-def put_out(metadata_path: Path, run_id: str, name: str, folder: Path) -> None:
-    """Records an artifact.
+def record_output(metadata_path: Path, run_id: str, name: str, folder: Path) -> None:
+    """Records an output artifact of a run.
 
     Args:
-        metadata_path: The store; made when needed.
+        metadata_path: The metadata store; created if it does not exist.
         run_id: The run.
-        name: `Step.output`.
-        folder: The artifact's.
+        name: `Node.output`.
+        folder: The folder of the artifact.
     """
     config = mlmd.ConnectionConfig()
     config.sqlite.filename_uri = str(metadata_path)

@@ -14,7 +14,7 @@ from pipelines.runs import lock
 from tests.pipelines.conftest import Command
 
 
-def test_help_names_every_command_at_once_and_imports_nothing_heavy() -> None:
+def test_help_lists_every_command_without_heavy_imports() -> None:
     script = """
 import sys
 from pipelines.cli import main
@@ -49,7 +49,7 @@ finally:
         (["clean", "--set", "zzz=1"], ["'zzz'"]),
     ],
 )
-def test_bad_settings_end_with_2_and_one_sentence(
+def test_invalid_settings_exit_with_2_and_one_sentence(
     catsdogs: Command, arguments: list[str], named: list[str]
 ) -> None:
     status, out, err = catsdogs(*arguments)
@@ -59,25 +59,25 @@ def test_bad_settings_end_with_2_and_one_sentence(
 
 
 @pytest.mark.parametrize("arguments", [["run", "--confg", "full"], ["rnu"], ["clean", "--keep", "0"]])
-def test_bad_usage_ends_with_2(catsdogs: Command, arguments: list[str]) -> None:
+def test_invalid_usage_exits_with_2(catsdogs: Command, arguments: list[str]) -> None:
     status, _, err = catsdogs(*arguments)
     assert status == 2
     assert "Traceback" not in err
     assert "Usage" in err
 
 
-def test_pictures_of_one_class_are_refused_before_anything_starts(
+def test_images_of_one_class_are_refused_before_the_run_starts(
     catsdogs: Command, folder_of: Callable[[dict[str, int]], Path], tmp_path: Path
 ) -> None:
-    pictures = folder_of({"cats": 3})
-    status, _, err = catsdogs("run", "--images", pictures, "--set", f"output_root={tmp_path / 'output'}")
+    images = folder_of({"cats": 3})
+    status, _, err = catsdogs("run", "--images", images, "--set", f"output_root={tmp_path / 'output'}")
     assert status == 2
     assert "dog" in err
     assert len(err.splitlines()) == 1
     assert not (tmp_path / "output").exists()
 
 
-def test_an_output_root_that_cannot_be_written_ends_with_1(catsdogs: Command, tmp_path: Path) -> None:
+def test_an_unwritable_output_root_exits_with_1(catsdogs: Command, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     status, _, err = catsdogs("run", "--set", f"output_root={tmp_path / 'file' / 'output'}")
     assert status == 1
@@ -85,7 +85,7 @@ def test_an_output_root_that_cannot_be_written_ends_with_1(catsdogs: Command, tm
 
 
 @pytest.mark.parametrize("there_is_room", [True, False])
-def test_what_nobody_expected_is_a_sentence_and_a_file(
+def test_an_unexpected_error_prints_one_sentence_and_writes_a_traceback(
     catsdogs: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there_is_room: bool
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path if there_is_room else tmp_path / "none"))
@@ -99,14 +99,14 @@ def test_what_nobody_expected_is_a_sentence_and_a_file(
     assert all("Traceback" in Path(file).read_text() for file in details)
 
 
-def test_no_runs_yet(catsdogs: Command, tmp_path: Path) -> None:
+def test_runs_without_any_run(catsdogs: Command, tmp_path: Path) -> None:
     status, out, _ = catsdogs("runs", "--set", f"output_root={tmp_path}")
     assert status == 0
     assert str(tmp_path) in out
     assert catsdogs("runs", "--json", "--set", f"output_root={tmp_path}")[1] == "[]\n"
 
 
-def test_clean_asks_shows_and_frees(
+def test_clean_lists_confirms_and_removes(
     catsdogs: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = f"output_root={tmp_path}"
@@ -133,8 +133,8 @@ def test_clean_asks_shows_and_frees(
     assert not scrap.exists()
 
 
-def test_clean_waits_for_no_run(catsdogs: Command, tmp_path: Path) -> None:
-    with lock.hold(tmp_path, "run 2026-11-22T05-10-33"):
+def test_clean_fails_while_a_run_is_active(catsdogs: Command, tmp_path: Path) -> None:
+    with lock.acquire(tmp_path, "run 2026-11-22T05-10-33"):
         start = time.monotonic()
         status, _, err = catsdogs("clean", "--yes", "--set", f"output_root={tmp_path}")
     assert status == 1

@@ -114,11 +114,11 @@ def test_figures_that_cannot_be_read_are_gone(tmp_path: Path, content: str) -> N
     from components.errors import InputError
     from pipelines.runs import comparison
     from pipelines.settings.loading import load
-    from tests.pipelines.stores import put_out
+    from tests.pipelines.stores import record_output
 
     settings = load(overrides=[f"output_root={tmp_path}"])
     (tmp_path / "report.json").write_text(content)
-    put_out(settings.metadata_path, OLD, "EvaluationReport.report", tmp_path)
+    record_output(settings.metadata_path, OLD, "EvaluationReport.report", tmp_path)
     with pytest.raises(InputError, match=f"catsdogs run --config .*{OLD}"):
         comparison.side(settings, OLD)
 

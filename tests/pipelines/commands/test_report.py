@@ -10,7 +10,7 @@ import pytest
 from pipelines.runs import reports
 from pipelines.settings.loading import load
 from tests.pipelines.conftest import Command
-from tests.pipelines.stores import put_out
+from tests.pipelines.stores import record_output
 
 OLD, NEW, NEWEST = "2026-11-20T05-10-01", "2026-11-21T05-10-02", "2026-11-22T05-10-03"
 
@@ -44,7 +44,7 @@ def test_the_newest_report_is_found_and_a_newer_run_without_one_is_told(report: 
 def test_a_run_without_a_report(report: Command, runs: Path) -> None:
     status, out, err = report(NEWEST)
     assert (status, out) == (2, "")
-    assert all(part in err for part in (NEWEST, "EvaluationReport", str(runs / NEWEST / "summary.json")))
+    assert all(part in err for part in (NEWEST, "EvaluationReport", str(runs / NEWEST / "run.json")))
 
 
 @pytest.mark.parametrize("named", [[], [NEWEST]])
@@ -55,7 +55,7 @@ def test_a_run_that_failed_after_its_report_was_made_has_one(
     made.mkdir(parents=True)
     for name in ("report.html", "model_card.md", "report.json"):
         (made / name).write_text(name)
-    put_out(
+    record_output(
         load(overrides=[f"output_root={runs.parent}"]).metadata_path, NEWEST, "EvaluationReport.report", made
     )
     assert report(*named) == (0, f"{runs / NEWEST / 'report.html'}\n", "")

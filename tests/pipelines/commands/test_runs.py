@@ -1,4 +1,4 @@
-"""The list of past runs."""
+"""Tests of `catsdogs runs`."""
 
 import json
 import subprocess
@@ -12,8 +12,8 @@ from rich.console import Console
 from pipelines import cli
 from pipelines.commands import runs
 from pipelines.runs import lock
-from pipelines.runs.run_folders import past
-from pipelines.runs.run_record import Outcome, Push, RunRecord
+from pipelines.runs.run_folders import load_run_records
+from pipelines.runs.run_record import PushOutcome, RunOutcome, RunRecord
 from pipelines.settings.loading import load
 
 COLUMNS = ["run", "took", "state", "accuracy", "auc", "loss", "verdict", "pushed"]
@@ -22,7 +22,7 @@ COLUMNS = ["run", "took", "state", "accuracy", "auc", "loss", "verdict", "pushed
 def listed(
     root: Path, *options: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> str:
-    """What `catsdogs runs` prints."""
+    """Returns the output of `catsdogs runs`."""
     capsys.readouterr()
     monkeypatch.setattr(sys, "argv", ["catsdogs", "runs", *options, "--set", f"output_root={root}"])
     with pytest.raises(SystemExit) as ended:
@@ -32,13 +32,13 @@ def listed(
 
 
 @pytest.mark.parametrize("module", ["pipelines.runs.metadata", "pipelines.runs.run_folders"])
-def test_the_list_needs_no_tensorflow(module: str) -> None:
+def test_runs_does_not_import_tensorflow(module: str) -> None:
     script = f"import sys, {module}; sys.exit('tensorflow' in sys.modules or 'tfx' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
 @pytest.mark.slow
-def test_the_list_tells_of_every_run(
+def test_runs_lists_every_run(
     tiny: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pushed = tiny().outcome.push
@@ -68,13 +68,13 @@ def test_the_list_tells_of_every_run(
     assert table[4].split()[-2:] == ["blessed", pushed.version]
 
 
-def test_the_list_fits_100_columns(capsys: pytest.CaptureFixture[str]) -> None:
-    outcome = Outcome(
+def test_the_table_fits_100_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    outcome = RunOutcome(
         {"accuracy": 1.0, "auc": 0.99988, "loss": 0.01234},
         {"accuracy": (0.9612, 1.0)},
         blessed=True,
         overridden=True,
-        push=Push("1795348743", "/m/1795348743"),
+        push=PushOutcome("1795348743", "/m/1795348743"),
     )
     run = RunRecord(run_id="2026-11-22T05-10-03", seconds=754.0, state="interrupted", outcome=outcome)
     Console(width=1000).print(runs._table([run]))
@@ -85,29 +85,29 @@ def test_the_list_fits_100_columns(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(line.rstrip()) <= 100
 
 
-@pytest.mark.parametrize("of_before", [False, True])
-def test_a_run_is_running_while_its_lock_is_held_and_interrupted_when_it_is_gone(
-    tmp_path: Path, of_before: bool
+@pytest.mark.parametrize("by_earlier_version", [False, True])
+def test_a_run_is_running_while_locked_and_interrupted_afterwards(
+    tmp_path: Path, by_earlier_version: bool
 ) -> None:
     settings = load(overrides=[f"output_root={tmp_path}"])
-    assert past(settings) == []
+    assert load_run_records(settings) == []
     record = RunRecord(run_id="2026-11-22T05-10-33")
     run_dir = settings.runs_dir / record.run_id
     run_dir.mkdir(parents=True)
-    (settings.runs_dir / "notes").mkdir()  # a user's
-    if not of_before:  # the version before wrote nothing until a run had ended
+    (settings.runs_dir / "notes").mkdir()  # created by the user
+    if not by_earlier_version:  # earlier versions wrote no record until the run had ended
         record.write(run_dir)
 
     def state() -> str:
-        [record] = past(settings)
+        [record] = load_run_records(settings)
         return record.state
 
     assert state() == "interrupted"
-    with lock.hold(tmp_path, f"run {record.run_id}"):
+    with lock.acquire(tmp_path, f"run {record.run_id}"):
         assert state() == "running"
-    with lock.hold(tmp_path, "run 2026-11-22T06-00-00"):
+    with lock.acquire(tmp_path, "run 2026-11-22T06-00-00"):
         assert state() == "interrupted"
 
     RunRecord(run_id=record.run_id, state="failed", exit_status=1, seconds=12.5).write(run_dir)
-    [told] = past(settings)
-    assert (told.state, told.seconds) == ("failed", 12.5)
+    [record] = load_run_records(settings)
+    assert (record.state, record.seconds) == ("failed", 12.5)

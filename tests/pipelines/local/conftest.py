@@ -7,10 +7,10 @@ import ml_metadata
 import pytest
 from ml_metadata.proto import metadata_store_pb2
 
-from pipelines.runs.run_record import Outcome
+from pipelines.runs.run_record import RunOutcome
 
 RUN = "2026-11-22T05-10-01"
-Read = Callable[..., Outcome]
+Read = Callable[..., RunOutcome]
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def read(tmp_path: Path) -> Read:
     config.sqlite.filename_uri = str(tmp_path / "metadata.sqlite")
     store = ml_metadata.MetadataStore(config)
 
-    def run(artifacts: dict[str, dict[str, int | str]], cached: bool = False) -> Outcome:
+    def run(artifacts: dict[str, dict[str, int | str]], cached: bool = False) -> RunOutcome:
         run_type = store.put_context_type(metadata_store_pb2.ContextType(name="pipeline_run"))
         step_type = store.put_execution_type(metadata_store_pb2.ExecutionType(name="Step"))
         state = metadata_store_pb2.Execution.CACHED if cached else metadata_store_pb2.Execution.COMPLETE
@@ -46,6 +46,6 @@ def read(tmp_path: Path) -> Read:
                 ],
                 reuse_context_if_already_exist=True,
             )
-        return outcome.read(store, RUN)
+        return outcome.read_outcome(store, RUN)
 
     return run

@@ -1,4 +1,4 @@
-"""What the summary tells of the serving check and of the push, read from a real metadata store."""
+"""Serving check and push of a run outcome, read from a real metadata store."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.runs.run_record import Check, Outcome, Push
+from pipelines.runs.run_record import PushOutcome, RunOutcome, ServingCheckOutcome
 from serving.repository.manifest import Manifest, checksum_files
 from serving.repository.model_repository import ModelRepository, open_repository
 from serving.repository.storage import PushConfig
@@ -26,7 +26,7 @@ REPORT = {
         "gRPC": {"largest_difference": 3e-7, "p95_ms": 38.0},
     },
 }
-Read = Callable[..., Outcome]  # the fixture of conftest.py
+Read = Callable[..., RunOutcome]  # the fixture of conftest.py
 
 
 def report(folder: Path, **changes: Any) -> None:
@@ -35,16 +35,16 @@ def report(folder: Path, **changes: Any) -> None:
 
 def test_a_passed_check(read: Read, tmp_path: Path) -> None:
     report(tmp_path)
-    assert read({"ServingCheck.blessing": {"blessed": 1}}).check == Check(
+    assert read({"ServingCheck.blessing": {"blessed": 1}}).check == ServingCheckOutcome(
         True, [], "TensorFlow Serving 2.19.1", 32, 3e-7, {"REST": 41.2, "gRPC": 38.0}
     )
 
 
-def test_a_refusal_without_an_answer(read: Read, tmp_path: Path) -> None:
+def test_a_failed_check_without_a_server(read: Read, tmp_path: Path) -> None:
     report(tmp_path, problems=["it cannot be loaded"], server=None, pictures=[], protocols={})
-    found = read({"ServingCheck.blessing": {"blessed": 0}})
-    assert found.check == Check(False, ["it cannot be loaded"])
-    assert found.exit_status == 3
+    outcome = read({"ServingCheck.blessing": {"blessed": 0}})
+    assert outcome.check == ServingCheckOutcome(False, ["it cannot be loaded"])
+    assert outcome.exit_status == 3
 
 
 @pytest.fixture(params=["folder", "bucket"])
@@ -79,34 +79,36 @@ def pushed_before(repository: ModelRepository, number: int) -> dict[str, dict[st
     return {"Pusher.pushed_model": properties}
 
 
-def test_a_model_that_is_served_under_a_later_number_is_found(
+def test_a_model_served_under_a_later_version_is_found(
     read: Read, repository: ModelRepository, tmp_path: Path
 ) -> None:
     (tmp_path / "artifact" / "saved_model.pb").write_text("A")
     first, *_, last = (push_model(repository, model) for model in "ABCDA")
     assert first not in repository.versions().live
-    found = read(pushed_before(repository, first), cached=True)
-    assert found.push == Push(str(last), f"{repository.address}/{last}", earlier=True)
-    assert found.exit_status == 0
+    outcome = read(pushed_before(repository, first), cached=True)
+    assert outcome.push == PushOutcome(str(last), f"{repository.address}/{last}", already_pushed=True)
+    assert outcome.exit_status == 0
 
 
-def test_a_model_that_another_one_has_replaced_is_not_said_to_be_served(
+def test_a_replaced_model_is_no_longer_served(
     read: Read, repository: ModelRepository, tmp_path: Path
 ) -> None:
     (tmp_path / "artifact" / "saved_model.pb").write_text("A")
     first, _ = (push_model(repository, model) for model in "AB")
-    found = read(pushed_before(repository, first), cached=True)
-    assert found.push == Push(str(first), f"{repository.address}/{first}", earlier=True, missing=True)
-    assert found.exit_status == 3
+    outcome = read(pushed_before(repository, first), cached=True)
+    assert outcome.push == PushOutcome(
+        str(first), f"{repository.address}/{first}", already_pushed=True, no_longer_served=True
+    )
+    assert outcome.exit_status == 3
 
 
-def test_a_push_of_this_run_is_not_looked_for(read: Read) -> None:
+def test_a_push_of_this_run_does_not_read_the_repository(read: Read) -> None:
     pushed = {"pushed": 1, "pushed_destination": "gs://our-models/pets/7", "pushed_version": "7"}
-    assert read({"Pusher.pushed_model": pushed}).push == Push("7", "gs://our-models/pets/7")
+    assert read({"Pusher.pushed_model": pushed}).push == PushOutcome("7", "gs://our-models/pets/7")
 
 
-def test_a_model_that_was_rolled_back_is_not_pushed_for_that_reason(read: Read) -> None:
-    found = read(
+def test_a_rolled_back_model_is_not_pushed_again(read: Read) -> None:
+    outcome = read(
         {"Pusher.pushed_model": {"pushed": 0, "withdrawn_version": "7", "reason": "It was rolled back."}}
     )
-    assert (found.push, found.not_pushed, found.exit_status) == (None, "It was rolled back.", 3)
+    assert (outcome.push, outcome.not_pushed_reason, outcome.exit_status) == (None, "It was rolled back.", 3)

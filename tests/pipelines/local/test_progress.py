@@ -5,35 +5,35 @@ import pytest
 from rich.console import Console
 
 from pipelines.local import progress
-from pipelines.local.progress import Display, LiveDisplay, PlainDisplay, for_console
-from pipelines.runs.run_record import RunRecord, State, Step
+from pipelines.local.progress import Display, LiveDisplay, PlainDisplay, create_display
+from pipelines.runs.run_record import RunRecord, StepRecord, StepState
 
 
 def _tell(shown: Display) -> None:
-    steps = {name: Step() for name in ("Ingest", "Train", "Judge", "Push")}
+    steps = {name: StepRecord() for name in ("Ingest", "Train", "Judge", "Push")}
     record = RunRecord(run_id="1", steps=steps)
 
-    def becomes(name: str, state: State, seconds: float | None = None, text: str = "") -> None:
+    def becomes(name: str, state: StepState, seconds: float | None = None, text: str = "") -> None:
         step = record.steps[name]
         step.state, step.seconds, step.started = state, seconds, time.time()
         step.text = text or step.text
         shown.show(record.model_copy(deep=True))
 
     with shown:
-        becomes("Ingest", State.REUSED)
-        becomes("Train", State.RUNNING)
-        becomes("Train", State.RUNNING, text="epoch 1 of 2")
-        becomes("Train", State.RUNNING, text="epoch 2 of 2")
-        becomes("Train", State.DONE, 65.0)
-        becomes("Judge", State.RUNNING)
-        becomes("Judge", State.CACHED, 0.1)
-        becomes("Push", State.RUNNING)
-        becomes("Push", State.FAILED, 0.2)
+        becomes("Ingest", StepState.REUSED)
+        becomes("Train", StepState.RUNNING)
+        becomes("Train", StepState.RUNNING, text="epoch 1 of 2")
+        becomes("Train", StepState.RUNNING, text="epoch 2 of 2")
+        becomes("Train", StepState.DONE, 65.0)
+        becomes("Judge", StepState.RUNNING)
+        becomes("Judge", StepState.CACHED, 0.1)
+        becomes("Push", StepState.RUNNING)
+        becomes("Push", StepState.FAILED, 0.2)
 
 
-def test_without_a_terminal_every_change_is_a_line() -> None:
+def test_without_a_terminal_each_change_prints_a_line() -> None:
     out = io.StringIO()
-    _tell(for_console(Console(file=out)))
+    _tell(create_display(Console(file=out)))
     assert out.getvalue().splitlines()[1:] == [
         "[1/4] Ingest: reused",
         "[2/4] Train: running",
@@ -45,16 +45,16 @@ def test_without_a_terminal_every_change_is_a_line() -> None:
     ]
 
 
-def test_without_a_terminal_progress_comes_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_terminal_progress_is_printed_at_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
     out = io.StringIO()
-    monkeypatch.setattr(progress, "PLAIN_INTERVAL", 0.0)
+    monkeypatch.setattr(progress, "PROGRESS_INTERVAL_SECONDS", 0.0)
     _tell(PlainDisplay(Console(file=out)))
     assert "[2/4] Train: epoch 1 of 2" in out.getvalue()
 
 
-def test_on_a_terminal_there_is_one_line_a_step() -> None:
+def test_on_a_terminal_each_step_has_one_line() -> None:
     out = io.StringIO()
-    shown = for_console(Console(file=out, force_terminal=True, width=100))
+    shown = create_display(Console(file=out, force_terminal=True, width=100))
     assert isinstance(shown, LiveDisplay)
     _tell(shown)
     last_frame = Console(file=io.StringIO(), width=100, record=True)

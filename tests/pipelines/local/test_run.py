@@ -1,4 +1,4 @@
-"""A local run as a whole: parent, child, signals, files. Each imports TFX anew, so a few runs show much."""
+"""Local runs in processes of their own: failures, signals, files. Slow, because each imports TFX."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from components.errors import InputError, PipelineError
 from pipelines.local import run as local_run
 from pipelines.local.summary import RunOptions
 from pipelines.runs import lock
-from pipelines.runs.run_folders import past
-from pipelines.runs.run_record import Outcome, Push, RunRecord
+from pipelines.runs.run_folders import load_run_records
+from pipelines.runs.run_record import PushOutcome, RunOutcome, RunRecord
 from pipelines.settings import loading as settings_module
 from pipelines.settings.loading import load
 from tests.processes import mark, marked
@@ -27,11 +27,11 @@ from tests.processes import mark, marked
 _PARENT = """
 import sys
 from components.errors import PipelineError
-from pipelines.local.summary import Asked
-from pipelines.local.run import run
+from pipelines.local.summary import RunOptions
+from pipelines.local.run import run_locally
 from pipelines.settings.loading import load
 try:
-    sys.exit(run(load(overrides=sys.argv[1:]), Asked("tiny"), pipeline="tiny_pipeline:build"))
+    sys.exit(run_locally(load(overrides=sys.argv[1:]), RunOptions("tiny"), pipeline="tiny_pipeline:build"))
 except PipelineError as error:
     print(error, file=sys.stderr)
     sys.exit(error.exit_status)
@@ -43,7 +43,7 @@ Start = Callable[..., subprocess.Popen[str]]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """`start(fault, *overrides)`: the tiny pipeline in a process of its own."""
+    """`start(fault, *overrides)` starts the tiny pipeline in a separate process."""
     started = []
 
     def begin(fault: str = "", *overrides: str) -> subprocess.Popen[str]:
@@ -69,16 +69,16 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 
 def _until(process: subprocess.Popen[str], text: str) -> None:
-    """Reads the process's output up to a line with this text."""
+    """Reads the output of the process until a line contains the text."""
     assert process.stdout is not None
     for line in process.stdout:
         if text in line:
             return
-    pytest.fail(f"the run ended before it said {text!r}: {process.communicate()}")
+    pytest.fail(f"the run ended before it printed {text!r}: {process.communicate()}")
 
 
 def _becomes(state: Callable[[], bool]) -> bool:
-    """Waits for something to become true."""
+    """Returns True as soon as `state()` does, False after WAIT seconds."""
     deadline = time.monotonic() + WAIT
     while not state():
         if time.monotonic() > deadline:
@@ -92,7 +92,7 @@ def _has_grandchild(tmp_path: Path) -> bool:
 
 
 @pytest.mark.slow
-def test_a_failure_is_one_sentence_and_the_rest_is_in_the_log(start: Start, tmp_path: Path) -> None:
+def test_a_failure_prints_one_sentence_and_logs_the_details(start: Start, tmp_path: Path) -> None:
     failed = start("Trainer:raise")
     out, err = failed.communicate(timeout=WAIT)
     assert failed.returncode == 1
@@ -107,8 +107,8 @@ def test_a_failure_is_one_sentence_and_the_rest_is_in_the_log(start: Start, tmp_
     ingest_log = (run_dir / "logs" / "02-Ingest.log").read_text()
     assert "a warning from somewhere deep" in ingest_log
     assert "a warning from C++" in ingest_log
-    assert sorted(file.name for file in run_dir.iterdir()) == ["logs", "settings.yaml", "summary.json"]
-    summary = json.loads((run_dir / "summary.json").read_text())
+    assert sorted(file.name for file in run_dir.iterdir()) == ["logs", "run.json", "settings.yaml"]
+    summary = json.loads((run_dir / "run.json").read_text())
     assert (summary["state"], summary["exit_status"]) == ("failed", 1)
     assert summary["message"] == sentence
     assert summary["steps"]["Trainer"]["state"] == "failed"
@@ -116,7 +116,7 @@ def test_a_failure_is_one_sentence_and_the_rest_is_in_the_log(start: Start, tmp_
 
 
 @pytest.mark.slow
-def test_ctrl_c_stops_all_of_it_and_a_second_run_has_to_wait(start: Start, tmp_path: Path) -> None:
+def test_ctrl_c_stops_all_processes_and_a_second_run_is_refused(start: Start, tmp_path: Path) -> None:
     root = tmp_path / "output"
     hanging = start("Trainer:hang and wrap")
     _until(hanging, "Trainer: running")
@@ -128,8 +128,8 @@ def test_ctrl_c_stops_all_of_it_and_a_second_run_has_to_wait(start: Start, tmp_p
     assert second.returncode == 1
     assert all(part in refusal for part in (str(hanging.pid), run_dir.name, str(root)))
     settings = load(overrides=[f"output_root={root}"])
-    [listed] = past(settings)
-    assert (listed.state, listed.running, listed.steps["Ingest"].state) == ("running", "Trainer", "done")
+    [listed] = load_run_records(settings)
+    assert (listed.state, listed.running_step, listed.steps["Ingest"].state) == ("running", "Trainer", "done")
 
     hanging.send_signal(signal.SIGINT)
     out, err = hanging.communicate(timeout=WAIT)
@@ -137,15 +137,13 @@ def test_ctrl_c_stops_all_of_it_and_a_second_run_has_to_wait(start: Start, tmp_p
     assert "Trainer: stopped" in out
     assert len(err.splitlines()) == 1
     assert _becomes(lambda: not marked(tmp_path))
-    [listed] = past(settings)
+    [listed] = load_run_records(settings)
     assert (listed.state, listed.steps["Trainer"].state) == ("interrupted", "stopped")
-    assert json.loads((run_dir / "summary.json").read_text())["state"] == "interrupted"
+    assert json.loads((run_dir / "run.json").read_text())["state"] == "interrupted"
 
 
 @pytest.mark.slow
-def test_kill_9_of_the_parent_takes_the_child_along_and_the_next_run_goes_on(
-    start: Start, tmp_path: Path
-) -> None:
+def test_kill_9_of_the_parent_ends_the_worker_and_the_next_run_resumes(start: Start, tmp_path: Path) -> None:
     root = tmp_path / "output"
     killed = start("Trainer:hang")
     _until(killed, "Trainer: running")
@@ -153,9 +151,9 @@ def test_kill_9_of_the_parent_takes_the_child_along_and_the_next_run_goes_on(
     killed.kill()
     killed.wait()
     assert _becomes(lambda: not marked(tmp_path))
-    assert _becomes(lambda: lock.holder(root) is None)  # files are closed after memory is freed
+    assert _becomes(lambda: lock.holder_purpose(root) is None)  # files are closed after memory is freed
     settings = load(overrides=[f"output_root={root}"])
-    [listed] = past(settings)
+    [listed] = load_run_records(settings)
     assert (listed.state, listed.seconds, listed.steps["Ingest"].state) == ("interrupted", None, "done")
 
     resumed = start()
@@ -163,7 +161,7 @@ def test_kill_9_of_the_parent_takes_the_child_along_and_the_next_run_goes_on(
     assert (resumed.returncode, err) == (0, "")
     assert "Ingest: cached" in out
     assert "Trainer: done" in out
-    pushed, before = past(settings)
+    pushed, before = load_run_records(settings)
     assert (pushed.state, before.state) == ("done", "interrupted")
     assert pushed.outcome is not None
     assert pushed.outcome.push is not None
@@ -171,62 +169,62 @@ def test_kill_9_of_the_parent_takes_the_child_along_and_the_next_run_goes_on(
 
 
 @pytest.mark.slow
-def test_kill_9_of_the_child_is_told(start: Start, tmp_path: Path) -> None:
+def test_kill_9_of_the_worker_is_reported(start: Start, tmp_path: Path) -> None:
     run = start("Trainer:kill")
     out, err = run.communicate(timeout=WAIT)
     assert run.returncode == 1
     assert "Trainer: failed" in out
     assert all(part in err for part in ("SIGKILL", "training.batch_size", "03-Trainer.log"))
-    [listed] = past(load(overrides=[f"output_root={tmp_path / 'output'}"]))
+    [listed] = load_run_records(load(overrides=[f"output_root={tmp_path / 'output'}"]))
     assert (listed.state, listed.steps["Trainer"].state) == ("failed", "failed")
     assert listed.seconds is not None
     assert listed.seconds > 0
 
 
 @pytest.mark.slow
-def test_a_name_that_is_no_step_leaves_nothing_behind(
+def test_an_unknown_node_leaves_no_run_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
     settings = load(overrides=[f"output_root={tmp_path / 'output'}"])
-    assert local_run.run(settings, RunOptions(from_step="Trian"), pipeline="tiny_pipeline:build") == 2
+    assert local_run.run_locally(settings, RunOptions(from_node="Trian"), pipeline="tiny_pipeline:build") == 2
     assert "'Trainer'" in capsys.readouterr().err
     assert list(settings.runs_dir.iterdir()) == []
 
 
 @pytest.mark.slow
-def test_the_log_of_a_run_that_did_not_get_to_its_steps_is_kept(
+def test_the_log_of_a_run_that_failed_before_its_steps_is_kept(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = load(overrides=[f"output_root={tmp_path / 'output'}"])
-    assert local_run.run(settings, RunOptions(), pipeline="pipelines.pipeline:bulid") == 1
+    assert local_run.run_locally(settings, RunOptions(), pipeline="pipelines.pipeline:bulid") == 1
     sentence, details = capsys.readouterr().err.splitlines()
     assert "AttributeError" in sentence
     assert "Traceback" in Path(details.split()[-1]).read_text()
 
 
-def test_a_signal_interrupts_unless_it_is_ignored_as_under_nohup() -> None:
+def test_signals_interrupt_unless_ignored_as_under_nohup() -> None:
     earlier = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with local_run._signals_interrupt():
+        with local_run._raise_on_signals():
             signal.raise_signal(signal.SIGHUP)
             with pytest.raises(KeyboardInterrupt):
                 signal.raise_signal(signal.SIGTERM)
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
-        with pytest.raises(KeyboardInterrupt), local_run._signals_interrupt():
+        with pytest.raises(KeyboardInterrupt), local_run._raise_on_signals():
             signal.raise_signal(signal.SIGHUP)
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
     finally:
         signal.signal(signal.SIGHUP, earlier)
 
 
-def test_a_disk_without_room_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_free_space_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local_run, "MIN_FREE_BYTES", 10**18)
     with pytest.raises(PipelineError, match=re.escape(f"catsdogs clean --set output_root={tmp_path}")):
         local_run.check_disk(tmp_path)
 
 
-def test_a_folder_that_cannot_be_made_or_written_is_named(tmp_path: Path) -> None:
+def test_an_unwritable_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for folder in (tmp_path / "file" / "output", Path("/proc/output")):
         with pytest.raises(PipelineError, match=re.escape(str(folder))):
@@ -238,20 +236,20 @@ def _past_run(tmp_path: Path, name: str, version: str | None) -> None:
     folder.mkdir(parents=True)
     settings = load(overrides=[f"output_root={tmp_path}"])
     (folder / "settings.yaml").write_text(settings_module.dump(settings))
-    outcome = Outcome(push=Push(version, "somewhere") if version else None)
+    outcome = RunOutcome(push=PushOutcome(version, "somewhere") if version else None)
     RunRecord(run_id=name, outcome=outcome).write(folder)
 
 
 @pytest.mark.parametrize("changes", [[], ["data.class_names=[ant, bee]", "pipeline_name=ant-bee"]])
-def test_the_same_classes_again_or_others_under_another_name(tmp_path: Path, changes: list[str]) -> None:
+def test_the_same_classes_or_another_pipeline_name_are_accepted(tmp_path: Path, changes: list[str]) -> None:
     _past_run(tmp_path, "2026-01-01T00-00-00", "7")
     local_run.check_classes(load(overrides=[f"output_root={tmp_path}", *changes]))
 
 
-def test_other_classes_under_the_name_of_a_served_model_are_refused(tmp_path: Path) -> None:
+def test_other_classes_for_a_served_pipeline_name_are_refused(tmp_path: Path) -> None:
     settings = load(overrides=[f"output_root={tmp_path}", "data.class_names=[ant, bee]"])
     _past_run(tmp_path, "2026-01-02T00-00-00", None)
-    (tmp_path / "runs" / "2026-01-03T00-00-00").mkdir()  # one that was killed by the version before
+    (tmp_path / "runs" / "2026-01-03T00-00-00").mkdir()  # killed by an earlier version
     local_run.check_classes(settings)
     _past_run(tmp_path, "2026-01-01T00-00-00", "7")
     with pytest.raises(InputError) as caught:

@@ -1,4 +1,4 @@
-"""The runner itself, in this process, on the tiny pipeline."""
+"""ReportingRunner in this process, on the tiny pipeline."""
 
 import shutil
 from pathlib import Path
@@ -7,27 +7,27 @@ from typing import Any
 import pytest
 
 from components.errors import DataRejected, InputError, PipelineError
-from pipelines.local.failure import explain
-from pipelines.runs.run_record import State
+from pipelines.local.worker import to_pipeline_error
+from pipelines.runs.run_record import StepState
 
 pytestmark = pytest.mark.slow
 
-DONE, CACHED = State.DONE, State.CACHED
-Tiny = Any  # the fixture: tiny(*overrides, from_step=…, to_step=…), and tiny.last
+DONE, CACHED = StepState.DONE, StepState.CACHED
+Tiny = Any  # the fixture: tiny(*overrides, from_node=…, to_node=…), and tiny.last
 
 
-def test_an_unchanged_run_is_cached_and_a_change_runs_what_depends_on_it(tiny: Tiny) -> None:
+def test_unchanged_nodes_are_cached_and_changed_ones_run(tiny: Tiny) -> None:
     first = tiny()
     assert first.states == {"Ingest": DONE, "Trainer": DONE, "QualityGate": DONE, "Pusher": DONE}
     assert first.outcome.exit_status == 0
     assert first.outcome.push is not None
-    assert not first.outcome.push.earlier
+    assert not first.outcome.push.already_pushed
 
     again = tiny()
     assert set(again.states.values()) == {CACHED}
     assert again.outcome.exit_status == 0
     assert again.outcome.push is not None
-    assert again.outcome.push.earlier
+    assert again.outcome.push.already_pushed
     assert again.outcome.push.version == first.outcome.push.version
 
     changed = tiny("training.seed=1")
@@ -40,22 +40,27 @@ def test_an_unchanged_run_is_cached_and_a_change_runs_what_depends_on_it(tiny: T
     assert refused.outcome.exit_status == 3
 
 
-def test_a_pushed_version_that_has_been_removed_is_noticed(tiny: Tiny) -> None:
+def test_a_removed_version_is_no_longer_served(tiny: Tiny) -> None:
     first = tiny()
     Path(first.settings.serving_destination).rename(first.settings.output_root / "elsewhere")
     again = tiny()
     assert again.outcome.push is not None
-    assert again.outcome.push.missing
+    assert again.outcome.push.no_longer_served
     assert again.outcome.exit_status == 3
-    assert tiny(from_step="Pusher").outcome.exit_status == 0
+    assert tiny(from_node="Pusher").outcome.exit_status == 0
 
 
-def test_a_failure_keeps_what_is_finished(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_keeps_finished_steps(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TINY_FAULT", "QualityGate:raise")
     with pytest.raises(ValueError, match="the cat sat"):
         tiny()
     states = tiny.last.states
-    assert states == {"Ingest": DONE, "Trainer": DONE, "QualityGate": State.FAILED, "Pusher": State.WAITING}
+    assert states == {
+        "Ingest": DONE,
+        "Trainer": DONE,
+        "QualityGate": StepState.FAILED,
+        "Pusher": StepState.WAITING,
+    }
     monkeypatch.delenv("TINY_FAULT")
     assert tiny().states == {"Ingest": CACHED, "Trainer": CACHED, "QualityGate": DONE, "Pusher": DONE}
 
@@ -64,24 +69,22 @@ def test_a_failure_keeps_what_is_finished(tiny: Tiny, monkeypatch: pytest.Monkey
     ("fault", "kind", "status"),
     [("input", InputError, 2), ("rejected", DataRejected, 4), ("beam", DataRejected, 4)],
 )
-def test_an_error_for_the_user_comes_through_tfx_and_beam(
+def test_a_user_error_passes_through_tfx_and_beam(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch, fault: str, kind: type[PipelineError], status: int
 ) -> None:
     monkeypatch.setenv("TINY_FAULT", f"Ingest:{fault}")
     with pytest.raises(Exception) as caught:
         tiny()
-    found = explain(caught.value, tiny.root)
+    found = to_pipeline_error(caught.value, tiny.root)
     assert type(found) is kind
     assert found.exit_status == status
 
 
-def test_ctrl_c_closes_the_run_and_removes_what_was_half_written(
-    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ctrl_c_removes_partly_written_outputs(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TINY_FAULT", "Trainer:interrupt")
     with pytest.raises(KeyboardInterrupt):
         tiny()
-    assert tiny.last.states["Trainer"] is State.STOPPED
+    assert tiny.last.states["Trainer"] is StepState.STOPPED
     artifacts = tiny.root / "artifacts"
     assert not list(artifacts.glob("Trainer/model/*"))
     assert list(artifacts.glob("Ingest/examples/*/examples"))
@@ -89,8 +92,8 @@ def test_ctrl_c_closes_the_run_and_removes_what_was_half_written(
     assert tiny().states["Ingest"] is CACHED
 
 
-def test_a_killed_run_s_half_written_folders_are_removed_by_the_next(tiny: Tiny) -> None:
-    first = tiny(to_step="Trainer")
+def test_the_next_run_removes_partly_written_outputs_of_a_killed_run(tiny: Tiny) -> None:
+    first = tiny(to_node="Trainer")
     from ml_metadata.proto import metadata_store_pb2 as mlmd
 
     from pipelines.runs.metadata import open_store
@@ -113,43 +116,45 @@ def test_a_killed_run_s_half_written_folders_are_removed_by_the_next(tiny: Tiny)
     assert train.last_known_state == mlmd.Execution.CANCELED
 
 
-def test_from_runs_anew_what_it_names_and_takes_the_rest_from_earlier(tiny: Tiny) -> None:
+def test_from_runs_the_node_again_and_reuses_earlier_outputs(tiny: Tiny) -> None:
     tiny()
-    ran = tiny(from_step="trainer")
-    assert ran.states == {"Ingest": State.REUSED, "Trainer": DONE, "QualityGate": DONE, "Pusher": DONE}
-    assert ran.outcome.push is not None
-    assert not ran.outcome.push.earlier
-    # the lookup of the baseline is not taken from the earlier run, whose answer is out of date
-    assert ran.record.steps["Baseline"].state is DONE
+    run = tiny(from_node="trainer")
+    assert run.states == {"Ingest": StepState.REUSED, "Trainer": DONE, "QualityGate": DONE, "Pusher": DONE}
+    assert run.outcome.push is not None
+    assert not run.outcome.push.already_pushed
+    # the baseline resolver runs again: its earlier result is out of date
+    assert run.record.steps["Baseline"].state is DONE
 
 
-def test_from_goes_back_to_a_run_that_got_so_far(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_from_uses_the_newest_run_with_the_outputs_needed(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tiny()
     monkeypatch.setenv("TINY_FAULT", "Ingest:raise")
     with pytest.raises(ValueError, match="the cat sat"):
         tiny("data.sample.count=7")
     monkeypatch.delenv("TINY_FAULT")
-    assert tiny(from_step="QualityGate").states == {
-        "Ingest": State.REUSED,
-        "Trainer": State.REUSED,
+    assert tiny(from_node="QualityGate").states == {
+        "Ingest": StepState.REUSED,
+        "Trainer": StepState.REUSED,
         "QualityGate": DONE,
         "Pusher": DONE,
     }
 
 
-def test_to_stops_after_what_it_names(tiny: Tiny) -> None:
-    first = tiny(to_step="TRAINER")
-    skipped = {"QualityGate": State.SKIPPED, "Pusher": State.SKIPPED}
+def test_to_stops_after_the_node(tiny: Tiny) -> None:
+    first = tiny(to_node="TRAINER")
+    skipped = {"QualityGate": StepState.SKIPPED, "Pusher": StepState.SKIPPED}
     assert first.states == {"Ingest": DONE, "Trainer": DONE, **skipped}
     assert first.outcome.exit_status == 0
-    assert tiny(to_step="Trainer").states == {"Ingest": CACHED, "Trainer": CACHED, **skipped}
-    assert tiny(to_step="QualityGate", from_step="QualityGate").states["QualityGate"] is DONE
-    refused = tiny("evaluation.min_accuracy=0.95", to_step="QualityGate")
+    assert tiny(to_node="Trainer").states == {"Ingest": CACHED, "Trainer": CACHED, **skipped}
+    assert tiny(to_node="QualityGate", from_node="QualityGate").states["QualityGate"] is DONE
+    refused = tiny("evaluation.min_accuracy=0.95", to_node="QualityGate")
     assert refused.outcome.exit_status == 3
 
 
 @pytest.mark.parametrize(
-    ("from_step", "to_step", "named"),
+    ("from_node", "to_node", "named"),
     [
         ("trian", None, ["'trian'", "'Trainer'"]),
         (None, "zzz", ["'zzz'", "Ingest", "Pusher"]),
@@ -158,29 +163,27 @@ def test_to_stops_after_what_it_names(tiny: Tiny) -> None:
         ("Pusher", None, ["--from Pusher", "Ingest, Trainer and QualityGate"]),
     ],
 )
-def test_a_part_that_cannot_run_leaves_no_trace(
-    tiny: Tiny, from_step: str | None, to_step: str | None, named: list[str]
+def test_an_invalid_partial_run_writes_nothing(
+    tiny: Tiny, from_node: str | None, to_node: str | None, named: list[str]
 ) -> None:
     from pipelines.runs import metadata
 
     with pytest.raises(InputError) as caught:
-        tiny(from_step=from_step, to_step=to_step)
+        tiny(from_node=from_node, to_node=to_node)
     assert all(name in str(caught.value) for name in named)
     assert tiny.last.record.steps == {}
     store = metadata.open_store(tiny.root / "metadata.sqlite")
     assert store is not None
-    assert metadata.contexts(store) == []
+    assert metadata.run_contexts(store) == []
 
 
-def test_a_step_whose_artifacts_are_gone_from_the_disk_runs_again(tiny: Tiny) -> None:
+def test_a_node_whose_artifacts_were_deleted_runs_again(tiny: Tiny) -> None:
     shutil.rmtree(tiny().settings.artifacts_dir / "Ingest")
     assert tiny().states["Ingest"] is DONE
 
 
-def test_a_step_that_the_launcher_skips_in_silence_is_a_failure(
-    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_node_that_the_launcher_skips_is_a_failure(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TINY_FAULT", "QualityGate:starve")
     with pytest.raises(PipelineError, match="QualityGate"):
         tiny()
-    assert tiny.last.states["QualityGate"] is State.FAILED
+    assert tiny.last.states["QualityGate"] is StepState.FAILED

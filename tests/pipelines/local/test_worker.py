@@ -2,14 +2,16 @@ import logging
 import os
 import threading
 
-from pipelines.local.worker import Sender
-from pipelines.runs.run_record import RunRecord, State, Step
+from pipelines.local.worker import RecordSender
+from pipelines.runs.run_record import RunRecord, StepRecord, StepState
 
 
-def test_threads_do_not_mix_their_lines_and_progress_is_of_the_step_at_work() -> None:
-    record = RunRecord(run_id="1", steps={"A": Step(state=State.DONE), "B": Step(state=State.RUNNING)})
+def test_threads_send_whole_lines_and_progress_of_the_running_step() -> None:
+    record = RunRecord(
+        run_id="1", steps={"A": StepRecord(state=StepState.DONE), "B": StepRecord(state=StepState.RUNNING)}
+    )
     read_fd, write_fd = os.pipe()
-    sender = Sender(record, write_fd)
+    sender = RecordSender(record, write_fd)
     texts = [character * 5000 for character in "abcdefgh"]
     log = logging.getLogger("catsdogs.progress.tested")
     log.addHandler(sender)

@@ -34,9 +34,9 @@ def _misbehave(step: str) -> None:
     if what == "raise":
         raise ValueError("the cat sat\non the mat")
     if what == "input":
-        raise InputError("The folder is empty: put pictures into it.")
+        raise InputError("The folder is empty: put images into it.")
     if what == "rejected":
-        raise DataRejected("Half of the labels are missing: look at them.")
+        raise DataRejected("Half of the labels are missing: check them.")
     if what == "beam":
         with beam.Pipeline(argv=["--runner=FnApiRunner"]) as pipeline:
             _ = pipeline | beam.Create([1]) | beam.Map(_reject)
@@ -62,12 +62,12 @@ def _hang() -> None:
 
 
 def _reject(_: int) -> None:
-    raise DataRejected("Half of the labels are missing: look at them.")
+    raise DataRejected("Half of the labels are missing: check them.")
 
 
 @component
 def Ingest(examples: OutputArtifact[Examples], count: Parameter[int]) -> None:
-    _progress.info("%d of %d pictures", count, count)
+    _progress.info("%d of %d images", count, count)
     print("a warning from somewhere deep")
     os.write(2, b"a warning from C++\n")
     Path(examples.uri, "examples").write_text(str(count))

@@ -4,17 +4,17 @@ from typing import Any
 import pytest
 
 from pipelines.runs import cleanup, metadata
-from pipelines.runs.run_folders import past
-from pipelines.runs.run_record import State
+from pipelines.runs.run_folders import load_run_records
+from pipelines.runs.run_record import StepState
 from pipelines.settings.tree import Settings
 
-DONE, CACHED = State.DONE, State.CACHED
+DONE, CACHED = StepState.DONE, StepState.CACHED
 
 
-def _clean(settings: Settings, keep: int) -> cleanup.Plan:
+def _clean(settings: Settings, keep: int) -> cleanup.CleanupPlan:
     store = metadata.open_store(settings.metadata_path, writable=True)
-    plan = cleanup.plan(store, settings, keep)
-    cleanup.carry_out(plan, store)
+    plan = cleanup.plan_cleanup(store, settings, keep)
+    cleanup.remove_planned(plan, store)
     return plan
 
 
@@ -23,22 +23,20 @@ def _files(folder: Path) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "place", ["artifacts/Trainer/model/7", "checkpoints/0123456789abcdef", "feature_cache/0123456789abcdef"]
+    "path", ["artifacts/Trainer/model/7", "checkpoints/0123456789abcdef", "feature_cache/0123456789abcdef"]
 )
-def test_without_a_store_scrap_and_what_trainings_have_kept_go_all_the_same(
-    place: str, tmp_path: Path
-) -> None:
-    scrap = tmp_path / place
-    scrap.mkdir(parents=True)
-    (scrap / "half").write_bytes(b"x" * 1000)
-    plan = cleanup.plan(None, Settings(output_root=tmp_path), keep=1)
-    assert (plan.folders, plan.size, plan.runs) == ([scrap], 1000, [])
-    cleanup.carry_out(plan, None)
-    assert not scrap.exists()
+def test_without_a_metadata_store_temporary_folders_are_removed(path: str, tmp_path: Path) -> None:
+    stale = tmp_path / path
+    stale.mkdir(parents=True)
+    (stale / "half").write_bytes(b"x" * 1000)
+    plan = cleanup.plan_cleanup(None, Settings(output_root=tmp_path), keep=1)
+    assert (plan.folders, plan.size, plan.runs) == ([stale], 1000, [])
+    cleanup.remove_planned(plan, None)
+    assert not stale.exists()
 
 
 @pytest.mark.slow
-def test_old_runs_go_and_the_last_ones_stay(tiny: Any) -> None:
+def test_old_runs_are_removed_and_the_newest_kept(tiny: Any) -> None:
     old, middle, new = (tiny(f"training.seed={seed}") for seed in range(3))
     root = new.settings.output_root
     served = _files(root / "serving_model")
@@ -48,7 +46,7 @@ def test_old_runs_go_and_the_last_ones_stay(tiny: Any) -> None:
     assert {path.name for path in new.settings.runs_dir.iterdir()} == {middle.run_id, new.run_id}
     assert _files(root / "serving_model") == served
     assert not list(new.settings.artifacts_dir.rglob(".system"))
-    assert [run.run_id for run in past(new.settings)] == [new.run_id, middle.run_id]
+    assert [run.run_id for run in load_run_records(new.settings)] == [new.run_id, middle.run_id]
 
     # what the kept runs rest on is all there, and what went is not taken for there
     assert set(tiny("training.seed=2").states.values()) == {CACHED}
@@ -62,7 +60,7 @@ def test_old_runs_go_and_the_last_ones_stay(tiny: Any) -> None:
 
 
 @pytest.mark.slow
-def test_leftovers_go_and_a_second_clean_finds_nothing(tiny: Any) -> None:
+def test_stale_files_are_removed_and_a_second_clean_finds_nothing(tiny: Any) -> None:
     settings = tiny().settings
     half = settings.artifacts_dir / "Trainer" / "model" / "999"
     half.mkdir()
@@ -78,10 +76,10 @@ def test_leftovers_go_and_a_second_clean_finds_nothing(tiny: Any) -> None:
 
 
 @pytest.mark.slow
-def test_each_pipeline_keeps_its_own(tiny: Any) -> None:
+def test_each_pipeline_keeps_its_newest_runs(tiny: Any) -> None:
     other = tiny("pipeline_name=muffins")
     mine = tiny()
     plan = _clean(mine.settings, keep=1)
     assert plan.runs == []
     assert set(tiny("pipeline_name=muffins").states.values()) == {CACHED}
-    assert other.run_id in {run.run_id for run in past(mine.settings)}
+    assert other.run_id in {run.run_id for run in load_run_records(mine.settings)}

@@ -1,4 +1,4 @@
-"""What `clean` keeps whatever its age, and where it does not begin."""
+"""Which runs `clean` keeps regardless of their age, and when it refuses to run."""
 
 import itertools
 import subprocess
@@ -14,8 +14,8 @@ from pipelines.runs import cleanup
 from pipelines.settings.tree import Settings
 
 
-class Past:
-    """Runs of one step each, recorded in a real store and on the disk as TFX does."""
+class PastRuns:
+    """Creates runs of one step each in a real metadata store and on disk, as TFX does."""
 
     def __init__(self, root: Path) -> None:
         self.settings = Settings(output_root=root)
@@ -32,11 +32,11 @@ class Past:
 
     def run(self, run_id: str, type_name: str, **properties: int | str) -> metadata_store_pb2.Artifact:
         kind = self.store.put_artifact_type(metadata_store_pb2.ArtifactType(name=type_name))
-        place = self.settings.artifacts_dir / "Step" / "output" / str(next(self._count))
-        place.mkdir(parents=True)
-        (place / "file").write_text(run_id)
+        folder = self.settings.artifacts_dir / "Step" / "output" / str(next(self._count))
+        folder.mkdir(parents=True)
+        (folder / "file").write_text(run_id)
         artifact = metadata_store_pb2.Artifact(
-            type_id=kind, uri=str(place), state=metadata_store_pb2.Artifact.LIVE
+            type_id=kind, uri=str(folder), state=metadata_store_pb2.Artifact.LIVE
         )
         for name, value in properties.items():
             field = "int_value" if isinstance(value, int) else "string_value"
@@ -59,17 +59,17 @@ class Past:
         )
         return artifact
 
-    def plan(self, output_root: Path | None = None) -> cleanup.Plan:
+    def plan(self, output_root: Path | None = None) -> cleanup.CleanupPlan:
         settings = Settings(output_root=output_root) if output_root else self.settings
-        return cleanup.plan(self.store, settings, keep=1)
+        return cleanup.plan_cleanup(self.store, settings, keep=1)
 
 
 @pytest.fixture
-def past(tmp_path: Path) -> Past:
-    return Past(tmp_path)
+def past(tmp_path: Path) -> PastRuns:
+    return PastRuns(tmp_path)
 
 
-def test_the_last_blessing_is_the_one_last_given_be_it_from_the_cache(past: Past) -> None:
+def test_a_cached_blessing_counts_as_the_newest(past: PastRuns) -> None:
     first = past.run("1", "ModelBlessing", blessed=1)
     second = past.run("2", "ModelBlessing", blessed=1)
     past.output("3", first)
@@ -77,13 +77,13 @@ def test_the_last_blessing_is_the_one_last_given_be_it_from_the_cache(past: Past
     plan = past.plan()
     assert plan.runs == ["2", "1"]
     assert [artifact.id for artifact in plan.artifacts] == [second.id]
-    cleanup.carry_out(plan, past.store)
+    cleanup.remove_planned(plan, past.store)
     assert Path(first.uri, "file").is_file()
     assert not Path(second.uri).exists()
     assert {folder.name for folder in past.settings.runs_dir.iterdir()} == {"3", "4"}
 
 
-def test_the_model_that_the_last_one_is_judged_beside_stays_too(past: Past) -> None:
+def test_the_baseline_of_the_newest_model_is_kept(past: PastRuns) -> None:
     past.run("1", "ModelBlessing", blessed=1, current_model_id=5)
     past.run("2", "ModelBlessing", blessed=1, current_model_id=6)
     past.run("3", "ModelBlessing", blessed=1, current_model_id=7)
@@ -92,7 +92,7 @@ def test_the_model_that_the_last_one_is_judged_beside_stays_too(past: Past) -> N
     assert past.plan().runs == ["3", "1"]
 
 
-def test_the_best_model_stays_beside_the_one_that_was_blessed_last(past: Past) -> None:
+def test_the_best_model_is_kept_as_well_as_the_newest(past: PastRuns) -> None:
     past.run("1", "ModelBlessing", blessed=1, best="yes")
     best = past.run("2", "ModelBlessing", blessed=1, best="yes")
     past.run("3", "ModelBlessing", blessed=1, best="no")
@@ -101,12 +101,12 @@ def test_the_best_model_stays_beside_the_one_that_was_blessed_last(past: Past) -
     (past.settings.runs_dir / "2" / "report.html").touch()
     plan = past.plan()
     assert plan.runs == ["3", "1"]
-    cleanup.carry_out(plan, past.store)
+    cleanup.remove_planned(plan, past.store)
     assert all(Path(kept.uri, "file").is_file() for kept in (best, last))
     assert (past.settings.runs_dir / "2" / "report.html").is_file()
 
 
-def test_what_a_resolver_hands_on_is_not_given_anew(past: Past) -> None:
+def test_a_resolver_s_output_does_not_count_as_an_approval(past: PastRuns) -> None:
     first = past.run("1", "ModelBlessing", blessed=1)
     past.run("2", "ModelBlessing", blessed=1)
     past.output("3", first, metadata_store_pb2.Event.INTERNAL_OUTPUT)
@@ -114,7 +114,7 @@ def test_what_a_resolver_hands_on_is_not_given_anew(past: Past) -> None:
     assert past.plan().runs == ["3", "1"]
 
 
-def test_the_last_accepted_data_of_each_source_stay(past: Past) -> None:
+def test_the_newest_accepted_data_of_each_source_are_kept(past: PastRuns) -> None:
     from components.artifacts import DataVerdict
     from components.data_gate.component import SOURCE, STATISTICS_ID
 
@@ -125,7 +125,7 @@ def test_the_last_accepted_data_of_each_source_stay(past: Past) -> None:
     assert past.plan().runs == ["1", "0"]
 
 
-def test_the_run_that_pushed_what_is_served_stays(past: Past) -> None:
+def test_the_run_that_pushed_the_served_version_is_kept(past: PastRuns) -> None:
     first = past.run("1", "PushedModel", pushed=1, pushed_version="999")
     past.run("2", "PushedModel", pushed=1, pushed_version="1000")
     past.output("3", first)
@@ -134,7 +134,7 @@ def test_the_run_that_pushed_what_is_served_stays(past: Past) -> None:
     assert (plan.runs, plan.artifacts, plan.folders) == (["1"], [], [past.settings.runs_dir / "1"])
 
 
-def test_after_a_rollback_the_run_that_pushed_what_is_served_now_stays(past: Past) -> None:
+def test_after_a_rollback_the_run_of_the_served_version_is_kept(past: PastRuns) -> None:
     for run_id, version in (("1", "1000"), ("2", "1001"), ("3", "1002")):
         past.run(run_id, "PushedModel", pushed=1, pushed_version=version)
     past.run("4", "Model")
@@ -145,20 +145,20 @@ def test_after_a_rollback_the_run_that_pushed_what_is_served_now_stays(past: Pas
     assert past.plan().runs == ["1"], "the last push, and what is served"
 
 
-def test_another_name_of_the_output_root_is_no_other_place(past: Past, tmp_path: Path) -> None:
+def test_a_symbolic_link_to_the_output_root_is_the_same_root(past: PastRuns, tmp_path: Path) -> None:
     old, new = past.run("1", "Model"), past.run("2", "Model")
     (tmp_path / "link").symlink_to(tmp_path)
     plan = past.plan(tmp_path / "link")
     assert [artifact.id for artifact in plan.artifacts] == [old.id]
     assert plan.folders == [Path(old.uri), tmp_path / "link" / "runs" / "1"]
-    cleanup.carry_out(plan, past.store)
+    cleanup.remove_planned(plan, past.store)
     assert not Path(old.uri).exists()
     assert Path(new.uri, "file").is_file()
 
 
 def test_a_moved_output_root_is_refused(tmp_path: Path) -> None:
     (tmp_path / "made").mkdir()
-    past = Past(tmp_path / "made")
+    past = PastRuns(tmp_path / "made")
     past.run("1", "Model")
     kept = past.run("2", "Model")
     moved = (tmp_path / "made").rename(tmp_path / "moved")
@@ -166,7 +166,7 @@ def test_a_moved_output_root_is_refused(tmp_path: Path) -> None:
         past.plan(moved)
 
 
-def test_cleaning_needs_no_tensorflow() -> None:
+def test_clean_does_not_import_tensorflow() -> None:
     script = (
         "import sys, pipelines.runs.cleanup; sys.exit('tensorflow' in sys.modules or 'tfx' in sys.modules)"
     )

@@ -5,7 +5,7 @@ import pytest
 
 from components.errors import DataRejected, InputError, PipelineError
 from pipelines.disk_errors import disk_error
-from pipelines.local.failure import explain, is_expected
+from pipelines.local.worker import is_user_error, to_pipeline_error
 
 ROOT = Path("/output")
 
@@ -21,8 +21,8 @@ def _behind(first: Exception, second: Exception, explicit: bool = False) -> Exce
         return outer
 
 
-def test_an_error_written_for_the_user_is_taken_as_it_is() -> None:
-    found = explain(DataRejected("Half of the labels are missing."), ROOT)
+def test_a_user_error_is_returned_unchanged() -> None:
+    found = to_pipeline_error(DataRejected("Half of the labels are missing."), ROOT)
     assert (type(found), str(found), found.exit_status) == (
         DataRejected,
         "Half of the labels are missing.",
@@ -30,37 +30,37 @@ def test_an_error_written_for_the_user_is_taken_as_it_is() -> None:
     )
 
 
-def test_it_is_found_behind_what_a_library_made_of_it() -> None:
+def test_a_user_error_is_found_behind_a_library_s_exception() -> None:
     outer = _behind(InputError("The folder is empty."), RuntimeError("bundle failed"), explicit=True)
-    assert str(explain(outer, ROOT)) == "The folder is empty."
-    assert explain(outer, ROOT).exit_status == 2
-    assert is_expected(outer)
+    assert str(to_pipeline_error(outer, ROOT)) == "The folder is empty."
+    assert to_pipeline_error(outer, ROOT).exit_status == 2
+    assert is_user_error(outer)
 
 
-def test_it_is_found_in_the_traceback_that_beam_hands_on() -> None:
+def test_a_user_error_is_found_in_the_traceback_text_of_beam() -> None:
     text = (
         "Traceback (most recent call last):\n  File ...\n"
         "components.errors.DataRejected: Half of the labels are missing. [while running 'Count/Map']\n"
     )
-    found = explain(RuntimeError(text), ROOT)
+    found = to_pipeline_error(RuntimeError(text), ROOT)
     assert (type(found), str(found)) == (DataRejected, "Half of the labels are missing.")
-    assert is_expected(RuntimeError(text))
+    assert is_user_error(RuntimeError(text))
 
 
-def test_anything_else_is_named_by_type_and_first_line() -> None:
-    found = explain(ValueError("the cat sat\non the mat [while running 'x']"), ROOT)
+def test_other_exceptions_become_their_type_and_first_line() -> None:
+    found = to_pipeline_error(ValueError("the cat sat\non the mat [while running 'x']"), ROOT)
     assert (str(found), found.exit_status) == ("ValueError: the cat sat", 1)
-    assert not is_expected(ValueError("x"))
-    assert str(explain(KeyError(), ROOT)) == "KeyError: no message"
-    long = str(explain(ValueError("many words " * 100), ROOT))
+    assert not is_user_error(ValueError("x"))
+    assert str(to_pipeline_error(KeyError(), ROOT)) == "KeyError: no message"
+    long = str(to_pipeline_error(ValueError("many words " * 100), ROOT))
     assert 250 < len(long) < 330
     assert long.endswith(" …")
 
 
-def test_a_full_disk_real_one() -> None:
+def test_a_full_disk_is_reported() -> None:
     with pytest.raises(OSError) as caught:
         Path("/dev/full").write_text("x")
-    found = explain(caught.value, Path("/my output"))
+    found = to_pipeline_error(caught.value, Path("/my output"))
     assert type(found) is PipelineError
     assert "catsdogs clean --set 'output_root=/my output'" in str(found)
 
@@ -74,8 +74,8 @@ def test_a_full_disk_real_one() -> None:
         _behind(OSError(errno.ENOSPC, "No space left on device"), RuntimeError("ML Metadata failed")),
     ],
 )
-def test_a_full_disk_in_other_words_or_behind_a_later_error(error: Exception) -> None:
-    assert "catsdogs clean --set output_root=/output" in str(explain(error, ROOT))
+def test_a_full_disk_is_found_in_messages_and_behind_later_errors(error: Exception) -> None:
+    assert "catsdogs clean --set output_root=/output" in str(to_pipeline_error(error, ROOT))
 
 
 @pytest.mark.parametrize(
@@ -85,21 +85,23 @@ def test_a_full_disk_in_other_words_or_behind_a_later_error(error: Exception) ->
         (PermissionError(errno.EACCES, "Permission denied", "/output/runs"), "no permission"),
     ],
 )
-def test_an_output_that_cannot_be_written_may_be_another_folder(error: OSError, why: str) -> None:
-    said = str(explain(error, ROOT))
+def test_an_unwritable_output_root_suggests_another_folder(error: OSError, why: str) -> None:
+    said = str(to_pipeline_error(error, ROOT))
     assert all(part in said for part in ("/output ", why, "--set output_root=DIR"))
 
 
-def test_a_file_elsewhere_is_not_blamed_on_the_output() -> None:
-    read_only = str(explain(OSError(errno.EROFS, "Read-only file system", "/data/tfds"), ROOT))
+def test_an_error_outside_the_output_root_does_not_name_it() -> None:
+    read_only = str(to_pipeline_error(OSError(errno.EROFS, "Read-only file system", "/data/tfds"), ROOT))
     assert "/data/tfds" in read_only
     assert "output_root" not in read_only
-    forbidden = str(explain(PermissionError(errno.EACCES, "Permission denied", "/pictures/cat.jpg"), ROOT))
+    forbidden = str(
+        to_pipeline_error(PermissionError(errno.EACCES, "Permission denied", "/pictures/cat.jpg"), ROOT)
+    )
     assert "PermissionError" in forbidden
     assert "/output" not in forbidden
 
 
-def test_other_trouble_with_the_output_folder_names_it() -> None:
+def test_other_errors_in_the_output_root_name_it() -> None:
     error = disk_error(NotADirectoryError(errno.ENOTDIR, "Not a directory", "/output/x"), ROOT)
     assert isinstance(error, PipelineError)
     assert "/output " in str(error)
