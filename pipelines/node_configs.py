@@ -1,4 +1,4 @@
-"""What the pipeline hands to the steps beside their channels, taken from the settings."""
+"""Builds the arguments of the nodes that are derived from the settings."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from components.errors import InputError
 from pipelines.settings.tree import Settings
 from trainer import backbones, divide_backbone, weights
 
-# Where no picture is decoded, most of the work is to put hundreds of transforms together, and to check their
-# types is a fifth of it. Worker threads talk to each other over gRPC, which costs more than it saves.
+# For pipelines that decode no images: most of their time goes into building hundreds of transforms, a
+# fifth of it into type checks, and gRPC between worker threads costs more than the threads save.
 SMALL_BEAM = ["--direct_running_mode=in_memory", "--direct_num_workers=1", "--no_pipeline_type_check"]
 
 
 def transform(settings: Settings) -> dict[str, Any]:
-    """What is done to `train` and `eval`, what that needs to know, and what the cache must see."""
+    """Returns the arguments of Transform, including the code fingerprint that its cache key needs."""
     code = fingerprint.of_code("components.image_transform", "trainer.preprocessing", "trainer.features")
     return {
         "preprocessing_fn": "trainer.preprocessing.preprocessing_fn",
@@ -29,10 +29,10 @@ def transform(settings: Settings) -> dict[str, Any]:
 
 
 def trainer(settings: Settings) -> dict[str, Any]:
-    """What trains on `train` and looks at `eval`, what that needs to know, and what the cache must see.
+    """Returns the arguments of the Trainer, including the fingerprints that its cache key needs.
 
     Raises:
-        InputError: There is no such backbone, it cannot be trained so, or there are no such weights for it.
+        InputError: The backbone is unknown, cannot be trained with these settings, or has no such weights.
     """
     training = settings.training
     try:
@@ -60,7 +60,7 @@ def trainer(settings: Settings) -> dict[str, Any]:
 
 
 def beam(settings: Settings) -> list[str]:
-    """Local threads. Naming a container image keeps TFX from packing its own source for remote workers."""
+    """Returns Beam arguments for local threads; an SDK image stops TFX from packaging its own source."""
     return [
         "--runner=FnApiRunner",
         "--direct_running_mode=multi_threading",

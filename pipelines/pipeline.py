@@ -27,12 +27,12 @@ def build(
     newest_approved: baseline_nodes.MakeBaselineNode = baseline_nodes.resolver_node,
     override: str = "",
 ) -> Pipeline:
-    """Wires the components; what each of them does is told in its own module.
+    """Builds the pipeline; each component is documented in its own module.
 
     Args:
-        settings: What the run depends on.
-        newest_approved: Makes the nodes that look up what a run is compared with.
-        override: A person's decision on the model, as the gate takes it; nothing leaves it to the rules.
+        settings: The settings of the run.
+        newest_approved: Creates the nodes that resolve the accepted data and the blessed models.
+        override: A person's decision to bless the model, as JSON; empty lets the gate's rules decide.
     """
     data, class_names = settings.data, settings.data.class_names
 
@@ -96,7 +96,7 @@ def build(
         rejected=ingest.outputs["rejected"],
         statistics=statistics,
         data_verdict=data_gate.outputs["verdict"],
-        settings=dump(settings, without=["kubeflow"]),  # how pods are set up does not change the result
+        settings=dump(settings, without=["kubeflow"]),  # the pod settings do not change the result
         pipeline_name=settings.pipeline_name,
         class_names=class_names,
     )

@@ -69,7 +69,7 @@ def check_command(words: list[str]) -> None:
     if "config" in given and not any(placeholder in words for placeholder in placeholders):
         loading.load(given["config"], given["overrides"] or [])
     if given.get("schedule"):
-        schedule.parse(given["schedule"])
+        schedule.parse_cron(given["schedule"])
     for option in ("from_node", "to_node"):
         assert given.get(option) is None or given[option] in nodes()
 

@@ -1,4 +1,4 @@
-"""`catsdogs compile`. What it needs is imported when it runs, so that `--help` answers at once."""
+"""The command `catsdogs compile`; heavy imports are inside the functions so that `--help` is fast."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ def compile_pipeline(
     config: Config = "kubeflow",
     overrides: Overrides = None,
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE", help="The file to write: .yaml or .yml.")
+        Path, typer.Option("--output", "-o", metavar="FILE", help="Output file, .yaml or .yml.")
     ] = Path("pipeline.yaml"),
 ) -> None:
-    """Compile the pipeline for Kubeflow Pipelines, into a file that catsdogs submit takes.
+    """Compile the pipeline for Kubeflow Pipelines into a file for catsdogs submit.
 
-    Exit status: 0 written; 2 settings that do not fit a run on Kubeflow.
+    Exit status: 0 written; 2 invalid settings for a run on Kubeflow.
     """
     from pipelines.kubeflow import checks
     from pipelines.settings.loading import load
 
     settings = load(config, overrides or [])
     checks.check_output(output)
-    checks.check(settings)
+    checks.check_settings(settings)
     with _progress():
-        from pipelines.kubeflow import compile as compiling  # imports TFX, which takes its time
+        from pipelines.kubeflow import compile as compiling  # imports TFX, which takes seconds
 
         compiling.write(compiling.compile_pipeline(settings), output)
     _print_summary(settings, output)
@@ -42,15 +42,12 @@ def compile_pipeline(
 
 @contextlib.contextmanager
 def _progress() -> Iterator[None]:
-    """Shows that something goes on, where somebody looks: importing TFX alone takes seconds.
-
-    Meanwhile nothing else gets to the terminal: TensorFlow tells of processors that nobody asked for.
-    """
+    """Shows a spinner on a terminal and hides other output on stderr, such as TensorFlow's CPU messages."""
     from rich.console import Console
 
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
-    with os.fdopen(os.dup(2), "w") as terminal, Path(os.devnull).open("w") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
+    with os.fdopen(os.dup(2), "w") as terminal, Path(os.devnull).open("w") as null_device:
+        os.dup2(null_device.fileno(), 2)
         console = Console(file=terminal)
         try:
             with console.status("compiling…") if console.is_terminal else contextlib.nullcontext():
@@ -69,7 +66,7 @@ def _print_summary(settings: Settings, output: Path) -> None:
     kubeflow = settings.kubeflow
     nodes = ", ".join(f"{key}={value}" for key, value in kubeflow.gpu.node_selector.items())
     rows = {
-        "pipeline": f"{settings.pipeline_name}, {len(NODES)} steps and {len(LOOKUP_TASKS)} looks",
+        "pipeline": f"{settings.pipeline_name}, {len(NODES)} nodes and {len(LOOKUP_TASKS)} lookup tasks",
         "CPU image": kubeflow.images.cpu,
         "GPU image": f"{kubeflow.images.gpu} (Trainer)",
         "GPU": f"{kubeflow.gpu.count} × {kubeflow.gpu.type}" + (f" on nodes with {nodes}" if nodes else ""),

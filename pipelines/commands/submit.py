@@ -1,4 +1,4 @@
-"""The commands for Kubeflow. What they need is imported when they run, so that `--help` answers at once."""
+"""The command `catsdogs submit`; heavy imports are inside the function so that `--help` is fast."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ import typer
 
 def submit(
     file: Annotated[
-        Path, typer.Argument(metavar="PIPELINE.YAML", help="What catsdogs compile wrote.", show_default=False)
+        Path,
+        typer.Argument(metavar="PIPELINE.YAML", help="The file from catsdogs compile.", show_default=False),
     ],
     endpoint: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="Kubeflow Pipelines' address. Else KF_PIPELINES_ENDPOINT."),
+        typer.Option(metavar="URL", help="URL of Kubeflow Pipelines. Default: $KF_PIPELINES_ENDPOINT."),
     ] = None,
     experiment: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="The experiment that the run belongs to. Else Default."),
+        typer.Option(metavar="NAME", help="Experiment of the run. Default: Default."),
     ] = None,
     create_experiment: Annotated[
-        bool, typer.Option("--create-experiment", help="Make the experiment if there is none of that name.")
+        bool, typer.Option("--create-experiment", help="Create the experiment if it does not exist.")
     ] = False,
     run_name: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Name of the run, or of the schedule. Else after the pipeline."),
+        typer.Option(metavar="NAME", help="Name of the run or schedule. Default: from the pipeline."),
     ] = None,
     param: Annotated[
         list[str] | None,
@@ -33,51 +34,53 @@ def submit(
     ] = None,
     pipeline_root: Annotated[
         str | None,
-        typer.Option(metavar="URI", help="Where artifacts go: gs://, s3:// or minio://. Else the file's."),
+        typer.Option(metavar="URI", help="Artifact root: gs://, s3:// or minio://. Default: from the file."),
     ] = None,
     no_cache: Annotated[
-        bool, typer.Option("--no-cache", help="Execute every step, whatever earlier runs have found.")
+        bool, typer.Option("--no-cache", help="Execute every task, without cached results.")
     ] = False,
     schedule: Annotated[
         str | None,
         typer.Option(
             metavar="CRON",
-            help="Run again and again; six fields, the seconds first: '0 0 3 * * *' is at 03:00.",
+            help="Create a recurring run; six fields, seconds first: '0 0 3 * * *' is 03:00 every day.",
         ),
     ] = None,
     wait: Annotated[
-        bool, typer.Option("--wait", help="Show the steps until the run ends; exits with 1 if it fails.")
+        bool, typer.Option("--wait", help="Show progress until the run ends; exits with 1 if it fails.")
     ] = False,
     namespace: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Your namespace, where Kubeflow serves many users."),
+        typer.Option(metavar="NAME", help="Your namespace on a multi-user Kubeflow."),
     ] = None,
     service_account: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="What the pods run as. Else Kubeflow's choice."),
+        typer.Option(metavar="NAME", help="Service account of the pods. Default: Kubeflow's."),
     ] = None,
     token: Annotated[
-        str | None, typer.Option(metavar="TOKEN", help="A bearer token. Else CATSDOGS_KUBEFLOW_TOKEN.")
+        str | None, typer.Option(metavar="TOKEN", help="A bearer token. Default: $CATSDOGS_KUBEFLOW_TOKEN.")
     ] = None,
     token_file: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="A file with the token, read anew for every request."),
+        typer.Option(metavar="FILE", help="A file with the token, read again for every request."),
     ] = None,
     cookies: Annotated[
         str | None,
-        typer.Option(metavar="COOKIES", help="A browser's session. Else CATSDOGS_KUBEFLOW_COOKIES."),
+        typer.Option(
+            metavar="COOKIES", help="Cookies of a browser session. Default: $CATSDOGS_KUBEFLOW_COOKIES."
+        ),
     ] = None,
     ca_cert: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Certificate of the authority that signed the server's."),
+        typer.Option(metavar="FILE", help="CA certificate to verify the server with."),
     ] = None,
 ) -> None:
     """Run a compiled pipeline on Kubeflow Pipelines, now or on a schedule.
 
-    The file is uploaded as a version of the pipeline; the same file again makes no second one.
+    The file is uploaded as a version of the pipeline; the same file is uploaded only once.
 
-    Exit status: 0 submitted, or with --wait succeeded; 2 bad usage; 130 interrupted, which leaves the run
-    alone; 1 anything else.
+    Exit status: 0 submitted, or succeeded with --wait; 2 bad usage; 130 interrupted (the run continues);
+    1 anything else.
     """
     from rich.console import Console
 
@@ -102,6 +105,6 @@ def submit(
     try:
         status = submit_pipeline(options, Console())
     except KeyboardInterrupt:
-        typer.echo("Interrupted; the list of runs tells whether there is one already.", err=True)
+        typer.echo("Interrupted; check the list of runs to see whether a run was created.", err=True)
         status = 130
     raise typer.Exit(status)

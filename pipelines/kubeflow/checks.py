@@ -1,4 +1,4 @@
-"""What a run on Kubeflow needs of the settings beyond their being valid, said before the cluster says it."""
+"""Checks that valid settings can also run on Kubeflow, before anything reaches the cluster."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 from components.errors import InputError
 from components.image_example_gen.sources import check_source
 from pipelines.kubeflow import beam
-from pipelines.settings.errors import nearest
+from pipelines.settings.errors import did_you_mean
 from pipelines.settings.serving import is_gcs_address
 from pipelines.settings.tree import Settings
 from trainer.training_config import NAMED_WEIGHTS
 
-# A Kubernetes name has 63 characters at most; a run's is the pipeline's, a hyphen and five more.
+# A Kubernetes name has at most 63 characters; KFP names a run after the pipeline, plus a hyphen and five.
 _LONGEST_NAME = 57
 
 _BEAM_NEEDS = {
@@ -24,27 +24,27 @@ _BEAM_NEEDS = {
 
 
 def check_output(output: Path) -> None:
-    """Checks the name and the place of the file to write.
+    """Checks the path of the output file.
 
     Raises:
-        InputError: It is not YAML's, or there is no such folder.
+        InputError: It does not end in .yaml or .yml, or its folder does not exist.
     """
     if output.suffix not in {".yaml", ".yml"}:
         raise InputError(
-            f"The file to write is {output}, and Kubeflow Pipelines takes YAML only: it must end with "
+            f"The output file is {output}, but Kubeflow Pipelines accepts only YAML: it must end with "
             ".yaml or .yml."
         )
     if not output.parent.is_dir():
-        raise InputError(f"{output} cannot be written: there is no folder {output.parent}.")
+        raise InputError(f"{output} cannot be written: the folder {output.parent} does not exist.")
     if output.is_dir():
         raise InputError(f"{output} cannot be written: it is a folder.")
 
 
-def check(settings: Settings) -> None:
+def check_settings(settings: Settings) -> None:
     """Checks the settings without a cluster.
 
     Raises:
-        InputError: A run on Kubeflow could not work with them.
+        InputError: A run on Kubeflow would fail with these settings.
     """
     _check_name(settings.pipeline_name)
     _check_images(settings)
@@ -57,8 +57,8 @@ def check(settings: Settings) -> None:
 def _check_name(name: str) -> None:
     if len(name) > _LONGEST_NAME:
         raise InputError(
-            f"The pipeline_name {name!r} has {len(name)} characters, and on Kubeflow it may have "
-            f"{_LONGEST_NAME}: Kubernetes names each run after it, and takes 63; choose a shorter one."
+            f"The pipeline_name {name!r} has {len(name)} characters, but on Kubeflow it must have at most "
+            f"{_LONGEST_NAME}, because Kubernetes limits the names of runs to 63: choose a shorter one."
         )
 
 
@@ -66,8 +66,8 @@ def _check_images(settings: Settings) -> None:
     for kind in ("cpu", "gpu"):
         if getattr(settings.kubeflow.images, kind) is None:
             raise InputError(
-                f"The setting kubeflow.images.{kind} is missing: `make image` builds the image; push it, and "
-                "name it by its digest, REGISTRY/NAME@sha256:…."
+                f"The setting kubeflow.images.{kind} is missing: `make image` builds the image; push it and "
+                "set this to its digest, REGISTRY/NAME@sha256:…."
             )
 
 
@@ -80,57 +80,57 @@ def _check_root(settings: Settings) -> None:
         )
     if store.endpoint is not None and root.startswith("gs://"):
         raise InputError(
-            f"The setting kubeflow.artifact_store.endpoint is {store.endpoint!r}, and kubeflow.pipeline_root "
-            f"is {root}, which is Google's: leave the endpoint out, or use s3:// or minio://."
+            f"The setting kubeflow.artifact_store.endpoint is {store.endpoint!r}, but kubeflow.pipeline_root "
+            f"is {root}, which takes no endpoint: remove the endpoint, or use s3:// or minio://."
         )
 
 
 def _check_volumes(settings: Settings) -> None:
     data = settings.data
-    places: dict[str, Path | None] = {"output_root": settings.output_root}
+    paths: dict[str, Path | None] = {"output_root": settings.output_root}
     if data.source == "folder":
-        places["data.folder"] = data.folder
+        paths["data.folder"] = data.folder
     elif data.source == "tfds":
-        places["data.tfds.data_dir"] = data.tfds.data_dir
+        paths["data.tfds.data_dir"] = data.tfds.data_dir
     else:
         check_source(data.source_spec, data.class_names)
     destination = settings.serving_destination
     if not is_gcs_address(destination):
-        places["serving.destination"] = Path(destination)
+        paths["serving.destination"] = Path(destination)
     mounted = ", ".join(volume.mount_path for volume in settings.kubeflow.volumes) or "none"
-    for setting, path in places.items():
+    for setting, path in paths.items():
         if path is None or not settings.kubeflow.on_volume(path):
-            else_where = ", or a gs:// address" if setting == "serving.destination" else ""
+            alternative = ", or a gs:// address" if setting == "serving.destination" else ""
             raise InputError(
-                f"The setting {setting} is {path}, which is on no volume and would be gone with the pod: "
-                f"name a folder below a mount_path of kubeflow.volumes (mounted are: {mounted}){else_where}."
+                f"The setting {setting} is {path}, which is on no volume and would be lost with the pod: "
+                f"choose a folder below a mount_path of kubeflow.volumes ({mounted}){alternative}."
             )
 
 
 def _check_weights(weights: str) -> None:
     if weights not in NAMED_WEIGHTS:
         raise InputError(
-            f"The setting training.weights is {weights}, a file of this machine that is not in the image: on "
+            f"The setting training.weights is {weights}, a local file that is not in the container image: on "
             f"Kubeflow it must be {', '.join(NAMED_WEIGHTS[:-1])} or {NAMED_WEIGHTS[-1]}."
         )
 
 
 def _check_beam(settings: Settings) -> None:
-    given = beam.options(settings)
-    runner = given.get("runner", beam.LOCAL_RUNNER)
+    options = beam.options(settings)
+    runner = options.get("runner", beam.LOCAL_RUNNER)
     if runner not in _BEAM_NEEDS:
         raise InputError(
-            f"The --runner of kubeflow.beam_args is {runner!r}.{nearest(runner, list(_BEAM_NEEDS))}"
+            f"The --runner of kubeflow.beam_args is {runner!r}.{did_you_mean(runner, list(_BEAM_NEEDS))}"
         )
-    missing = [f"--{name}" for name in _BEAM_NEEDS[runner] if not given.get(name)]
+    missing = [f"--{name}" for name in _BEAM_NEEDS[runner] if not options.get(name)]
     if missing:
         raise InputError(
-            f"kubeflow.beam_args has --runner={runner} and lacks {' and '.join(missing)}: add "
+            f"kubeflow.beam_args has --runner={runner} but lacks {' and '.join(missing)}: add "
             f"{'it' if len(missing) == 1 else 'them'}, as {missing[0]}=VALUE."
         )
     root = str(settings.kubeflow.pipeline_root)
     if beam.is_remote(settings, "Transform") and not root.startswith("gs://"):
         raise InputError(
-            f"kubeflow.beam_args has --runner={runner}, whose workers reach artifacts on gs:// only, and "
-            f"kubeflow.pipeline_root is {root}: use a gs:// root, or leave --runner out."
+            f"kubeflow.beam_args has --runner={runner}, whose workers reach artifacts only on gs://, but "
+            f"kubeflow.pipeline_root is {root}: use a gs:// root, or remove --runner."
         )

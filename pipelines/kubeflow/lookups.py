@@ -1,6 +1,6 @@
-"""The tasks that look at the outside world in every run: at the data, and at what was approved last.
+"""Adds the lookup tasks, which read the data's fingerprint and the newest approvals in every run.
 
-KFP's cache is asked for none of them, nor for the push. All others are keyed by what these find.
+The lookup tasks and the push are never cached. The cache keys of all other tasks include their outputs.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from pipelines import baseline_nodes
 from pipelines.kubeflow.spec import Spec, add_input
 from pipelines.settings.tree import Settings
 
-_LOOK = ["python", "-m", "pipelines.kubeflow.container.lookup"]
+_LOOKUP_COMMAND = ["python", "-m", "pipelines.kubeflow.container.lookup"]
 
 
-def add(spec: Spec, settings: Settings) -> None:
-    """Adds the tasks, and gives what they find to the steps that depend on it."""
+def add_lookup_tasks(spec: Spec, settings: Settings) -> None:
+    """Adds the lookup tasks and passes their outputs to the tasks that depend on them."""
     _add_data_fingerprint(spec, settings)
-    of_source = {SOURCE_PROPERTY: "{{$.inputs.parameters['source_name']}}"}
-    _add_approved(spec, settings, "AcceptedData", "accepted-data", of_source)
+    same_source = {SOURCE_PROPERTY: "{{$.inputs.parameters['source_name']}}"}
+    _add_approval_lookup(spec, settings, "AcceptedData", "accepted-data", same_source)
     add_input(spec, "AcceptedDataLookup", "source_name", _from_task("DataFingerprint", "source_name"), "")
     for baseline, where in baseline_nodes.MODEL_FILTERS.items():
         options = ["--hand_on_missing"] if baseline_nodes.INCLUDE_MISSING_MODELS else []
-        _add_approved(spec, settings, baseline, "blessed-model", where, *options)
+        _add_approval_lookup(spec, settings, baseline, "blessed-model", where, *options)
     _wait_for_producers(spec)
 
 
@@ -41,51 +41,51 @@ def _add_data_fingerprint(spec: Spec, settings: Settings) -> None:
     class_names = json.dumps(list(settings.data.class_names))
     add_input(spec, "DataFingerprint", "source", {"componentInputParameter": "source"}, "")
     add_input(spec, "DataFingerprint", "class_names", {"runtimeValue": {"constant": class_names}}, "")
-    found = _from_task("DataFingerprint", "data_fingerprint")
-    add_input(spec, "ImageExampleGen", "data_fingerprint", found, "")
-    named = _from_task("DataFingerprint", "source_name")
-    add_input(spec, "DataGate", "source", named, settings.data.source_name)
+    data_fingerprint = _from_task("DataFingerprint", "data_fingerprint")
+    add_input(spec, "ImageExampleGen", "data_fingerprint", data_fingerprint, "")
+    source_name = _from_task("DataFingerprint", "source_name")
+    add_input(spec, "DataGate", "source", source_name, settings.data.source_name)
 
 
-def _add_approved(
-    spec: Spec, settings: Settings, baseline: str, ledger: str, where: Mapping[str, str], *options: str
+def _add_approval_lookup(
+    spec: Spec, settings: Settings, baseline: str, store: str, where: Mapping[str, str], *options: str
 ) -> None:
-    """Adds the look for what was approved last, whose candidate is the one of the baseline's component."""
-    look = f"{baseline}Lookup"
+    """Adds the lookup of the newest approval; its candidate input is that of the baseline's component."""
+    lookup = f"{baseline}Lookup"
     arguments = [
         "approved",
         *("--approvals", str(settings.approvals_dir)),
-        *("--ledger", ledger),
+        *("--store", store),
         *("--candidate", "{{$.inputs.artifacts['candidate'].uri}}"),
         *(argument for name, value in where.items() for argument in ("--where", f"{name}={value}")),
         *options,
         *("--output", _output("approved")),
     ]
-    _add_task(spec, settings, look, arguments, "approved")
-    for of_all, inputs in (
+    _add_task(spec, settings, lookup, arguments, "approved")
+    for definitions, inputs in (
         (spec["components"], "inputDefinitions"),
         (spec["root"]["dag"]["tasks"], "inputs"),
     ):
-        candidate = of_all[baseline][inputs]["artifacts"]["candidate"]
-        of_all[look][inputs] = {"artifacts": {"candidate": dict(candidate)}}
-    add_input(spec, baseline, "approved", _from_task(look, "approved"), "")
+        candidate = definitions[baseline][inputs]["artifacts"]["candidate"]
+        definitions[lookup][inputs] = {"artifacts": {"candidate": dict(candidate)}}
+    add_input(spec, baseline, "approved", _from_task(lookup, "approved"), "")
 
 
 def _add_task(spec: Spec, settings: Settings, name: str, arguments: list[str], *outputs: str) -> None:
-    """Adds a task that puts out texts; it has no inputs yet."""
+    """Adds a task without inputs whose outputs are string parameters."""
     executor = f"{name}_executor"
     spec["components"][name] = {
         "executorLabel": executor,
         "outputDefinitions": {"parameters": {key: {"parameterType": "STRING"} for key in outputs}},
     }
     spec["deploymentSpec"]["executors"][executor] = {
-        "container": {"image": settings.kubeflow.images.cpu, "command": _LOOK, "args": arguments}
+        "container": {"image": settings.kubeflow.images.cpu, "command": _LOOKUP_COMMAND, "args": arguments}
     }
     spec["root"]["dag"]["tasks"][name] = {"taskInfo": {"name": name}, "componentRef": {"name": name}}
 
 
 def _wait_for_producers(spec: Spec) -> None:
-    """Lets every task wait for those whose outputs it is given."""
+    """Makes every task depend on the tasks whose outputs it consumes."""
     for task in spec["root"]["dag"]["tasks"].values():
         producers = {
             produced["producerTask"]

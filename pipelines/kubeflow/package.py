@@ -1,4 +1,4 @@
-"""A compiled pipeline, as `catsdogs compile` writes it, and the parameters of a run of it."""
+"""Reads a compiled pipeline and the `--param` values of a run."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from pydantic import FiniteFloat, Json, TypeAdapter, ValidationError
 
 from components.errors import InputError
 from components.image_example_gen.config import DataConfig
-from pipelines.settings.errors import nearest, sentence
+from pipelines.settings.errors import did_you_mean, format_validation_error
 from pipelines.user import login_name
 
 OVERRIDE = "override"
-SCHEMA = "2.1.0"  # the only one that Kubeflow Pipelines takes
+SCHEMA = "2.1.0"  # the only schema that Kubeflow Pipelines accepts
 
 _TYPES: Mapping[str, Any] = {
     "STRING": str,
@@ -37,13 +37,13 @@ class Package:
     """A compiled pipeline.
 
     Attributes:
-        path: Its file.
+        path: The file.
         name: Name of the pipeline.
-        version: Name of this version of it: the same for the same bytes.
+        version: Name of this version, derived from the file's content.
         parameters: The parameters that a run may set: name → type, such as `NUMBER_DOUBLE`.
-        pipeline_root: Where artifacts go unless another place is named; None when the file names none.
-        steps: Names of the tasks, each after those that it waits for.
-        mounts: Where every step finds a volume.
+        pipeline_root: Default pipeline root; None if the file has none.
+        tasks: Names of the tasks in topological order.
+        mounts: Mount paths of the volumes that every task has.
     """
 
     path: Path
@@ -51,22 +51,21 @@ class Package:
     version: str
     parameters: Mapping[str, str]
     pipeline_root: str | None
-    steps: Sequence[str]
+    tasks: Sequence[str]
     mounts: Sequence[str]
 
 
-def read(path: Path) -> Package:
-    """Reads a compiled pipeline; the server says whether it is valid as a whole.
+def read_package(path: Path) -> Package:
+    """Reads a compiled pipeline; the server validates the specification itself.
 
     Args:
-        path: A `.yaml` file of two documents: the pipeline and its Kubernetes settings, without which no
-            step would see a volume.
+        path: A `.yaml` file of two documents: the pipeline and its Kubernetes settings.
 
     Raises:
-        InputError: The file cannot be read, or holds something else.
+        InputError: The file cannot be read or is not a compiled pipeline.
     """
     if path.suffix not in {".yaml", ".yml"}:
-        raise InputError(f"The file {path} must end in .yaml: KFP knows a pipeline by that.")
+        raise InputError(f"The file {path} must end in .yaml or .yml: KFP accepts no other pipeline files.")
     try:
         content = path.read_bytes()
         spec, platform = yaml.safe_load_all(content)
@@ -74,7 +73,7 @@ def read(path: Path) -> Package:
         tasks = spec["root"]["dag"]["tasks"]
         waits_for = {name: sorted(tasks[name].get("dependentTasks", ())) for name in sorted(tasks)}
         executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values()
-        mounts = [{mount["mountPath"] for mount in one.get("pvcMount", ())} for one in executors]
+        mounts = [{mount["mountPath"] for mount in executor.get("pvcMount", ())} for executor in executors]
         if spec["schemaVersion"] != SCHEMA:
             raise ValueError
         return Package(
@@ -83,32 +82,33 @@ def read(path: Path) -> Package:
             version=f"sha256-{hashlib.sha256(content).hexdigest()[:16]}",
             parameters={name: definition["parameterType"] for name, definition in parameters.items()},
             pipeline_root=spec.get("defaultPipelineRoot"),
-            steps=tuple(TopologicalSorter(waits_for).static_order()),
+            tasks=tuple(TopologicalSorter(waits_for).static_order()),
             mounts=sorted(set.intersection(*mounts)),
         )
     except OSError as error:
         raise InputError(
-            f"The file {path} cannot be read ({error.strerror}): catsdogs compile --output {path} makes it."
+            f"The file {path} cannot be read ({error.strerror}): create it with "
+            f"catsdogs compile --output {path}."
         ) from None
     except (AttributeError, KeyError, TypeError, ValueError, yaml.YAMLError):
         raise InputError(
-            f"The file {path} holds no compiled pipeline of schema {SCHEMA} with its Kubernetes settings: "
-            "make it with catsdogs compile."
+            f"The file {path} is not a compiled pipeline of schema {SCHEMA} with Kubernetes settings: "
+            "create it with catsdogs compile."
         ) from None
 
 
 def read_parameters(texts: Sequence[str], package: Package) -> dict[str, Any]:
-    """Reads `--param` texts by the types that the pipeline gives its parameters.
+    """Parses `--param` options according to the types of the pipeline's parameters.
 
     Args:
-        texts: `NAME=VALUE` each.
-        package: The pipeline.
+        texts: `NAME=VALUE` strings.
+        package: The compiled pipeline.
 
     Returns:
-        Values as the server takes them.
+        The parameter values in the form that the server accepts.
 
     Raises:
-        InputError: A name is unknown, or a value does not fit its type or the setting that it replaces.
+        InputError: A name is unknown, or a value does not match its type or the setting that it replaces.
     """
     values: dict[str, Any] = {}
     for text in texts:
@@ -116,29 +116,31 @@ def read_parameters(texts: Sequence[str], package: Package) -> dict[str, Any]:
         if not separator or not name:
             raise InputError(f"--param {text!r} must be NAME=VALUE, for example max_rejected_fraction=0.05.")
         if name not in package.parameters:
-            raise InputError(f"The pipeline has no parameter {name!r}.{nearest(name, package.parameters)}")
+            raise InputError(
+                f"The pipeline has no parameter {name!r}.{did_you_mean(name, package.parameters)}"
+            )
         if name in values:
-            raise InputError(f"--param {name} is given twice: give it once.")
+            raise InputError(f"--param {name} is given twice: use it once.")
         try:
             values[name] = TypeAdapter(_TYPES[package.parameters[name]]).validate_python(value)
         except ValidationError as error:
             expected = error.errors()[0]["msg"].replace("Input should", "it must")
             raise InputError(f"--param {text}: {expected}.") from None
         if name == "source":
-            values[name] = _source(value, package.mounts)
+            values[name] = _parse_source(value, package.mounts)
         elif name == OVERRIDE:
-            values[name] = _signed(value)
+            values[name] = _signed_override(value)
         elif name in DataConfig.model_fields:
-            _data_settings(text, {name: values[name]})
+            _validate_data_config(text, {name: values[name]})
     return values
 
 
-def _source(text: str, mounts: Sequence[str]) -> str:
-    """Returns a source exactly as the compiled pipeline writes it, because KFP's cache compares the texts.
+def _parse_source(text: str, mounts: Sequence[str]) -> str:
+    """Returns a source formatted as in the compiled pipeline, because KFP's cache compares the strings.
 
     Args:
-        text: JSON.
-        mounts: Where the pods have volumes: what they read must lie there.
+        text: The source as JSON.
+        mounts: Mount paths of the volumes; the source's folder must be on one of them.
     """
     try:
         details = json.loads(text)
@@ -150,37 +152,39 @@ def _source(text: str, mounts: Sequence[str]) -> str:
             f"--param source={text}: it must be JSON such as "
             """{"kind": "folder", "folder": "/data"} or {"kind": "sample", "count": 1000, "seed": 0}."""
         ) from None
-    chosen = {"folder": details, "sample": {"sample": details}, "tfds": {"tfds": details}}.get(str(kind), {})
-    data = _data_settings(f"source={text}", {"source": kind, **chosen})
+    fields = {"folder": details, "sample": {"sample": details}, "tfds": {"tfds": details}}.get(str(kind), {})
+    data = _validate_data_config(f"source={text}", {"source": kind, **fields})
     source = data.source_spec
     unknown = next((key for key in details if key not in source), None)
     if unknown is not None:
         raise InputError(
-            f"--param source={text}: a source of the kind {kind} has no {unknown!r}."
-            f"{nearest(unknown, source)}"
+            f"--param source={text}: a source of kind {kind} has no {unknown!r}."
+            f"{did_you_mean(unknown, source)}"
         )
-    read = {"folder": data.folder, "tfds": data.tfds.data_dir}.get(data.source)
-    place = PurePosixPath(read or "")
-    is_mounted = ".." not in place.parts and any(place.is_relative_to(mount) for mount in mounts)
+    folder = {"folder": data.folder, "tfds": data.tfds.data_dir}.get(data.source)
+    path = PurePosixPath(folder or "")
+    is_mounted = ".." not in path.parts and any(path.is_relative_to(mount) for mount in mounts)
     if data.source != "sample" and not is_mounted:
         raise InputError(
-            f"--param source={text}: it reads {read}, which is on no volume of the pipeline: name a folder "
-            f"below one of them (mounted are: {', '.join(mounts) or 'none'})."
+            f"--param source={text}: {folder} is on no volume of the pipeline: choose a folder "
+            f"below a mounted volume ({', '.join(mounts) or 'there is none'})."
         )
     return json.dumps(source, sort_keys=True)
 
 
-def _data_settings(text: str, settings: Mapping[str, Any]) -> DataConfig:
+def _validate_data_config(text: str, settings: Mapping[str, Any]) -> DataConfig:
     try:
         return DataConfig.model_validate(settings)
     except ValidationError as error:
-        raise InputError(f"--param {text}: {sentence(error, DataConfig)}") from None
+        raise InputError(f"--param {text}: {format_validation_error(error, DataConfig)}") from None
 
 
-def _signed(reason: str) -> str:
-    """Returns an override as the gate records it: with who gives it, and when."""
+def _signed_override(reason: str) -> str:
+    """Returns an override as the gate records it: JSON with the reason, the user's name and the time."""
     if not reason.strip():
-        raise InputError(f"--param {OVERRIDE}={reason}: give the reason why the model is to be blessed.")
-    person = login_name("LOGNAME=NAME catsdogs submit ….")
+        raise InputError(
+            f"--param {OVERRIDE}={reason}: the reason is empty; explain why the model should be blessed."
+        )
+    user = login_name("LOGNAME=NAME catsdogs submit ….")
     at = datetime.now(UTC).isoformat(timespec="seconds")
-    return json.dumps({"at": at, "by": person, "reason": reason.strip()}, ensure_ascii=False)
+    return json.dumps({"at": at, "by": user, "reason": reason.strip()}, ensure_ascii=False)

@@ -1,6 +1,6 @@
-"""The pipeline's specification: what TFX's compiler makes of it, and a patch for each thing that lacks.
+"""Compiles the pipeline with TFX and patches the resulting specification for open-source Kubeflow Pipelines.
 
-The specification is the dictionary of KFP's proto PipelineSpec, schema 2.1.0.
+The specification is a dictionary in the form of KFP's proto PipelineSpec, schema 2.1.0.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ from pipelines.settings.tree import Settings
 Spec = dict[str, Any]
 
 ENTRY_POINT = ["python", "-m", "pipelines.kubeflow.container.entrypoint"]
-GPU_STEP = "Trainer"
-ASKED_GPUS = "CATSDOGS_GPUS"  # lets the Trainer say that it does not see what was asked for
+GPU_TASK = "Trainer"
+REQUESTED_GPUS = "CATSDOGS_GPUS"  # the Trainer warns if it finds fewer devices
 
-# Argo counts from the first try's start, and when the time is over it ends the try that is on then.
+# Argo's limit for retries counts from the start of the first attempt and also ends the running attempt.
 _WAIT_FOR_NODE = 24 * 3600
-_TRY_WITHOUT_TIMEOUT = 7 * 24 * 3600
+_ATTEMPT_WITHOUT_TIMEOUT = 7 * 24 * 3600
 
-PUSH_STEP = "Pusher"
+PUSH_TASK = "Pusher"
 
-# The input that a step approves, when its output says `blessed`, and the ledger it is written into.
+# The input that a task approves when one of its outputs has `blessed` = 1, and its approval store.
 _APPROVES = {"DataGate": "statistics:accepted-data", "QualityGate": "model:blessed-model"}
 
 
-def of_tfx(pipeline: tfx_pipeline.Pipeline, settings: Settings) -> Spec:
-    """Returns what TFX's own compiler makes of the pipeline."""
+def compile_with_tfx(pipeline: tfx_pipeline.Pipeline, settings: Settings) -> Spec:
+    """Returns the specification that TFX's own compiler produces."""
     images = settings.kubeflow.images
     built = pipeline_builder.PipelineBuilder(
         pipeline,
-        default_image={pipeline_builder.DEFAULT_IMAGE_PATH_KEY: images.cpu, GPU_STEP: images.gpu},
+        default_image={pipeline_builder.DEFAULT_IMAGE_PATH_KEY: images.cpu, GPU_TASK: images.gpu},
         default_commands=ENTRY_POINT,
         use_pipeline_spec_2_1=True,
     ).build()
@@ -53,13 +53,13 @@ def of_tfx(pipeline: tfx_pipeline.Pipeline, settings: Settings) -> Spec:
     return spec
 
 
-def name_pipeline_root(spec: Spec, settings: Settings) -> None:
-    """Writes where artifacts are kept, with the store's service as KFP's launcher reads it."""
+def set_pipeline_root(spec: Spec, settings: Settings) -> None:
+    """Sets the pipeline root, with the address of its object store in the form that KFP's launcher reads."""
     spec["defaultPipelineRoot"] = pipeline_root(settings)
 
 
 def pipeline_root(settings: Settings) -> str:
-    """Returns the pipeline root, with the query that names the service of its store, if one is set."""
+    """Returns the pipeline root, with a query that names the endpoint of its object store if one is set."""
     root, store = str(settings.kubeflow.pipeline_root), settings.kubeflow.artifact_store
     if store.endpoint is None:
         return root
@@ -68,8 +68,8 @@ def pipeline_root(settings: Settings) -> str:
     return f"{root}?{query}"
 
 
-def open_parameters(spec: Spec, settings: Settings) -> None:
-    """Gives the run its parameters, each with a default, and wires them to the steps that have them."""
+def set_run_parameters(spec: Spec, settings: Settings) -> None:
+    """Declares the run's parameters with their defaults and connects them to the tasks that use them."""
     data = settings.data
     parameters = {
         "source": _parameter("STRING", json.dumps(data.source_spec, sort_keys=True)),
@@ -78,82 +78,82 @@ def open_parameters(spec: Spec, settings: Settings) -> None:
         "override": _parameter("STRING", ""),
     }
     spec["root"]["inputDefinitions"] = {"parameters": parameters}
-    for step, name in (
+    for task, name in (
         ("ImageExampleGen", "source"),
         ("ImageExampleGen", "max_rejected_fraction"),
         ("DataGate", "max_class_shift"),
         ("QualityGate", "override"),
     ):
-        spec["root"]["dag"]["tasks"][step]["inputs"]["parameters"][name] = {"componentInputParameter": name}
+        spec["root"]["dag"]["tasks"][task]["inputs"]["parameters"][name] = {"componentInputParameter": name}
 
 
 def _parameter(kind: str, default: Any) -> dict[str, Any]:
     return {"parameterType": kind, "defaultValue": default}
 
 
-def add_input(spec: Spec, step: str, name: str, source: Mapping[str, Any], default: str) -> None:
-    """Adds a text parameter to a step, or takes an existing one from elsewhere.
+def add_input(spec: Spec, task_name: str, name: str, source: Mapping[str, Any], default: str) -> None:
+    """Adds a string parameter to a task, or replaces the source of an existing one.
 
     Args:
         spec: The specification.
-        step: The step's id.
+        task_name: The task's name.
         name: The parameter's name.
         source: Where the value comes from, as in TaskInputsSpec.InputParameterSpec.
         default: The component's default.
     """
-    inputs = spec["components"][step].setdefault("inputDefinitions", {}).setdefault("parameters", {})
+    inputs = spec["components"][task_name].setdefault("inputDefinitions", {}).setdefault("parameters", {})
     inputs[name] = _parameter("STRING", default)
-    task = spec["root"]["dag"]["tasks"][step]
+    task = spec["root"]["dag"]["tasks"][task_name]
     task.setdefault("inputs", {}).setdefault("parameters", {})[name] = dict(source)
 
 
 def fill_defaults(spec: Spec) -> None:
-    """Gives every parameter of every component a default: the value that this pipeline passes.
+    """Sets the default of every component parameter to the value that this pipeline passes.
 
-    What comes from another step has one already, from `add_input`.
+    Parameters that come from another task already have a default, from `add_input`.
     """
     root = spec["root"]["inputDefinitions"]["parameters"]
     for task in spec["root"]["dag"]["tasks"].values():
         definitions = spec["components"][task["componentRef"]["name"]].get("inputDefinitions", {})
         for key, definition in definitions.get("parameters", {}).items():
-            given = task["inputs"]["parameters"][key]
-            if "runtimeValue" in given:
-                definition["defaultValue"] = given["runtimeValue"]["constant"]
-            elif "componentInputParameter" in given:
-                definition["defaultValue"] = root[given["componentInputParameter"]]["defaultValue"]
+            source = task["inputs"]["parameters"][key]
+            if "runtimeValue" in source:
+                definition["defaultValue"] = source["runtimeValue"]["constant"]
+            elif "componentInputParameter" in source:
+                definition["defaultValue"] = root[source["componentInputParameter"]]["defaultValue"]
 
 
 def set_arguments(spec: Spec, pipeline: tfx_pipeline.Pipeline, settings: Settings) -> None:
-    """Gives each step's entry point what it needs beside TFX's arguments, and Beam's to Beam steps alone."""
+    """Adds the arguments of our entry point to TFX's, and Beam arguments to the Beam components only."""
     code = fingerprint.of_code(*CODE)
     for node in pipeline.components:
         container = _container(spec, node.id)
         arguments = container["args"]
         inputs_spec = json.dumps(_types(spec["components"][node.id]["inputDefinitions"]), sort_keys=True)
-        own = [
+        command_line = [
             *arguments[: arguments.index("--json_serialized_inputs_spec_args")],
             *("--json_serialized_inputs_spec_args", inputs_spec),
             *("--code_fingerprint", code),
         ]
         if node.id in _APPROVES:
-            own += ["--approves", _APPROVES[node.id], "--approvals", str(settings.approvals_dir)]
+            command_line += ["--approves", _APPROVES[node.id], "--approvals", str(settings.approvals_dir)]
         if isinstance(node.executor_spec, executor_spec.BeamExecutorSpec):
-            own += ["--keep_remote"] if beam.is_remote(settings, node.id) else []
-            own += beam.arguments(settings, node.id)
-        container["args"] = own
+            command_line += ["--keep_remote"] if beam.is_remote(settings, node.id) else []
+            command_line += beam.arguments(settings, node.id)
+        container["args"] = command_line
 
 
-def never_cache_push(spec: Spec) -> None:
-    """Takes the push out of KFP's cache, whose key does not hold what is served by now.
+def disable_push_cache(spec: Spec) -> None:
+    """Disables KFP's cache for the push, because the cache key does not include the version that is served.
 
-    Going back to earlier settings would otherwise find the earlier push there, and leave the model that
-    replaced it in its place. A model that is still served is not pushed again.
+    With the cache, a run that returns to earlier settings would reuse the earlier push and leave the newer
+    model in service. The Pusher itself does not push a model that is already served.
     """
-    del spec["root"]["dag"]["tasks"][PUSH_STEP]["cachingOptions"]
+    del spec["root"]["dag"]["tasks"][PUSH_TASK]["cachingOptions"]
 
 
 def _types(definitions: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns input definitions without defaults, which do not belong in a command and so in a cache key."""
+    """Returns input definitions without defaults, which must not affect the cache key."""
     parameters = {
         name: {"parameterType": definition["parameterType"]}
         for name, definition in definitions.get("parameters", {}).items()
@@ -161,47 +161,47 @@ def _types(definitions: Mapping[str, Any]) -> dict[str, Any]:
     return {**definitions, "parameters": parameters}
 
 
-def _container(spec: Spec, step: str) -> dict[str, Any]:
-    executor = spec["components"][step]["executorLabel"]
+def _container(spec: Spec, task: str) -> dict[str, Any]:
+    executor = spec["components"][task]["executorLabel"]
     container: dict[str, Any] = spec["deploymentSpec"]["executors"][executor]["container"]
     return container
 
 
 def set_resources(spec: Spec, settings: Settings) -> None:
-    """Gives each pod its requests and limits; the Trainer alone asks for GPUs, the others do not see any."""
-    for step in spec["components"]:
-        container = _container(spec, step)
-        resources = _resources(settings.kubeflow.task(step))
-        if step == GPU_STEP:
+    """Sets each pod's requests and limits; the Trainer requests GPUs, and all other tasks see none."""
+    for task in spec["components"]:
+        container = _container(spec, task)
+        resources = _resources(settings.kubeflow.task(task))
+        if task == GPU_TASK:
             gpu = settings.kubeflow.gpu
             resources["accelerator"] = {"type": gpu.type, "count": str(gpu.count)}
-            container["env"] = [{"name": ASKED_GPUS, "value": str(gpu.count)}]
+            container["env"] = [{"name": REQUESTED_GPUS, "value": str(gpu.count)}]
         else:
             container["env"] = [{"name": HIDES_GPUS, "value": "-1"}]
         if resources:
             container["resources"] = resources
 
 
-def _resources(step: TaskConfig) -> dict[str, Any]:
+def _resources(config: TaskConfig) -> dict[str, Any]:
     quantities = {
-        "resourceCpuRequest": step.cpu_request,
-        "resourceCpuLimit": step.cpu_limit,
-        "resourceMemoryRequest": step.memory_request,
-        "resourceMemoryLimit": step.memory_limit,
+        "resourceCpuRequest": config.cpu_request,
+        "resourceCpuLimit": config.cpu_limit,
+        "resourceMemoryRequest": config.memory_request,
+        "resourceMemoryLimit": config.memory_limit,
     }
     return {name: quantity for name, quantity in quantities.items() if quantity is not None}
 
 
 def set_retries(spec: Spec, settings: Settings) -> None:
-    """Lets failed steps be tried again, for as long as all tries together may take."""
+    """Sets how often a failed task is retried, and a time limit long enough for all attempts."""
     retry = settings.kubeflow.retry
-    for step, task in spec["root"]["dag"]["tasks"].items():
-        own = settings.kubeflow.task(step)
-        if own.retries:
-            longest_try = (own.timeout_seconds or _TRY_WITHOUT_TIMEOUT) + _WAIT_FOR_NODE
-            window = (own.retries + 1) * longest_try + retry.pauses(own.retries)
+    for name, task in spec["root"]["dag"]["tasks"].items():
+        config = settings.kubeflow.task(name)
+        if config.retries:
+            longest_attempt = (config.timeout_seconds or _ATTEMPT_WITHOUT_TIMEOUT) + _WAIT_FOR_NODE
+            window = (config.retries + 1) * longest_attempt + retry.pauses(config.retries)
             task["retryPolicy"] = {
-                "maxRetryCount": own.retries,
+                "maxRetryCount": config.retries,
                 "backoffDuration": f"{retry.backoff_seconds}s",
                 "backoffFactor": retry.backoff_factor,
                 "backoffMaxDuration": f"{window}s",

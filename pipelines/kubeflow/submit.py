@@ -1,4 +1,4 @@
-"""Hands a compiled pipeline to Kubeflow Pipelines, for one run or for recurring ones."""
+"""Uploads a compiled pipeline to Kubeflow Pipelines and starts a run or a recurring run."""
 
 from __future__ import annotations
 
@@ -14,31 +14,32 @@ from rich.console import Console
 from components.errors import InputError
 from pipelines.console import print_line
 from pipelines.kubeflow import schedule, watch
-from pipelines.kubeflow.connection import Client, Login, connect, quiet
-from pipelines.kubeflow.package import OVERRIDE, Package, read, read_parameters
+from pipelines.kubeflow.connection import Client, Login, connect, suppress_kfp_output
+from pipelines.kubeflow.package import OVERRIDE, Package, read_package, read_parameters
 from pipelines.settings import pipeline_root
-from pipelines.settings.errors import nearest
+from pipelines.settings.errors import did_you_mean
 
 DEFAULT_EXPERIMENT = "KF_PIPELINES_DEFAULT_EXPERIMENT_NAME"  # KFP's own
 
 
 @dataclass(frozen=True)
 class SubmitOptions:
-    """What the user typed after `catsdogs submit`.
+    """Options of `catsdogs submit`.
 
     Attributes:
         file: The compiled pipeline.
-        login: Where to, and as whom.
-        experiment: None means KF_PIPELINES_DEFAULT_EXPERIMENT_NAME, else `Default`, which is made if need be.
-        create_experiment: Whether an experiment that was named is made if need be, too.
-        run_name: Of the run or the recurring run; None means after the pipeline.
+        login: The server and the credentials.
+        experiment: The experiment; None means KF_PIPELINES_DEFAULT_EXPERIMENT_NAME, else `Default`, which is
+            created if it does not exist.
+        create_experiment: Create the named experiment if it does not exist.
+        run_name: Name of the run or the recurring run; None derives it from the pipeline's name.
         parameters: `NAME=VALUE` texts.
-        pipeline_root: None means the file's.
-        no_cache: Whether every step executes, whatever earlier runs have found.
-        schedule: Cron text of a recurring run; None means now, once.
-        wait: Whether to stay until the run ends.
-        namespace: The user's namespace; None means that of KFP's context file, if any.
-        service_account: What the pods run as; None means the server's choice.
+        pipeline_root: Pipeline root of this run; None means the one in the file.
+        no_cache: Execute every task, without cached results.
+        schedule: Cron expression of a recurring run; None starts one run now.
+        wait: Wait until the run ends.
+        namespace: The user's namespace; None means the one in KFP's context file, if any.
+        service_account: Service account of the pods; None means the server's default.
     """
 
     file: Path
@@ -59,34 +60,32 @@ def submit(options: SubmitOptions, console: Console) -> int:
     """Uploads a compiled pipeline and creates a run or a recurring run of it.
 
     Args:
-        options: What is wanted; checked before anything is sent.
-        console: Where to say what was done.
+        options: The options; checked before anything is sent.
+        console: The console to print to.
 
     Returns:
-        The exit status: 0, or with `wait` as `watch.wait`.
+        The exit status: 0, or with `wait` the one of `watch.wait`.
 
     Raises:
         InputError: The file, a parameter, the schedule, the endpoint or the experiment is wrong.
-        ServerError: The server cannot be reached or refuses.
+        ServerError: The server cannot be reached or refuses a request.
     """
-    # What an unset variable of a shell makes of an option: without a schedule, a run would start.
+    # An unset shell variable gives an empty option; an empty --schedule would start a run at once.
     for name, value in (vars(options) | vars(options.login)).items():
         if isinstance(value, str) and not value.strip():
-            raise InputError(
-                f"--{name.replace('_', '-')} is empty: give it a value, or leave the option out."
-            )
-    package = read(options.file)
+            raise InputError(f"--{name.replace('_', '-')} is empty: set a value or omit the option.")
+    package = read_package(options.file)
     parameters = read_parameters(options.parameters, package)
-    cron = schedule.parse(options.schedule) if options.schedule else None
+    cron = schedule.parse_cron(options.schedule) if options.schedule else None
     if cron and (options.wait or options.no_cache):
         raise InputError(
-            "--schedule sets up many runs, and --wait and --no-cache are for one: leave them out."
+            "--schedule creates a recurring run, but --wait and --no-cache apply to a single run: omit them."
         )
     others = [f"--param {name}" for name in parameters if name != OVERRIDE]
     if OVERRIDE in parameters and (cron or options.no_cache or others):
         raise InputError(
-            f"--param {OVERRIDE} is for the model of a run that somebody has looked at: leave out what makes "
-            f"another one ({', '.join(others) or '--schedule, --no-cache'})."
+            f"--param {OVERRIDE} blesses the model of a run that a person has reviewed: omit the options "
+            f"that produce another model ({', '.join(others) or '--schedule, --no-cache'})."
         )
     job: dict[str, Any] = {
         "params": parameters,
@@ -97,59 +96,59 @@ def submit(options: SubmitOptions, console: Console) -> int:
     client = connect(options.login)
     namespace = options.namespace or client.get_user_namespace() or None
     job["experiment_id"] = _experiment_id(client, options, namespace)
-    if options.no_cache:  # which KFP does not take with a reference to a version
+    if options.no_cache:  # KFP refuses enable_caching together with a version reference
         job |= {"pipeline_package_path": str(package.path), "enable_caching": False}
     else:
         job |= _upload(client, package, namespace, console)
     if cron:
-        schedule.create(client, cron, options.run_name or package.name, namespace, job, console)
+        schedule.create_recurring_run(client, cron, options.run_name or package.name, namespace, job, console)
         return 0
     name = options.run_name or f"{package.name} {datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
-    with quiet():
+    with suppress_kfp_output():
         run = client.run_pipeline(job_name=name, **job)
-    print_line(
-        console, f"Run {run.run_id} ({name}) is on its way: {client.link(f'runs/details/{run.run_id}')}"
-    )
+    print_line(console, f"Run {run.run_id} ({name}) has started: {client.link(f'runs/details/{run.run_id}')}")
     if not options.wait:
         return 0
-    return watch.wait(client, run.run_id, package.steps, namespace or "kubeflow", console)
+    return watch.wait(client, run.run_id, package.tasks, namespace or "kubeflow", console)
 
 
 def _pipeline_root(options: SubmitOptions, package: Package) -> str:
     root = options.pipeline_root or package.pipeline_root
     if not root:
-        raise InputError(f"The file {package.path} names no pipeline root: give --pipeline-root.")
+        raise InputError(f"The file {package.path} has no pipeline root: add --pipeline-root.")
     try:
-        return pipeline_root.check(root)
+        return pipeline_root.check_pipeline_root(root)
     except ValueError as error:
         raise InputError(f"The pipeline root {error}.") from None
 
 
 def _experiment_id(client: Client, options: SubmitOptions, namespace: str | None) -> str:
     name = options.experiment or os.environ.get(DEFAULT_EXPERIMENT) or "Default"
-    found = client.list_experiments(filter=schedule.named(name), namespace=namespace).experiments
-    if found and found[0].storage_state == "ARCHIVED":
+    experiments = client.list_experiments(filter=schedule.name_filter(name), namespace=namespace).experiments
+    if experiments and experiments[0].storage_state == "ARCHIVED":
         raise InputError(
-            f"The experiment {name!r} is archived: restore it in the user interface, or name another."
+            f"The experiment {name!r} is archived: restore it in the user interface, or choose another."
         )
-    if not found and options.experiment and not options.create_experiment:
+    if not experiments and options.experiment and not options.create_experiment:
         others = client.list_experiments(page_size=200, namespace=namespace).experiments or []
         names = [other.display_name for other in others if other.storage_state != "ARCHIVED"]
         raise InputError(
-            f"There is no experiment {name!r}.{nearest(name, names) if names else ''} To make it, add "
+            f"There is no experiment {name!r}.{did_you_mean(name, names) if names else ''} To create it, add "
             "--create-experiment."
         )
-    if not found:
-        with quiet():
-            found = [client.create_experiment(name, namespace=namespace)]
-    return str(found[0].experiment_id)
+    if not experiments:
+        with suppress_kfp_output():
+            experiments = [client.create_experiment(name, namespace=namespace)]
+    return str(experiments[0].experiment_id)
 
 
 def _upload(client: Client, package: Package, namespace: str | None, console: Console) -> dict[str, str]:
-    """Uploads the file as a version of the pipeline, unless the server has this very version."""
-    found = client.list_pipelines(filter=schedule.named(package.name), namespace=namespace).pipelines
-    if found:
-        pipeline = found[0]
+    """Uploads the file as a version of the pipeline, unless the server already has this version."""
+    pipelines = client.list_pipelines(
+        filter=schedule.name_filter(package.name), namespace=namespace
+    ).pipelines
+    if pipelines:
+        pipeline = pipelines[0]
     else:
         pipeline = client.pipelines.pipeline_service_create_pipeline(
             client.api_models.V2beta1Pipeline(
@@ -157,12 +156,12 @@ def _upload(client: Client, package: Package, namespace: str | None, console: Co
             )
         )
     pipeline_id = pipeline.pipeline_id
-    versions = client.list_pipeline_versions(pipeline_id, filter=schedule.named(package.version))
+    versions = client.list_pipeline_versions(pipeline_id, filter=schedule.name_filter(package.version))
     if versions.pipeline_versions:
         version = versions.pipeline_versions[0]
-        print_line(console, f"Pipeline {package.name} has this file as its version {package.version}.")
+        print_line(console, f"Pipeline {package.name} already has this file as version {package.version}.")
     else:
-        with quiet():
+        with suppress_kfp_output():
             version = client.upload_pipeline_version(
                 str(package.path), package.version, pipeline_id=pipeline_id
             )

@@ -1,4 +1,4 @@
-"""Waits for a run on Kubeflow and prints a line for each change of a step."""
+"""Waits for a run on Kubeflow and prints a line whenever the state of a task changes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pipelines.kubeflow.connection import Client, ServerError
 INTERRUPTED = 130
 
 _INTERVAL = 5.0  # seconds between two requests
-_PATIENCE = 900.0  # seconds without a response until waiting ends
+_RESPONSE_TIMEOUT = 900.0  # seconds without a response before waiting ends
 _LOG_LINES = 12
 _ENDED = frozenset({"SUCCEEDED", "FAILED", "CANCELED", "SKIPPED"})  # states of a run that do not change again
 _STATES = {
@@ -31,92 +31,92 @@ _STATES = {
     "FAILED": "failed",
     "CANCELED": "stopped",
 }
-_NO_POD = 2.0  # seconds; no pod starts, works and ends within them
-# KFP's templates of a step's pods (with retries, without, its driver), which Argo names the pods after.
+_SHORTEST_POD = 2.0  # seconds; a task that ends sooner started no pod
+# Argo names a pod after KFP's template: a task with retries, a task without, and the task's driver.
 _TEMPLATES = ("retry-system-container-impl", "system-container-impl", "system-container-driver")
-_BEGINNING = datetime.min.replace(tzinfo=UTC)
+_EARLIEST = datetime.min.replace(tzinfo=UTC)
 
 
 def wait(client: Client, run_id: str, names: Sequence[str], namespace: str, console: Console) -> int:
-    """Prints what the steps of a run do until it ends.
+    """Prints the progress of a run until it ends.
 
     Args:
         client: The connection.
-        run_id: The run.
-        names: Its steps, in their order.
-        namespace: Where its pods are.
-        console: Where to print.
+        run_id: The run's id.
+        names: Names of its tasks, in the order to print them.
+        namespace: Namespace of its pods.
+        console: The console to print to.
 
     Returns:
-        The exit status: 0 succeeded, 1 not, 130 interrupted, which leaves the run alone.
+        The exit status: 0 succeeded, 1 failed, 130 interrupted; an interrupt does not stop the run.
 
     Raises:
-        PipelineError: The server does not respond any more, or refuses; the run goes on.
+        PipelineError: The server no longer responds or refuses a request; the run continues.
     """
     link = client.link(f"runs/details/{run_id}")
     try:
         run = _follow(client, run_id, names, console)
     except KeyboardInterrupt:
-        print_line(console, f"The run goes on in the cluster. To stop it: Terminate on {link}")
+        print_line(console, f"The run continues in the cluster. To stop it, choose Terminate on {link}")
         return INTERRUPTED
     seconds = (run.finished_at - run.created_at).total_seconds() if run.finished_at and run.created_at else 0
     took = f" after {format_duration(seconds)}" if seconds > 0 else ""
     if run.state == "SUCCEEDED":
         print_line(console, f"The run succeeded{took}.")
         return 0
-    failed = [step for step in steps_of(run, names) if step.state == "failed"]
-    for step in failed:
-        error = _error_of(step.node)
-        print_line(console, f"The step {step.name} failed{f': {error}' if error else ''}")
-        for line in _end_of_log(client, run, step.node):
+    failed = [task for task in task_statuses(run, names) if task.state == "failed"]
+    for task in failed:
+        error = _error_of(task.node)
+        print_line(console, f"The task {task.name} failed{f': {error}' if error else ''}")
+        for line in _end_of_log(client, run, task.node):
             print_line(console, f"    {line}")
     error = _error_of(run)
     print_line(console, f"The run ended as {run.state.lower()}{took}{f': {error}' if error else ''}.")
     if failed:
         print_line(
             console,
-            f"All of its log: {link}, or: kubectl logs --namespace {namespace} --selector "
+            f"The whole log: {link}, or: kubectl logs --namespace {namespace} --selector "
             f"pipeline/runid={run_id} --container main --prefix --tail 30",
         )
     return 1
 
 
 def _follow(client: Client, run_id: str, names: Sequence[str], console: Console) -> Any:
-    """Returns the run once it has ended; a server that is away for a while is waited for."""
+    """Returns the run once it has ended; retries while the server is unavailable."""
     shown = dict.fromkeys(names, "waiting")
-    responded, is_away = time.monotonic(), False
+    responded, is_unavailable = time.monotonic(), False
     while True:
         try:
             run = client.get_run(run_id)
         except ServerError as error:
-            if not error.is_temporary or time.monotonic() - responded > _PATIENCE:
+            if not error.is_temporary or time.monotonic() - responded > _RESPONSE_TIMEOUT:
                 raise ServerError(
-                    f"{error} The run goes on in the cluster as {run_id}.", error.status
+                    f"{error} The run continues in the cluster as {run_id}.", error.status
                 ) from None
-            if not is_away:
-                print_line(console, f"No response just now, trying again: {error}")
-            is_away = True
+            if not is_unavailable:
+                print_line(console, f"The server does not respond; retrying: {error}")
+            is_unavailable = True
         else:
-            responded, is_away = time.monotonic(), False
-            for number, step in enumerate(steps_of(run, names), 1):
-                if step.state != shown[step.name]:
-                    shown[step.name] = step.state
-                    took = f" in {format_duration(step.seconds)}" if step.seconds is not None else ""
-                    print_line(console, f"[{number}/{len(names)}] {step.name}: {step.state}{took}")
+            responded, is_unavailable = time.monotonic(), False
+            for number, task in enumerate(task_statuses(run, names), 1):
+                if task.state != shown[task.name]:
+                    shown[task.name] = task.state
+                    took = f" in {format_duration(task.seconds)}" if task.seconds is not None else ""
+                    print_line(console, f"[{number}/{len(names)}] {task.name}: {task.state}{took}")
             if run.state in _ENDED:
                 return run
         time.sleep(_INTERVAL)
 
 
 @dataclass(frozen=True)
-class Step:
-    """One step of a run.
+class TaskStatus:
+    """The status of one task of a run.
 
     Attributes:
-        name: Its name.
+        name: The task's name.
         state: waiting, running, done, cached, skipped, failed or stopped.
-        seconds: How long it took; None where it has not ended, or where nothing executed.
-        node: The node of the workflow that says so; None where there is none yet.
+        seconds: Its duration; None if it has not ended or was not executed.
+        node: The workflow node that has this state; None if there is none yet.
     """
 
     name: str
@@ -125,19 +125,19 @@ class Step:
     node: Any = None
 
 
-def steps_of(run: Any, names: Sequence[str]) -> list[Step]:
-    """Returns the steps of a run.
+def task_statuses(run: Any, names: Sequence[str]) -> list[TaskStatus]:
+    """Returns the status of each task of a run.
 
-    A step is two nodes of the workflow: its driver, `<name>-driver`, looks for an earlier result, and
-    `<name>` wraps what executes. Where the driver has found one, the node inside, `executor`, is skipped, and
-    the step has succeeded at once. The server does not say which `executor` is whose: their times do. Where
-    Argo has repeated a part of the workflow, several nodes have one name, and the last one counts.
+    A task has two workflow nodes: the driver, `<name>-driver`, looks for a cached result, and `<name>` wraps
+    the execution. If the driver finds a cached result, the inner node `executor` is skipped and the task
+    succeeds at once. The server does not report which `executor` belongs to which task, so they are matched
+    by time. If Argo repeated part of the workflow, several nodes share a name, and the latest one counts.
 
     Args:
         run: A V2beta1Run.
-        names: The steps in the order that is wanted.
+        names: Names of the tasks, in the order to return them.
     """
-    nodes = sorted(_nodes(run), key=lambda node: _time(node.start_time) or _BEGINNING)
+    nodes = sorted(_nodes(run), key=lambda node: _time(node.start_time) or _EARLIEST)
     by_name = {node.display_name: node for node in nodes}
     skipped = [
         moment
@@ -145,18 +145,18 @@ def steps_of(run: Any, names: Sequence[str]) -> list[Step]:
         if node.display_name == "executor" and node.state == "SKIPPED" and (moment := _time(node.start_time))
     ]
     return [
-        _step(name, by_name.get(name), by_name.get(f"{name}-driver"), skipped, run.state in _ENDED)
+        _task_status(name, by_name.get(name), by_name.get(f"{name}-driver"), skipped, run.state in _ENDED)
         for name in names
     ]
 
 
-def _step(name: str, node: Any, driver: Any, skipped: Sequence[datetime], is_over: bool) -> Step:
+def _task_status(name: str, node: Any, driver: Any, skipped: Sequence[datetime], is_over: bool) -> TaskStatus:
     if node is None or (driver is not None and driver.state == "FAILED"):
         node = driver
     if node is None:
-        return Step(name, "skipped" if is_over else "waiting")
+        return TaskStatus(name, "skipped" if is_over else "waiting")
     state = _STATES.get(node.state or "", "waiting")
-    if node is driver and state == "done":  # the step's own node is about to come
+    if node is driver and state == "done":  # the task's own node does not exist yet
         state = "running"
     if is_over:
         state = {"running": "stopped", "waiting": "skipped"}.get(state, state)
@@ -164,13 +164,17 @@ def _step(name: str, node: Any, driver: Any, skipped: Sequence[datetime], is_ove
     seconds = None
     if started and ended and ended >= started and state in {"done", "failed"}:
         seconds = (ended - started).total_seconds()
-        if state == "done" and seconds <= _NO_POD and any(started <= moment <= ended for moment in skipped):
+        if (
+            state == "done"
+            and seconds <= _SHORTEST_POD
+            and any(started <= moment <= ended for moment in skipped)
+        ):
             state, seconds = "cached", None
-    return Step(name, state, seconds, node)
+    return TaskStatus(name, state, seconds, node)
 
 
 def _end_of_log(client: Client, run: Any, node: Any) -> list[str]:
-    """Returns the last lines of a failed step's log; none where the server does not have it."""
+    """Returns the last lines of a failed task's log; empty if the server does not have the log."""
     for pod in _pods(run, node):
         try:
             log = client.pod_log(run.run_id, pod)
@@ -182,19 +186,19 @@ def _end_of_log(client: Client, run: Any, node: Any) -> list[str]:
     return []
 
 
-def _pods(run: Any, step: Any) -> Iterator[str]:
-    """Yields names that the pod of a step's last attempt may have.
+def _pods(run: Any, task_node: Any) -> Iterator[str]:
+    """Yields possible names of the pod of a task's last attempt.
 
-    A node of a workflow is called `<workflow>-<number>`, and its pod `<workflow>-<template>-<number>`. The
-    step's node has one child, which is the pod's, or, with retries, one whose children are the attempts.
+    A workflow node is named `<workflow>-<number>`, and its pod `<workflow>-<template>-<number>`. The task's
+    node has one child: the pod's node, or, with retries, a node whose children are the attempts.
     """
     attempts = [
         attempt
         for node in _nodes(run)
-        if node.display_name == "executor" and node.state == "FAILED" and _is_within(node, step)
+        if node.display_name == "executor" and node.state == "FAILED" and _is_within(node, task_node)
         for attempt in reversed(node.child_tasks or ())
     ]
-    for child in [*attempts, *(step.child_tasks or ())]:
+    for child in [*attempts, *(task_node.child_tasks or ())]:
         workflow, _, number = (child.pod_name or "").rpartition("-")
         for template in _TEMPLATES:
             yield f"{workflow}-{template}-{number}"
@@ -209,14 +213,14 @@ def _nodes(run: Any) -> list[Any]:
     return list(run.run_details.task_details or ()) if run.run_details else []
 
 
-def _error_of(thing: Any) -> str:
-    """Returns the error of a run or of a node, in one line; empty where there is none."""
-    errors = [thing.error, *(status.error for status in reversed(thing.state_history or ()))]
+def _error_of(run_or_node: Any) -> str:
+    """Returns the error of a run or a node in one line; empty if there is none."""
+    errors = [run_or_node.error, *(status.error for status in reversed(run_or_node.state_history or ()))]
     return next((" ".join(error.message.split()) for error in errors if error and error.message), "")
 
 
 def _time(moment: datetime | None) -> datetime | None:
-    """Returns a moment of the server's, which writes year 1 or 1970 for what has not come."""
+    """Returns a time of the server in UTC; None for year 1 or 1970, which stand for unset times."""
     if moment is None or moment.year <= 1970:
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -12,7 +12,7 @@ from tfx.proto.orchestration import pipeline_pb2
 
 from components.errors import InputError
 from pipelines.runs import metadata
-from pipelines.settings.errors import nearest
+from pipelines.settings.errors import did_you_mean
 
 
 def mark_nodes(
@@ -94,7 +94,7 @@ def find_node(name: str, nodes: Sequence[str]) -> str:
     by_lower_name = {node.lower(): node for node in nodes}
     if name.lower() in by_lower_name:
         return by_lower_name[name.lower()]
-    raise InputError(f"There is no node {name!r} in the pipeline.{nearest(name, nodes)}")
+    raise InputError(f"There is no node {name!r} in the pipeline.{did_you_mean(name, nodes)}")
 
 
 def _newest_run_with(

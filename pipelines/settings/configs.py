@@ -9,5 +9,5 @@ DEFAULT_CONFIG = "quickstart"
 
 
 def config_names() -> list[str]:
-    """Names that `--config` takes."""
+    """Returns the names that `--config` accepts."""
     return sorted(path.stem for path in CONFIGS.glob("*.yaml") if path.stem != "base")

@@ -1,4 +1,4 @@
-"""Says in one sentence what is wrong with a setting, and which name was probably meant."""
+"""Error messages for invalid settings, with a suggestion for misspelt names."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from components.errors import InputError
 
 
 class SettingsError(InputError):
-    """A setting is unknown or out of range; the message names it and the cure."""
+    """A setting is unknown or invalid; the message names it and the remedy."""
 
 
-def nearest(name: str, valid: Iterable[str]) -> str:
-    """Returns " Did you mean …?" for the nearest valid name, else the list of valid ones."""
+def did_you_mean(name: str, valid: Iterable[str]) -> str:
+    """Returns " Did you mean …?" with the closest valid name, or a list of all valid names."""
     close = difflib.get_close_matches(name.lower(), {known.lower(): known for known in valid}, n=1)
     by_lower = {known.lower(): known for known in valid}
     return f" Did you mean {by_lower[close[0]]!r}?" if close else f" Valid are: {', '.join(valid)}."
 
 
-def sentence(error: ValidationError, root: type[BaseModel]) -> str:
-    """Says the first thing that is wrong, with the value, what was expected, and the nearest valid name.
+def format_validation_error(error: ValidationError, root: type[BaseModel]) -> str:
+    """Returns a sentence on the first error: the value, what was expected, and the closest valid name.
 
     Args:
-        error: What pydantic found.
-        root: The top of the settings tree.
+        error: The error from pydantic.
+        root: The model that was validated.
     """
-    found = error.errors()
-    # A misspelt name is also one that is missing.
-    first = next((one for one in found if one["type"] == "extra_forbidden"), found[0])
+    errors = error.errors()
+    # A misspelt required key gives two errors; the unknown name is the helpful one.
+    first = next((item for item in errors if item["type"] == "extra_forbidden"), errors[0])
     path = [str(part) for part in first["loc"] if part != "[key]"]
     key, value = ".".join(path), first["input"]
     message = first["msg"].removeprefix("Value error, ")
@@ -45,7 +45,7 @@ def sentence(error: ValidationError, root: type[BaseModel]) -> str:
         return f"The setting {key} is missing."
     if first["type"] == "model_type":
         below = ", ".join(_section(key, root).model_fields)
-        return f"The setting {key} is {value!r}, and must hold settings of its own: {below}."
+        return f"The setting {key} is {value!r}, but must contain the settings {below}."
     expected = _EXPECTED.get(first["type"]) or message.replace("Input should", "it must")
     if first["type"] == "string_type" and isinstance(value, bool | int | float):
         expected += ", in quotes"
@@ -56,11 +56,11 @@ def sentence(error: ValidationError, root: type[BaseModel]) -> str:
     return f"The setting {key} is {value!r}: {expected}.{hint}"
 
 
-# What pydantic says in the words of programmers.
+# Plain texts in place of pydantic's messages.
 _EXPECTED = {
-    "string_pattern_mismatch": "it must begin with a-z, and hold a-z, 0-9 and hyphens only",
+    "string_pattern_mismatch": "it must start with a-z and contain only a-z, 0-9 and hyphens",
     "path_type": "it must be a path",
-    "string_type": "it must be a text",
+    "string_type": "it must be a string",
     "int_parsing": "it must be a whole number",
     "int_type": "it must be a whole number",
     "int_from_float": "it must be a whole number",
@@ -69,12 +69,12 @@ _EXPECTED = {
     "bool_parsing": "it must be true or false",
     "bool_type": "it must be true or false",
     "tuple_type": "it must be a list, in brackets",
-    "dict_type": "it must hold names and values, in braces",
+    "dict_type": "it must be a mapping, in braces",
     "too_short": "it must not be empty",
 }
 
 
-# Keys of earlier versions.
+# Keys of earlier versions and their present names.
 RENAMED = {
     "data.max_bad_fraction": "data.max_rejected_fraction",
     "evaluation.behaviour_pictures": "evaluation.perturbed_images",
@@ -87,18 +87,16 @@ RENAMED = {
 
 
 def _nearest_key(key: str, root: type[BaseModel]) -> str:
-    """Suggests a whole key: the same name in another section, or the right one for a misspelt name."""
+    """Suggests a full key: the same name in another section, or the closest name."""
     if key in RENAMED:
         return f" Did you mean {RENAMED[key]!r}?"
     parent, _, leaf = key.rpartition(".")
     keys = list(_keys(root))
-    if (
-        parent and parent not in keys
-    ):  # an item of a list, or of names and values, has nothing like it elsewhere
-        return nearest(leaf, _section(parent, root).model_fields)
-    same = [known for known in keys if f".{known}".endswith(f".{leaf}")]
-    if same:
-        return f" Did you mean {' or '.join(map(repr, same))}?"
+    if parent and parent not in keys:  # items of lists and mappings have no full key
+        return did_you_mean(leaf, _section(parent, root).model_fields)
+    same_name = [known for known in keys if f".{known}".endswith(f".{leaf}")]
+    if same_name:
+        return f" Did you mean {' or '.join(map(repr, same_name))}?"
     by_leaf = {known.rpartition(".")[2]: known for known in keys}
     peers = [known for known in keys if known.count(".") == key.count(".")]
     close = difflib.get_close_matches(key, peers, n=1, cutoff=0.75) or [
@@ -109,20 +107,20 @@ def _nearest_key(key: str, root: type[BaseModel]) -> str:
     return f" Valid are: {', '.join(sorted(_section(parent, root).model_fields))}."
 
 
-def _keys(section: type[BaseModel], above: str = "") -> Iterator[str]:
+def _keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
     """Yields the dotted keys of all settings and sections below one."""
     for name, field in section.model_fields.items():
-        yield f"{above}{name}"
+        yield f"{prefix}{name}"
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _keys(field.annotation, f"{above}{name}.")
+            yield from _keys(field.annotation, f"{prefix}{name}.")
 
 
 def _section(key: str, root: type[BaseModel]) -> type[BaseModel]:
-    """Returns the section with a dotted key, which may lead through lists, and names and values."""
-    found = root
+    """Returns the section with a dotted key, which may pass through lists and mappings."""
+    section = root
     for part in key.split("."):
-        field = found.model_fields.get(part)  # else the number or the name of an item, which are all alike
+        field = section.model_fields.get(part)  # None for the index or key of an item
         for kind in (field.annotation, *get_args(field.annotation)) if field else ():
             if isinstance(kind, type) and issubclass(kind, BaseModel):
-                found = kind
-    return found
+                section = kind
+    return section

@@ -1,4 +1,4 @@
-"""The settings of the pipeline on Kubeflow: images, resources, volumes, secrets."""
+"""The `kubeflow` settings: container images, resources, volumes, secrets."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from pipelines.settings import pipeline_root
-from pipelines.settings.errors import nearest
+from pipelines.settings.errors import did_you_mean
 from pipelines.settings.pod_names import ClaimName, EnvironmentName, MountPath
-from pipelines.settings.quantities import Cores, Memory, parse
+from pipelines.settings.quantities import Cores, Memory, parse_quantity
 from trainer.training_config import ConfigSection, Count
 
 LOOKUP_TASKS = ("DataFingerprint", "AcceptedDataLookup", "BlessedModelLookup", "BestModelLookup")
@@ -22,16 +22,16 @@ NODES = (
     *("QualityGate", "EvaluationReport", "Pusher"),
 )
 
-_LONGEST_TRY = 30 * 24 * 3600
+_LONGEST_TIMEOUT = 30 * 24 * 3600
 _LONGEST_PAUSES = 7 * 24 * 3600
 
 
-def _place(root: str) -> str:
-    checked = pipeline_root.check(root)
+def _root_without_query(root: str) -> str:
+    checked = pipeline_root.check_pipeline_root(root)
     if "?" in checked:
         raise ValueError(
-            f"{root!r} says how its service is reached: leave out what follows the question mark, and set "
-            "kubeflow.artifact_store"
+            f"{root!r} has a query: remove the question mark and what follows, and set "
+            "kubeflow.artifact_store instead"
         )
     return checked
 
@@ -39,7 +39,7 @@ def _place(root: str) -> str:
 def _known_task(name: str) -> str:
     known = (*NODES, *LOOKUP_TASKS)
     if name not in known:
-        raise ValueError(f"the pipeline has no step {name!r}.{nearest(name, known)}".removesuffix("."))
+        raise ValueError(f"the pipeline has no task {name!r}.{did_you_mean(name, known)}".removesuffix("."))
     return name
 
 
@@ -49,36 +49,37 @@ def _without_null(labels: Any) -> Any:
     return {name: value for name, value in labels.items() if value is not None}
 
 
-def _told(pattern: str, what: str) -> Callable[[str], str]:
+def _matches(pattern: str, description: str) -> Callable[[str], str]:
     compiled = re.compile(pattern)
 
     def check(text: str) -> str:
         if not compiled.fullmatch(text):
-            raise ValueError(f"{text!r} is not {what}")
+            raise ValueError(f"{text!r} is not {description}")
         return text
 
     return check
 
 
 TaskName = Annotated[str, AfterValidator(_known_task)]
-# By digest, because what a tag's earlier image made would come out of the cache.
+# By digest: KFP's cache would reuse the results of an earlier image with the same tag.
 Image = Annotated[
     str,
     AfterValidator(
-        _told(r"[^\s@]+@sha256:[0-9a-f]{64}", "one image for good: name it by its digest, NAME@sha256:…")
+        _matches(r"[^\s@]+@sha256:[0-9a-f]{64}", "a container image by digest: write NAME@sha256:…")
     ),
 ]
 Endpoint = Annotated[
     str,
     AfterValidator(
-        _told(
-            r"[\w.-]+(:\d+)?", "a host with its port, such as minio.example.com:9000 (tls says http or https)"
+        _matches(
+            r"[\w.-]+(:\d+)?",
+            "a host with its port, such as minio.example.com:9000 (tls selects http or https)",
         )
     ),
 ]
-Region = Annotated[str, AfterValidator(_told(r"[\w-]+", "a region, such as eu-central-1"))]
+Region = Annotated[str, AfterValidator(_matches(r"[\w-]+", "a region, such as eu-central-1"))]
 BeamArgument = Annotated[
-    str, AfterValidator(_told(r"--\w+(=.*)?", "an argument of Beam, which is like --NAME=VALUE or --NAME"))
+    str, AfterValidator(_matches(r"--\w+(=.*)?", "a Beam argument: write --NAME=VALUE or --NAME"))
 ]
 
 
@@ -86,9 +87,9 @@ class ImagesConfig(ConfigSection):
     """The container images, by digest.
 
     Attributes:
-        cpu: Of every step but the Trainer.
-        gpu: Of the Trainer.
-        pull_secrets: Names of the secrets to pull them with.
+        cpu: Image of every task except the Trainer.
+        gpu: Image of the Trainer.
+        pull_secrets: Names of the secrets for pulling the images.
     """
 
     cpu: Image | None = None
@@ -97,14 +98,14 @@ class ImagesConfig(ConfigSection):
 
 
 class ArtifactStoreConfig(ConfigSection):
-    """The service behind an s3:// or minio:// pipeline root, where it is not the one of KFP itself.
+    """The object store of an s3:// or minio:// pipeline root, if it is not KFP's own.
 
-    Its keys come from `secrets`, as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
+    Its access keys come from `secrets`, as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
 
     Attributes:
-        endpoint: Its host and port; None leaves it to KFP.
-        region: Its region.
-        tls: Whether it speaks https.
+        endpoint: Host and port; None means KFP's own object store.
+        region: Region of the bucket.
+        tls: Whether to use https.
     """
 
     endpoint: Endpoint | None = None
@@ -113,27 +114,27 @@ class ArtifactStoreConfig(ConfigSection):
 
 
 class TaskConfig(ConfigSection):
-    """What a step's pod gets; None leaves it to the defaults of all steps, and there to the cluster.
+    """Resources, timeout and retries of a task's pod; None means the default.
 
     Attributes:
-        cpu_request: Cores that its node must have free.
-        cpu_limit: Cores that it may use.
-        memory_request: Memory that its node must have free.
-        memory_limit: Memory above which it is killed.
-        timeout_seconds: How long it may take before it is killed.
-        retries: How often it is tried again after a failure.
+        cpu_request: Cores that the node must have free.
+        cpu_limit: Cores that the task may use.
+        memory_request: Memory that the node must have free.
+        memory_limit: Memory above which the task is killed.
+        timeout_seconds: Time limit of each attempt, at most 30 days.
+        retries: Number of retries after a failure.
     """
 
     cpu_request: Cores | None = None
     cpu_limit: Cores | None = None
     memory_request: Memory | None = None
     memory_limit: Memory | None = None
-    timeout_seconds: Annotated[int, Field(ge=1, le=_LONGEST_TRY)] | None = None
+    timeout_seconds: Annotated[int, Field(ge=1, le=_LONGEST_TIMEOUT)] | None = None
     retries: Annotated[int, Field(ge=0, le=100)] | None = None
 
 
 class TolerationConfig(ConfigSection):
-    """A taint of nodes that the Trainer's pod puts up with.
+    """A node taint that the Trainer's pod tolerates.
 
     Attributes:
         key: The taint's key; None means any, with operator Exists.
@@ -151,7 +152,7 @@ class TolerationConfig(ConfigSection):
     def _consistent(self) -> TolerationConfig:
         if self.operator == "Exists" and self.value is not None:
             raise ValueError(
-                f"operator Exists takes no value, and value is {self.value!r}: leave it out, or use Equal"
+                f"operator Exists takes no value, but value is {self.value!r}: remove it, or use Equal"
             )
         if self.operator == "Equal" and (self.key is None or self.value is None):
             raise ValueError("operator Equal needs a key and a value: add them, or use Exists")
@@ -163,9 +164,9 @@ class GpuConfig(ConfigSection):
 
     Attributes:
         type: The device's name in Kubernetes.
-        count: How many.
-        node_selector: Labels that the node must have; null takes back one that a configuration asks for.
-        tolerations: Taints of the node that the pod puts up with.
+        count: Number of GPUs, all on one node.
+        node_selector: Labels that the node must have; null removes a label that a configuration sets.
+        tolerations: Node taints that the pod tolerates.
     """
 
     type: str = "nvidia.com/gpu"
@@ -175,11 +176,11 @@ class GpuConfig(ConfigSection):
 
 
 class VolumeConfig(ConfigSection):
-    """A volume that every step sees.
+    """A volume that is mounted in every task.
 
     Attributes:
         claim: Name of the PersistentVolumeClaim.
-        mount_path: Where the steps find it.
+        mount_path: Path of the volume in the container.
     """
 
     claim: ClaimName
@@ -187,11 +188,11 @@ class VolumeConfig(ConfigSection):
 
 
 class SecretConfig(ConfigSection):
-    """A secret that every step sees as environment variables.
+    """A secret that every task has as environment variables.
 
     Attributes:
         name: Name of the secret.
-        env: Environment variables, with the secret's key that each is filled from.
+        env: Environment variable → key of the secret.
     """
 
     name: str
@@ -199,40 +200,40 @@ class SecretConfig(ConfigSection):
 
 
 class RetryConfig(ConfigSection):
-    """How long a failed step waits for its next try.
+    """Pauses before the retries of a failed task.
 
     Attributes:
-        backoff_seconds: Before the first one.
-        backoff_factor: How many times longer before each further one.
+        backoff_seconds: Pause before the first retry.
+        backoff_factor: Factor by which each further pause is longer.
     """
 
     backoff_seconds: Annotated[int, Field(ge=0, le=3600)] = 30
     backoff_factor: Annotated[int, Field(ge=1, le=10)] = 2
 
     def pauses(self, retries: int) -> int:
-        """Returns the seconds that all pauses take, if each retry is needed."""
-        return sum(self.backoff_seconds * self.backoff_factor**earlier for earlier in range(retries))
+        """Returns the total length of all pauses in seconds."""
+        return sum(self.backoff_seconds * self.backoff_factor**retry for retry in range(retries))
 
 
 class KubeflowConfig(ConfigSection):
-    """Where and with what the pipeline runs on Kubeflow Pipelines.
+    """Settings of the pipeline on Kubeflow Pipelines.
 
     Attributes:
         images: The container images.
-        pipeline_root: Where artifacts are kept: minio://, s3:// or gs://, with bucket and folder.
-        artifact_store: The service behind it.
-        beam_args: Arguments of the Beam steps; without a --runner they run in their own pod.
-        task_defaults: Resources and times of every step.
-        tasks: Those of single tasks, over the defaults.
+        pipeline_root: Root of all artifacts: minio://, s3:// or gs://, with bucket and folder.
+        artifact_store: The object store of the pipeline root.
+        beam_args: Arguments of Beam pipelines; without a --runner they run in their task's pod.
+        task_defaults: Resources, timeout and retries of every task.
+        tasks: The same for single tasks; overrides the defaults.
         gpu: The GPUs of the Trainer.
-        shared_memory: Size of the Trainer's /dev/shm; it counts as memory of the pod. None leaves it at 64Mi.
-        volumes: What is mounted into every step.
-        secrets: What every step gets as environment variables.
-        retry: How failed steps are tried again.
+        shared_memory: Size of the Trainer's /dev/shm; it counts towards the pod's memory. None means 64Mi.
+        volumes: Volumes of every task.
+        secrets: Secrets that every task has as environment variables.
+        retry: Pauses before retries.
     """
 
     images: ImagesConfig = ImagesConfig()
-    pipeline_root: Annotated[str, AfterValidator(_place)] | None = None
+    pipeline_root: Annotated[str, AfterValidator(_root_without_query)] | None = None
     artifact_store: ArtifactStoreConfig = ArtifactStoreConfig()
     beam_args: tuple[BeamArgument, ...] = ()
     task_defaults: TaskConfig = TaskConfig()
@@ -244,12 +245,12 @@ class KubeflowConfig(ConfigSection):
     retry: RetryConfig = RetryConfig()
 
     def task(self, name: str) -> TaskConfig:
-        """Returns what a step gets: its own settings, with the defaults where it has none."""
+        """Returns the configuration of a task: its own values over `task_defaults`."""
         own = self.tasks.get(name, TaskConfig()).model_dump(exclude_none=True)
         return self.task_defaults.model_copy(update=own)
 
     def on_volume(self, path: PurePath) -> bool:
-        """Returns whether a path lies on one of the mounted volumes."""
+        """Returns True if the path is on one of the volumes."""
         return any(
             PurePosixPath(path).is_relative_to(PurePosixPath(volume.mount_path)) for volume in self.volumes
         )
@@ -259,35 +260,36 @@ class KubeflowConfig(ConfigSection):
         for name in (*NODES, *LOOKUP_TASKS):
             self._check_task(name)
         memory = self.task("Trainer").memory_limit
-        if self.shared_memory and memory and parse(self.shared_memory) >= parse(memory):
+        if self.shared_memory and memory and parse_quantity(self.shared_memory) >= parse_quantity(memory):
             raise ValueError(
-                f"shared_memory is {self.shared_memory} and counts as memory of the Trainer, whose "
-                f"memory_limit is {memory}: raise that, or lower shared_memory"
+                f"shared_memory is {self.shared_memory} and counts towards the Trainer's memory, whose "
+                f"memory_limit is {memory}: raise the limit or lower shared_memory"
             )
-        _unique("volumes", "claim", [volume.claim for volume in self.volumes])
-        _unique("volumes", "mount_path", [volume.mount_path for volume in self.volumes])
+        _check_unique("volumes", "claim", [volume.claim for volume in self.volumes])
+        _check_unique("volumes", "mount_path", [volume.mount_path for volume in self.volumes])
         variables = [name for secret in self.secrets for name in secret.env]
-        _unique("secrets", "variable", variables)
+        _check_unique("secrets", "variable", variables)
         return self
 
     def _check_task(self, name: str) -> None:
-        step = self.task(name)
-        for what in ("cpu", "memory"):
-            request, limit = getattr(step, f"{what}_request"), getattr(step, f"{what}_limit")
-            if request and limit and parse(request) > parse(limit):
+        task = self.task(name)
+        for resource in ("cpu", "memory"):
+            request, limit = getattr(task, f"{resource}_request"), getattr(task, f"{resource}_limit")
+            if request and limit and parse_quantity(request) > parse_quantity(limit):
                 raise ValueError(
-                    f"the {what}_request of {name} is {request}, above its {what}_limit {limit}: lower the "
-                    "one or raise the other"
+                    f"the {resource}_request of {name} is {request}, above its {resource}_limit {limit}: "
+                    "lower the request or raise the limit"
                 )
-        pauses = self.retry.pauses(step.retries or 0)
+        pauses = self.retry.pauses(task.retries or 0)
         if pauses > _LONGEST_PAUSES:
             raise ValueError(
-                f"the pauses before {step.retries} retries of {name} are {pauses} seconds together, and may "
-                f"be {_LONGEST_PAUSES}: lower its retries, retry.backoff_seconds or retry.backoff_factor"
+                f"the pauses before {task.retries} retries of {name} are {pauses} seconds in total, but at "
+                f"most {_LONGEST_PAUSES} are allowed: lower retries, retry.backoff_seconds "
+                "or retry.backoff_factor"
             )
 
 
-def _unique(setting: str, what: str, names: list[str]) -> None:
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise ValueError(f"{setting} has the {what} {twice!r} twice: leave one of them out")
+def _check_unique(setting: str, kind: str, names: list[str]) -> None:
+    duplicate = next((name for name in names if names.count(name) > 1), None)
+    if duplicate is not None:
+        raise ValueError(f"{setting} has the {kind} {duplicate!r} twice: remove one")

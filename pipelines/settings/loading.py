@@ -1,4 +1,4 @@
-"""Loads the settings: base.yaml, then a named configuration, then `--set`; validated before a run starts."""
+"""Loads and validates the settings: base.yaml, then a named configuration, then `--set`."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ import yaml
 from pydantic import ValidationError
 
 from pipelines.settings.configs import CONFIGS, DEFAULT_CONFIG, config_names
-from pipelines.settings.errors import RENAMED, SettingsError, nearest, sentence
+from pipelines.settings.errors import RENAMED, SettingsError, did_you_mean, format_validation_error
 from pipelines.settings.serving import is_gcs_address
 from pipelines.settings.tree import Settings
 from trainer.training_config import NAMED_WEIGHTS
 
 
 def load(config: str = DEFAULT_CONFIG, overrides: Iterable[str] = ()) -> Settings:
-    """Loads base.yaml, lays a configuration over it, then the overrides, and checks the result.
+    """Loads base.yaml, merges a configuration and the overrides into it, and validates the result.
 
     Args:
         config: A name from `configs/` or the path of a YAML file.
-        overrides: `KEY=VALUE` texts; keys are dotted (`training.batch_size`), values are YAML.
+        overrides: `KEY=VALUE` strings; keys are dotted (`training.batch_size`), values are YAML.
 
     Returns:
-        The settings, with relative paths made absolute from the working directory.
+        The settings, with paths made absolute relative to the working directory.
 
     Raises:
-        SettingsError: Something is unknown, misspelt or out of range.
+        SettingsError: A file cannot be read, or a setting is unknown or invalid.
     """
     return _validated([_read(_find(config)), *map(_parse_override, overrides)])
 
 
 def load_stored(path: Path) -> Settings:
-    """Loads the `settings.yaml` of an earlier run, whose keys may be those of an earlier version.
+    """Loads the `settings.yaml` of an earlier run, which may use the keys of an earlier version.
 
     Raises:
-        SettingsError: The file cannot be read, or holds something that is no setting.
+        SettingsError: The file cannot be read, or a setting is unknown or invalid.
     """
     tree = _read(path)
     for old, new in RENAMED.items():
@@ -50,7 +50,7 @@ def load_stored(path: Path) -> Settings:
 
 
 def _validated(layers: Iterable[Mapping[str, Any]]) -> Settings:
-    # The size of the default network must not become that of another one.
+    # image_size defaults to the backbone's own size, so the default backbone's must not be merged in.
     tree = Settings().model_dump(exclude={"training": {"image_size"}})
     _merge(tree, _read(CONFIGS / "base.yaml"))
     for layer in layers:
@@ -58,12 +58,12 @@ def _validated(layers: Iterable[Mapping[str, Any]]) -> Settings:
     try:
         settings = Settings.model_validate(tree)
     except ValidationError as error:
-        raise SettingsError(sentence(error, Settings)) from None
+        raise SettingsError(format_validation_error(error, Settings)) from None
     return _absolute(settings)
 
 
 def dump(settings: Settings, without: Iterable[str] = ()) -> str:
-    """Returns the settings as YAML that `load` reads back, some sections left out."""
+    """Returns the settings as YAML that `load` can read, without the given sections."""
     return yaml.safe_dump(settings.model_dump(mode="json", exclude=set(without)), sort_keys=False)
 
 
@@ -74,9 +74,11 @@ def _find(config: str) -> Path:
     if path.is_file():
         return path
     if path.suffix in {".yaml", ".yml"} or path.exists():
-        why = "is a folder, and a YAML file is expected" if path.is_dir() else "does not exist"
-        raise SettingsError(f"The configuration file {config} {why}.")
-    raise SettingsError(f"There is no configuration or file {config!r}.{nearest(config, config_names())}")
+        reason = "is a folder, not a YAML file" if path.is_dir() else "does not exist"
+        raise SettingsError(f"The configuration file {config} {reason}.")
+    raise SettingsError(
+        f"There is no configuration or file {config!r}.{did_you_mean(config, config_names())}"
+    )
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -90,7 +92,7 @@ def _read(path: Path) -> dict[str, Any]:
         ) from None
     if not isinstance(tree, dict):
         raise SettingsError(
-            f"The configuration file {path} must hold keys and values, not a {type(tree).__name__}."
+            f"The configuration file {path} must contain a mapping, not a {type(tree).__name__}."
         )
     return tree
 
@@ -121,7 +123,7 @@ def _absolute(settings: Settings) -> Settings:
         try:
             return path and path.expanduser().absolute()
         except RuntimeError:
-            raise SettingsError(f"The path {path} names the home of a user who is not known here.") from None
+            raise SettingsError(f"The path {path} names the home folder of an unknown user.") from None
 
     training = settings.training
     if training.weights not in NAMED_WEIGHTS:

@@ -1,39 +1,38 @@
-"""Pipeline roots: the bucket and folder where artifacts are kept, and how their service is reached."""
+"""Checks pipeline roots: the bucket and folder for artifacts, and an optional query."""
 
 from __future__ import annotations
 
 import re
 
 _ROOT = re.compile(r"(gs|s3|minio)://([^/?#\s]+)((?:/[^/?#\s]+)*)/?(\?.*)?")
-# KFP puts the folder into a query as it is, so what means something there may not be in it.
+# KFP inserts the folder unescaped into a query, so it must not contain a query's special characters.
 _FOLDER = re.compile(r"(/(?!\.\.?(/|$))[A-Za-z0-9._=@:-]+)*")
 _BUCKET = re.compile(r"(?!.*\.\.)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _GOOGLE_BUCKET = re.compile(r"(?!.*\.\.)[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]")
 
-# Of those that gocloud reads, by which KFP opens a bucket; it refuses a root with any that it does not know.
+# Query parameters that gocloud, with which KFP opens buckets, accepts; it refuses a root with any other.
 _QUERY = ("endpoint", "region", "use_path_style", "disable_https")
 
 
-def check(root: str) -> str:
-    """Checks a pipeline root: `SCHEME://BUCKET/FOLDER`, for s3 and minio with a query or without.
+def check_pipeline_root(root: str) -> str:
+    """Checks a pipeline root: `SCHEME://BUCKET/FOLDER`, with an optional query for s3 and minio.
 
     Returns:
-        The root, without a slash at the end of the folder.
+        The root without a trailing slash.
 
     Raises:
-        ValueError: KFP could not write there; the message begins with what is wrong.
+        ValueError: KFP cannot write there.
     """
-    found = _ROOT.fullmatch(root)
-    if found is None or not _FOLDER.fullmatch(found[3]):
+    match = _ROOT.fullmatch(root)
+    if match is None or not _FOLDER.fullmatch(match[3]):
         raise ValueError(
-            f"{root!r} is not a place that KFP can write to: it must be minio://BUCKET/FOLDER, "
-            "s3://BUCKET/FOLDER or gs://BUCKET/FOLDER, the folder of letters, digits and -._=@: between its "
-            "slashes"
+            f"{root!r} is not a pipeline root that KFP can write to: it must be minio://BUCKET/FOLDER, "
+            "s3://BUCKET/FOLDER or gs://BUCKET/FOLDER, with folders of letters, digits and -._=@:"
         )
-    scheme, bucket, folder, query = found.groups(default="")
+    scheme, bucket, folder, query = match.groups(default="")
     if not (_GOOGLE_BUCKET if scheme == "gs" else _BUCKET).fullmatch(bucket):
         raise ValueError(
-            f"{root!r} has {bucket!r} as its bucket, and a bucket's name must be 3 to 63 small letters, "
+            f"{root!r} has the bucket {bucket!r}, but a bucket name must be 3 to 63 lower-case letters, "
             "digits, hyphens and dots, with a letter or digit at both ends"
         )
     if query:
@@ -44,14 +43,14 @@ def check(root: str) -> str:
 def _check_query(root: str, scheme: str, query: str) -> None:
     if scheme == "gs":
         raise ValueError(
-            f"{root!r} has a query, and gs:// takes none: leave out what follows the question mark"
+            f"{root!r} has a query, but gs:// takes none: remove the question mark and what follows"
         )
     for option in query.split("&"):
         name, _, value = option.partition("=")
         if name not in _QUERY or not value:
             raise ValueError(
-                f"{root!r} has {option!r} in its query, and KFP takes {', '.join(_QUERY[:-1])} and "
-                f"{_QUERY[-1]} there, as NAME=VALUE with & between them"
+                f"{root!r} has {option!r} in its query, but KFP accepts only {', '.join(_QUERY[:-1])} and "
+                f"{_QUERY[-1]}, as NAME=VALUE separated by &"
             )
         if name == "endpoint" and not value.startswith(("http://", "https://")):
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Quantities as Kubernetes writes them: `500m` or `2` cores, `16Gi` of memory."""
+"""Parses Kubernetes quantities: `500m` or `2` cores, `16Gi` of memory."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _MEMORY = re.compile(rf"({_NUMBER})([eE][+-]?[0-9]{{1,2}}|[kMGTPE]|[KMGTPE]i)?")
 _DECIMAL = {"m": -3, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 _BINARY = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50, "Ei": 60}
 
-_LEAST_MEMORY = 2**22  # with less, no container starts
+_MIN_MEMORY = 2**22  # bytes; no container starts with less
 
 
-def parse(text: str) -> Decimal:
-    """Returns the number that a quantity of this module's types stands for: cores, or bytes."""
+def parse_quantity(text: str) -> Decimal:
+    """Returns the value of a valid quantity: cores, or bytes."""
     matched = _CORES.fullmatch(text) or _MEMORY.fullmatch(text)
     assert matched is not None, text
     number, suffix = Decimal(matched[1]), matched[2] or ""
@@ -34,9 +34,9 @@ def _cores(value: Any) -> str:
     if not _CORES.fullmatch(text):
         raise ValueError(f"{text!r} is not a number of cores: write 500m, 0.5 or 2")
     _check_positive(text)
-    if parse(text) * 1000 % 1:
+    if parse_quantity(text) * 1000 % 1:
         raise ValueError(
-            f"{text} is finer than Kubernetes counts cores: write whole thousandths, such as 500m"
+            f"{text} is more precise than Kubernetes allows: write whole thousandths, such as 500m"
         )
     return text
 
@@ -46,8 +46,10 @@ def _memory(value: Any) -> str:
     if not _MEMORY.fullmatch(text):
         raise ValueError(f"{text!r} is not an amount of memory: write 512Mi or 16Gi")
     _check_positive(text)
-    if parse(text) < _LEAST_MEMORY:
-        raise ValueError(f"{text} is {parse(text):f} bytes, too little to start with: write 512Mi or 16Gi")
+    if parse_quantity(text) < _MIN_MEMORY:
+        raise ValueError(
+            f"{text} is {parse_quantity(text):f} bytes, too little for a container: write 512Mi or 16Gi"
+        )
     return text
 
 
@@ -58,7 +60,7 @@ def _text(value: Any) -> str:
 
 
 def _check_positive(text: str) -> None:
-    if parse(text) <= 0:
+    if parse_quantity(text) <= 0:
         raise ValueError(f"{text} must be above 0")
 
 

@@ -1,4 +1,4 @@
-"""The settings of what comes after the evaluation: the check on a server, the push, what stays served."""
+"""The `serving` settings: the serving check, the push, and how many model versions are kept."""
 
 from __future__ import annotations
 
@@ -10,41 +10,41 @@ from pydantic import AfterValidator, Field
 from components.serving_check.config import ServingCheckConfig
 from trainer.training_config import ConfigSection
 
-_ADDRESS = re.compile(r"[A-Za-z][\w+.-]*:/")  # gs:/bucket is no folder but a slip
+_ADDRESS = re.compile(r"[A-Za-z][\w+.-]*:/")  # gs:/bucket is a typing error, not a folder
 _BUCKET = r"gs://[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]"
 _FOLDER = r"/[^/\s?#]+"
-_DESTINATION = re.compile(f"{_BUCKET}({_FOLDER})+/?")  # models.config and all else lie in the folder
+_DESTINATION = re.compile(f"{_BUCKET}({_FOLDER})+/?")  # a folder is required: models.config is written there
 _BASE_PATH = re.compile(f"{_BUCKET}({_FOLDER})*/?")
 
 
-def is_gcs_address(place: str) -> bool:
-    """Whether a place is a gs:// address, which is no path: `pathlib` would drop a slash of it."""
-    return place.startswith("gs://")
+def is_gcs_address(path: str) -> bool:
+    """Returns True if the path is a gs:// address, which `pathlib` would corrupt."""
+    return path.startswith("gs://")
 
 
-def _place(address: re.Pattern[str]) -> AfterValidator:
+def _folder_or_address(address: re.Pattern[str]) -> AfterValidator:
     def check(text: str) -> str:
         if not text or (_ADDRESS.match(text) and not address.fullmatch(text)):
-            raise ValueError(f"{text!r} is no place for models: it must be a folder, or gs://BUCKET/FOLDER")
+            raise ValueError(f"{text!r} is not a model repository: it must be a folder or gs://BUCKET/FOLDER")
         return text.rstrip("/") or text
 
     return AfterValidator(check)
 
 
-Destination = Annotated[str, _place(_DESTINATION)]
-BasePath = Annotated[str, _place(_BASE_PATH)]
+Destination = Annotated[str, _folder_or_address(_DESTINATION)]
+BasePath = Annotated[str, _folder_or_address(_BASE_PATH)]
 
 
 class ServingConfig(ConfigSection):
-    """Where blessed models go, and how many stay.
+    """The model repository and the serving check.
 
     Attributes:
-        destination: Folder or gs:// address that gets a sub-folder a version; None means
-            `<output_root>/serving_model/<pipeline_name>`.
-        base_path: What TensorFlow Serving calls that place; None means the gs:// address, or
-            `/models/<pipeline_name>`, where containers mount a folder.
-        keep_versions: How many of the newest versions stay; no fewer than a server has loaded.
-        check: What a server must show of a model before it is pushed.
+        destination: Model repository, a folder or a gs:// address with one sub-folder for each version; None
+            means `<output_root>/serving_model/<pipeline_name>`.
+        base_path: Path of the repository as TensorFlow Serving sees it; None means the gs:// address, or
+            `/models/<pipeline_name>` for a folder, where containers mount it.
+        keep_versions: Number of newest versions to keep; at least as many as a server has loaded.
+        check: The serving check that a model must pass before it is pushed.
     """
 
     destination: Destination | None = None

@@ -1,4 +1,4 @@
-"""The settings of a run: one typed, validated tree."""
+"""All settings of a run as one typed, validated tree."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from trainer.training_config import ConfigSection, Count, TrainingConfig
 
 
 class BeamConfig(ConfigSection):
-    """How the Beam steps run on this machine.
+    """How Beam pipelines run on this machine.
 
     Attributes:
-        workers: Threads; None means one per core.
+        workers: Number of threads; None means one per core.
     """
 
     workers: Count | None = None
@@ -30,8 +30,8 @@ class Settings(ConfigSection):
 
     Attributes:
         pipeline_name: Name of the pipeline and of the served model.
-        output_root: Folder of the metadata, artifacts, logs and served models.
-        kubeflow: What only `catsdogs compile` takes notice of.
+        output_root: Folder for metadata, artifacts, logs and served models.
+        kubeflow: Settings that only `catsdogs compile` uses.
     """
 
     pipeline_name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")] = "catsdogs"
@@ -45,46 +45,47 @@ class Settings(ConfigSection):
 
     @property
     def metadata_path(self) -> Path:
-        """The ML Metadata store, an SQLite file."""
+        """The SQLite file of the ML Metadata store."""
         return self.output_root / "metadata.sqlite"
 
     @property
     def artifacts_dir(self) -> Path:
-        """The pipeline root: what the components write."""
+        """The pipeline root, where components write their artifacts."""
         return self.output_root / "artifacts"
 
     @property
     def checkpoints_dir(self) -> Path:
-        """One sub-folder a training that is under way or was cut short."""
+        """Checkpoints: one sub-folder for each unfinished training."""
         return self.output_root / "checkpoints"
 
     @property
     def feature_cache_dir(self) -> Path:
-        """What trainings have kept of the frozen part of the network: one sub-folder each."""
+        """Feature caches: one sub-folder for each training."""
         return self.output_root / "feature_cache"
 
     @property
     def approvals_dir(self) -> Path:
-        """What was approved by this pipeline's runs on Kubeflow: one sub-folder a ledger."""
+        """Approvals of this pipeline's runs on Kubeflow: one sub-folder for each approval store."""
         return self.output_root / "approvals" / self.pipeline_name
 
     @property
     def runs_dir(self) -> Path:
-        """One sub-folder a run: resolved settings, logs, summary."""
+        """One sub-folder for each run: resolved settings, logs, run record."""
         return self.output_root / "runs"
 
     @property
     def serving_destination(self) -> str:
-        """What TensorFlow Serving watches, one sub-folder a version: a folder, or a gs:// address."""
+        """The model repository, a folder or a gs:// address, with one sub-folder for each version."""
         return self.serving.destination or str(self.output_root / "serving_model" / self.pipeline_name)
 
     @property
     def serving_base_path(self) -> str:
-        """What TensorFlow Serving calls `serving_destination`."""
+        """Path of `serving_destination` as TensorFlow Serving sees it."""
         if self.serving.base_path:
             return self.serving.base_path
-        at_google = is_gcs_address(self.serving_destination)
-        return self.serving_destination if at_google else f"/models/{self.pipeline_name}"
+        if is_gcs_address(self.serving_destination):
+            return self.serving_destination
+        return f"/models/{self.pipeline_name}"
 
     @property
     def push_config(self) -> PushConfig:

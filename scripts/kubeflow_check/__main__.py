@@ -1,7 +1,7 @@
 """`make kubeflow-check`: builds the images, compiles the pipeline for them, runs every step in its container.
 
-What Kubeflow's driver and launcher do comes from tests/kubeflow_backend, the pictures are drawn. It installs
-nothing. It leaves the images in podman's store, and the files of the newest check in the user's cache.
+tests/kubeflow_backend stands in for Kubeflow's driver and launcher; the images are drawn. Nothing is
+installed. The container images stay in podman's store, and the files of the last check in the user's cache.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from rich.table import Table
 
 from components.errors import PipelineError
 from pipelines.settings import loading as pipeline_settings
-from scripts.kubeflow_check import afterwards, images
-from scripts.kubeflow_check.containers import Podman, give
+from scripts.kubeflow_check import images, result_checks
+from scripts.kubeflow_check.containers import Podman, change_owner
 from tests.kubeflow_backend.backend import Backend, Run
 
 _CONFIG = "kubeflow"
@@ -33,12 +33,12 @@ def main() -> int:
     """Runs the check from the command line; returns the exit status: 0 passed, 1 failed, 130 interrupted."""
     parser = argparse.ArgumentParser(prog="make kubeflow-check", description=__doc__)
     parser.add_argument("--cpu-only", action="store_true", help="train in the cpu image; saves CUDA's 6 GB")
-    parser.add_argument("--pictures", type=int, default=1000, metavar="N", help="how many are drawn")
+    parser.add_argument("--images", type=int, default=1000, metavar="N", help="number of images to draw")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting")
     options = parser.parse_args()
     started = time.monotonic()
     try:
-        passed = check(["cpu"] if options.cpu_only else ["cpu", "gpu"], options.pictures, options.set)
+        passed = check(["cpu"] if options.cpu_only else ["cpu", "gpu"], options.images, options.set)
     except PipelineError as error:
         _console.print(f"kubeflow-check: {error}", markup=False)
         passed = False
@@ -51,16 +51,16 @@ def main() -> int:
     return 0 if passed else 1
 
 
-def check(targets: Sequence[str], pictures: int, overrides: Sequence[str]) -> bool:
-    """Runs the check and returns whether every step succeeded.
+def check(targets: Sequence[str], image_count: int, overrides: Sequence[str]) -> bool:
+    """Runs the check and returns True if every task succeeded.
 
     Args:
         targets: Images to build; without `gpu`, the Trainer runs in the cpu image.
-        pictures: How many are drawn.
-        overrides: Settings over configs/kubeflow.yaml.
+        image_count: Number of images to draw.
+        overrides: `KEY=VALUE` settings over configs/kubeflow.yaml.
 
     Raises:
-        PipelineError: It could not be run, or what the pipeline made is no good.
+        PipelineError: The check cannot run, or a result of the pipeline is wrong.
     """
     images.require_podman()
     settings = pipeline_settings.load(_CONFIG, list(overrides))
@@ -69,19 +69,19 @@ def check(targets: Sequence[str], pictures: int, overrides: Sequence[str]) -> bo
     flags = images.flags(base)
 
     folder = _new_folder()
-    claims = {afterwards.STATE: folder / "state", afterwards.PICTURES: folder / "pictures"}
-    _step(f"Drawing {pictures} pictures")
-    _draw(claims[afterwards.PICTURES], pictures, settings.data.class_names)
-    claims[afterwards.STATE].mkdir()
-    give(claims[afterwards.STATE])
+    claims = {result_checks.STATE_CLAIM: folder / "state", result_checks.IMAGES_CLAIM: folder / "images"}
+    _step(f"Drawing {image_count} images")
+    _draw(claims[result_checks.IMAGES_CLAIM], image_count, settings.data.class_names)
+    claims[result_checks.STATE_CLAIM].mkdir()
+    change_owner(claims[result_checks.STATE_CLAIM])
     _step("Compiling the pipeline for these images")
     pipeline = folder / "pipeline.yaml"
     _compile(names["cpu"], names.get("gpu", names["cpu"]), pipeline, overrides)
 
     _step("Running every step in its container: as user 1000, on a read-only root, without a network")
     if "gpu" not in names:
-        _line("The Trainer runs in the cpu image, as asked.")
-    podman = Podman(flags, claims, frozenset({afterwards.PICTURES}), _line)
+        _line("The Trainer runs in the cpu image (--cpu-only).")
+    podman = Podman(flags, claims, frozenset({result_checks.IMAGES_CLAIM}), _line)
     cluster = Backend(folder / "cluster", podman)
     run = cluster.run(pipeline)
     _show(run)
@@ -89,17 +89,17 @@ def check(targets: Sequence[str], pictures: int, overrides: Sequence[str]) -> bo
         return False
 
     _step("Reading the verdict and the report")
-    _line(afterwards.read_verdict(cluster, run))
-    _step("Asking the pushed model")
-    served, drawn = settings.serving_destination, claims[afterwards.PICTURES]
-    _line(afterwards.ask(podman, names["cpu"], folder, served, drawn))
-    _step("Letting a container of the image be Beam's worker")
-    _line(afterwards.serve_beam(flags, names["cpu"], folder, claims, pictures, _line))
+    _line(result_checks.read_verdict(cluster, run))
+    _step("Predicting with the pushed model")
+    repository, images_folder = settings.serving_destination, claims[result_checks.IMAGES_CLAIM]
+    _line(result_checks.check_pushed_model(podman, names["cpu"], folder, repository, images_folder))
+    _step("Running a Beam worker in a container")
+    _line(result_checks.check_beam_worker(flags, names["cpu"], folder, claims, image_count, _line))
     return True
 
 
 def _new_folder() -> Path:
-    """Returns an empty folder for this check; the one of the check before it goes."""
+    """Returns an empty folder for this check and removes that of the previous check."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = cache / "catsdogs" / "kubeflow-check"
     if folder.exists():
@@ -127,14 +127,14 @@ def _compile(cpu: str, gpu: str, output: Path, overrides: Sequence[str]) -> None
 
 def _show(run: Run) -> None:
     table = Table("step", "state", "seconds", box=None, pad_edge=False)
-    for name, found in run.tasks.items():
-        colour = {"executed": "green", "cached": "cyan"}.get(found.state, "red")
-        table.add_row(name, f"[{colour}]{found.state}[/]", f"{found.seconds:.1f}")
+    for name, task in run.tasks.items():
+        colour = {"executed": "green", "cached": "cyan"}.get(task.state, "red")
+        table.add_row(name, f"[{colour}]{task.state}[/]", f"{task.seconds:.1f}")
     _console.print(table)
-    for name, found in run.tasks.items():
-        if found.error:
-            _console.print(f"{name}: {found.error}", style="red", markup=False)
-            _console.print("\n".join(found.output.splitlines()[-_LINES_OF_A_FAILURE:]), markup=False)
+    for name, task in run.tasks.items():
+        if task.error:
+            _console.print(f"{name}: {task.error}", style="red", markup=False)
+            _console.print("\n".join(task.output.splitlines()[-_LINES_OF_A_FAILURE:]), markup=False)
     _console.print(f"Logs: {run.folder}", markup=False)
 
 

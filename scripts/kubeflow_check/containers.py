@@ -15,7 +15,7 @@ from tests.kubeflow_backend.containers import Container
 USER, GROUP = 1000, 0  # of the image
 _LAUNCHER_FOLDERS = ("minio", "s3", "gcs", "tmp")
 
-# Without root, whoever runs podman is the image's user inside, and so owns the folders already.
+# Rootless: the user who runs podman is mapped to the image's user and owns the folders.
 _AS_IMAGE_USER = (f"--userns=keep-id:uid={USER},gid={USER}", f"--user={USER}:{GROUP}")
 
 
@@ -23,11 +23,11 @@ class Podman:
     """A way to run containers (see `tests.kubeflow_backend.containers`).
 
     Args:
-        flags: What podman needs to start a container on this machine.
+        flags: Podman's flags for this machine.
         claims: Folder behind each volume claim.
-        read_only: Claims that nobody shall write to.
-        report: Told when a task starts, and when it ends.
-        network: As `podman run --network` takes it.
+        read_only: Claims to mount read-only.
+        report: Called when a task starts and when it ends.
+        network: Value of `podman run --network`.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Podman:
         self._network = network
 
     def root(self, pod: Path) -> Path:
-        """Returns where a command sees the folder of its pod: everywhere it belongs."""
+        """Returns the root of the pod's folders in the container."""
         return Path("/")
 
     def run(self, container: Container) -> int:
@@ -72,7 +72,7 @@ class Podman:
         return status
 
     def command(self, container: Container, name: str) -> list[str]:
-        """Returns the command line of podman; gives the pod's folders to the image's user."""
+        """Returns podman's command line, after changing the owner of the pod's folders."""
         mounts = []
         for folder in _LAUNCHER_FOLDERS:
             (container.pod / folder).mkdir(exist_ok=True)
@@ -80,7 +80,7 @@ class Podman:
         for path, claim in container.mounts.items():
             options = ":ro" if claim in self._read_only else ""
             mounts.append(f"--volume={self._claims[claim]}:{path}{options}")
-        give(container.pod)
+        change_owner(container.pod)
         program, *arguments = container.command
         return [
             *("podman", "run", "--rm", f"--name={name}", "--pull=never", *self._flags),
@@ -94,8 +94,8 @@ class Podman:
         ]
 
 
-def give(folder: Path) -> None:
-    """Gives a folder and all in it to the image's user, as Kubernetes does with a pod's volumes."""
+def change_owner(folder: Path) -> None:
+    """Makes the image's user the owner of a folder and its contents, as Kubernetes does for volumes."""
     if not _is_root():
         return
     for parent, _, files in os.walk(folder):

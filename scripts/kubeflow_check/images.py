@@ -1,4 +1,4 @@
-"""Podman, a base image and the pipeline's own, built on this machine."""
+"""Builds the container images with podman on this machine."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ IMAGE = "localhost/catsdogs"
 PUBLIC_BASE = "docker.io/library/debian:trixie-slim"
 OWN_BASE = "localhost/catsdogs-base:trixie"
 
-# Prints what podman needs to start a container here.
+# Prints podman's flags for this machine.
 _FLAGS = 'WORK=$(mktemp -d); find_flags; rm -rf "$WORK"; echo "${FLAGS[@]}"'
 
 
 def require_podman() -> None:
     """Raises InputError if podman does not work here."""
     if shutil.which("podman") is None:
-        raise InputError("There is no podman, which runs the containers: apt-get install podman")
-    answer = subprocess.run(["podman", "info"], capture_output=True, text=True, check=False)
-    if answer.returncode:
+        raise InputError("podman is not installed: apt-get install podman")
+    result = subprocess.run(["podman", "info"], capture_output=True, text=True, check=False)
+    if result.returncode:
         raise InputError(
-            f"podman does not work here: {(answer.stderr.strip() or 'no reason').splitlines()[-1]}"
+            f"podman does not work here: {(result.stderr.strip() or 'no reason').splitlines()[-1]}"
         )
 
 
@@ -48,7 +48,7 @@ def find_base(report: Callable[[str], None]) -> str:
 
 def build(base: str, targets: Sequence[str]) -> dict[str, str]:
     """Builds the images of the targets (`cpu`, `gpu`) and returns their names by digest."""
-    # A base of our own means that there is no registry, and so none to take Beam's boot program from.
+    # Our own base image means that no registry can provide Beam's boot program.
     beam = os.environ.get("BEAM_SDK") or ("no-beam-boot" if base == OWN_BASE else "")
     run(
         [SCRIPTS / "image.sh", *targets],
@@ -59,19 +59,21 @@ def build(base: str, targets: Sequence[str]) -> dict[str, str]:
 
 
 def flags(base: str) -> list[str]:
-    """Returns what podman needs to start a container on this machine."""
+    """Returns podman's flags for starting a container on this machine."""
     return shlex.split(_image_script(_FLAGS, base))
 
 
 def run(command: Sequence[str | Path], environment: Mapping[str, str] | None = None) -> None:
-    """Runs a command of this project, which says itself what is wrong.
+    """Runs a command of this project, which prints its own errors.
 
     Raises:
-        InputError: It failed.
+        InputError: The command failed.
     """
     status = subprocess.run(command, env=os.environ | dict(environment or {}), check=False).returncode
     if status:
-        raise InputError(f"{Path(command[0]).name} ended with exit status {status}, and says why above.")
+        raise InputError(
+            f"{Path(command[0]).name} failed with exit status {status}; its error is shown above."
+        )
 
 
 def _digest(name: str) -> str:
@@ -80,7 +82,7 @@ def _digest(name: str) -> str:
 
 
 def _image_script(code: str, base: str) -> str:
-    """Returns what code prints that knows the functions of scripts/image.sh."""
+    """Returns the output of shell code that uses the functions of scripts/image.sh."""
     done = subprocess.run(
         ["bash", "-euc", f"source {shlex.quote(str(SCRIPTS / 'image.sh'))}; {code}"],
         env=os.environ | {"ENGINE": "podman", "BASE": base},

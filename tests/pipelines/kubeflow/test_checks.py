@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from components.errors import InputError
 from pipelines.cli import app
-from pipelines.kubeflow.checks import check, check_output
+from pipelines.kubeflow.checks import check_output, check_settings
 from pipelines.settings.loading import load
 
 IMAGES = [f"kubeflow.images.{kind}=r.example/{kind}@sha256:{'a' * 64}" for kind in ("cpu", "gpu")]
@@ -40,7 +40,7 @@ NAME = "a" * 58
     ],
 )
 def test_what_can_run(overrides: list[str]) -> None:
-    check(load("kubeflow", [*IMAGES, *overrides]))
+    check_settings(load("kubeflow", [*IMAGES, *overrides]))
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_what_can_run(overrides: list[str]) -> None:
 )
 def test_what_could_not_run_gets_one_sentence(overrides: list[str], named: list[str]) -> None:
     with pytest.raises(InputError) as caught:
-        check(load("kubeflow", [*IMAGES, *overrides]))
+        check_settings(load("kubeflow", [*IMAGES, *overrides]))
     assert [value for value in named if value not in str(caught.value)] == []
     assert "\n" not in str(caught.value)
     assert caught.value.exit_status == 2
@@ -89,7 +89,7 @@ def test_folders_of_the_cluster_are_not_looked_for_on_this_machine() -> None:
     settings = load("kubeflow", [*IMAGES, "data.folder=/data/no/such/folder/here"])
     assert settings.data.folder is not None
     assert not settings.data.folder.exists()
-    check(settings)
+    check_settings(settings)
 
 
 @pytest.mark.parametrize("name", ["pipeline.yaml", "other.yml"])

@@ -353,7 +353,11 @@ def test_the_root_names_the_service_of_its_store(overrides: list[str], root: str
     from pipelines.kubeflow import spec
     from pipelines.settings import pipeline_root
 
-    assert spec.pipeline_root(load("kubeflow", [*IMAGES, *overrides])) == root == pipeline_root.check(root)
+    assert (
+        spec.pipeline_root(load("kubeflow", [*IMAGES, *overrides]))
+        == root
+        == pipeline_root.check_pipeline_root(root)
+    )
     assert object_store.session(root)["Provider"] == root.partition(":")[0]
 
 

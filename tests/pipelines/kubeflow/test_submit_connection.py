@@ -204,7 +204,7 @@ def test_nobody_listens(submit: Submit, caplog: pytest.LogCaptureFixture) -> Non
 
 
 def test_a_server_that_never_answers(submit: Submit, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "_TIME_LIMITS", (0.5, 0.2))
+    monkeypatch.setattr(connection, "_TIMEOUTS", (0.5, 0.2))
     with socket.create_server(("127.0.0.1", 0)) as silent:
         error = _refusal(submit, endpoint=f"http://127.0.0.1:{silent.getsockname()[1]}")
     assert "timed out" in str(error)

@@ -16,7 +16,7 @@ import pytest
 
 from components.errors import PipelineError
 from pipelines.kubeflow import watch
-from pipelines.kubeflow.watch import steps_of
+from pipelines.kubeflow.watch import task_statuses
 from tests.pipelines.kubeflow.kfp_server import Answer, KfpServer, node, told
 from tests.pipelines.kubeflow.small_package import STEPS
 
@@ -132,7 +132,7 @@ def test_the_end_of_a_failed_step_s_log_is_shown(
     status, shown = submit(wait=True, token="secret")
     assert status == 1
     lines = shown.splitlines()
-    log = [line.strip() for line in lines[lines.index("The step Trainer failed") + 1 :][:12]]
+    log = [line.strip() for line in lines[lines.index("The task Trainer failed") + 1 :][:12]]
     assert log == [*map(str, range(39, 50)), "The folder /data holds no pictures."]
 
 
@@ -179,7 +179,7 @@ def test_a_server_that_is_away_for_a_while_is_waited_for(
 def test_waiting_ends_when_the_server_stays_away_or_refuses(
     submit: Submit, server: KfpServer, monkeypatch: pytest.MonkeyPatch, answer: Answer, named: str
 ) -> None:
-    monkeypatch.setattr(watch, "_PATIENCE", 0.05 if answer.status == 502 else 900)
+    monkeypatch.setattr(watch, "_RESPONSE_TIMEOUT", 0.05 if answer.status == 502 else 900)
     server.faults = [(RUN, Answer(200, {"state": "RUNNING"}), 1), (RUN, answer, 10_000)]
     with pytest.raises(PipelineError, match=named) as ended:
         submit(wait=True)
@@ -196,7 +196,7 @@ def _states(state: str, *nodes: dict[str, object]) -> list[str]:
 
     details = SimpleNamespace(task_details=[read(one) for one in nodes]) if nodes else None
     run = SimpleNamespace(state=state, run_details=details)
-    return [step.state for step in steps_of(run, STEPS)]
+    return [step.state for step in task_statuses(run, STEPS)]
 
 
 @pytest.mark.parametrize(

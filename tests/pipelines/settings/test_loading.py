@@ -176,7 +176,7 @@ def test_what_dump_writes_load_reads_back(tmp_path: Path) -> None:
         ("data.tfds.download=maybe", ["data.tfds.download", "'maybe'", "true", "false"]),
         ("data.folder=3", ["data.folder", "3", "path"]),
         ("output_root=", ["output_root", "None", "path"]),
-        ("pipeline_name=", ["pipeline_name", "None", "text"]),
+        ("pipeline_name=", ["pipeline_name", "None", "string"]),
         ("pipeline_name=My Cats", ["pipeline_name", "'My Cats'", "a-z", "0-9"]),
         # ranges
         ("training.batch_size=0", ["training.batch_size", "is 0", "1"]),

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines.settings.pipeline_root import check
+from pipelines.settings.pipeline_root import check_pipeline_root
 
 SERVICE = "?endpoint=https://minio.example.com:9000&region=eu-1&use_path_style=true"
 
@@ -22,12 +22,12 @@ SERVICE = "?endpoint=https://minio.example.com:9000&region=eu-1&use_path_style=t
     ],
 )
 def test_where_kfp_can_write(root: str) -> None:
-    assert check(root) == root
+    assert check_pipeline_root(root) == root
 
 
 def test_a_slash_at_the_end_makes_no_difference() -> None:
-    assert check("s3://bucket/") == "s3://bucket"
-    assert check(f"s3://bucket/a/{SERVICE}") == f"s3://bucket/a{SERVICE}"
+    assert check_pipeline_root("s3://bucket/") == "s3://bucket"
+    assert check_pipeline_root(f"s3://bucket/a/{SERVICE}") == f"s3://bucket/a{SERVICE}"
 
 
 @pytest.mark.parametrize(
@@ -61,5 +61,5 @@ def test_a_slash_at_the_end_makes_no_difference() -> None:
 )
 def test_where_kfp_cannot_write(root: str, named: str) -> None:
     with pytest.raises(ValueError, match="^'") as caught:  # its callers put a setting's name before it
-        check(root)
+        check_pipeline_root(root)
     assert named in str(caught.value)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from pipelines.settings.quantities import Cores, Memory, parse
+from pipelines.settings.quantities import Cores, Memory, parse_quantity
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ from pipelines.settings.quantities import Cores, Memory, parse
 def test_cores(value: Any, number: str) -> None:
     text = TypeAdapter(Cores).validate_python(value)
     assert text == str(value)
-    assert parse(text) == Decimal(number)
+    assert parse_quantity(text) == Decimal(number)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_cores(value: Any, number: str) -> None:
 def test_memory(value: Any, number: str) -> None:
     text = TypeAdapter(Memory).validate_python(value)
     assert text == str(value)
-    assert parse(text) == Decimal(number)
+    assert parse_quantity(text) == Decimal(number)
 
 
 NO_CORES: tuple[Any, ...] = (

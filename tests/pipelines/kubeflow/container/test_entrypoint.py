@@ -118,7 +118,7 @@ def test_an_executor_that_ends_the_process_has_failed(
             ]
         )
     assert ended.value.args == (1,)
-    assert "The step cannot go on" in caplog.text
+    assert "The task failed" in caplog.text
 
 
 def test_what_a_worker_of_beam_raised_is_said_in_its_sentence(capsys: pytest.CaptureFixture[str]) -> None:

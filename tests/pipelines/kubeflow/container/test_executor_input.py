@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from components import artifacts
-from pipelines.kubeflow.container.executor_input import for_executor, for_store, prepare
+from pipelines.kubeflow.container.executor_input import prepare, with_local_paths, with_uris
 from pipelines.kubeflow.container.paths import Paths
 from tests.pipelines.kubeflow.container.pod import Artifact, Cluster
 
@@ -81,20 +81,20 @@ def test_a_step_without_inputs(tmp_path: Path) -> None:
 def test_what_was_given_is_left_alone(tmp_path: Path) -> None:
     given = message(tmp_path, statistics=Artifact("minio://b/s"))
     before = repr(given)
-    for_executor(prepare(given, SPEC), Paths(tmp_path))
+    with_local_paths(prepare(given, SPEC), Paths(tmp_path))
     assert repr(given) == before
 
 
 def test_uris_become_paths_and_uris_again(tmp_path: Path) -> None:
     prepared = prepare(message(tmp_path, statistics=Artifact("minio://b/s")), SPEC)
     paths = Paths(tmp_path)
-    local = for_executor(prepared, paths)
+    local = with_local_paths(prepared, paths)
     [statistics] = local["inputs"]["artifacts"]["statistics"]["artifacts"]
     [verdict] = local["outputs"]["artifacts"]["verdict"]["artifacts"]
     assert statistics["uri"] == f"{tmp_path}/minio/b/s"
     assert verdict["uri"].startswith(f"{tmp_path}/minio/mlpipeline/")
     verdict["metadata"] = {"compared_with": statistics["uri"], "blessed": 1.0}
-    answer = for_store({"artifacts": {"verdict": {"artifacts": [verdict]}}}, paths)
+    answer = with_uris({"artifacts": {"verdict": {"artifacts": [verdict]}}}, paths)
     [artifact] = answer["artifacts"]["verdict"]["artifacts"]
     assert artifact["uri"] == prepared["outputs"]["artifacts"]["verdict"]["artifacts"][0]["uri"]
     assert artifact["metadata"] == {"compared_with": "minio://b/s", "blessed": 1.0}

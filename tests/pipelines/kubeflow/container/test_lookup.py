@@ -84,7 +84,7 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
 
 
 def look_for_approved(cluster: Cluster, candidate: str, *more: str) -> int:
-    arguments = ["--approvals", str(cluster.state), "--ledger", "blessed-model", "--candidate", candidate]
+    arguments = ["--approvals", str(cluster.state), "--store", "blessed-model", "--candidate", candidate]
     return lookup.main(["approved", *arguments, "--output", str(cluster.folder / "approved"), *more])
 
 
@@ -157,7 +157,7 @@ def test_a_candidate_that_was_removed_from_the_store(
             *("data-fingerprint", "--source", '{"kind": "sample", "count": 10, "seed": 0}'),
             *("--class_names", CLASSES, "--output", "found"),
         ],
-        ["approved", "--approvals", "a", "--ledger", "l", "--candidate", "model", "--output", "found"],
+        ["approved", "--approvals", "a", "--store", "l", "--candidate", "model", "--output", "found"],
     ],
 )
 def test_a_look_is_light(arguments: list[str], tmp_path: Path) -> None:

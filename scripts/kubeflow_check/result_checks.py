@@ -1,6 +1,6 @@
-"""What is checked once the pipeline has run.
+"""Checks the results of a pipeline run.
 
-The verdict and the report are there, the pushed model answers, and the image can be Beam's worker.
+The verdict and the report exist, the pushed model predicts correctly, and the image works as a Beam worker.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from scripts.kubeflow_check.containers import Podman
 from tests.kubeflow_backend.backend import Backend, Run
 from tests.kubeflow_backend.containers import Container
 
-STATE, PICTURES = "catsdogs-state", "catsdogs-pictures"  # the claims of configs/kubeflow.yaml
+STATE_CLAIM, IMAGES_CLAIM = "catsdogs-state", "catsdogs-pictures"  # the claims of configs/kubeflow.yaml
 
-_ASKED_OF_A_CLASS = 10
-_RIGHT = 0.8  # share of right answers that will do
+_IMAGES_PER_CLASS = 10
+_MIN_ACCURACY = 0.8
 _PORT = 50000
 _POOL_SECONDS = 1800
-_PROGRAMS = Path(__file__).parent / "in_image"
+_PROGRAMS = Path(__file__).parent / "container_programs"
 
 
 def read_verdict(cluster: Backend, run: Run) -> str:
-    """Reads what the gate has decided, and looks for the report.
+    """Reads the gate's verdict and checks that the report exists.
 
     Args:
-        cluster: Where the pipeline has run.
-        run: Of the pipeline, with all steps done.
+        cluster: The backend that ran the pipeline.
+        run: The finished run.
 
     Returns:
-        The verdict's sentence, and where the report lies.
+        The verdict in one sentence and the path of the report.
 
     Raises:
-        InputError: The model was refused, so that there is none to ask, or there is no report.
+        InputError: The model was not blessed, or there is no report.
     """
     blessing, report = (
         cluster.store.folder / cluster.artifact(run.tasks[step], output).uri.replace("://", "/")
@@ -49,72 +49,72 @@ def read_verdict(cluster: Backend, run: Run) -> str:
         raise InputError(f"EvaluationReport has written no {page}.")
     if not verdict["blessed"]:
         raise InputError(
-            f"{verdict['sentence']} Draw more pictures (--pictures), or ask for less (--set evaluation.…); "
+            f"{verdict['sentence']} Draw more images (--images) or lower the limits (--set evaluation.…); "
             f"the report is {page}."
         )
     return f"{verdict['sentence']} The report: {page}"
 
 
-def ask(podman: Podman, image: str, folder: Path, served: str, pictures: Path) -> str:
-    """Loads the newest pushed model in the image and asks it, as an application would.
+def check_pushed_model(podman: Podman, image: str, folder: Path, repository: str, images: Path) -> str:
+    """Checks the predictions of the newest pushed model in the container image.
 
     Args:
         podman: Mounts the claims.
         image: The CPU image.
-        folder: For the logs.
-        served: Where the versions are, as a container sees it.
-        pictures: As the host sees them, a folder for each class.
+        folder: Folder for the logs.
+        repository: Path of the model repository in the container.
+        images: Folder on this machine with a sub-folder for each class.
 
     Returns:
-        What it said, in words.
+        The result in one sentence.
 
     Raises:
-        InputError: There is no model, it cannot be loaded, or its answers are wrong.
+        InputError: There is no model, it cannot be loaded, or its accuracy is too low.
     """
-    by_class = [sorted(path.iterdir())[:_ASKED_OF_A_CLASS] for path in sorted(pictures.iterdir())]
-    asked = [f"/data/{path.relative_to(pictures)}" for paths in by_class for path in paths]
-    command = ["python", "-c", (_PROGRAMS / "ask_model.py").read_text(), served, *asked]
-    log = folder / "asked.log"
-    mounts = {"/state": STATE, "/data": PICTURES}
-    if podman.run(Container("pushed model", image, command, {}, _pod(folder, "asking"), mounts, log)):
-        raise InputError(f"The pushed model cannot be asked: see {log}.")
-    answer = json.loads(log.read_text().splitlines()[-1])
-    if answer["right"] < _RIGHT:
+    by_class = [sorted(path.iterdir())[:_IMAGES_PER_CLASS] for path in sorted(images.iterdir())]
+    image_paths = [f"/data/{path.relative_to(images)}" for paths in by_class for path in paths]
+    command = ["python", "-c", (_PROGRAMS / "predict.py").read_text(), repository, *image_paths]
+    log = folder / "predictions.log"
+    mounts = {"/state": STATE_CLAIM, "/data": IMAGES_CLAIM}
+    if podman.run(Container("pushed model", image, command, {}, _pod(folder, "predict"), mounts, log)):
+        raise InputError(f"The pushed model cannot be loaded: see {log}.")
+    result = json.loads(log.read_text().splitlines()[-1])
+    if result["accuracy"] < _MIN_ACCURACY:
         raise InputError(
-            f"The pushed model is right on {answer['right']:.0%} of {len(asked)} pictures, and should be on "
-            f"{_RIGHT:.0%}: see {log}."
+            f"The pushed model is correct on {result['accuracy']:.0%} of {len(image_paths)} images, below "
+            f"{_MIN_ACCURACY:.0%}: see {log}."
         )
-    return f"Version {answer['version']} is right on {answer['right']:.0%} of {len(asked)} pictures"
+    return f"Version {result['version']} is correct on {result['accuracy']:.0%} of {len(image_paths)} images"
 
 
-def serve_beam(
+def check_beam_worker(
     flags: Sequence[str],
     image: str,
     folder: Path,
     claims: Mapping[str, Path],
-    pictures: int,
+    images: int,
     report: Callable[[str], None],
 ) -> str:
-    """Lets a container of the image be the worker of a Beam pipeline that another one submits.
+    """Runs a Beam pipeline whose worker pool is a container of the image.
 
     Args:
-        flags: What podman needs.
+        flags: Podman's flags for this machine.
         image: The CPU image.
-        folder: For the logs.
+        folder: Folder for the logs.
         claims: Folder behind each claim.
-        pictures: How many there are to be ingested.
-        report: Told what goes on.
+        images: Number of images to ingest.
+        report: Called with progress messages.
 
     Returns:
-        What came of it, in words.
+        The result in one sentence.
 
     Raises:
-        InputError: The worker did not do the work, or not all of it.
+        InputError: The worker did not process all images.
     """
     pod, pool = _pod(folder, "beam"), f"catsdogs-check-pool-{os.getpid()}"
-    mounts, pool_log, log = {"/data": PICTURES}, folder / "beam-pool.log", folder / "beam.log"
+    mounts, pool_log, log = {"/data": IMAGES_CLAIM}, folder / "beam-pool.log", folder / "beam.log"
     program = ["python", "-m", "apache_beam.runners.worker.worker_pool_main", f"--service_port={_PORT}"]
-    # It would wait for work for ever if the check were killed.
+    # The timeout ends the pool if the check is killed.
     workers = Podman([*flags, "--detach", f"--timeout={_POOL_SECONDS}"], claims, frozenset(claims))
     command = workers.command(Container("worker pool", image, program, {}, pod, mounts, pool_log), pool)
     submitter = Podman(flags, claims, frozenset(claims), report, network=f"container:{pool}")
@@ -134,9 +134,9 @@ def serve_beam(
         raise InputError(f"The Beam pipeline failed: see {log} and {pool_log}.")
     counts = json.loads((pod / "minio/rejected/counts.json").read_text())["accepted"]
     written = sum(sum(by_class.values()) for by_class in counts.values())
-    if "Starting worker with command" not in pool_log.read_text() or written != pictures:
-        raise InputError(f"Beam's worker wrote {written} of {pictures} pictures: see {pool_log}.")
-    return f"A worker in a container of its own wrote all {written} pictures"
+    if "Starting worker with command" not in pool_log.read_text() or written != images:
+        raise InputError(f"Beam's worker wrote {written} of {images} images: see {pool_log}.")
+    return f"A Beam worker in its own container wrote all {written} images"
 
 
 def _pod(folder: Path, name: str) -> Path:

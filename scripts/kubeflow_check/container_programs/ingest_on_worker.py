@@ -1,4 +1,4 @@
-"""Run in the image: ingests /data, all of it in the worker of Beam's pool at an address (the argument)."""
+"""Runs in the container: ingests /data on the Beam worker pool whose address is the argument."""
 
 import json
 import sys
@@ -17,7 +17,7 @@ examples.uri, rejected.uri = "/minio/examples", "/minio/rejected"
 beam_arguments = [
     *("--runner=PortableRunner", "--job_endpoint=embed"),
     *("--environment_type=EXTERNAL", f"--environment_config={sys.argv[1]}"),
-    "--sdk_container_image=none",  # or TFX would pack its own source for the worker
+    "--sdk_container_image=none",  # otherwise TFX packages its own source for the worker
 ]
 Executor(BaseBeamExecutor.Context(beam_pipeline_args=beam_arguments, tmp_dir="/tmp/tfx")).Do(
     {},
