@@ -84,7 +84,7 @@ def resolver_node(query: BaselineQuery) -> BaseNode:
         config={
             "subject_id_property": query.subject_id_property,
             "where": dict(query.where),
-            "hand_on_missing": query.include_missing,
+            "include_missing": query.include_missing,
         },
         candidate=query.candidate,
         subject=types.Channel(type=query.candidate.type),

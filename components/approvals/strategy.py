@@ -35,7 +35,7 @@ class NewestApproved(resolver.ResolverStrategy):
         subject_id_property: Custom property of the approval with the id of the subject: `current_model_id`
             of a ModelBlessing, `statistics_id` of a DataVerdict.
         where: Custom properties that an approval must have.
-        hand_on_missing: If True, resolves to the last approved subject even if its files are missing, so that
+        include_missing: If True, resolves to the last approved subject even if its files are missing, so that
             the next node can report it. If False, falls back to the approval before. Defaults to False.
     """
 
@@ -43,11 +43,11 @@ class NewestApproved(resolver.ResolverStrategy):
         self,
         subject_id_property: str,
         where: Mapping[str, str] | None = None,
-        hand_on_missing: bool = False,
+        include_missing: bool = False,
     ) -> None:
         self._subject_id_property = subject_id_property
         self._where = where or {}
-        self._hand_on_missing = hand_on_missing
+        self._include_missing = include_missing
 
     def resolve_artifacts(self, store: mlmd.MetadataStore, input_dict: ArtifactLists) -> ArtifactLists:
         """Returns the candidate unchanged and at most one subject with its approval."""
@@ -63,7 +63,7 @@ class NewestApproved(resolver.ResolverStrategy):
             subject = subjects.get(approval.get_int_custom_property(self._subject_id_property))
             if subject is None:
                 continue
-            if self._hand_on_missing or fileio.exists(subject.uri):
+            if self._include_missing or fileio.exists(subject.uri):
                 return {"candidate": candidate, "subject": [subject], "approval": [approval]}
             logging.warning(
                 "Skipping the approved %s %d because its files are missing: %s",

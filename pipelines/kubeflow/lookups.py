@@ -24,7 +24,7 @@ def add_lookup_tasks(spec: Spec, settings: Settings) -> None:
     _add_approval_lookup(spec, settings, "AcceptedData", "accepted-data", same_source)
     add_input(spec, "AcceptedDataLookup", "source_name", _from_task("DataFingerprint", "source_name"), "")
     for baseline, where in baseline_nodes.MODEL_FILTERS.items():
-        options = ["--hand_on_missing"] if baseline_nodes.INCLUDE_MISSING_MODELS else []
+        options = ["--include_missing"] if baseline_nodes.INCLUDE_MISSING_MODELS else []
         _add_approval_lookup(spec, settings, baseline, "blessed-model", where, *options)
     _wait_for_producers(spec)
 

@@ -141,8 +141,8 @@ def test_deleted_files_are_handed_on_where_that_is_wanted(past: Past) -> None:
     past.judge(first)
     past.judge(second)
     Path(second.uri).rmdir()
-    assert past.resolve(candidate, hand_on_missing=True) == [second.id]
-    assert past.resolve(second, hand_on_missing=True) == [first.id]
+    assert past.resolve(candidate, include_missing=True) == [second.id]
+    assert past.resolve(second, include_missing=True) == [first.id]
 
 
 def test_only_approvals_with_the_wanted_properties_count(past: Past) -> None:

@@ -282,8 +282,8 @@ def test_a_server_that_does_not_start_says_nothing_about_the_model(
 HOLD = """
 import sys, time
 from pathlib import Path
-from components.serving_check.server import serving
-with serving(Path(sys.argv[1]), "pets", Path(sys.argv[1], "log")):
+from components.serving_check.server import running_server
+with running_server(Path(sys.argv[1]), "pets", Path(sys.argv[1], "log")):
     pass
 """
 

@@ -2,7 +2,7 @@
 
 `… lookup data-fingerprint --source JSON --class_names JSON --output FILE [--source_name_output FILE]`
 `… lookup approved --approvals DIR --store NAME --candidate URI [--where NAME=VALUE]
-    [--hand_on_missing] --output FILE`
+    [--include_missing] --output FILE`
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def write_data_fingerprint(options: argparse.Namespace) -> None:
 def write_newest_approval(options: argparse.Namespace) -> None:
     """Writes the newest approval of a subject other than the candidate as text; empty if there is none.
 
-    With `--hand_on_missing`, an approval whose files no longer exist is written without their path. This is
+    With `--include_missing`, an approval whose files no longer exist is written without their path. This is
     checked here, not in the task that copies the files, because that task is cached.
 
     Raises:
@@ -80,7 +80,7 @@ def write_newest_approval(options: argparse.Namespace) -> None:
     where = dict(condition.split("=", 1) for condition in options.where)
     approval = store.newest(fingerprint.of_folder(candidate), where)
     _log.info("The newest approval is %s.", f"{approval.id} of {approval.uri}" if approval else "none")
-    if approval and options.hand_on_missing and not Path(approval.files).exists():
+    if approval and options.include_missing and not Path(approval.files).exists():
         _log.warning("Its files no longer exist in %s.", approval.files)
         approval = replace(approval, files="")
     options.output.write_text(approval.text() if approval else "", encoding="utf-8")
@@ -103,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     baseline.add_argument("--store", required=True)
     baseline.add_argument("--candidate", required=True)
     baseline.add_argument("--where", action="append", default=[], metavar="NAME=VALUE")
-    baseline.add_argument("--hand_on_missing", action="store_true")
+    baseline.add_argument("--include_missing", action="store_true")
     baseline.add_argument("--output", type=Path, required=True)
     return parser
 

@@ -121,9 +121,9 @@ def test_an_approval_whose_files_are_gone_is_told_where_that_is_wanted(cluster: 
         artifact = cluster.put("model", {"weights": name.encode()})
         kept.append(ledger.record(cluster.local(artifact.uri), artifact.uri))
     candidate = cluster.put("model", {"weights": b"C"}).uri
-    assert approved(cluster, candidate, "--hand_on_missing") == approved(cluster, candidate) == kept[1].text()
+    assert approved(cluster, candidate, "--include_missing") == approved(cluster, candidate) == kept[1].text()
     shutil.rmtree(kept[1].files)
-    assert approved(cluster, candidate, "--hand_on_missing") == replace(kept[1], files="").text()
+    assert approved(cluster, candidate, "--include_missing") == replace(kept[1], files="").text()
     assert approved(cluster, candidate) == kept[1].text()
 
 
