@@ -86,7 +86,7 @@ def in_chunks(repetitions: int) -> int:
 
 
 def measure(rows: Sequence[Row], repetitions: int, workers: int) -> list[Estimate]:
-    """Returns the share of refusals of each row, and tells on stderr how far it is.
+    """Returns the share of refusals of each row, and reports progress on stderr.
 
     Args:
         rows: Cases.
@@ -112,26 +112,31 @@ def measure(rows: Sequence[Row], repetitions: int, workers: int) -> list[Estimat
 
 
 def table(rows: Sequence[Row], rates: Sequence[Estimate], repetitions: int) -> Iterator[str]:
-    """Yields the lines of two Markdown tables: equal models, and worse ones."""
-    equal = [(row, rate) for row, rate in zip(rows, rates, strict=True) if not row.case.loss]
-    worse = [(row, rate) for row, rate in zip(rows, rates, strict=True) if row.case.loss]
-    yield f"{repetitions:,} verdicts a line; in brackets the 95 % interval."
-    yield ""
-    yield "| compared with | images | correct only with one | equal model refused |"
-    yield "|---|---:|---:|---:|"
-    for row, rate in equal:
+    """Yields the lines of two Markdown tables: equal models and worse ones, by the number of test images."""
+    yield f"{repetitions:,} simulated verdicts per cell; 95 % confidence intervals in brackets."
+    results = list(zip(rows, rates, strict=True))
+    yield from _table("equal model refused", [(row, rate) for row, rate in results if not row.case.loss])
+    yield from _table("worse model refused", [(row, rate) for row, rate in results if row.case.loss])
+
+
+def _table(title: str, results: Sequence[tuple[Row, Estimate]]) -> Iterator[str]:
+    cells: dict[str, dict[str, str]] = {}
+    columns: list[str] = []
+    for row, rate in results:
+        loss = f", loss of {100 * row.case.loss:.2g} %" if row.case.loss else ""
+        column = f"{row.images:,} images{loss}"
+        columns += [] if column in columns else [column]
         alone = f"{100 * row.case.only_candidate_right:.2g} %"
-        yield f"| {_PASTS[row.case.past]} | {row.images:,} | {alone} | {_format_rate(rate)} |"
+        cells.setdefault(f"| {_PASTS[row.case.past]} | {alone} |", {})[column] = _format_rate(rate)
     yield ""
-    yield "| compared with | images | true loss | correct only with the worse | worse model refused |"
-    yield "|---|---:|---:|---:|---:|"
-    for row, rate in worse:
-        loss, alone = f"{100 * row.case.loss:.2g} points", f"{100 * row.case.only_candidate_right:.2g} %"
-        yield f"| {_PASTS[row.case.past]} | {row.images:,} | {loss} | {alone} | {_format_rate(rate)} |"
+    yield f"| {title}; compared with | correct only with one | {' | '.join(columns)} |"
+    yield f"|---|---:|{'---:|' * len(columns)}"
+    for label, rates_by_column in cells.items():
+        yield f"{label} {' | '.join(rates_by_column[column] for column in columns)} |"
 
 
 def _format_rate(rate: Estimate) -> str:
-    return f"{100 * rate.value:.1f} % ({100 * rate.low:.1f} to {100 * rate.high:.1f})"
+    return f"{100 * rate.value:.1f} % ({100 * rate.low:.1f}–{100 * rate.high:.1f})"
 
 
 def main() -> None:
