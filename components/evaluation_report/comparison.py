@@ -1,4 +1,4 @@
-"""Two runs side by side, as a page: `catsdogs compare RUN RUN`."""
+"""Renders the HTML page of `catsdogs compare RUN RUN`."""
 
 from __future__ import annotations
 
@@ -9,166 +9,176 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from components.evaluation_report import charts, page, prediction_facts
+from components.evaluation_report import charts, page, prediction_metrics
 from components.evaluation_report.charts import ModelCurves
-from components.evaluation_report.json_values import Facts
+from components.evaluation_report.json_values import JsonObject
 from components.model_metrics import is_correct
 from components.prediction_table.table import PredictionTable
 
-_LISTED = 20  # pictures that only one of the two gets right
+_MAX_LISTED = 20  # images listed per model that only this model classifies correctly
 _ABSENT = "–"
 
 
 @dataclass(frozen=True)
-class Side:
+class ComparedRun:
     """One of the two runs.
 
     Attributes:
-        run: Its id.
-        facts: Its `report.json`.
-        table: Its prediction table; None where that is gone.
+        run_id: ID of the run.
+        report: Content of its `report.json`.
+        table: Its prediction table; None if it was deleted.
     """
 
-    run: str
-    facts: Facts
+    run_id: str
+    report: JsonObject
     table: PredictionTable | None = None
 
 
 @dataclass(frozen=True)
-class OnlyOne:
-    """A picture that only one of the two models gets right.
+class DifferentImage:
+    """An image that only one of the two models classifies correctly.
 
     Attributes:
-        file: As the second run calls it.
-        truth: Its class.
-        first: The first model's probability of that class.
-        second: The second model's.
+        file: File name in the second run.
+        true_class: Name of the true class.
+        first: Probability of the true class from the first model.
+        second: Probability of the true class from the second model.
     """
 
     file: str
-    truth: str
+    true_class: str
     first: float
     second: float
 
 
 @dataclass(frozen=True)
-class Paired:
-    """What two models say of the pictures that both judged.
+class PairedComparison:
+    """Paired comparison of two models on their common test images.
 
     Attributes:
-        pictures: How many those are.
-        of: How many each of the two judged.
-        relabelled: How many both judged whose label differs between the two; they are left out.
-        figures: The second model's accuracy minus the first one's, counts and p-value, as in `report.json`.
-        only_first: Pictures that only the first one gets right, the clearest first.
-        only_second: Likewise.
+        images: Number of common test images with the same label.
+        totals: Number of test images of each run.
+        relabelled: Number of common test images excluded because their label differs.
+        metrics: The second model's accuracy minus the first one's, counts and p-value, as in `report.json`.
+        only_first: Images that only the first model classifies correctly, largest difference first.
+        only_second: Images that only the second model classifies correctly, in the same order.
     """
 
-    pictures: int
-    of: tuple[int, int]
+    images: int
+    totals: tuple[int, int]
     relabelled: int
-    figures: Facts
-    only_first: list[OnlyOne]
-    only_second: list[OnlyOne]
+    metrics: JsonObject
+    only_first: list[DifferentImage]
+    only_second: list[DifferentImage]
 
 
-def write_page(first: Side, second: Side, path: Path) -> None:
-    """Writes the page, one file that needs nothing beside it.
+def write_page(first: ComparedRun, second: ComparedRun, path: Path) -> None:
+    """Writes the comparison as a self-contained HTML page.
 
     Args:
-        first: The run to compare with, usually the older one.
-        second: The run that is compared.
-        path: Of the HTML file.
+        first: The reference run, usually the older first_table.
+        second: The run to compare with it.
+        path: Path of the HTML file.
     """
     path.write_text(render(first, second), encoding="utf-8")
 
 
-def render(first: Side, second: Side) -> str:
-    """Returns the page as text."""
-    sides = (first, second)
-    names = [row["name"] for row in second.facts["headline"]]
-    histories = [(side.run, side.facts["history"]) for side in sides if side.facts["history"]]
-    same_classes = first.facts["class_names"] == second.facts["class_names"]
-    drawn = same_classes and all(side.facts["pictures"] for side in sides)
-    models = [ModelCurves(first.run, first.facts["curves"]["candidate"])]
-    models.append(charts.second(second.run, second.facts["curves"]["candidate"]))
+def render(first: ComparedRun, second: ComparedRun) -> str:
+    """Returns the HTML page."""
+    runs = (first, second)
+    names = [row["name"] for row in second.report["headline"]]
+    histories = [(run.run_id, run.report["history"]) for run in runs if run.report["history"]]
+    same_classes = first.report["class_names"] == second.report["class_names"]
+    has_curves = same_classes and all(run.report["pictures"] for run in runs)
+    models = [ModelCurves(first.run_id, first.report["curves"]["candidate"])]
+    models.append(charts.baseline_curves(second.run_id, second.report["curves"]["candidate"]))
     return (
         page.environment()
         .get_template("comparison.html")
         .render(
-            sides=sides,
-            figures=[(name, [_headline(side, name) for side in sides]) for name in names],
+            runs=runs,
+            metrics=[(name, [_headline(run, name) for run in runs]) for name in names],
             paired=pair(first, second),
             learning=page.learning(histories) if histories else [],
-            curves=page.curves(models, second.facts["class_names"][1]) if drawn else [],
-            settings=list(differences(first.facts["settings"], second.facts["settings"])),
-            versions=list(_differing(first.facts["versions"], second.facts["versions"])),
+            curves=page.curves(models, second.report["class_names"][1]) if has_curves else [],
+            settings=list(differences(first.report["settings"], second.report["settings"])),
+            versions=list(_differing(first.report["versions"], second.report["versions"])),
         )
     )
 
 
-def pair(first: Side, second: Side) -> Paired | None:
-    """Compares the models on the pictures, known by their digests, that both judged by the same label.
+def pair(first: ComparedRun, second: ComparedRun) -> PairedComparison | None:
+    """Compares the models on the test images that both runs share, matched by digest, with the same label.
 
     Returns:
-        None where a prediction table is gone, the classes differ, or there is no such picture.
+        The comparison; None if a prediction table is missing, the classes differ, or no such image exists.
     """
-    one, other = first.table, second.table
-    if one is None or other is None or one.class_names != other.class_names:
+    first_table, second_table = first.table, second.table
+    if first_table is None or second_table is None or first_table.class_names != second_table.class_names:
         return None
-    places = {digest: place for place, digest in enumerate(one.digests)}
-    both = {digest: place for place, digest in enumerate(other.digests) if digest in places}
+    first_rows = {digest: row for row, digest in enumerate(first_table.digests)}
+    shared = {digest: row for row, digest in enumerate(second_table.digests) if digest in first_rows}
     common = {
-        digest: place for digest, place in both.items() if one.labels[places[digest]] == other.labels[place]
+        digest: row
+        for digest, row in shared.items()
+        if first_table.labels[first_rows[digest]] == second_table.labels[row]
     }
     if not common:
         return None
-    in_first = np.array([places[digest] for digest in common])
+    in_first = np.array([first_rows[digest] for digest in common])
     in_second = np.array(list(common.values()))
-    labels = other.labels[in_second]
-    before, after = one.probabilities[in_first], other.probabilities[in_second]
-    right_before, right_after = is_correct(labels, before), is_correct(labels, after)
+    labels = second_table.labels[in_second]
+    first_probabilities, second_probabilities = (
+        first_table.probabilities[in_first],
+        second_table.probabilities[in_second],
+    )
+    first_correct = is_correct(labels, first_probabilities)
+    second_correct = is_correct(labels, second_probabilities)
 
-    def pictures(chosen: np.ndarray) -> list[OnlyOne]:
-        places = np.flatnonzero(chosen)
-        clearest = places[np.argsort(-np.abs(after[places] - before[places]), kind="stable")][:_LISTED]
+    def list_images(mask: np.ndarray) -> list[DifferentImage]:
+        rows = np.flatnonzero(mask)
+        difference = np.abs(second_probabilities[rows] - first_probabilities[rows])
+        largest = rows[np.argsort(-difference, kind="stable")][:_MAX_LISTED]
         return [
-            OnlyOne(
-                other.filenames[in_second[place]],
-                other.class_names[labels[place]],
-                *(float(said[place] if labels[place] else 1 - said[place]) for said in (before, after)),
+            DifferentImage(
+                second_table.filenames[in_second[row]],
+                second_table.class_names[labels[row]],
+                *(
+                    float(p[row] if labels[row] else 1 - p[row])
+                    for p in (first_probabilities, second_probabilities)
+                ),
             )
-            for place in clearest
+            for row in largest
         ]
 
-    return Paired(
-        pictures=len(common),
-        of=(len(one.digests), len(other.digests)),
-        relabelled=len(both) - len(common),
-        figures=prediction_facts.paired(labels, after, before),
-        only_first=pictures(right_before & ~right_after),
-        only_second=pictures(right_after & ~right_before),
+    return PairedComparison(
+        images=len(common),
+        totals=(len(first_table.digests), len(second_table.digests)),
+        relabelled=len(shared) - len(common),
+        metrics=prediction_metrics.paired(labels, second_probabilities, first_probabilities),
+        only_first=list_images(first_correct & ~second_correct),
+        only_second=list_images(second_correct & ~first_correct),
     )
 
 
 def differences(first: str, second: str) -> Iterator[tuple[str, str, str]]:
-    """Yields the dotted name and both values of every setting that differs.
+    """Yields the dotted name and both values of each setting that differs.
 
     Args:
-        first: Resolved settings as YAML.
-        second: Likewise.
+        first: Resolved settings of the first run as YAML.
+        second: Resolved settings of the second run as YAML.
     """
     yield from _differing(dict(_flat(yaml.safe_load(first) or {})), dict(_flat(yaml.safe_load(second) or {})))
 
 
-def _differing(first: Facts, second: Facts) -> Iterator[tuple[str, str, str]]:
+def _differing(first: JsonObject, second: JsonObject) -> Iterator[tuple[str, str, str]]:
     for name in [*first, *(name for name in second if name not in first)]:
-        values = [_ABSENT if name not in side else str(side[name]) for side in (first, second)]
+        values = [_ABSENT if name not in values else str(values[name]) for values in (first, second)]
         if values[0] != values[1]:
             yield name, values[0], values[1]
 
 
-def _flat(settings: Facts, prefix: str = "") -> Iterator[tuple[str, object]]:
+def _flat(settings: JsonObject, prefix: str = "") -> Iterator[tuple[str, object]]:
     for name, value in settings.items():
         if isinstance(value, dict) and value:
             yield from _flat(value, f"{prefix}{name}.")
@@ -176,5 +186,5 @@ def _flat(settings: Facts, prefix: str = "") -> Iterator[tuple[str, object]]:
             yield f"{prefix}{name}", value
 
 
-def _headline(side: Side, name: str) -> Facts | None:
-    return next((row["candidate"] for row in side.facts["headline"] if row["name"] == name), None)
+def _headline(run: ComparedRun, name: str) -> JsonObject | None:
+    return next((row["candidate"] for row in run.report["headline"] if row["name"] == name), None)

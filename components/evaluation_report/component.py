@@ -1,4 +1,4 @@
-"""The EvaluationReport component: what came of a run, as a page that a person wants to look at."""
+"""The EvaluationReport component: renders the results of a run as an HTML page and a model card."""
 
 from __future__ import annotations
 
@@ -50,25 +50,25 @@ class EvaluationReportSpec(component_spec.ComponentSpec):
 
 
 class EvaluationReport(base_component.BaseComponent):
-    """Writes the report of a run; a refused model gets one too.
+    """Writes the evaluation report of a run, whether or not the model was blessed.
 
-    Outputs `report`: an EvaluationReport artifact with `report.html`, one file that needs nothing beside it;
-    `model_card.md` with the same facts; and `report.json`, every figure of both.
+    Outputs `report`: an EvaluationReport artifact with `report.html`, a self-contained page;
+    `model_card.md` with the same report; and `report.json`, the data of both.
 
     Args:
-        model: Channel of the Model that was judged.
-        model_run: Channel of the ModelRun with the `history.json` of its training.
-        predictions: Channel of the Examples that PredictionTable wrote.
-        evaluation: Channel of the ModelEvaluation of TFMA.
-        blessing: Channel of QualityGate's ModelBlessing, with its verdict.
-        serving_check: Channel of ServingCheck's InfraBlessing, with its report.
-        examples: Channel of the Examples, with the pictures of `test`.
+        model: Channel of the evaluated Model.
+        model_run: Channel of the ModelRun, which contains `history.json`.
+        predictions: Channel of PredictionTable's Examples.
+        evaluation: Channel of TFMA's ModelEvaluation.
+        blessing: Channel of QualityGate's ModelBlessing, which contains the verdict.
+        serving_check: Channel of ServingCheck's InfraBlessing, which contains its report.
+        examples: Channel of the Examples; the gallery reads images from the `test` split.
         rejected: Channel of the RejectedImages.
-        statistics: Channel of the ExampleStatistics of every split.
-        data_verdict: Channel of DataGate's verdict, with the drift.
+        statistics: Channel of the ExampleStatistics of all splits.
+        data_verdict: Channel of DataGate's verdict, which contains the drift.
         settings: The resolved settings as YAML.
-        pipeline_name: What the pipeline and its model are called.
-        class_names: The two classes, as the labels 0 and 1 name them.
+        pipeline_name: Name of the pipeline and its model.
+        class_names: Names of the classes with labels 0 and 1.
     """
 
     SPEC_CLASS = EvaluationReportSpec

@@ -1,4 +1,4 @@
-"""Writes what a run says of itself: the page, the model card, and the figures of both."""
+"""Writes report.html, model_card.md and report.json for a run."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
 from components.evaluation_report import model_card, page
-from components.evaluation_report.collect import collect
-from components.evaluation_report.gallery import illustrate
+from components.evaluation_report.gallery import render_thumbnails
+from components.evaluation_report.report_data import collect_report_data
 
-PAGE, CARD, FIGURES = "report.html", "model_card.md", "report.json"
+PAGE, CARD, REPORT_JSON = "report.html", "model_card.md", "report.json"
 _SPLIT = "test"
 
 _log = logging.getLogger(__name__)
 
 
 class Executor(base_executor.BaseExecutor):
-    """Collects the facts once, and renders them twice."""
+    """Collects the report data and renders it as a page and as a model card."""
 
     def Do(  # noqa: N802
         self,
@@ -34,28 +34,30 @@ class Executor(base_executor.BaseExecutor):
     ) -> None:
         """Writes the files; see `EvaluationReport` for the artifacts and properties."""
         inputs = {
-            name: artifact_utils.get_single_instance(found) for name, found in input_dict.items() if found
+            name: artifact_utils.get_single_instance(artifacts)
+            for name, artifacts in input_dict.items()
+            if artifacts
         }
         first, second = json.loads(exec_properties["class_names"])
-        facts = collect(
+        report = collect_report_data(
             inputs,
             settings=exec_properties["settings"],
             pipeline_name=exec_properties["pipeline_name"],
             class_names=(first, second),
         )
         folder = artifact_utils.get_single_uri(output_dict["report"])
-        _write(folder, FIGURES, json.dumps(facts, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-        _write(folder, CARD, model_card.render(facts))
+        _write(folder, REPORT_JSON, json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        _write(folder, CARD, model_card.render(report))
         examples = artifact_utils.get_split_uri([inputs["examples"]], _SPLIT)
-        illustrations = illustrate(
-            facts["gallery"],
+        thumbnails = render_thumbnails(
+            report["gallery"],
             posixpath.join(examples, "*"),
             path_utils.serving_model_path(inputs["model"].uri),
             second,
         )
-        text = page.render(facts, illustrations)
+        text = page.render(report, thumbnails)
         _write(folder, PAGE, text)
-        _log.info("The report is %s (%.1f MB).", posixpath.join(folder, PAGE), len(text.encode()) / 1e6)
+        _log.info("Wrote the report %s (%.1f MB).", posixpath.join(folder, PAGE), len(text.encode()) / 1e6)
 
 
 def _write(folder: str, name: str, text: str) -> None:

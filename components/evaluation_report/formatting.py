@@ -1,4 +1,4 @@
-"""Names and numbers as a person reads them, on the page and in the model card alike."""
+"""Formats names and numbers for the page and the model card."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 from markupsafe import Markup
 
-from components.evaluation_report.json_values import Facts
+from components.evaluation_report.json_values import JsonObject
 from components.prediction_table.columns import PERTURBATIONS
 from trainer import features
 
 NOTHING = Markup("–")
-NAME_LENGTH = 100  # of a file or folder, in characters; paths may have thousands
+NAME_LENGTH = 100  # longest file or folder name shown, in characters
 
-MODELS = {"candidate": "This model", "newest": "Last blessed", "best": "Best so far"}
+MODELS = {"candidate": "This model", "newest": "Last blessed", "best": "Best model so far"}
 SLICES = {
     features.CLASS_NAME: "Class",
     features.SOURCE_FOLDER: "Source folder",
@@ -24,74 +24,70 @@ SLICES = {
     features.BRIGHTNESS_RANGE: "Brightness",
     features.BYTE_SIZE_RANGE: "File size",
 }
-RULE_STATES = {"passed": "Passed", "failed": "Failed", "not judged": "Not judged", "noted": "Noted"}
+RULE_STATES = {"passed": "Passed", "failed": "Failed", "not judged": "Not evaluated", "noted": "Note"}
 INPUTS = {
     "model": "Model",
     "model_run": "Training run",
     "predictions": "Prediction table",
-    "evaluation": "TFMA's evaluation",
-    "blessing": "Verdict",
+    "evaluation": "TFMA evaluation",
+    "blessing": "Blessing",
     "serving_check": "Serving check",
     "examples": "Examples",
-    "rejected": "What was set aside",
-    "statistics": "Statistics of the data",
-    "data_verdict": "Verdict on the data",
+    "rejected": "Rejected images",
+    "statistics": "Data statistics",
+    "data_verdict": "Data validation result",
 }
-_FIGURES = {
+_METRICS = {
     "accuracy": "Accuracy",
-    "auc": "Area under ROC",
+    "auc": "ROC AUC",
     "loss": "Log loss",
     "calibration_error": "Calibration error",
 }
-_MEANINGS = {
-    "accuracy": "share of pictures named rightly",
-    "auc": "how well the classes are told apart at every threshold",
-    "loss": "in nats; lower is better",
-    "calibration_error": "how far probabilities are off; lower is better",
+_HINTS = {
+    "accuracy": "share of images classified correctly",
+    "auc": "class separation over all thresholds; higher is better",
+    "loss": "cross-entropy in nats; lower is better",
+    "calibration_error": "mean gap between predicted and observed probability; lower is better",
 }
-_CHANGES = dict(
-    zip(
-        PERTURBATIONS,
-        ("Flipped left to right", "Slightly darkened", "Compressed again", "Resized"),
-        strict=True,
-    )
+_PERTURBATIONS = dict(
+    zip(PERTURBATIONS, ("Horizontal flip", "Slightly darker", "JPEG recompression", "Resize"), strict=True)
 )
-_PLAIN_NUMBERS = {"auc", "loss"}  # all others are shares
+_PLAIN_NUMBERS = {"auc", "loss"}  # all other metrics are shares
 
 
-def figure_name(name: str) -> str:
-    """Returns what a figure is called: `precision/cat` is "Precision, cat"."""
-    kind, _, of_class = name.partition("/")
-    if not of_class:
-        return _FIGURES.get(name, name)
-    return f"{'F1' if kind == 'f1' else kind.capitalize()}, {of_class}"
+def metric_name(name: str) -> str:
+    """Returns the display name of a metric: `precision/cat` becomes "Precision, cat"."""
+    kind, _, class_name = name.partition("/")
+    if not class_name:
+        return _METRICS.get(name, name)
+    return f"{'F1' if kind == 'f1' else kind.capitalize()}, {class_name}"
 
 
-def meaning(name: str) -> str:
-    """Returns what a figure says, in a few words; empty for those that need none."""
-    return _MEANINGS.get(name, "")
+def metric_hint(name: str) -> str:
+    """Returns a short explanation of a metric; empty if it needs none."""
+    return _HINTS.get(name, "")
 
 
-def change(name: str) -> str:
-    """Returns what was done to the pictures."""
-    return _CHANGES.get(name, name)
+def perturbation_name(name: str) -> str:
+    """Returns the display name of a perturbation."""
+    return _PERTURBATIONS.get(name, name)
 
 
-def figure(measured: Facts | None, name: str = "") -> Markup:
-    """Returns the value of a figure, in % if it is a share."""
-    return NOTHING if measured is None else value(measured["value"], name)
+def metric(estimate: JsonObject | None, name: str = "") -> Markup:
+    """Returns the value of a metric, in % if it is a share."""
+    return NOTHING if estimate is None else value(estimate["value"], name)
 
 
-def interval(measured: Facts | None, name: str = "") -> Markup:
-    """Returns the 95 % interval of a figure, like "97.1 to 98.8"."""
-    if measured is None or measured["low"] is None or measured["high"] is None:
+def interval(estimate: JsonObject | None, name: str = "") -> Markup:
+    """Returns the 95 % confidence interval of a metric, like "97.1 to 98.8 %"."""
+    if estimate is None or estimate["low"] is None or estimate["high"] is None:
         return NOTHING
-    low, high = (value(measured[end], name) for end in ("low", "high"))
+    low, high = (value(estimate[end], name) for end in ("low", "high"))
     return Markup("{} to {}").format(low.removesuffix("\u202f%"), high)
 
 
 def value(number: float | None, name: str = "") -> Markup:
-    """Returns one number of the figure of that name."""
+    """Returns a value of the named metric."""
     if number is None:
         return NOTHING
     return Markup(f"{number:.4f}") if name in _PLAIN_NUMBERS else percent(number)
@@ -103,35 +99,35 @@ def percent(share: float | None, digits: int = 1) -> Markup:
 
 
 def points(difference: float | None) -> Markup:
-    """Returns a difference of shares in percentage points, with its sign."""
+    """Returns a signed difference of two shares in percentage points."""
     if difference is None:
         return NOTHING
     return Markup(f"{100 * difference:+.1f}".replace("-", "−").replace("+0.0", "0.0").replace("−0.0", "0.0"))
 
 
-def count(pictures: float | None) -> Markup:
-    """Returns a number of things, like "1,000"."""
-    return NOTHING if pictures is None else Markup(f"{round(pictures):,}")
+def count(items: float | None) -> Markup:
+    """Returns a count, like "1,000"."""
+    return NOTHING if items is None else Markup(f"{round(items):,}")
 
 
-def number(found: Any) -> Markup:
-    """Returns any number with four digits at most; what is no number is nothing."""
-    if isinstance(found, bool) or not isinstance(found, int | float):
+def number(item: Any) -> Markup:
+    """Returns a number with at most four significant digits, or a dash if it is not a number."""
+    if isinstance(item, bool) or not isinstance(item, int | float):
         return NOTHING
-    return Markup(f"{round(found):,}" if found == round(found) else f"{found:.4g}")
+    return Markup(f"{round(item):,}" if item == round(item) else f"{item:.4g}")
 
 
-def p_value(found: float | None) -> Markup:
-    """Returns a probability of the test, like "p = 0.03"."""
-    if found is None:
+def p_value(probability: float | None) -> Markup:
+    """Returns a p-value, like "p = 0.03"."""
+    if probability is None:
         return NOTHING
-    if found < 0.001 or found > 0.999:
-        return Markup("p &lt; 0.001" if found < 0.001 else "p &gt; 0.999")
-    return Markup(f"p = {found:.2g}")
+    if probability < 0.001 or probability > 0.999:
+        return Markup("p &lt; 0.001" if probability < 0.001 else "p &gt; 0.999")
+    return Markup(f"p = {probability:.2g}")
 
 
 def moment(time: str | None) -> Markup | str:
-    """Returns an ISO time as "22 November 2026, 15:10 UTC"; another text as it is."""
+    """Returns an ISO time as "22 November 2026, 15:10 UTC"; other text is returned unchanged."""
     try:
         parsed = datetime.fromisoformat(time or "")
     except ValueError:
@@ -141,29 +137,29 @@ def moment(time: str | None) -> Markup | str:
 
 
 def sentence(text: str) -> str:
-    """Returns a text that starts a sentence: with a capital, and nothing else changed."""
+    """Returns the text with its first letter in upper case."""
     return text[:1].upper() + text[1:]
 
 
-def shorter(text: str, most: int = NAME_LENGTH) -> str:
-    """Returns a text of so many characters at most; of longer ones the middle is left out."""
-    if len(text) <= most:
+def shorten(text: str, max_length: int = NAME_LENGTH) -> str:
+    """Returns the text with its middle replaced by "…" if it is longer than `max_length`."""
+    if len(text) <= max_length:
         return text
-    kept = most - 1
-    return f"{text[: kept - kept // 2]}…{text[-(kept // 2) :]}"
+    remaining = max_length - 1
+    return f"{text[: remaining - remaining // 2]}…{text[-(remaining // 2) :]}"
 
 
 def shares(classes: Mapping[str, int]) -> dict[str, float]:
     """Returns the share of each class."""
     total = sum(classes.values()) or 1
-    return {name: pictures / total for name, pictures in classes.items()}
+    return {name: images / total for name, images in classes.items()}
 
 
 FILTERS: dict[str, Callable[..., Any]] = {
-    "figure_name": figure_name,
-    "meaning": meaning,
-    "change": change,
-    "figure": figure,
+    "metric_name": metric_name,
+    "metric_hint": metric_hint,
+    "perturbation_name": perturbation_name,
+    "metric": metric,
     "interval": interval,
     "value": value,
     "percent": percent,
@@ -173,6 +169,6 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "p_value": p_value,
     "moment": moment,
     "sentence": sentence,
-    "shorter": shorter,
+    "shorten": shorten,
     "shares": shares,
 }

@@ -1,4 +1,4 @@
-"""Thumbnails of the pictures worth a look, plain and with what the network looked at."""
+"""Renders the thumbnails and class activation maps of the image gallery."""
 
 from __future__ import annotations
 
@@ -12,140 +12,146 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from components.evaluation_report.json_values import Facts
+from components.evaluation_report.json_values import JsonObject
 from trainer import features
 from trainer.signatures import CLASS_ACTIVATION_SIGNATURE
 
 SIZE = 224  # pixels, of the longer side
 _QUALITY = 78
 _BATCH_SIZE = 8
-_FOR, _AGAINST = (214, 40, 40), (46, 108, 196)  # red and blue: told apart by the colour-blind too
-_STRONGEST = 0.62  # opacity where the map is at its largest
-MAX_BYTES = 40_000  # of one thumbnail: 24 pictures, twice each, stay below 3 MB as base64
+_SUPPORTS, _OPPOSES = (214, 40, 40), (46, 108, 196)  # red and blue: distinguishable with colour blindness
+_MAX_OPACITY = 0.62  # of the strongest activation
+MAX_BYTES = 40_000  # per thumbnail: 24 images with heatmaps stay below 3 MB as base64
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Illustration:
-    """What is shown of one picture.
+class Thumbnail:
+    """The thumbnail of one image.
 
     Attributes:
-        picture: A data URI.
-        looked: The same with the class-activation map over it; empty where there is none.
-        width: Of both, in pixels.
-        height: Of both, in pixels.
+        image: JPEG as a data URI.
+        heatmap: The image overlaid with its class activation map; empty if there is no map.
+        width: Width of both, in pixels.
+        height: Height of both, in pixels.
     """
 
-    picture: str
-    looked: str
+    image: str
+    heatmap: str
     width: int
     height: int
 
 
-def illustrate(gallery: Facts, pattern: str, model: str, second_class: str) -> dict[str, Illustration]:
-    """Draws the thumbnails.
+def render_thumbnails(
+    gallery: JsonObject, pattern: str, model: str, second_class: str
+) -> dict[str, Thumbnail]:
+    """Renders the thumbnails of the gallery.
 
     Args:
-        gallery: Which pictures, as `prediction_facts` chose them.
-        pattern: Of the TFRecords of `test`.
-        model: Folder of the SavedModel.
-        second_class: Name of the class that positive activations speak for.
+        gallery: The gallery section of the report.
+        pattern: Glob pattern of the TFRecords of the `test` split.
+        model: Path of the SavedModel.
+        second_class: Name of the class that positive activations support.
 
     Returns:
-        One for each digest; those that cannot be found or decoded are left out.
+        Thumbnails by image digest, without images that are missing or cannot be decoded.
     """
-    answers = {one["digest"]: one["answer"] for kind in ("mistakes", "uncertain") for one in gallery[kind]}
-    encoded = _read_all(pattern, set(answers))
+    predicted = {
+        entry["digest"]: entry["answer"] for group in ("mistakes", "uncertain") for entry in gallery[group]
+    }
+    encoded = _read_all(pattern, set(predicted))
     maps = _maps(model, encoded) if encoded else {}
-    drawn = {}
+    thumbnails = {}
     for digest, data in encoded.items():
         try:
-            drawn[digest] = draw(data, _towards(answers[digest] == second_class, maps.get(digest)))
-        except Exception:  # no model is held back for a picture
-            _log.exception("The picture %s cannot be drawn, and is not shown.", digest)
-    return drawn
+            thumbnails[digest] = draw_thumbnail(
+                data, _for_predicted_class(predicted[digest] == second_class, maps.get(digest))
+            )
+        except Exception:  # an image must not fail the component
+            _log.exception("The thumbnail of image %s could not be rendered.", digest)
+    return thumbnails
 
 
 def _read_all(pattern: str, digests: set[str]) -> dict[str, bytes]:
     try:
         return read(tf.io.gfile.glob(pattern), digests)
     except Exception:  # as above
-        _log.exception("No pictures are shown, for %s cannot be read.", pattern)
+        _log.exception("The gallery shows no images because %s could not be read.", pattern)
         return {}
 
 
 def read(files: list[str], digests: set[str]) -> dict[str, bytes]:
-    """Returns the stored bytes of pictures by digest; what else the TFRecords hold passes by."""
-    found: dict[str, bytes] = {}
+    """Returns the encoded bytes of the images with these digests, keyed by digest."""
+    encoded: dict[str, bytes] = {}
     for file in sorted(files):
-        if len(found) == len(digests):
+        if len(encoded) == len(digests):
             break
         compression = "GZIP" if file.endswith(".gz") else ""
         for record in tf.data.TFRecordDataset(file, compression_type=compression).as_numpy_iterator():
             feature = tf.train.Example.FromString(record).features.feature
             digest = feature[features.DIGEST].bytes_list.value[0].decode()
             if digest in digests:
-                found[digest] = feature[features.ENCODED].bytes_list.value[0]
-    return found
+                encoded[digest] = feature[features.ENCODED].bytes_list.value[0]
+    return encoded
 
 
-def draw(data: bytes, towards_answer: np.ndarray | None) -> Illustration:
-    """Returns the thumbnails of one picture.
+def draw_thumbnail(data: bytes, activation: np.ndarray | None) -> Thumbnail:
+    """Returns the thumbnail of one image.
 
     Args:
         data: JPEG or PNG bytes.
-        towards_answer: Its activation map, positive for the answer given; None where there is none.
+        activation: Class activation map, positive for the predicted class; None if there is none.
 
     Raises:
         tf.errors.InvalidArgumentError: The bytes cannot be decoded.
     """
-    # As the network gets it: of 16 bits a channel, for one, other libraries make something else.
-    picture = Image.fromarray(tf.io.decode_image(data, channels=3, expand_animations=False).numpy())
-    picture.thumbnail((SIZE, SIZE), Image.Resampling.LANCZOS)
-    looked = "" if towards_answer is None else _data_uri(laid_over(picture, towards_answer))
-    return Illustration(_data_uri(picture), looked, picture.width, picture.height)
+    # Decode like the model does: other libraries decode 16-bit images differently.
+    image = Image.fromarray(tf.io.decode_image(data, channels=3, expand_animations=False).numpy())
+    image.thumbnail((SIZE, SIZE), Image.Resampling.LANCZOS)
+    heatmap = "" if activation is None else _data_uri(overlay_heatmap(image, activation))
+    return Thumbnail(_data_uri(image), heatmap, image.width, image.height)
 
 
 def _maps(model: str, encoded: Mapping[str, bytes]) -> dict[str, np.ndarray]:
-    """Returns class-activation maps, float32 [h, w], by digest, positive for the second class."""
+    """Returns class activation maps, float32 [h, w], by digest; positive for the second class."""
     try:
-        ask = tf.saved_model.load(model).signatures[CLASS_ACTIVATION_SIGNATURE]
-        pictures = list(encoded.values())
-        found: list[np.ndarray] = []
-        for start in range(0, len(pictures), _BATCH_SIZE):
-            batch = tf.constant(pictures[start : start + _BATCH_SIZE])
-            found += list(ask(image_bytes=batch)["activation"].numpy())
-        return dict(zip(encoded, found, strict=True))
+        signature = tf.saved_model.load(model).signatures[CLASS_ACTIVATION_SIGNATURE]
+        images = list(encoded.values())
+        maps: list[np.ndarray] = []
+        for start in range(0, len(images), _BATCH_SIZE):
+            batch = tf.constant(images[start : start + _BATCH_SIZE])
+            maps += list(signature(image_bytes=batch)["activation"].numpy())
+        return dict(zip(encoded, maps, strict=True))
     except Exception:  # as above
-        _log.exception("The gallery does not show where the network looked.")
+        _log.exception("The class activation maps could not be computed.")
         return {}
 
 
-def laid_over(picture: Image.Image, activation: np.ndarray) -> Image.Image:
-    """Colours a picture: red where it speaks for the answer, blue where against it.
+def overlay_heatmap(image: Image.Image, activation: np.ndarray) -> Image.Image:
+    """Overlays an image with its class activation map: red supports the prediction, blue opposes it.
 
     Args:
-        picture: In RGB, of any size; the network saw it squeezed into a square, and so is the map stretched.
-        activation: float [h, w], positive for the answer that was given.
+        image: RGB image of any size. The map is stretched to it, as the model input was resized to a square.
+        activation: float [h, w], positive for the predicted class.
     """
     strongest = float(np.abs(activation).max()) or 1.0
     scaled = Image.fromarray((activation / strongest).astype(np.float32))
-    smooth = np.clip(np.asarray(scaled.resize(picture.size, Image.Resampling.BICUBIC)), -1, 1)[..., None]
-    colour = np.where(smooth > 0, np.array(_FOR), np.array(_AGAINST))
-    opacity = _STRONGEST * np.abs(smooth)
-    grey = np.asarray(picture.convert("L").convert("RGB"), np.float32)  # else its own reds would speak too
+    smooth = np.clip(np.asarray(scaled.resize(image.size, Image.Resampling.BICUBIC)), -1, 1)[..., None]
+    colour = np.where(smooth > 0, np.array(_SUPPORTS), np.array(_OPPOSES))
+    opacity = _MAX_OPACITY * np.abs(smooth)
+    grey = np.asarray(image.convert("L").convert("RGB"), np.float32)  # only the heatmap has colour
     return Image.fromarray(np.round(grey * (1 - opacity) + colour * opacity).astype(np.uint8))
 
 
-def _towards(second: bool, found: np.ndarray | None) -> np.ndarray | None:
-    return found if found is None or second else -found
+def _for_predicted_class(is_second: bool, activation: np.ndarray | None) -> np.ndarray | None:
+    return activation if activation is None or is_second else -activation
 
 
-def _data_uri(picture: Image.Image) -> str:
-    for quality in (_QUALITY, 50, 25):  # with the last, pure noise of that size takes about half of it
+def _data_uri(image: Image.Image) -> str:
+    for quality in (_QUALITY, 50, 25):  # even pure noise fits at the lowest quality
         buffer = io.BytesIO()
-        picture.save(buffer, "JPEG", quality=quality, optimize=True)
+        image.save(buffer, "JPEG", quality=quality, optimize=True)
         if buffer.tell() <= MAX_BYTES:
             break
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"

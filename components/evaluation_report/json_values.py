@@ -1,4 +1,4 @@
-"""What the figures of the report look like as JSON, which knows neither NaN nor numpy's numbers."""
+"""Converts metrics to values that JSON can represent: no NaN, no infinity, no NumPy scalars."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from typing import Any, TypeAlias
 
 from components.model_metrics import Estimate
 
-Facts: TypeAlias = dict[str, Any]
+JsonObject: TypeAlias = dict[str, Any]
 
 
 def number(value: float) -> float | None:
-    """Returns a number; None where it is none that JSON could hold."""
+    """Returns the value as a float, or None if it is NaN or infinite."""
     value = float(value)
     return value if math.isfinite(value) else None
 
 
-def figure(measured: Estimate) -> Facts | None:
-    """Returns value, low and high; None where there was nothing to measure."""
-    if not measured.exists:
+def estimate(metric: Estimate) -> JsonObject | None:
+    """Returns `value`, `low` and `high` of an estimate, or None if it does not exist."""
+    if not metric.exists:
         return None
-    return {"value": number(measured.value), "low": number(measured.low), "high": number(measured.high)}
+    return {"value": number(metric.value), "low": number(metric.low), "high": number(metric.high)}
 
 
-def without_nan(value: Any) -> Any:
-    """Returns what was read elsewhere with None in the place of every number that JSON could not hold."""
+def replace_nan(value: Any) -> Any:
+    """Returns a copy of parsed JSON in which NaN and infinite numbers are None."""
     if isinstance(value, float):
         return number(value)
     if isinstance(value, dict):
-        return {str(key): without_nan(one) for key, one in value.items()}
+        return {str(key): replace_nan(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [without_nan(one) for one in value]
+        return [replace_nan(item) for item in value]
     return value

@@ -1,4 +1,4 @@
-"""`catsdogs compare`. What it needs is imported when it runs, so that `--help` answers at once."""
+"""The `catsdogs compare` command. Heavy imports are deferred so that `--help` is fast."""
 
 from __future__ import annotations
 
@@ -13,33 +13,35 @@ from pipelines.settings.configs import DEFAULT_CONFIG
 
 
 def compare(
-    first: Annotated[str, typer.Argument(metavar="RUN", help="A run.", show_default=False)],
-    second: Annotated[str, typer.Argument(metavar="RUN", help="Another one.", show_default=False)],
+    first: Annotated[str, typer.Argument(metavar="RUN", help="ID of the reference run.", show_default=False)],
+    second: Annotated[
+        str, typer.Argument(metavar="RUN", help="ID of the run to compare with it.", show_default=False)
+    ],
     config: Config = DEFAULT_CONFIG,
     overrides: Overrides = None,
 ) -> None:
-    """Show two runs side by side: verdicts, figures, what only one of them gets right, settings that differ.
+    """Compare two runs: verdicts, metrics, a paired test on common images, and differing settings.
 
-    Figures are followed by their 95 % intervals. A page with the curves of both is written into the folder of
-    the second run.
+    Metrics are shown with 95 % confidence intervals. The command also writes an HTML page with the curves of
+    both runs into the folder of the second run.
 
-    Exit status: 0 it is shown; 2 there is no such run, or no report of it.
+    Exit status: 0 success; 2 a run does not exist or has no report.
     """
     from rich.console import Console
 
-    from pipelines.runs.reports import of_run
+    from pipelines.runs.reports import find_report
     from pipelines.settings.loading import load
 
     settings = load(config, overrides or [])
     for run in (first, second):
-        of_run(settings, run)  # before anything heavy is imported
+        find_report(settings, run)  # fails before the slow imports
     console = Console(width=None if sys.stdout.isatty() else 1000, highlight=False)
     with console.status("Reading the runs …"), silence_stderr():
         from pipelines.runs import comparison
 
-        one, other = (comparison.side(settings, run) for run in (first, second))
-        page = comparison.write(settings, one, other)
-    console.print(comparison.table(one, other))
-    for sentence in comparison.sentences(one, other):
-        console.print(sentence, markup=False, soft_wrap=True)
+        first_run, second_run = (comparison.read_run(settings, run) for run in (first, second))
+        page = comparison.write_page(settings, first_run, second_run)
+    console.print(comparison.table(first_run, second_run))
+    for paragraph in comparison.summary(first_run, second_run):
+        console.print(paragraph, markup=False, soft_wrap=True)
     console.print(f"page  {page}", markup=False, soft_wrap=True)

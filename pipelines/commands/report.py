@@ -1,4 +1,4 @@
-"""`catsdogs report`. What it needs is imported when it runs, so that `--help` answers at once."""
+"""The `catsdogs report` command. Heavy imports are deferred so that `--help` is fast."""
 
 from __future__ import annotations
 
@@ -14,16 +14,20 @@ def report(
     run: Annotated[
         str | None,
         typer.Argument(
-            metavar="[RUN]", help="The run. Else the newest one that has a report.", show_default=False
+            metavar="[RUN]",
+            help="ID of the run. Defaults to the newest run that has a report.",
+            show_default=False,
         ),
     ] = None,
-    open_: Annotated[bool, typer.Option("--open", help="Open it in the browser, too.")] = False,
+    open_: Annotated[bool, typer.Option("--open", help="Also open the report in the browser.")] = False,
     config: Config = DEFAULT_CONFIG,
     overrides: Overrides = None,
 ) -> None:
-    """Print where the report of a run is: why its model was blessed or refused, figures, pictures, data.
+    """Print the path of the evaluation report of a run.
 
-    Exit status: 0 it is there; 1 no browser could be opened; 2 there is no such run, or no report of it.
+    The report shows the verdict, metrics, curves, example images and data of the run.
+
+    Exit status: 0 success; 1 no browser could be opened; 2 the run does not exist or has no report.
     """
     import webbrowser
 
@@ -33,13 +37,15 @@ def report(
     from pipelines.settings.loading import load
 
     settings = load(config, overrides or [])
-    found = reports.of_run(settings, run)
+    path = reports.find_report(settings, run)
     newest = run_ids(settings)[0]
-    if run is None and found.parent.name != newest:
-        typer.echo(f"The newest run, {newest}, has no report; this one is of {found.parent.name}:", err=True)
-    lifted = find_overriding_run(settings.runs_dir, found.parent.name)
-    if lifted:
-        typer.echo(f"What it says was overridden in run {lifted}.", err=True)
-    typer.echo(str(found))
-    if open_ and not webbrowser.open(found.as_uri()):
-        raise PipelineError(f"No browser could be opened here: open {found} where there is one.")
+    if run is None and path.parent.name != newest:
+        typer.echo(
+            f"The newest run, {newest}, has no report. Showing the report of {path.parent.name}:", err=True
+        )
+    override_run = find_overriding_run(settings.runs_dir, path.parent.name)
+    if override_run:
+        typer.echo(f"The verdict in this report was overridden in run {override_run}.", err=True)
+    typer.echo(str(path))
+    if open_ and not webbrowser.open(path.as_uri()):
+        raise PipelineError(f"No browser could be opened: open {path} manually.")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import ml_metadata
 
-from components.evaluation_report import prediction_facts
+from components.evaluation_report import prediction_metrics
 from components.prediction_table import table
 from components.quality_gate import verdict
 from components.quality_gate.judge import OVERRIDE
@@ -65,7 +65,7 @@ def _verdict_reasons(judged: Verdict) -> list[str]:
 
 def _measure(predictions: str) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
     """Returns the defined ones of accuracy, auc and loss with the number of examples, and the intervals."""
-    facts = prediction_facts.collect(table.read(predictions), min_slice_images=0)
+    facts = prediction_metrics.collect(table.read(predictions), min_slice_images=0)
     headline = {row["name"]: row["candidate"] for row in facts["headline"]}
     estimates = {name: headline[name] for name in ("accuracy", "auc", "loss") if headline[name]}
     metrics = {name: estimate["value"] for name, estimate in estimates.items()}

@@ -1,4 +1,4 @@
-"""Two runs side by side on the terminal, and as a page."""
+"""Loads two runs and compares them on the terminal and as an HTML page."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from rich.text import Text
 
 from components.errors import InputError
 from components.evaluation_report import comparison, formatting
-from components.evaluation_report.comparison import Side
+from components.evaluation_report.comparison import ComparedRun
 from components.prediction_table import table as prediction_table
 from pipelines.runs import metadata
-from pipelines.runs.reports import FIGURES
+from pipelines.runs.reports import REPORT_JSON
 from pipelines.settings.tree import Settings
 
 _NOTHING = "–"
-_NEEDED = frozenset(
+_REQUIRED_KEYS = frozenset(
     {
         "class_names",
         "curves",
@@ -33,110 +33,123 @@ _NEEDED = frozenset(
 )
 
 
-def side(settings: Settings, run_id: str) -> Side:
-    """Reads one of the runs.
+def read_run(settings: Settings, run_id: str) -> ComparedRun:
+    """Reads the report and the prediction table of a run.
 
     Args:
-        settings: Where it is.
-        run_id: The run, which has a report.
+        settings: Settings with the output root.
+        run_id: ID of a run that has a report.
 
     Raises:
-        InputError: Its figures are gone, damaged, or of a version that wrote others.
+        InputError: `report.json` is missing, malformed or in an unsupported format.
     """
     store = metadata.open_store(settings.metadata_path)
     outputs = metadata.run_outputs(store, run_id) if store else {}
-    report = outputs.get("EvaluationReport.report")
-    facts = _facts(Path(report.artifact.uri, FIGURES)) if report else None
-    if facts is None:
+    output = outputs.get("EvaluationReport.report")
+    report = _read_report(Path(output.artifact.uri, REPORT_JSON)) if output else None
+    if report is None:
         raise InputError(
-            f"The figures of the run {run_id} are gone: run its settings again (catsdogs run --config "
-            f"{settings.runs_dir / run_id / 'settings.yaml'}), and compare what that gives."
+            f"The report.json of run {run_id} is missing or cannot be read. To create a new one, run "
+            f"catsdogs run --config {settings.runs_dir / run_id / 'settings.yaml'} and compare the new run."
         )
     predictions = outputs.get("PredictionTable.predictions")
-    there = predictions and Path(predictions.artifact.uri, prediction_table.METADATA_FILE).is_file()
-    return Side(
+    has_table = predictions and Path(predictions.artifact.uri, prediction_table.METADATA_FILE).is_file()
+    return ComparedRun(
         run_id,
-        facts,
-        prediction_table.read(predictions.artifact.uri) if predictions and there else None,
+        report,
+        prediction_table.read(predictions.artifact.uri) if predictions and has_table else None,
     )
 
 
-def _facts(figures: Path) -> dict[str, Any] | None:
-    """Returns what `report.json` holds; None where it cannot be compared."""
+def _read_report(path: Path) -> dict[str, Any] | None:
+    """Returns the content of `report.json`, or None if it cannot be read or lacks required keys."""
     try:
-        facts = json.loads(figures.read_text(encoding="utf-8"))
+        report = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return facts if isinstance(facts, dict) and facts.keys() >= _NEEDED else None
+    return report if isinstance(report, dict) and report.keys() >= _REQUIRED_KEYS else None
 
 
-def write(settings: Settings, first: Side, second: Side) -> Path:
-    """Writes the page into the folder of the second run, whole or not at all, and returns where it is."""
-    page = settings.runs_dir / second.run / f"compared-with-{first.run}.html"
-    beside = page.with_name(f"{page.name}.part")
-    comparison.write_page(first, second, beside)
-    beside.rename(page)
+def write_page(settings: Settings, first: ComparedRun, second: ComparedRun) -> Path:
+    """Writes the page atomically into the folder of the second run and returns its path."""
+    page = settings.runs_dir / second.run_id / f"compared-with-{first.run_id}.html"
+    temporary_path = page.with_name(f"{page.name}.part")
+    comparison.write_page(first, second, temporary_path)
+    temporary_path.rename(page)
     return page
 
 
-def table(first: Side, second: Side) -> Table:
-    """Returns verdicts, figures, and the settings that differ."""
-    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for heading in ("", first.run, second.run):
-        made.add_column(heading, overflow="fold")
-    sides = (first, second)
-    made.add_row("Verdict", *(_verdict(one) for one in sides))
-    made.add_row("Test pictures", *(f"{one.facts['pictures']:,}" for one in sides))
-    for name in [row["name"] for row in second.facts["headline"]]:
-        made.add_row(formatting.figure_name(name), *(_figure(one, name) for one in sides))
-    for name, before, after in comparison.differences(first.facts["settings"], second.facts["settings"]):
-        made.add_row(Text(name), Text(before), Text(after))
-    return made
+def table(first: ComparedRun, second: ComparedRun) -> Table:
+    """Returns a table of verdicts, metrics and differing settings."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in ("", first.run_id, second.run_id):
+        table.add_column(heading, overflow="fold")
+    runs = (first, second)
+    table.add_row("Verdict", *(_verdict(run) for run in runs))
+    table.add_row("Test images", *(f"{run.report['pictures']:,}" for run in runs))
+    for name in [row["name"] for row in second.report["headline"]]:
+        table.add_row(formatting.metric_name(name), *(_metric(run, name) for run in runs))
+    for name, first_value, second_value in comparison.differences(
+        first.report["settings"], second.report["settings"]
+    ):
+        table.add_row(Text(name), Text(first_value), Text(second_value))
+    return table
 
 
-def sentences(first: Side, second: Side) -> list[str]:
-    """Returns what the pictures that both judged say, and why each model was blessed or not."""
-    told = [
-        f"{one.run}: {one.facts['verdict']['sentence']}" for one in (first, second) if one.facts["verdict"]
+def summary(first: ComparedRun, second: ComparedRun) -> list[str]:
+    """Returns the paired comparison and the verdict of each run, as separate paragraphs."""
+    verdicts = [
+        f"{run.run_id}: {run.report['verdict']['sentence']}"
+        for run in (first, second)
+        if run.report["verdict"]
     ]
-    return [_paired(first, second), *told]
+    return [_paired(first, second), *verdicts]
 
 
-def _paired(first: Side, second: Side) -> str:
-    found = comparison.pair(first, second)
-    if found is None:
+def _paired(first: ComparedRun, second: ComparedRun) -> str:
+    paired = comparison.pair(first, second)
+    if paired is None:
         return (
-            "They cannot be compared picture by picture: they have no test picture in common, or a "
-            "prediction table is gone."
+            "The runs cannot be compared image by image: they share no test image with the same label, or a "
+            "prediction table is missing."
         )
-    difference = found.figures["difference"]
+    difference = paired.metrics["difference"]
     low, value, high = (difference[end] for end in ("low", "value", "high"))
-    better = second.run if low > 0 else first.run if high < 0 else None
+    better = second.run_id if low > 0 else first.run_id if high < 0 else None
+    significance = (
+        f"The difference is statistically significant: {better} is better."
+        if better
+        else "The difference is not statistically significant."
+    )
     return (
-        f"On the {found.pictures:,} pictures that both judged, {second.run} gets "
-        f"{found.figures['only_candidate_right']:,} right that {first.run} gets wrong, and "
-        f"{found.figures['only_baseline_right']:,} the other way round: {formatting.points(value)} points of "
-        f"accuracy ({formatting.points(low)} to {formatting.points(high)}). "
-        + (f"Chance does not explain that: {better} is better." if better else "Chance explains that.")
-        + (f" {_left_out(found.relabelled)}" if found.relabelled else "")
+        f"On the {paired.images:,} test images that both runs share, "
+        f"{paired.metrics['only_candidate_right']:,} are classified correctly only by {second.run_id} and "
+        f"{paired.metrics['only_baseline_right']:,} only by {first.run_id}. Accuracy difference: "
+        f"{formatting.points(value)} percentage points (95 % CI {formatting.points(low)} to "
+        f"{formatting.points(high)}). {significance}{_excluded(paired.relabelled)}"
     )
 
 
-def _left_out(relabelled: int) -> str:
-    if relabelled == 1:
-        return "One more picture is left out, because its label differs between the two."
-    return f"{relabelled:,} more pictures are left out, because their labels differ between the two."
+def _excluded(relabelled: int) -> str:
+    if not relabelled:
+        return ""
+    images = "1 more image is" if relabelled == 1 else f"{relabelled:,} more images are"
+    return f" {images} excluded because the label differs between the runs."
 
 
-def _verdict(one: Side) -> Text:
-    verdict = one.facts["verdict"]
+def _verdict(run: ComparedRun) -> Text:
+    verdict = run.report["verdict"]
     if verdict is None:
         return Text(_NOTHING)
     if verdict["override"] and verdict["override"]["applied"]:
         return Text("overridden", "magenta")
-    return Text("blessed", "green") if verdict["blessed"] else Text("refused", "yellow")
+    return Text("blessed", "green") if verdict["blessed"] else Text("not blessed", "yellow")
 
 
-def _figure(one: Side, name: str) -> str:
-    found = next((row["candidate"] for row in one.facts["headline"] if row["name"] == name), None)
-    return f"{formatting.figure(found, name)} ({formatting.interval(found, name)})" if found else _NOTHING
+def _metric(run: ComparedRun, name: str) -> str:
+    estimate = next((row["candidate"] for row in run.report["headline"] if row["name"] == name), None)
+    return (
+        f"{formatting.metric(estimate, name)} ({formatting.interval(estimate, name)})"
+        if estimate
+        else _NOTHING
+    )

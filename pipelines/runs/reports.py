@@ -1,4 +1,4 @@
-"""The reports of runs: copied into the runs' folders, and found again there or where they were made."""
+"""Finds the reports of runs and copies them into the run folders."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ from components.errors import InputError
 from pipelines.runs.run_folders import run_folder, run_ids
 from pipelines.settings.tree import Settings
 
-REPORT, CARD, FIGURES = "report.html", "model_card.md", "report.json"
+REPORT, CARD, REPORT_JSON = "report.html", "model_card.md", "report.json"
 
 
-def copy(made: str, run_dir: Path) -> Path:
-    """Copies a run's report and model card into its folder, each whole or not at all.
+def copy(report_dir: str, run_dir: Path) -> Path:
+    """Copies the report and the model card of a run into its folder, each atomically.
 
     Args:
-        made: Folder of the step that made them.
-        run_dir: The run's folder.
+        report_dir: Folder of the report artifact.
+        run_dir: Folder of the run.
 
     Returns:
-        Where the report is: where it was made, if there is no room for a copy.
+        Path of the copied report; path of the original if copying fails.
     """
     with contextlib.suppress(OSError):
         for name in (CARD, REPORT):
-            beside = run_dir / f"{name}.part"
-            shutil.copyfile(Path(made, name), beside)
-            beside.rename(run_dir / name)
+            temporary_path = run_dir / f"{name}.part"
+            shutil.copyfile(Path(report_dir, name), temporary_path)
+            temporary_path.rename(run_dir / name)
         return run_dir / REPORT
-    return Path(made, REPORT)
+    return Path(report_dir, REPORT)
 
 
-def of_run(settings: Settings, run_id: str | None) -> Path:
-    """Returns the report of a run, of the newest one that has got one where none is named.
+def find_report(settings: Settings, run_id: str | None) -> Path:
+    """Returns the report of a run; by default, of the newest run that has one.
 
-    A run that failed or was killed after the report was made has not copied it: this does.
+    Copies the report into the run folder if the run ended before it was copied.
 
     Raises:
-        InputError: There is no such run, or no report of it.
+        InputError: The run does not exist or has no report.
     """
     if run_id is None:
         for newest in run_ids(settings):
@@ -46,14 +46,14 @@ def of_run(settings: Settings, run_id: str | None) -> Path:
             if report:
                 return report
         raise InputError(
-            f"No run in {settings.output_root} has a report yet: catsdogs run makes one, once it gets as far "
-            "as EvaluationReport."
+            f"No run in {settings.output_root} has a report: run `catsdogs run` until it completes "
+            "EvaluationReport."
         )
     report = _find(settings, run_folder(settings, run_id).name)
     if report is None:
         raise InputError(
-            f"The run {run_id} has no report: it did not get as far as EvaluationReport, and "
-            f"{settings.runs_dir / run_id / 'run.json'} states how it ended."
+            f"Run {run_id} has no report because it did not complete EvaluationReport. See "
+            f"{settings.runs_dir / run_id / 'run.json'} for how the run ended."
         )
     return report
 
@@ -62,10 +62,10 @@ def _find(settings: Settings, run_id: str) -> Path | None:
     copied = settings.runs_dir / run_id / REPORT
     if copied.is_file():
         return copied
-    from pipelines.runs import metadata  # not above: most reports are found without ML Metadata
+    from pipelines.runs import metadata  # slow to import, and most reports are found without it
 
     store = metadata.open_store(settings.metadata_path)
-    made = metadata.run_outputs(store, run_id).get("EvaluationReport.report") if store else None
-    if made is None or not Path(made.artifact.uri, REPORT).is_file():
+    output = metadata.run_outputs(store, run_id).get("EvaluationReport.report") if store else None
+    if output is None or not Path(output.artifact.uri, REPORT).is_file():
         return None
-    return copy(made.artifact.uri, settings.runs_dir / run_id)
+    return copy(output.artifact.uri, settings.runs_dir / run_id)

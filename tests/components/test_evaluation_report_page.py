@@ -1,4 +1,4 @@
-"""The page in a real browser: the figures that it shows are the stored ones, and these are TFMA's."""
+"""Tests the page in a browser: its metrics match report.json, which matches TFMA."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory, picture: Callable[..., bytes]) -> Path:
+def report_dir(tmp_path_factory: pytest.TempPathFactory, picture: Callable[..., bytes]) -> Path:
     folder = tmp_path_factory.mktemp("run")
     encoded = [picture(index) for index in range(60)]
     table = report_inputs.predictions(encoded)
@@ -44,38 +44,38 @@ def report(tmp_path_factory: pytest.TempPathFactory, picture: Callable[..., byte
 
 
 @pytest.fixture(scope="module")
-def facts(report: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((report / "report.json").read_text())
+def report(report_dir: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((report_dir / "report.json").read_text())
     return content
 
 
 @pytest.fixture(params=WIDTHS)
-def opened(browser: Browser, report: Path, request: pytest.FixtureRequest) -> Iterator[Page]:
-    """The page of the report at one width, without a network; whatever fails in it fails the test."""
+def opened(browser: Browser, report_dir: Path, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """Opens the report offline at one width; any console message or failed request fails the test."""
     context = browser.new_context(viewport={"width": request.param, "height": 800}, offline=True)
     failures: list[str] = []
     page = context.new_page()
     page.on("console", lambda message: failures.append(message.text))
     page.on("requestfailed", lambda failed: failures.append(failed.url))
-    page.goto((report / "report.html").as_uri())
+    page.goto((report_dir / "report.html").as_uri())
     yield page
     context.close()
     assert failures == []
 
 
 @pytest.mark.slow
-def test_stored_figures_are_those_of_tfma(facts: dict[str, Any]) -> None:
-    assert len(facts["tfma"]) == len(facts["headline"]) == 10
-    for row in facts["headline"]:
+def test_stored_metrics_match_tfma(report: dict[str, Any]) -> None:
+    assert len(report["tfma"]) == len(report["headline"]) == 10
+    for row in report["headline"]:
         tolerance = 1e-3 if row["name"] == "auc" else 1e-4
-        assert row["candidate"]["value"] == pytest.approx(facts["tfma"][row["name"]], abs=tolerance)
+        assert row["candidate"]["value"] == pytest.approx(report["tfma"][row["name"]], abs=tolerance)
 
 
 @pytest.mark.slow
-def test_figures_of_slices_are_those_of_tfma(report: Path, facts: dict[str, Any]) -> None:
-    slices = tfma_metrics.read(report.parent / "evaluation").slices
-    assert len(facts["slices"]) == sum(map(len, slices.values()))
-    for one in facts["slices"]:
+def test_slice_metrics_match_tfma(report_dir: Path, report: dict[str, Any]) -> None:
+    slices = tfma_metrics.read(report_dir.parent / "evaluation").slices
+    assert len(report["slices"]) == sum(map(len, slices.values()))
+    for one in report["slices"]:
         theirs = slices[one["feature"]][one["value"]].figures(("cat", "dog"))
         assert theirs.keys() == one["figures"].keys()
         for name, value in theirs.items():
@@ -87,14 +87,14 @@ def test_figures_of_slices_are_those_of_tfma(report: Path, facts: dict[str, Any]
 
 
 @pytest.mark.slow
-def test_shown_figures_of_slices_are_the_stored_ones(opened: Page, facts: dict[str, Any]) -> None:
+def test_shown_slice_metrics_match_report_json(opened: Page, report: dict[str, Any]) -> None:
     opened.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
-    for place in (0, 3, len(facts["slices"]) - 1):
+    for place in (0, 3, len(report["slices"]) - 1):
         row = opened.locator(f'[data-slice="{place}"]')
-        assert facts["slices"][place]["value"] in (row.locator("th").text_content() or "")
-        for name, figure in facts["slices"][place]["figures"].items():
+        assert report["slices"][place]["value"] in (row.locator("th").text_content() or "")
+        for name, figure in report["slices"][place]["figures"].items():
             written = row.locator(f'[data-of="{name}"]').text_content()
-            assert written == f"{formatting.figure(figure, name)}" + (
+            assert written == f"{formatting.metric(figure, name)}" + (
                 f"{formatting.interval(figure, name)}" if figure else ""
             )
     box = opened.locator("div.wide:has(> table.everything)")
@@ -105,22 +105,22 @@ def test_shown_figures_of_slices_are_the_stored_ones(opened: Page, facts: dict[s
 
 
 @pytest.mark.slow
-def test_shown_figures_are_the_stored_ones(opened: Page, facts: dict[str, Any]) -> None:
+def test_shown_metrics_match_report_json(opened: Page, report: dict[str, Any]) -> None:
     def shown(figure: str) -> str:
-        return opened.locator(f'[data-figure="{figure}"]').text_content() or ""
+        return opened.locator(f'[data-metric="{figure}"]').text_content() or ""
 
-    for row in facts["headline"]:
+    for row in report["headline"]:
         for model in ("candidate", "newest"):
             written = shown(f"{row['name']}/{model}")
-            assert str(formatting.figure(row[model], row["name"])) in written
+            assert str(formatting.metric(row[model], row["name"])) in written
             assert str(formatting.interval(row[model], row["name"])) in written
-    accuracy = facts["headline"][0]["candidate"]
+    accuracy = report["headline"][0]["candidate"]
     assert shown("accuracy") == f"{100 * accuracy['value']:.1f}\u202f%"
     for truth in (0, 1):
         for answer in (0, 1):
             cell = opened.locator(f'[data-confusion="{truth}{answer}"]')
-            assert cell.text_content() == str(facts["confusion"][truth][answer])
-    assert opened.locator("h1").text_content() == facts["verdict"]["sentence"]
+            assert cell.text_content() == str(report["confusion"][truth][answer])
+    assert opened.locator("h1").text_content() == report["verdict"]["sentence"]
 
 
 @pytest.mark.slow
@@ -131,20 +131,20 @@ def test_nothing_is_wider_than_the_screen(opened: Page) -> None:
 
 
 @pytest.mark.slow
-def test_pictures_and_charts_are_there(opened: Page, facts: dict[str, Any]) -> None:
-    pictures = len(facts["gallery"]["mistakes"]) + len(facts["gallery"]["uncertain"])
+def test_images_and_charts_are_shown(opened: Page, report: dict[str, Any]) -> None:
+    pictures = len(report["gallery"]["mistakes"]) + len(report["gallery"]["uncertain"])
     loaded = opened.evaluate("[...document.images].filter((one) => one.naturalWidth > 0 && one.alt).length")
     assert loaded == 2 * pictures
     assert opened.locator("svg[role=img][aria-label]").count() == 9
 
 
 @pytest.mark.slow
-def test_dark_and_light_differ_in_text_and_charts(browser: Browser, report: Path) -> None:
+def test_dark_and_light_differ_in_text_and_charts(browser: Browser, report_dir: Path) -> None:
     seen = {}
     for scheme in ("light", "dark"):
         context = browser.new_context(color_scheme=scheme)
         page = context.new_page()
-        page.goto((report / "report.html").as_uri())
+        page.goto((report_dir / "report.html").as_uri())
         seen[scheme] = page.evaluate(
             "[getComputedStyle(document.body).color,"
             " getComputedStyle(document.querySelector('svg text')).fill]"

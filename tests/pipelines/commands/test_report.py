@@ -1,4 +1,4 @@
-"""`catsdogs report`, and the copies of reports that it finds."""
+"""Tests `catsdogs report` and the copying of reports into run folders."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ OLD, NEW, NEWEST = "2026-11-20T05-10-01", "2026-11-21T05-10-02", "2026-11-22T05-
 
 @pytest.fixture
 def report(catsdogs: Command, tmp_path: Path) -> Command:
-    """`report(*arguments)`: the command on the runs in `tmp_path`."""
+    """Runs `catsdogs report` on the runs in `tmp_path`."""
     return lambda *arguments: catsdogs("report", *arguments, "--set", f"output_root={tmp_path}")
 
 
 @pytest.fixture
 def runs(tmp_path: Path) -> Path:
-    """Three runs, of which the newest has no report."""
+    """Creates three runs; the newest has no report."""
     for run_id in (OLD, NEW, NEWEST):
         (tmp_path / "runs" / run_id).mkdir(parents=True)
         if run_id != NEWEST:
@@ -31,7 +31,7 @@ def runs(tmp_path: Path) -> Path:
     return tmp_path / "runs"
 
 
-def test_the_newest_report_is_found_and_a_newer_run_without_one_is_told(report: Command, runs: Path) -> None:
+def test_newest_report_is_printed_and_a_newer_run_without_one_is_named(report: Command, runs: Path) -> None:
     status, out, err = report()
     assert (status, out) == (0, f"{runs / NEW / 'report.html'}\n")
     assert NEWEST in err
@@ -41,16 +41,14 @@ def test_the_newest_report_is_found_and_a_newer_run_without_one_is_told(report: 
     assert report(OLD) == (0, f"{runs / OLD / 'report.html'}\n", "")
 
 
-def test_a_run_without_a_report(report: Command, runs: Path) -> None:
+def test_run_without_report_exits_with_2(report: Command, runs: Path) -> None:
     status, out, err = report(NEWEST)
     assert (status, out) == (2, "")
     assert all(part in err for part in (NEWEST, "EvaluationReport", str(runs / NEWEST / "run.json")))
 
 
 @pytest.mark.parametrize("named", [[], [NEWEST]])
-def test_a_run_that_failed_after_its_report_was_made_has_one(
-    report: Command, runs: Path, named: list[str]
-) -> None:
+def test_report_of_a_run_that_failed_later_is_found(report: Command, runs: Path, named: list[str]) -> None:
     made = runs.parent / "artifacts" / "17"
     made.mkdir(parents=True)
     for name in ("report.html", "model_card.md", "report.json"):
@@ -64,13 +62,13 @@ def test_a_run_that_failed_after_its_report_was_made_has_one(
     assert (status, err) == (0, "")
 
 
-def test_a_run_that_is_not_there(report: Command, runs: Path) -> None:
+def test_unknown_run_exits_with_2(report: Command, runs: Path) -> None:
     status, out, err = report("2026-11-21T05-10-20")
     assert (status, out) == (2, "")
     assert all(part in err for part in ("2026-11-21T05-10-20", str(runs.parent), NEW))
 
 
-def test_no_runs_and_no_reports(report: Command, tmp_path: Path) -> None:
+def test_no_runs_or_no_reports_exits_with_2(report: Command, tmp_path: Path) -> None:
     status, _, err = report(OLD)
     assert status == 2
     assert str(tmp_path) in err
@@ -83,23 +81,23 @@ def test_no_runs_and_no_reports(report: Command, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("opened", "expected"), [(True, 0), (False, 1)])
-def test_it_opens_in_the_browser(
+def test_report_opens_in_the_browser(
     report: Command, runs: Path, monkeypatch: pytest.MonkeyPatch, opened: bool, expected: int
 ) -> None:
-    asked: list[str] = []
+    opened_urls: list[str] = []
 
     def open_(url: str) -> bool:
-        asked.append(url)
+        opened_urls.append(url)
         return opened
 
     monkeypatch.setattr(webbrowser, "open", open_)
     status, out, err = report(OLD, "--open")
-    assert (status, asked) == (expected, [f"file://{runs / OLD / 'report.html'}"])
+    assert (status, opened_urls) == (expected, [f"file://{runs / OLD / 'report.html'}"])
     assert out == f"{runs / OLD / 'report.html'}\n"
     assert (str(runs / OLD / "report.html") in err) is not opened
 
 
-def test_a_copy_appears_whole(tmp_path: Path) -> None:
+def test_copy_writes_report_and_model_card(tmp_path: Path) -> None:
     made, run_dir = tmp_path / "made", tmp_path / "run"
     for folder in (made, run_dir):
         folder.mkdir()

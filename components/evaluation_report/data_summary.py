@@ -1,4 +1,4 @@
-"""What is known of the data: counts, classes, distributions, what was set aside, drift."""
+"""Summarizes the data: counts, classes, distributions, rejected images and drift."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
-from components.evaluation_report.json_values import Facts, number
+from components.evaluation_report.json_values import JsonObject, number
 from components.statistics import Statistics, feature, image_count, value_counts
 from trainer import features
 
@@ -24,12 +24,12 @@ DISTRIBUTIONS = {
     features.BYTE_SIZE: "File size, bytes",
     features.BRIGHTNESS: "Brightness, 0 to 1",
 }
-_REJECTED_FILES = 20  # named in the report; rejected.csv has them all
+_REJECTED_FILES = 20  # listed in the report; rejected.csv lists all
 _STANDARD = statistics_pb2.Histogram.STANDARD
 
 
-def of_statistics(splits: Mapping[str, Statistics]) -> Facts:
-    """Returns counts and distributions from TFDV's statistics of every split."""
+def summarize_statistics(splits: Mapping[str, Statistics]) -> JsonObject:
+    """Returns image counts, class counts and distributions from TFDV's statistics of each split."""
     return {
         "splits": [
             {
@@ -44,9 +44,9 @@ def of_statistics(splits: Mapping[str, Statistics]) -> Facts:
                 "feature": name,
                 "label": label,
                 "splits": [
-                    {"split": split, **found}
+                    {"split": split, **distribution}
                     for split, statistics in splits.items()
-                    if (found := _distribution(statistics, name))
+                    if (distribution := _distribution(statistics, name))
                 ],
             }
             for name, label in DISTRIBUTIONS.items()
@@ -54,48 +54,52 @@ def of_statistics(splits: Mapping[str, Statistics]) -> Facts:
     }
 
 
-def _distribution(statistics: Statistics, name: str) -> Facts | None:
+def _distribution(statistics: Statistics, name: str) -> JsonObject | None:
     column = feature(statistics, name)
     if column is None or column.WhichOneof("stats") != "num_stats":
         return None
-    counted = column.num_stats
-    histogram = next((found.buckets for found in counted.histograms if found.type == _STANDARD), ())
+    summary = column.num_stats
+    all_buckets = next(
+        (histogram.buckets for histogram in summary.histograms if histogram.type == _STANDARD), ()
+    )
     buckets = [
-        bucket for bucket in histogram if math.isfinite(bucket.low_value) and math.isfinite(bucket.high_value)
+        bucket
+        for bucket in all_buckets
+        if math.isfinite(bucket.low_value) and math.isfinite(bucket.high_value)
     ]
     return {
-        "min": number(counted.min),
-        "median": number(counted.median),
-        "max": number(counted.max),
-        "mean": number(counted.mean),
+        "min": number(summary.min),
+        "median": number(summary.median),
+        "max": number(summary.max),
+        "mean": number(summary.mean),
         "edges": [number(bucket.low_value) for bucket in buckets]
         + [number(bucket.high_value) for bucket in buckets[-1:]],
         "pictures": [number(bucket.sample_count) for bucket in buckets],
     }
 
 
-def of_rejected(folder: str) -> Facts:
-    """Returns how many pictures ingest set aside, and why, from its `counts.json`.
+def count_rejected(folder: str) -> JsonObject:
+    """Returns the number of images that ingestion rejected, by reason, from `counts.json`.
 
     Raises:
-        OSError, tf.errors.OpError: It is gone.
-        LookupError, TypeError, ValueError: It is broken.
+        OSError, tf.errors.OpError: The file is missing.
+        LookupError, TypeError, ValueError: The file is malformed.
     """
     counts = json.loads(_text(posixpath.join(folder, "counts.json")))
     reasons: dict[str, int] = counts["rejected"]
     return {
         "pictures": sum(reasons.values()),
-        "reasons": dict(sorted(reasons.items(), key=lambda one: -one[1])),
+        "reasons": dict(sorted(reasons.items(), key=lambda item: -item[1])),
         "in_test_and_elsewhere": counts.get("in_test_and_elsewhere", 0),
     }
 
 
-def rejected_files(folder: str) -> list[Facts]:
-    """Returns file, reason and detail of the first pictures in ingest's `rejected.csv`.
+def list_rejected_files(folder: str) -> list[JsonObject]:
+    """Returns file, reason and detail of the first 20 rows of `rejected.csv`.
 
     Raises:
-        OSError, tf.errors.OpError: It is gone.
-        csv.Error, KeyError, ValueError: It is broken.
+        OSError, tf.errors.OpError: The file is missing.
+        csv.Error, KeyError, ValueError: The file is malformed.
     """
     rows = csv.DictReader(io.StringIO(_text(posixpath.join(folder, "rejected.csv"))), strict=True)
     return [
@@ -104,8 +108,8 @@ def rejected_files(folder: str) -> list[Facts]:
     ]
 
 
-def of_verdict(verdict: Mapping[str, Any]) -> Facts:
-    """Returns DataGate's words, and every distance that TFDV measured to the last accepted data."""
+def summarize_verdict(verdict: Mapping[str, Any]) -> JsonObject:
+    """Returns DataGate's summary and TFDV's distances to the last accepted data."""
     compared = verdict.get("compared_with")
     return {
         "summary": verdict.get("summary", ""),
@@ -113,7 +117,7 @@ def of_verdict(verdict: Mapping[str, Any]) -> Facts:
         and {
             "split": compared.get("split", ""),
             "pictures": compared.get("pictures", 0),
-            "classes": {name: each["pictures"] for name, each in compared.get("classes", {}).items()},
+            "classes": {name: counts["pictures"] for name, counts in compared.get("classes", {}).items()},
             "distances": [
                 {"feature": name, **distance} for name, distance in compared.get("distances", {}).items()
             ],
