@@ -117,7 +117,7 @@ def overridden(workshop: Workshop, refused: Run) -> Run:
 
 
 @pytest.fixture(scope="module")
-def after_rollback(workshop: Workshop, overridden: Run) -> Run:
+def rolled_back(workshop: Workshop, overridden: Run) -> Run:
     """Rolls back the two newest versions and repeats the run of the older one, as a schedule would.
 
     Its model is good, and is now compared with the bad model that was blessed last.
