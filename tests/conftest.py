@@ -33,7 +33,7 @@ def photographs() -> Path:
 def encode(
     index: int, kind: str = "JPEG", mode: str = "RGB", size: tuple[int, int] = (48, 40), **how: Any
 ) -> bytes:
-    """Returns a small noisy picture, another one for every index."""
+    """Returns a small noisy image, another one for every index."""
     pixels = np.random.default_rng(index).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(pixels).convert(mode).save(buffer, kind, **how)
@@ -41,14 +41,14 @@ def encode(
 
 
 @pytest.fixture(scope="session")
-def picture() -> Callable[..., bytes]:
-    """`picture(index, kind="JPEG", mode="RGB", size=(width, height), **options)`: an encoded picture."""
+def make_image() -> Callable[..., bytes]:
+    """`image(index, kind="JPEG", mode="RGB", size=(width, height), **options)`: an encoded image."""
     return encode
 
 
 @pytest.fixture
 def folder_of(tmp_path: Path) -> Callable[[Mapping[str, int]], Path]:
-    """`folder_of({"cats": 3, "dogs": 2})`: a folder with so many different pictures in each sub-folder."""
+    """`folder_of({"cats": 3, "dogs": 2})`: a folder with so many different images in each sub-folder."""
 
     def make(counts: Mapping[str, int]) -> Path:
         root = tmp_path / "pictures"

@@ -14,7 +14,7 @@ from benchmarks import tutorial
 @pytest.mark.slow
 def test_the_script_trains_like_the_notebook(
     tmp_path: Path,
-    picture: Callable[..., bytes],
+    make_image: Callable[..., bytes],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -23,7 +23,7 @@ def test_the_script_trains_like_the_notebook(
         for name in ("cats", "dogs"):
             (tmp_path / part / name).mkdir(parents=True)
             for _ in range(count):
-                (tmp_path / part / name / f"{index}.jpg").write_bytes(picture(index))
+                (tmp_path / part / name / f"{index}.jpg").write_bytes(make_image(index))
                 index += 1
     monkeypatch.setattr(tutorial, "SIZE", 32)
     monkeypatch.setattr(sys, "argv", ["tutorial", str(tmp_path), "--epochs", "1"])

@@ -57,7 +57,7 @@ SETTINGS = "data:\n  source: folder\nevaluation:\n  min_slice_images: 30\n  min_
 
 
 def predictions(encoded: Sequence[bytes], **changes: Any) -> PredictionTable:
-    """Returns a table of these pictures, with answers of a model and of a weaker one before it."""
+    """Returns a table of these images, with answers of a model and of a weaker one before it."""
     labels, answers = prediction_tables.drawn(len(encoded), 0.9)
     _, before = prediction_tables.drawn(len(encoded), 0.8)
     made = prediction_tables.table(
@@ -120,7 +120,7 @@ def write_data(folder: Path) -> None:
     )
     compared = {"split": "train", "pictures": 190, "classes": {}, "distances": DISTANCES}
     (folder / "data_verdict" / "verdict.json").write_text(
-        json.dumps({"accepted": True, "summary": "250 pictures accepted", "compared_with": compared})
+        json.dumps({"accepted": True, "summary": "250 images accepted", "compared_with": compared})
     )
 
 
@@ -150,5 +150,5 @@ def _examples(folder: Path, encoded: Sequence[bytes], table: PredictionTable) ->
     folder.mkdir()
     with tf.io.TFRecordWriter(str(folder / "data-00000-of-00001.gz"), "GZIP") as writer:
         for name, label, data in zip(table.filenames, table.labels, encoded, strict=True):
-            picture = SourceImage(name, "folder", int(label), ("test",), lambda: b"")
-            writer.write(serialize(picture, data, inspect(data, 100_000_000), ("cat", "dog")))
+            image = SourceImage(name, "folder", int(label), ("test",), lambda: b"")
+            writer.write(serialize(image, data, inspect(data, 100_000_000), ("cat", "dog")))

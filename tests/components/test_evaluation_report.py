@@ -45,10 +45,10 @@ HOSTILE = '"><script>alert(1)</script> | `*_[x](http://evil.example)_*` www.evil
 
 
 @pytest.fixture(scope="module")
-def encoded(picture: Callable[..., bytes]) -> list[bytes]:
+def encoded(make_image: Callable[..., bytes]) -> list[bytes]:
     """Returns 40 images; the last 24 are large and pure noise, the worst case for the page size."""
-    small = [picture(index) for index in range(16)]
-    return small + [picture(index, size=(640, 480), quality=95) for index in range(16, 40)]
+    small = [make_image(index) for index in range(16)]
+    return small + [make_image(index, size=(640, 480), quality=95) for index in range(16, 40)]
 
 
 @pytest.fixture(scope="module")
@@ -218,7 +218,7 @@ def _odd() -> dict[str, PredictionTable]:
     labels, probabilities = prediction_tables.drawn(40)
     gone = BaselineState("unreadable", 3, "/models/3", "its files are gone")
     return {
-        "no pictures": prediction_tables.table([], []),
+        "no images": prediction_tables.table([], []),
         "one class": prediction_tables.table(np.ones(40, int), probabilities),
         "no baseline": prediction_tables.table(labels, probabilities),
         "unreadable baselines": replace(
@@ -228,7 +228,7 @@ def _odd() -> dict[str, PredictionTable]:
         "compared with a diverged one": prediction_tables.table(
             labels, probabilities, {"newest": np.full(40, math.nan)}
         ),
-        "no grey picture, no changes": prediction_tables.table(
+        "no grey image, no changes": prediction_tables.table(
             labels, probabilities, grey=math.nan, changed={"flipped": np.full(40, math.nan)}
         ),
         "without a mistake": prediction_tables.table(labels, np.where(labels == 1, 0.99, 0.01)),
@@ -381,10 +381,10 @@ def test_failing_chart_is_replaced_by_a_message(
 
 
 def test_undecodable_image_is_omitted(
-    tmp_path: Path, picture: Callable[..., bytes], caplog: pytest.LogCaptureFixture
+    tmp_path: Path, make_image: Callable[..., bytes], caplog: pytest.LogCaptureFixture
 ) -> None:
     with tf.io.TFRecordWriter(str(tmp_path / "data.gz"), "GZIP") as writer:
-        for digest, data in (("a", b"no picture"), ("b", picture(0))):
+        for digest, data in (("a", b"no image"), ("b", make_image(0))):
             example = tf.train.Example()
             for name, value in ((features.DIGEST, digest.encode()), (features.ENCODED, data)):
                 example.features.feature[name].bytes_list.value.append(value)
@@ -397,7 +397,7 @@ def test_undecodable_image_is_omitted(
 
 def test_report_json_and_model_card_are_written_first(tmp_path: Path) -> None:
     inputs = report_inputs.folders(tmp_path)
-    inputs["examples"].split_names = '["train"]'  # so that there is nowhere to take pictures from
+    inputs["examples"].split_names = '["train"]'  # so that there is nowhere to take images from
     prediction_table.write(str(tmp_path / "predictions"), prediction_tables.table([], []))
     with pytest.raises(ValueError, match="test"):
         report_inputs.report(tmp_path, inputs)

@@ -33,9 +33,9 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def report_dir(tmp_path_factory: pytest.TempPathFactory, picture: Callable[..., bytes]) -> Path:
+def report_dir(tmp_path_factory: pytest.TempPathFactory, make_image: Callable[..., bytes]) -> Path:
     folder = tmp_path_factory.mktemp("run")
-    encoded = [picture(index) for index in range(60)]
+    encoded = [make_image(index) for index in range(60)]
     table = report_inputs.predictions(encoded)
     inputs = report_inputs.write(folder, encoded, table)
     evaluate(folder / "tfma", table)
@@ -132,9 +132,9 @@ def test_nothing_is_wider_than_the_screen(opened: Page) -> None:
 
 @pytest.mark.slow
 def test_images_and_charts_are_shown(opened: Page, report: dict[str, Any]) -> None:
-    pictures = len(report["gallery"]["mistakes"]) + len(report["gallery"]["uncertain"])
+    images = len(report["gallery"]["mistakes"]) + len(report["gallery"]["uncertain"])
     loaded = opened.evaluate("[...document.images].filter((one) => one.naturalWidth > 0 && one.alt).length")
-    assert loaded == 2 * pictures
+    assert loaded == 2 * images
     assert opened.locator("svg[role=img][aria-label]").count() == 9
 
 

@@ -123,7 +123,7 @@ def test_shares_and_seed() -> None:
 
 
 def test_source_test_split_and_leaks(
-    folder_of: FolderOf, ingest: Callable[..., Any], picture: MakeImage, caplog: pytest.LogCaptureFixture
+    folder_of: FolderOf, ingest: Callable[..., Any], make_image: MakeImage, caplog: pytest.LogCaptureFixture
 ) -> None:
     root = folder_of({"train/cats": 40, "train/dogs": 40, "validation/cats": 5, "validation/dogs": 5})
     (root / "validation/cats/again.jpg").write_bytes((root / "train/cats/0003.jpg").read_bytes())
@@ -210,10 +210,10 @@ def test_log_lists_all_rejected_files_of_a_failed_run(
 
 
 def test_too_large_images_are_rejected(
-    folder_of: FolderOf, ingest: Callable[..., Any], picture: MakeImage
+    folder_of: FolderOf, ingest: Callable[..., Any], make_image: MakeImage
 ) -> None:
     root = folder_of({"cat": 40, "dog": 40})
-    (root / "cat" / "large.png").write_bytes(picture(1, "PNG", size=(100, 50)))
+    (root / "cat" / "large.png").write_bytes(make_image(1, "PNG", size=(100, 50)))
     ingested = ingest(folder(root), max_rejected_fraction=0.1, max_pixels=4999)
     assert ingested.rejected == ['cat/large.png,too many pixels,"100 × 50, the limit is 4,999"']
 
@@ -224,9 +224,11 @@ def test_empty_split_fails_the_run(folder_of: FolderOf, ingest: Callable[..., An
         ingest(folder(folder_of({"cat": 2, "dog": 2})), split=shares)
 
 
-def test_names_that_are_not_utf8(folder_of: FolderOf, ingest: Callable[..., Any], picture: MakeImage) -> None:
+def test_names_that_are_not_utf8(
+    folder_of: FolderOf, ingest: Callable[..., Any], make_image: MakeImage
+) -> None:
     root = folder_of({"train/cat": 40, "train/dog": 40, "test/cat": 1, "test/dog": 1})
-    for name, data in ((b"\xff.jpg", picture(500)), (b"\xfe.jpg", b"")):
+    for name, data in ((b"\xff.jpg", make_image(500)), (b"\xfe.jpg", b"")):
         with open(os.fsencode(root) + b"/train/cat/" + name, "wb") as file:  # noqa: PTH123
             file.write(data)
     ingested = ingest(folder(root), max_rejected_fraction=0.1)
@@ -286,7 +288,7 @@ def test_progress_is_reported(
     assert "80 of 80 images" in caplog.messages
 
 
-def test_component_and_driver(folder_of: FolderOf, picture: MakeImage) -> None:
+def test_component_and_driver(folder_of: FolderOf, make_image: MakeImage) -> None:
     from tfx.orchestration.portable.data_types import ExecutionInfo
 
     from components.image_example_gen.component import ImageExampleGen
@@ -305,7 +307,7 @@ def test_component_and_driver(folder_of: FolderOf, picture: MakeImage) -> None:
 
     before = data_fingerprint()
     assert data_fingerprint() == before
-    (root / "cat" / "new.jpg").write_bytes(picture(9))
+    (root / "cat" / "new.jpg").write_bytes(make_image(9))
     assert data_fingerprint() != before
     (root / "cat").rename(root / "horse")
     with pytest.raises(InputError, match="'horse'"):
@@ -323,7 +325,7 @@ def test_images_that_change_during_the_run_fail_it(
     present: str,
     folder_of: FolderOf,
     ingest: Callable[..., Any],
-    picture: MakeImage,
+    make_image: MakeImage,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     root = folder_of({"cat": 40, "dog": 40})
@@ -333,7 +335,7 @@ def test_images_that_change_during_the_run_fail_it(
 
     def add(self: FolderSource) -> Any:
         if present == "from_then_on":
-            new.write_bytes(picture(9))
+            new.write_bytes(make_image(9))
         return portions(self)
 
     def remove(self: Progress, total: int) -> None:
@@ -342,7 +344,7 @@ def test_images_that_change_during_the_run_fail_it(
         progress(self, total)
 
     if present != "from_then_on":
-        new.write_bytes(picture(9))
+        new.write_bytes(make_image(9))
     monkeypatch.setattr(FolderSource, "portions", add)
     monkeypatch.setattr(Progress, "__init__", remove)
     with pytest.raises(PipelineError, match=str(root)):

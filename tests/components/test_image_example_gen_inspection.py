@@ -29,25 +29,25 @@ def decodable(data: bytes) -> bool:
 
 @pytest.mark.parametrize("how", [{}, {"progressive": True}, {"quality": 5}], ids=str)
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
-def test_jpegs_are_accepted(picture: MakeImage, mode: str, how: dict[str, Any]) -> None:
-    data = picture(1, "JPEG", mode, size=(48, 40), **how)
+def test_jpegs_are_accepted(make_image: MakeImage, mode: str, how: dict[str, Any]) -> None:
+    data = make_image(1, "JPEG", mode, size=(48, 40), **how)
     properties = inspect(data, MANY)
     assert (properties.format, properties.mode, properties.width, properties.height) == ("jpeg", mode, 48, 40)
     assert decodable(data)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "1", "I;16"])
-def test_pngs_are_accepted(picture: MakeImage, mode: str) -> None:
-    data = picture(1, "PNG", mode, size=(48, 40))
+def test_pngs_are_accepted(make_image: MakeImage, mode: str) -> None:
+    data = make_image(1, "PNG", mode, size=(48, 40))
     properties = inspect(data, MANY)
     assert (properties.format, properties.mode, properties.width, properties.height) == ("png", mode, 48, 40)
     assert decodable(data)
 
 
 @pytest.mark.parametrize("kind", ["GIF", "BMP", "WebP", "TIFF", "PDF"])
-def test_other_formats_are_rejected(picture: MakeImage, kind: str) -> None:
+def test_other_formats_are_rejected(make_image: MakeImage, kind: str) -> None:
     with pytest.raises(ImageRejected) as rejection:
-        inspect(picture(1, kind), MANY)
+        inspect(make_image(1, kind), MANY)
     assert (rejection.value.reason, rejection.value.detail) == ("not a JPEG or PNG", kind)
 
 
@@ -68,12 +68,12 @@ def test_other_files_are_rejected(data: bytes, reason: str, detail: str) -> None
     assert (rejection.value.reason, rejection.value.detail) == (reason, detail)
 
 
-def test_animation_is_rejected(picture: MakeImage) -> None:
+def test_animation_is_rejected(make_image: MakeImage) -> None:
     from io import BytesIO
 
     from PIL import Image
 
-    frames = [Image.open(BytesIO(picture(index, "PNG"))) for index in (1, 2)]
+    frames = [Image.open(BytesIO(make_image(index, "PNG"))) for index in (1, 2)]
     buffer = BytesIO()
     frames[0].save(buffer, "PNG", save_all=True, append_images=frames[1:])
     with pytest.raises(ImageRejected, match="animated"):
@@ -82,8 +82,8 @@ def test_animation_is_rejected(picture: MakeImage) -> None:
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 @pytest.mark.parametrize("length", [10, 30, 200, 0.5, 0.9, 0.99])
-def test_truncated_images_are_rejected(picture: MakeImage, kind: str, length: float) -> None:
-    data = picture(1, kind, size=(200, 150))
+def test_truncated_images_are_rejected(make_image: MakeImage, kind: str, length: float) -> None:
+    data = make_image(1, kind, size=(200, 150))
     with pytest.raises(ImageRejected) as rejection:
         inspect(data[: length if isinstance(length, int) else int(len(data) * length)], MANY)
     assert rejection.value.reason == "damaged"
@@ -91,10 +91,10 @@ def test_truncated_images_are_rejected(picture: MakeImage, kind: str, length: fl
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-def test_accepted_images_can_be_decoded(picture: MakeImage, kind: str) -> None:
+def test_accepted_images_can_be_decoded(make_image: MakeImage, kind: str) -> None:
     """Every accepted image can be decoded."""
     generator = random.Random(0)
-    whole = picture(1, kind, size=(64, 48))
+    whole = make_image(1, kind, size=(64, 48))
     accepted = 0
     for _ in range(150):
         data = bytearray(whole)
@@ -113,7 +113,7 @@ def test_accepted_images_can_be_decoded(picture: MakeImage, kind: str) -> None:
     assert accepted > 0 or kind == "PNG"  # a PNG has checksums everywhere
 
 
-def test_size_is_checked_before_decoding(picture: MakeImage) -> None:
+def test_size_is_checked_before_decoding(make_image: MakeImage) -> None:
     """A few bytes that claim to be 50,000 × 50,000 pixels: decoding them would take 7.5 GB."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
@@ -121,7 +121,7 @@ def test_size_is_checked_before_decoding(picture: MakeImage) -> None:
 
     header = struct.pack(">IIBBBBB", 50_000, 50_000, 8, 2, 0, 0, 0)
     bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
-    jpeg = bytearray(picture(1))
+    jpeg = bytearray(make_image(1))
     frame = jpeg.index(b"\xff\xc0")
     jpeg[frame + 5 : frame + 9] = struct.pack(">HH", 50_000, 50_000)
     for data in (bomb, bytes(jpeg)):
@@ -132,8 +132,8 @@ def test_size_is_checked_before_decoding(picture: MakeImage) -> None:
         assert "50,000,000" in rejection.value.detail
 
 
-def test_pixel_limit_is_inclusive(picture: MakeImage) -> None:
-    data = picture(1, size=(40, 35))
+def test_pixel_limit_is_inclusive(make_image: MakeImage) -> None:
+    data = make_image(1, size=(40, 35))
     assert inspect(data, 1400).width == 40
     with pytest.raises(ImageRejected, match="too many pixels"):
         inspect(data, 1399)
@@ -157,13 +157,13 @@ def test_contrast_of_a_image_half_black_half_white(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-def test_small_and_narrow_images(picture: MakeImage, kind: str) -> None:
+def test_small_and_narrow_images(make_image: MakeImage, kind: str) -> None:
     for size in ((32, 32), (33, 500), (500, 32)):
-        properties = inspect(picture(1, kind, size=size), MANY)
+        properties = inspect(make_image(1, kind, size=size), MANY)
         assert (properties.width, properties.height) == size
     for size in ((4, 4), (31, 500), (500, 31)):
         with pytest.raises(ImageRejected) as rejection:
-            inspect(picture(1, kind, size=size), MANY)
+            inspect(make_image(1, kind, size=size), MANY)
         assert (rejection.value.reason, rejection.value.detail) == (
             "smaller than 32 pixels",
             f"{size[0]} × {size[1]}",

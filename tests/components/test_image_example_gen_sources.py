@@ -78,12 +78,12 @@ def test_train_alone_is_split_like_a_flat_folder(folder_of: FolderOf) -> None:
 
 
 def test_nested_folders_links_and_system_files(
-    folder_of: FolderOf, tmp_path: Path, picture: Callable[..., bytes]
+    folder_of: FolderOf, tmp_path: Path, make_image: Callable[..., bytes]
 ) -> None:
     root = folder_of({"cat/tabby/young": 2, "dog": 1})
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    (elsewhere / "linked.jpg").write_bytes(picture(99))
+    (elsewhere / "linked.jpg").write_bytes(make_image(99))
     (root / "dog" / "more").symlink_to(elsewhere)
     (root / "dog" / "one.jpg").symlink_to(elsewhere / "linked.jpg")
     (root / "cat" / "loop").symlink_to(root / "cat")
@@ -111,12 +111,12 @@ def test_unreadable_files_are_listed(folder_of: FolderOf) -> None:
 
 
 def test_names_that_are_not_utf8_are_written_with_escapes(
-    folder_of: FolderOf, picture: Callable[..., bytes]
+    folder_of: FolderOf, make_image: Callable[..., bytes]
 ) -> None:
     root = folder_of({"cat": 1, "dog": 1})
     with open(os.fsencode(root) + b"/cat/\xff.jpg", "wb") as file:  # noqa: PTH123
-        file.write(picture(7))
-    assert images(root)["cat/\\udcff.jpg"].read() == picture(7)
+        file.write(make_image(7))
+    assert images(root)["cat/\\udcff.jpg"].read() == make_image(7)
 
 
 def test_files_outside_the_class_folders_are_logged(
@@ -269,7 +269,7 @@ def test_sample_labels_follow_the_class_names() -> None:
 
 
 def test_fingerprint_of_a_folder_changes_with_its_files(
-    folder_of: FolderOf, picture: Callable[..., bytes]
+    folder_of: FolderOf, make_image: Callable[..., bytes]
 ) -> None:
     root = folder_of({"cats": 2, "dogs": 2})
     file = root / "cats" / "0000.jpg"
@@ -282,7 +282,7 @@ def test_fingerprint_of_a_folder_changes_with_its_files(
     assert not changed()
     (root / "cats" / ".DS_Store").touch()
     assert not changed()
-    (root / "cats" / "new.jpg").write_bytes(picture(50))
+    (root / "cats" / "new.jpg").write_bytes(make_image(50))
     assert changed()
     file.rename(root / "dogs" / "0000.jpg")
     assert changed()

@@ -55,7 +55,7 @@ def stored(ingested: Any, split: str) -> list[bytes]:
 
 
 @pytest.fixture(scope="session")
-def archive(tmp_path_factory: pytest.TempPathFactory, picture: Callable[..., bytes]) -> Path:
+def archive(tmp_path_factory: pytest.TempPathFactory, make_image: Callable[..., bytes]) -> Path:
     """A small version of the `cats_vs_dogs` download: 60 images, and the 1,738 without JFIF that it skips."""
     from components.image_example_gen.drawing import jpeg
 
@@ -65,7 +65,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory, picture: Callable[..., byt
         for index in range(60):
             label = index % 2
             file.writestr(f"PetImages/{('Cat', 'Dog')[label]}/{index}.jpg", jpeg(index, 0, label))
-        other = picture(0, size=(8, 8)).replace(b"JFIF", b"XXXX")
+        other = make_image(0, size=(8, 8)).replace(b"JFIF", b"XXXX")
         for index in range(1738):
             file.writestr(f"PetImages/{('Cat', 'Dog')[index % 2]}/{1000 + index}.jpg", other)
     return path

@@ -28,8 +28,8 @@ SPLITS = {"train": 5, "eval": 3, "test": 2}
 
 
 @pytest.fixture(scope="module")
-def images(picture: Callable[..., bytes]) -> dict[str, list[bytes]]:
-    return {split: [picture(10 * len(split) + i) for i in range(count)] for split, count in SPLITS.items()}
+def images(make_image: Callable[..., bytes]) -> dict[str, list[bytes]]:
+    return {split: [make_image(10 * len(split) + i) for i in range(count)] for split, count in SPLITS.items()}
 
 
 @pytest.fixture(scope="module")

@@ -164,7 +164,7 @@ def test_curves() -> None:
     assert len(roc_curve(np.ones(3, np.int64), np.full(3, 0.5)).x) == 0
 
 
-def test_calibration_has_the_buckets_that_hold_pictures() -> None:
+def test_calibration_has_the_buckets_that_hold_images() -> None:
     buckets = calibration_curve(np.array([0, 1, 1, 0]), np.array([0.0, 0.31, 0.35, 1.0]))
     assert [(each.probability, each.share.value, each.count) for each in buckets] == [
         (0.0, 0.0, 1),

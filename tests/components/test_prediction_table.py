@@ -117,7 +117,7 @@ def whole(
     return make_table(root / "predictions", inputs)
 
 
-def test_every_model_is_asked_about_every_picture(
+def test_every_model_is_asked_about_every_image(
     whole: PredictionTable, trained: list[standard_artifacts.Model]
 ) -> None:
     assert whole.filenames == ["0-0.jpg", "1-1.jpg", "2-2.jpg", "3-3.jpg", "4-3.jpg", "5-4.jpg", "6-5.jpg"]
@@ -134,7 +134,7 @@ def test_every_model_is_asked_about_every_picture(
     assert (whole.model_id, whole.model_uri, whole.class_names) == (1, trained[0].uri, ("cat", "dog"))
 
 
-def test_a_row_tells_about_its_picture(whole: PredictionTable) -> None:
+def test_a_row_tells_about_its_image(whole: PredictionTable) -> None:
     images = [stored(number) for number in SPLITS["test"]]
     assert whole.digests == [hashlib.sha256(data).hexdigest() for data in images]
     assert whole.labels.tolist() == [0, 1, 0, 1, 1, 0, 1]
@@ -143,7 +143,7 @@ def test_a_row_tells_about_its_picture(whole: PredictionTable) -> None:
     assert set(whole.slices) == set(columns.SLICES)
 
 
-def test_pictures_that_were_trained_on_are_found(whole: PredictionTable) -> None:
+def test_images_that_were_trained_on_are_found(whole: PredictionTable) -> None:
     assert whole.seen.tolist() == [False, False, True, False, False, False, False]
 
 
@@ -328,7 +328,7 @@ def test_changes_are_those_that_they_are_called(kind: tuple[str, str]) -> None:
     assert {Image.open(io.BytesIO(changed[name])).format for name in columns.PERTURBATIONS[:2]} == {"BMP"}
 
 
-def test_a_picture_of_one_pixel_can_be_resized() -> None:
+def test_a_image_of_one_pixel_can_be_resized() -> None:
     assert pixels_of(perturbations.perturb(encode(1, "PNG", size=(1, 1)))["resized"]).shape == (1, 1, 3)
 
 

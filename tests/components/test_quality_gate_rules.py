@@ -342,9 +342,9 @@ def test_a_verdict_comes_back_from_json_as_it_was() -> None:
 def test_rule_names_of_an_earlier_verdict_are_read_as_the_current_ones() -> None:
     stored = verdict().to_dict()
     stored["rules"] = [
-        {**stored["rules"][0], "name": name} for name in ("test pictures", "answers", "flipped pictures")
+        {**stored["rules"][0], "name": name} for name in ("test images", "answers", "flipped images")
     ]
-    stored["override"] = {"reason": "r", "by": "b", "at": "t", "rules": ["unseen pictures", "accuracy"]}
+    stored["override"] = {"reason": "r", "by": "b", "at": "t", "rules": ["unseen images", "accuracy"]}
     found = Verdict.from_dict(stored)
     assert [each.name for each in found.rules] == ["test images", "probabilities", "flipped images"]
     assert found.override is not None

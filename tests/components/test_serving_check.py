@@ -28,7 +28,7 @@ from tests.serving import saved_models
 from trainer import features
 from trainer.preprocessing import decode_and_resize
 
-PICTURES = 7
+IMAGES = 7
 NO_SERVER = "#!/bin/sh\necho 'no such flag: --port'; exit 1\n"
 
 # Takes TensorFlow Serving's own flags, and lets the local server do the work.
@@ -100,7 +100,7 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> standard_artifacts.Exa
     folder.mkdir()
     for shard in range(2):
         with tf.io.TFRecordWriter(str(folder / f"{shard}.tfrecord")) as writer:
-            for index in range(shard, PICTURES, 2):
+            for index in range(shard, IMAGES, 2):
                 example = tf.train.Example()
                 feature = example.features.feature
                 feature[features.ENCODED].bytes_list.value.append(encode(index))
@@ -111,7 +111,7 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> standard_artifacts.Exa
 
 @pytest.fixture
 def check(tmp_path: Path, examples: standard_artifacts.Examples) -> Check:
-    """`check(write, pictures=…, …)`: runs the executor on what `write(model artifact's folder)` writes."""
+    """`check(write, images=…, …)`: runs the executor on what `write(model artifact's folder)` writes."""
 
     def run(
         write: Callable[[Path], object], class_names: Sequence[str] = ("cat", "dog"), **changes: Any
@@ -189,11 +189,11 @@ def test_a_model_that_is_served_as_it_was_judged_is_blessed(
     assert checked.report["server"] == "the local server"
     assert checked.report["problems"] == []
     for protocol in ("REST", "gRPC"):
-        told = checked.report["protocols"][protocol]
-        assert told["signatures"] == ["class_activation", "serving_default", "serving_examples"]
-        assert told["answered"] == 5
-        assert told["largest_difference"] <= 1e-5
-        assert 0 < told["p50_ms"] <= told["p95_ms"] < 5000
+        result = checked.report["protocols"][protocol]
+        assert result["signatures"] == ["class_activation", "serving_default", "serving_examples"]
+        assert result["answered"] == 5
+        assert result["largest_difference"] <= 1e-5
+        assert 0 < result["p50_ms"] <= result["p95_ms"] < 5000
     sent = [row["picture"] for row in checked.report["pictures"]]
     assert len(set(sent)) == 5
     assert {"cats/0.jpg", "cats/1.jpg"} <= set(sent)  # from all of the split
@@ -218,7 +218,7 @@ def test_one_that_is_served_otherwise_and_slowly_is_refused_by_the_installed_ser
         assert answered == pytest.approx(expected + 0.1, abs=1e-5)
         assert f"{answered:.4f}" in differs
         assert f"{expected:.4f}" in differs
-        assert f"{PICTURES} of {PICTURES}" in differs
+        assert f"{IMAGES} of {IMAGES}" in differs
         assert "cats/0.jpg" in labels
         assert "serving.check.max_latency_ms" in slow
         assert all(protocol in problem for problem in (differs, labels, slow))
@@ -270,7 +270,7 @@ def test_one_that_the_installed_server_cannot_load_is_refused(
     assert "UNKNOWN: 1 servable(s) did not become available: {pets}" in problem, "in the server's own words"
 
 
-def test_a_server_that_does_not_start_says_nothing_about_the_model(
+def test_a_server_that_does_not_start_fails_the_node(
     check: Check, installed: Callable[[str], None], tmp_path: Path
 ) -> None:
     installed(NO_SERVER)

@@ -1,4 +1,4 @@
-"""What is wrong with a server's answers, and what the report says of it."""
+"""Problems of a server's predictions, and how the report states them."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_what_is_wrong_is_one_phrase_with_figures(changes: dict[str, object], na
     assert [text for text in ["REST", *named] if text not in problem] == []
 
 
-def test_the_worst_picture_is_named_and_everything_that_is_wrong_is_listed() -> None:
+def test_the_worst_image_is_named_and_everything_that_is_wrong_is_listed() -> None:
     found = wrong(
         predictions=[Prediction(0.3, "cat"), Prediction(0.1, "cat"), "broken"],
         signatures=frozenset({"serving_default"}),
@@ -77,20 +77,20 @@ def test_the_report_holds_what_was_sent_and_what_came_back() -> None:
         milliseconds=[5.0] * 3,
     )
     report = ServingReport("pets", LIMITS, "a server", NAMES, EXPECTED, [GOOD, off])
-    told = report.to_dict()
-    assert told["blessed"] is False
-    assert told["protocols"]["REST"]["largest_difference"] == 0
-    assert told["protocols"]["REST"]["p50_ms"] == 20
-    assert told["protocols"]["gRPC"]["largest_difference"] == pytest.approx(0.1)
-    assert told["protocols"]["gRPC"]["answered"] == 2
-    assert told["pictures"][0] == {
+    result = report.to_dict()
+    assert result["blessed"] is False
+    assert result["protocols"]["REST"]["largest_difference"] == 0
+    assert result["protocols"]["REST"]["p50_ms"] == 20
+    assert result["protocols"]["gRPC"]["largest_difference"] == pytest.approx(0.1)
+    assert result["protocols"]["gRPC"]["answered"] == 2
+    assert result["pictures"][0] == {
         "picture": "cats/12.jpg",
         "expected": {"probability": 0.2113, "label": "cat"},
         "REST": {"probability": 0.2113, "label": "cat"},
         "gRPC": {"probability": 0.3113, "label": "cat"},
     }
-    assert told["pictures"][2]["gRPC"] == {"error": "too busy"}
-    assert told["versions"]["tensorflow"]
+    assert result["pictures"][2]["gRPC"] == {"error": "too busy"}
+    assert result["versions"]["tensorflow"]
 
 
 @pytest.mark.parametrize(

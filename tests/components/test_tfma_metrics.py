@@ -145,7 +145,7 @@ def test_answers_that_are_no_probability_are_left_out_and_kept(tmp_path: Path) -
     np.testing.assert_array_equal(kept[3:6], answers[3:6])
 
 
-def test_of_no_pictures_nothing_is_measured(tmp_path: Path) -> None:
+def test_of_no_images_nothing_is_measured(tmp_path: Path) -> None:
     evaluation = evaluate(tmp_path, prediction_tables.table([], []))
     assert evaluation.slices == {}
     assert all(math.isnan(value) for value in evaluation.whole.figures(("cat", "dog")).values())

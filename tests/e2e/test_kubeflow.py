@@ -37,7 +37,7 @@ LOOKUP_TASKS = {"DataFingerprint", "AcceptedDataLookup", "BlessedModelLookup", "
 BASELINES = {"AcceptedData", "BlessedModel", "BestModel"}
 VERDICT = {"QualityGate", "EvaluationReport", "Pusher"}
 IMPORTED = ("tfx.v1", "tfx.orchestration.kubeflow.v2.container.kubeflow_v2_run_executor")
-PICTURES = 200
+IMAGES = 200
 TOLERANCE = 1e-3
 SETTINGS = {
     "training.image_size": 96,
@@ -45,7 +45,7 @@ SETTINGS = {
     "training.fine_tuning.epochs": 1,
     "training.unfrozen_blocks": 1,
     "evaluation.min_accuracy": 0.6,
-    "evaluation.max_accuracy_loss": 0.3,  # of some 20 pictures, each is 5 %
+    "evaluation.max_accuracy_loss": 0.3,  # of some 20 images, each is 5 %
     "evaluation.max_calibration_error": "null",
     "evaluation.min_prediction_consistency": 0.5,
 }
@@ -97,7 +97,7 @@ class Cluster:
 
     @property
     def pictures(self) -> Path:
-        """The volume with the pictures."""
+        """The volume with the images."""
         return self.folder / "pictures"
 
     @property
@@ -145,7 +145,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
 @pytest.fixture(scope="module")
 def cluster(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     cluster = Cluster.new(workshop, tmp_path_factory.mktemp("cluster"))
-    for index in range(PICTURES):
+    for index in range(IMAGES):
         draw(cluster.pictures, index)
     with cluster.containers:
         yield cluster
@@ -158,7 +158,7 @@ def pipeline(cluster: Cluster) -> Path:
 
 @pytest.fixture(scope="module")
 def both(workshop: Workshop, cluster: Cluster, pipeline: Path) -> tuple[Run, kfp.Run]:
-    """The same pipeline, settings and pictures at the same time, as TFX's LocalDagRunner and KFP run it."""
+    """The same pipeline, settings and images at the same time, as TFX's LocalDagRunner and KFP run it."""
     with ThreadPoolExecutor() as pool:
         here = pool.submit(workshop.run, "--config", "kubeflow", *options(data__folder=cluster.pictures))
         there = pool.submit(cluster.backend.run, pipeline)
@@ -196,9 +196,9 @@ def pushed_unchanged(cluster: Cluster, unchanged: kfp.Run) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def rejected(cluster: Cluster, pipeline: Path, pushed_unchanged: list[Path]) -> kfp.Run:
-    """One picture is another, and two thirds of the dogs are gone."""
+    """One image is another, and two thirds of the dogs are gone."""
     draw(cluster.pictures, 0, seed=1)
-    for index in range(1, PICTURES * 2 // 3, 2):
+    for index in range(1, IMAGES * 2 // 3, 2):
         (cluster.pictures / "dogs" / f"{index:04}.jpg").unlink()
     return cluster.backend.run(pipeline)
 
@@ -245,16 +245,16 @@ class TestFirstRun:
     ) -> None:
         here = records(Path(workshop.artifacts(local, "ImageExampleGen")["examples"].uri), "test")
         there = records(cluster.stored(first.tasks["ImageExampleGen"], "examples"), "test")
-        pictures = feature(features.ENCODED, here)
-        assert sorted(pictures) == sorted(feature(features.ENCODED, there))
-        assert len(pictures) > 10
+        images = feature(features.ENCODED, here)
+        assert sorted(images) == sorted(feature(features.ENCODED, there))
+        assert len(images) > 10
 
         ours, theirs = (
-            predict(version, pictures)["dog_probability"] for version in (*local.pushed, *pushed_first)
+            predict(version, images)["dog_probability"] for version in (*local.pushed, *pushed_first)
         )
-        print(f"largest difference on {len(pictures)} test pictures: {np.abs(ours - theirs).max():.2e}")
+        print(f"largest difference on {len(images)} test images: {np.abs(ours - theirs).max():.2e}")
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=TOLERANCE)
-        assert ours.std() > 0.05  # they look at the pictures
+        assert ours.std() > 0.05  # they look at the images
 
     def test_there_is_nothing_to_compare_with_yet(self, cluster: Cluster, first: kfp.Run) -> None:
         for baseline in BASELINES:
@@ -297,7 +297,7 @@ class TestUnchangedRun:
         assert pushed["pushed_version"] == pushed_first[-1].name
 
 
-class TestChangedPictures:
+class TestChangedImages:
     def test_what_depends_on_them_runs_again_and_nothing_else(self, rejected: kfp.Run) -> None:
         assert rejected.steps("cached") == {"CuratedSchema"}
         assert rejected.steps("executed") == (

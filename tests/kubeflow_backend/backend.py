@@ -6,8 +6,8 @@
 
 `folder` becomes the cluster: `store/minio/<bucket>/…` is the artifact store, and each run has a folder under
 `runs/` with the logs. Another way of running commands is another `Containers` (see containers.py): its
-`root(pod)` says where a command sees the folder of its pod (`/` if it is mounted there), and `run(container)`
-runs one to its end. What lies in a pod's folder is all that a step gets to see, volumes aside.
+`root(pod)` returns the path at which a command sees the folder of its pod (`/` if it is mounted there), and
+`run(container)` runs one to its end. Apart from volumes, a task sees only its pod's folder.
 """
 
 from __future__ import annotations

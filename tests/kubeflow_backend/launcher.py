@@ -157,7 +157,7 @@ def placeholders(executor_input: pb.ExecutorInput, root: Path) -> dict[str, str]
 
 
 def merge(said: pb.RuntimeArtifact, artifact: pb.RuntimeArtifact) -> None:
-    """Takes over what a step says of an output: another URI, and metadata over those that there are."""
+    """Applies what a task reports about an output: another URI, and additional metadata."""
     if said.uri:
         artifact.uri = said.uri
     for name, value in said.metadata.fields.items():

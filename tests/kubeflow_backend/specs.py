@@ -41,7 +41,7 @@ class Task:
         spec: Where its inputs come from, its caching and its retries.
         component: Its inputs' and outputs' types and defaults.
         container: Image, command, arguments, environment.
-        kubernetes: What the platform document says of it; empty where that is silent.
+        kubernetes: Its section of the platform document; empty if there is none.
         upstream: Tasks that must have succeeded.
     """
 

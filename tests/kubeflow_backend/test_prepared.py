@@ -65,16 +65,16 @@ def command(tmp_path: Path, module: str, *arguments: str, deadline: int | None =
 
 
 def test_a_fork_is_as_a_process_of_its_own(tmp_path: Path, packages: Path, prepared: Prepared) -> None:
-    told = []
+    results = []
     for containers in (Subprocesses({IMAGE: packages}, None, mark(tmp_path)), prepared):
         assert containers.run(command(tmp_path, "tells", "a", "b c")) == 0
         *errors, answer = (tmp_path / "log").read_text().splitlines()
         assert errors == ["to stderr", "logged: a message"]
-        told.append(json.loads(answer))
-    assert told[0] == told[1]
-    assert told[0]["ours"] == "of the image"
-    assert told[0]["environment"]["SET_BY_LIBRARY"] == "1"
-    assert not told[0]["others"]
+        results.append(json.loads(answer))
+    assert results[0] == results[1]
+    assert results[0]["ours"] == "of the image"
+    assert results[0]["environment"]["SET_BY_LIBRARY"] == "1"
+    assert not results[0]["others"]
 
 
 @pytest.mark.parametrize(

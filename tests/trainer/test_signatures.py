@@ -35,8 +35,8 @@ def exported(folder: str) -> tf.Module:
 
 
 @pytest.fixture(scope="module")
-def encoded(picture: Callable[..., bytes]) -> list[bytes]:
-    return [picture(0), picture(1, kind="PNG"), picture(2, mode="L"), picture(3, size=(200, 300))]
+def encoded(make_image: Callable[..., bytes]) -> list[bytes]:
+    return [make_image(0), make_image(1, kind="PNG"), make_image(2, mode="L"), make_image(3, size=(200, 300))]
 
 
 def test_bytes_give_probability_and_label(exported: tf.Module, encoded: list[bytes]) -> None:

@@ -111,7 +111,7 @@ def test_relabelled_images_are_excluded_and_counted(changed: int, message: str) 
     assert ("excluded" in output) == bool(changed)
 
 
-@pytest.mark.parametrize("content", ['{"headline": [', "[]", '{"pictures": 40}'])
+@pytest.mark.parametrize("content", ['{"headline": [', "[]", '{"images": 40}'])
 def test_unreadable_report_json_raises_input_error(tmp_path: Path, content: str) -> None:
     from components.errors import InputError
     from pipelines.runs import comparison

@@ -1,6 +1,6 @@
-"""A Kubeflow Pipelines API server (v2beta1) on this machine, which checks and answers as the real one does.
+"""A Kubeflow Pipelines API server (v2beta1) on this machine, which checks and responses as the real one does.
 
-Its checks, the words of its refusals and the form of its answers are those of backend/src/apiserver in
+Its checks, the words of its refusals and the form of its responses are those of backend/src/apiserver in
 kubeflow/pipelines: server/*, resource/resource_manager.go, template/v2_template.go.
 """
 
@@ -59,8 +59,8 @@ class Request:
 
 
 @dataclass
-class Answer:
-    """What to answer instead: a status, a body, and its type."""
+class Response:
+    """What to response instead: a status, a body, and its type."""
 
     status: int
     body: bytes | JSON
@@ -73,8 +73,8 @@ class KfpServer:
 
     Attributes:
         requests: All that have arrived.
-        faults: (pattern of "METHOD path", answer, how many times) in place of the usual answer.
-        progress: What a run tells at each question (`told`), the last one for ever.
+        faults: (pattern of "METHOD path", response, how many times) in place of the usual response.
+        progress: What a run returns for each request (`run_status`); the last one is repeated.
         tokens: Bearer tokens that are let in; None lets everybody in.
         cookies: `Cookie` headers that are let in; everybody else is led to a login page.
         multi_user: Whether namespaces must be named.
@@ -82,7 +82,7 @@ class KfpServer:
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
-        self.faults: list[tuple[str, Answer, int]] = []
+        self.faults: list[tuple[str, Response, int]] = []
         self.progress: list[JSON] = [{"state": "SUCCEEDED"}]
         self.tokens: set[str] | None = None
         self.cookies: set[str] | None = None
@@ -94,7 +94,7 @@ class KfpServer:
         self.recurring: list[JSON] = []
         self.files: dict[str, bytes] = {}  # version id → what was uploaded
         self.logs: dict[str, str] = {}  # pod → log
-        self.hold: Callable[[], object] = bool  # called before each answer
+        self.hold: Callable[[], object] = bool  # called before each response
         self.add_experiment("Default")
         server = self
 
@@ -140,14 +140,14 @@ class KfpServer:
         """Returns the POST requests to a path."""
         return [request for request in self.requests if request.method == "POST" and request.path == path]
 
-    def answer(self, request: Request) -> Answer:
-        """Returns what the server says to a request."""
-        for index, (pattern, answer, times) in enumerate(self.faults):
+    def response(self, request: Request) -> Response:
+        """Returns the response of the server to a request."""
+        for index, (pattern, response, times) in enumerate(self.faults):
             if times and re.fullmatch(pattern, f"{request.method} {request.path}"):
-                self.faults[index] = (pattern, answer, times - 1)
-                return answer
+                self.faults[index] = (pattern, response, times - 1)
+                return response
         if self.cookies is not None and request.headers.get("Cookie") not in self.cookies:
-            return Answer(302, b"", headers={"Location": f"{self.endpoint}/dex/auth/local/login"})
+            return Response(302, b"", headers={"Location": f"{self.endpoint}/dex/auth/local/login"})
         try:
             if self.tokens is not None and request.headers.get("authorization", "") not in {
                 f"Bearer {token}" for token in self.tokens
@@ -157,13 +157,13 @@ class KfpServer:
                 )
             if request.path.startswith("/apis/v1alpha1/runs/"):
                 return self._log(request.path)
-            return Answer(200, self._route(request))
+            return Response(200, self._route(request))
         except Refused as refusal:
             if request.path.startswith("/apis/v2beta1/pipelines/upload"):  # no gRPC: its own form
-                return Answer(
+                return Response(
                     _CODES[refusal.code], {"error_message": str(refusal), "error_details": str(refusal)}
                 )
-            return Answer(
+            return Response(
                 _CODES[refusal.code],
                 {
                     "code": refusal.code,
@@ -172,12 +172,12 @@ class KfpServer:
                 },
             )
 
-    def _log(self, path: str) -> Answer:
-        """Does what RunLogServer does, which says 200 before it looks for the pod."""
+    def _log(self, path: str) -> Response:
+        """Does what RunLogServer does, which sends 200 before it looks up the pod."""
         _, _, run_id, _, pod, _ = path.removeprefix("/apis/").split("/")
         if pod in self.logs and any(run["run_id"] == run_id for run in self.runs):
-            return Answer(200, self.logs[pod].encode(errors="surrogateescape"), "text/plain")
-        return Answer(200, {"error_message": f"Failed to read logs for run {run_id}"}, "text/plain")
+            return Response(200, self.logs[pod].encode(errors="surrogateescape"), "text/plain")
+        return Response(200, {"error_message": f"Failed to read logs for run {run_id}"}, "text/plain")
 
     def _route(self, request: Request) -> JSON:
         parts = request.path.removeprefix("/apis/v2beta1/").split("/")
@@ -287,8 +287,8 @@ class KfpServer:
 
     def _get_run(self, run_id: str) -> JSON:
         run = _one(self.runs, "run_id", run_id, "Run")
-        told = self.progress.pop(0) if len(self.progress) > 1 else self.progress[0]
-        return run | told
+        status = self.progress.pop(0) if len(self.progress) > 1 else self.progress[0]
+        return run | status
 
     def _create_recurring(self, body: JSON) -> JSON:
         if not 1 <= body.get("max_concurrency", 0) <= 10:
@@ -371,7 +371,7 @@ def check_job(spec: JSON, config: JSON) -> None:
 
 
 def node(name: str, state: str, start: str = NOW, end: str = "0001-01-01T00:00:00Z", **more: Any) -> JSON:
-    """Returns a node of a workflow as the server tells of it."""
+    """Returns a node of a workflow as the server returns it."""
     return {
         "task_id": _id(),
         "display_name": name,
@@ -383,8 +383,8 @@ def node(name: str, state: str, start: str = NOW, end: str = "0001-01-01T00:00:0
     }
 
 
-def told(state: str, *nodes: JSON, **more: Any) -> JSON:
-    """Returns what the server tells of a run."""
+def run_status(state: str, *nodes: JSON, **more: Any) -> JSON:
+    """Returns the status of a run as the server returns it."""
     return {"state": state, "run_details": {"task_details": list(nodes)}, **more}
 
 
@@ -431,15 +431,15 @@ class _Handler(BaseHTTPRequestHandler):
         self.kfp.requests.append(request)
         self.kfp.hold()
         if path.endswith("/login"):
-            answer = Answer(200, b"<html><form>Log in to Your Account</form></html>", "text/html")
+            response = Response(200, b"<html><form>Log in to Your Account</form></html>", "text/html")
         else:
-            answer = self.kfp.answer(request)
-        body = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
+            response = self.kfp.response(request)
+        body = response.body if isinstance(response.body, bytes) else json.dumps(response.body).encode()
         with contextlib.suppress(ConnectionError):  # who asked may have been interrupted
-            self.send_response(answer.status)
-            self.send_header("Content-Type", answer.content_type)
+            self.send_response(response.status)
+            self.send_header("Content-Type", response.content_type)
             self.send_header("Content-Length", str(len(body)))
-            for name, value in answer.headers.items():
+            for name, value in response.headers.items():
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(body)

@@ -64,7 +64,7 @@ def spec(text: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def pods(text: str) -> dict[str, dict[str, Any]]:
-    """Returns what the platform document says of each step's pod."""
+    """Returns the pod settings of each task in the platform document."""
     [_, platform] = yaml.safe_load_all(text)
     executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     return {label.removesuffix("_executor"): pod for label, pod in executors.items()}
@@ -97,7 +97,7 @@ def test_kfp_reads_both_documents(text: str, tmp_path: Path) -> None:
     )
 
 
-def test_the_head_tells_a_person_what_it_is(text: str) -> None:
+def test_the_header_describes_the_file(text: str) -> None:
     head = [line for line in text.splitlines() if line.startswith("#")]
     assert "catsdogs" in head[0]
     assert "#   max_class_shift: 0.25" in head
@@ -291,7 +291,7 @@ def test_a_run_s_parameters_reach_the_steps(spec: dict[str, Any]) -> None:
     }
 
 
-def test_the_looks_search_as_tfx_s_resolvers_do(spec: dict[str, Any]) -> None:
+def test_the_lookup_tasks_search_like_tfx_resolvers(spec: dict[str, Any]) -> None:
     from tfx.types import Channel
     from tfx.types.standard_artifacts import Model
 
@@ -326,9 +326,9 @@ def test_only_the_parameter_changes_with_what_a_run_may_set(spec: dict[str, Any]
     )
     assert other["deploymentSpec"] == spec["deploymentSpec"]  # and so KFP's keys, the parameters aside
     ours, others = copy.deepcopy(tasks(spec)), tasks(other)
-    for found in (ours, others):  # the report alone tells the settings, all but those of pods
-        told = found["EvaluationReport"]["inputs"]["parameters"].pop("settings")
-        settings = yaml.safe_load(told["runtimeValue"]["constant"])
+    for found in (ours, others):  # only the report has the settings, without those of pods
+        parameter = found["EvaluationReport"]["inputs"]["parameters"].pop("settings")
+        settings = yaml.safe_load(parameter["runtimeValue"]["constant"])
         assert "data" in settings
         assert "kubeflow" not in settings
     assert others == ours
@@ -371,7 +371,7 @@ def test_remote_beam_workers_run_our_image_and_reach_the_artifacts() -> None:
     drawn = containers(next(yaml.safe_load_all(compiled([*overrides, "data.source=sample"]))))
     assert drawn["ImageExampleGen"]["args"][-6:-1] == ["--keep_remote", *dataflow]
     found = containers(next(yaml.safe_load_all(compiled(overrides))))
-    assert "--runner=FnApiRunner" in found["ImageExampleGen"]["args"]  # it alone mounts the pictures
+    assert "--runner=FnApiRunner" in found["ImageExampleGen"]["args"]  # it alone mounts the images
     assert not {"--keep_remote", *dataflow} & set(found["ImageExampleGen"]["args"])
     for name in set(NODES) - {"ImageExampleGen"}:
         arguments = found[name]["args"]
@@ -394,8 +394,8 @@ def test_the_same_settings_give_the_same_bytes_wherever_they_are_compiled(text: 
     assert (tmp_path / "other.yml").read_text() == text
     assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == ["other.yml"]
     assert done.stderr == ""
-    for told in ("catsdogs submit other.yml", CPU, GPU, "nvidia.com/gpu", "nvidia-l4"):
-        assert told in done.stdout
+    for value in ("catsdogs submit other.yml", CPU, GPU, "nvidia.com/gpu", "nvidia-l4"):
+        assert value in done.stdout
 
 
 def test_a_file_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> None:

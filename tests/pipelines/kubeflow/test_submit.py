@@ -18,7 +18,7 @@ from components.errors import InputError, PipelineError
 from pipelines.kubeflow import submit as submitting
 from pipelines.settings.kubeflow import LOOKUP_TASKS, NODES
 from tests.pipelines.kubeflow import small_package
-from tests.pipelines.kubeflow.kfp_server import Answer, KfpServer
+from tests.pipelines.kubeflow.kfp_server import KfpServer, Response
 
 Submit = Callable[..., tuple[int, str]]
 
@@ -348,7 +348,7 @@ def test_the_same_schedule_again_changes_nothing(submit: Submit, server: KfpServ
     assert [one["status"] for one in server.recurring] == ["ENABLED"]
 
 
-def test_another_schedule_of_that_name_takes_its_place_and_says_how_to_go_back(
+def test_another_schedule_of_that_name_replaces_it_and_prints_how_to_restore_it(
     submit: Submit, server: KfpServer
 ) -> None:
     submit(schedule="0 0 3 * * *")
@@ -444,7 +444,7 @@ def test_the_server_s_own_words_about_a_refused_pipeline(
 
 def test_a_refused_run(submit: Submit, server: KfpServer) -> None:
     message = "Failed to create a run: Internal Server Error"
-    server.faults = [("POST /apis/v2beta1/runs", Answer(500, {"code": 13, "message": message}), 1)]
+    server.faults = [("POST /apis/v2beta1/runs", Response(500, {"code": 13, "message": message}), 1)]
     with pytest.raises(PipelineError, match=f"500.*{message}"):
         submit()
     submit()

@@ -15,7 +15,7 @@ import pytest
 from components.errors import InputError, PipelineError
 from pipelines.kubeflow import connection
 from pipelines.kubeflow.connection import COOKIES, ENDPOINT, TOKEN, TOKEN_PATH, Login, connect
-from tests.pipelines.kubeflow.kfp_server import Answer, KfpServer
+from tests.pipelines.kubeflow.kfp_server import KfpServer, Response
 
 Submit = Callable[..., tuple[int, str]]
 
@@ -248,7 +248,7 @@ def test_refusals(
     submit: Submit, server: KfpServer, status: int, body: bytes | dict[str, object], named: str
 ) -> None:
     kind = "text/html" if body == PAGE else "text/plain" if isinstance(body, bytes) else "application/json"
-    server.faults = [(HEALTHZ, Answer(status, body, kind), 9)]
+    server.faults = [(HEALTHZ, Response(status, body, kind), 9)]
     error = _refusal(submit, token=SECRET)
     assert server.endpoint in str(error)
     assert named in str(error)

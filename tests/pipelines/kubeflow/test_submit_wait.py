@@ -17,7 +17,7 @@ import pytest
 from components.errors import PipelineError
 from pipelines.kubeflow import watch
 from pipelines.kubeflow.watch import task_statuses
-from tests.pipelines.kubeflow.kfp_server import Answer, KfpServer, node, told
+from tests.pipelines.kubeflow.kfp_server import KfpServer, Response, node, run_status
 from tests.pipelines.kubeflow.small_package import STEPS
 
 Submit = Callable[..., tuple[int, str]]
@@ -54,12 +54,14 @@ def test_waiting_shows_each_step_once_per_change_and_ends_with_0(submit: Submit,
     first, trainer = cached("ImageExampleGen", 10), node("Trainer", "RUNNING", at(15))
     server.progress = [
         {"state": "PENDING"},
-        told("RUNNING", *ROOT),
-        told("RUNNING", *ROOT, node("ImageExampleGen-driver", "RUNNING", at(7))),
-        told("RUNNING", *ROOT, *first, node("Trainer-driver", "SUCCEEDED", at(11), at(15))),
-        told("RUNNING", *ROOT, *first, trainer),
-        told("RUNNING", *ROOT, *first, *ran("Trainer", 15, 140)),
-        told("SUCCEEDED", *first, *ran("Trainer", 15, 140), *ran("Pusher", 150, 160), finished_at=at(165)),
+        run_status("RUNNING", *ROOT),
+        run_status("RUNNING", *ROOT, node("ImageExampleGen-driver", "RUNNING", at(7))),
+        run_status("RUNNING", *ROOT, *first, node("Trainer-driver", "SUCCEEDED", at(11), at(15))),
+        run_status("RUNNING", *ROOT, *first, trainer),
+        run_status("RUNNING", *ROOT, *first, *ran("Trainer", 15, 140)),
+        run_status(
+            "SUCCEEDED", *first, *ran("Trainer", 15, 140), *ran("Pusher", 150, 160), finished_at=at(165)
+        ),
     ]
     status, shown = submit(wait=True)
     assert status == 0
@@ -73,13 +75,13 @@ def test_waiting_shows_each_step_once_per_change_and_ends_with_0(submit: Submit,
     ]
 
 
-def test_a_failed_step_is_named_with_what_the_server_says_and_the_way_to_its_log(
-    submit: Submit, server: KfpServer
-) -> None:
+def test_a_failed_task_is_printed_with_its_error_and_log_command(submit: Submit, server: KfpServer) -> None:
     error = {"error": {"code": 2, "message": "OOMKilled:\n exit code 137"}}
     failed = node("Trainer", "FAILED", at(15), at(30), state_history=[{"state": "FAILED", **error}])
     server.progress = [
-        told("FAILED", *ran("ImageExampleGen", 5, 9), failed, node("Pusher", "SKIPPED"), finished_at=at(31))
+        run_status(
+            "FAILED", *ran("ImageExampleGen", 5, 9), failed, node("Pusher", "SKIPPED"), finished_at=at(31)
+        )
     ]
     status, shown = submit(wait=True, namespace="team-a")
     assert status == 1
@@ -123,9 +125,9 @@ def test_the_end_of_a_failed_step_s_log_is_shown(
     submit: Submit, server: KfpServer, nodes: list[dict[str, object]], pod: str
 ) -> None:
     server.tokens = {"secret"}
-    server.progress = [told("FAILED", *ran("ImageExampleGen", 5, 9), *nodes)]
+    server.progress = [run_status("FAILED", *ran("ImageExampleGen", 5, 9), *nodes)]
     server.logs = {
-        pod: "\n".join([*map(str, range(50)), "", "The folder /data holds no pictures.", ""]),
+        pod: "\n".join([*map(str, range(50)), "", "The folder /data holds no images.", ""]),
         f"{RETRIED}-21": "of the attempt before",
         f"{RETRIED}-31": "of another step",
     }
@@ -133,14 +135,14 @@ def test_the_end_of_a_failed_step_s_log_is_shown(
     assert status == 1
     lines = shown.splitlines()
     log = [line.strip() for line in lines[lines.index("The task Trainer failed") + 1 :][:12]]
-    assert log == [*map(str, range(39, 50)), "The folder /data holds no pictures."]
+    assert log == [*map(str, range(39, 50)), "The folder /data holds no images."]
 
 
 @pytest.mark.parametrize("logs", [{}, {POD: "\udcff\udcfe"}])  # bytes that are no UTF-8
 def test_a_log_that_cannot_be_read_is_passed_over(
     submit: Submit, server: KfpServer, logs: dict[str, str]
 ) -> None:
-    server.progress, server.logs = [told("FAILED", FAILED)], logs
+    server.progress, server.logs = [run_status("FAILED", FAILED)], logs
     status, shown = submit(wait=True)
     assert status == 1
     assert "Trainer failed" in shown
@@ -156,10 +158,10 @@ def test_every_end_but_success_gives_1(submit: Submit, server: KfpServer, state:
 
 
 @pytest.mark.parametrize(
-    "fault", [Answer(503, b"", "text/plain"), Answer(500, {"code": 13, "message": "busy"})]
+    "fault", [Response(503, b"", "text/plain"), Response(500, {"code": 13, "message": "busy"})]
 )
 def test_a_server_that_is_away_for_a_while_is_waited_for(
-    submit: Submit, server: KfpServer, fault: Answer
+    submit: Submit, server: KfpServer, fault: Response
 ) -> None:
     server.progress = [{"state": "RUNNING"}, {"state": "SUCCEEDED"}]
     server.faults = [(RUN, fault, 3)]
@@ -169,18 +171,18 @@ def test_a_server_that_is_away_for_a_while_is_waited_for(
 
 
 @pytest.mark.parametrize(
-    ("answer", "named"),
+    ("response", "named"),
     [
-        (Answer(502, b"", "text/plain"), "502"),
-        (Answer(401, {"code": 16}), "401"),  # a token that has expired meanwhile
-        (Answer(404, {"code": 5, "message": "Run 1 not found"}), "Run 1 not found"),
+        (Response(502, b"", "text/plain"), "502"),
+        (Response(401, {"code": 16}), "401"),  # a token that has expired meanwhile
+        (Response(404, {"code": 5, "message": "Run 1 not found"}), "Run 1 not found"),
     ],
 )
 def test_waiting_ends_when_the_server_stays_away_or_refuses(
-    submit: Submit, server: KfpServer, monkeypatch: pytest.MonkeyPatch, answer: Answer, named: str
+    submit: Submit, server: KfpServer, monkeypatch: pytest.MonkeyPatch, response: Response, named: str
 ) -> None:
-    monkeypatch.setattr(watch, "_RESPONSE_TIMEOUT", 0.05 if answer.status == 502 else 900)
-    server.faults = [(RUN, Answer(200, {"state": "RUNNING"}), 1), (RUN, answer, 10_000)]
+    monkeypatch.setattr(watch, "_RESPONSE_TIMEOUT", 0.05 if response.status == 502 else 900)
+    server.faults = [(RUN, Response(200, {"state": "RUNNING"}), 1), (RUN, response, 10_000)]
     with pytest.raises(PipelineError, match=named) as ended:
         submit(wait=True)
     assert server.runs[0]["run_id"] in str(ended.value)
@@ -243,7 +245,7 @@ def command(package: Path, *arguments: str) -> list[str]:
 
 
 @pytest.mark.slow
-def test_the_command_submits_waits_and_says_nothing_of_kfp_s(
+def test_the_command_submits_and_waits_without_output_of_kfp(
     server: KfpServer, package: Path, tmp_path: Path
 ) -> None:
     server.tokens = {"s3cret"}

@@ -22,7 +22,7 @@ OLD = """{
     "blessed": true, "sentence": "Blessed.", "reasons": [], "overridden": false, "report": "/r",
     "push": {"version": "7", "path": "/m/7", "earlier": true, "missing": true},
     "reached_pusher": true, "not_pushed": null,
-    "check": {"passed": true, "problems": [], "server": "it", "pictures": 32, "largest_difference": NaN,
+    "check": {"passed": true, "problems": [], "server": "it", "images": 32, "largest_difference": NaN,
               "p95_ms": {"REST": 11.8}}
   },
   "message": null

@@ -40,7 +40,7 @@ ROOMY = "kubeflow.tasks={Trainer: {memory_limit: 1Ti}}"
         "kubeflow.gpu.tolerations=[{operator: Exists}]",
         "kubeflow.gpu.tolerations=[{key: nvidia.com/gpu, operator: Equal, value: yes1, effect: NoExecute}]",
         "kubeflow.shared_memory=8Gi",
-        "kubeflow.volumes=[{claim: 0-state, mount_path: /state}, {claim: data, mount_path: /state/pictures}]",
+        "kubeflow.volumes=[{claim: 0-state, mount_path: /state}, {claim: data, mount_path: /state/images}]",
         "kubeflow.secrets=[{name: my.secret-1, env: {AWS_ACCESS_KEY_ID: access.key_1, _b: -c}}]",
         "kubeflow.retry={backoff_seconds: 0, backoff_factor: 1}",
         "kubeflow.retry.backoff_factor=3.0",

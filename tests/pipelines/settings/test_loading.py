@@ -47,7 +47,7 @@ def test_half_of_a_section_leaves_the_other_half_at_its_default() -> None:
         (["training.backbone=MobilNetV2"], 224),  # refused where Keras is there to name the nearest
     ],
 )
-def test_the_size_of_the_pictures_is_the_network_s_own_unless_it_is_set(
+def test_the_size_of_the_images_is_the_network_s_own_unless_it_is_set(
     tmp_path: Path, overrides: list[str], image_size: int
 ) -> None:
     loaded = load(overrides=overrides)

@@ -48,11 +48,11 @@ def url(
 
 
 def test_predictions_match_the_model(
-    url: str, served: tuple[Path, server_process.RunningServer], picture: Callable[..., bytes]
+    url: str, served: tuple[Path, server_process.RunningServer], make_image: Callable[..., bytes]
 ) -> None:
     import tensorflow as tf
 
-    images = [picture(index, kind) for index in range(9) for kind in ("JPEG", "PNG")]
+    images = [make_image(index, kind) for index in range(9) for kind in ("JPEG", "PNG")]
     expected = tf.saved_model.load(str(served[0] / "7")).signatures["serving_default"](
         image_bytes=tf.constant(images)
     )
@@ -69,17 +69,17 @@ def test_predictions_match_the_model(
 
 @pytest.mark.parametrize("options", [{"version": 5}, {"label": "stable"}])
 def test_version_and_label_select_the_model(
-    url: str, options: dict[str, Any], picture: Callable[..., bytes]
+    url: str, options: dict[str, Any], make_image: Callable[..., bytes]
 ) -> None:
     with Client(url, include_version=True, **options) as client, Client(url) as newest:
-        (prediction,) = client.predict([picture(0)])
+        (prediction,) = client.predict([make_image(0)])
         assert prediction.version == 5
-        assert prediction.probability != newest.predict([picture(0)])[0].probability
+        assert prediction.probability != newest.predict([make_image(0)])[0].probability
 
 
-def test_a_bad_image_does_not_affect_the_others(url: str, picture: Callable[..., bytes]) -> None:
-    whole = picture(3)
-    images = [picture(0), b"this is not an image", picture(1), whole[: len(whole) // 2], picture(2)]
+def test_a_bad_image_does_not_affect_the_others(url: str, make_image: Callable[..., bytes]) -> None:
+    whole = make_image(3)
+    images = [make_image(0), b"this is not an image", make_image(1), whole[: len(whole) // 2], make_image(2)]
     with Client(url) as client:
         results = list(client.predict_each(images))
         alone = client.predict(images[::2])
@@ -92,11 +92,11 @@ def test_a_bad_image_does_not_affect_the_others(url: str, picture: Callable[...,
     [("other", {}, "other"), ("catsdogs", {"version": 6}, "6"), ("catsdogs", {"label": "blue"}, "blue")],
 )
 def test_a_missing_model_version_or_label_is_rejected_by_name(
-    url: str, model: str, options: dict[str, Any], name: str, picture: Callable[..., bytes]
+    url: str, model: str, options: dict[str, Any], name: str, make_image: Callable[..., bytes]
 ) -> None:
     with Client(url, model, **options) as client:
         with pytest.raises(RequestRejected, match=name):
-            client.predict([picture(0)])
+            client.predict([make_image(0)])
         with pytest.raises(RequestRejected, match=name):
             client.metadata()
 

@@ -125,9 +125,9 @@ def test_does_not_split_a_large_request_of_numbers(half: Servable) -> None:
     assert recorder.rows == [1, 10, 2]
 
 
-def test_an_invalid_image_fails_alone(folder: Path, picture: Callable[..., bytes]) -> None:
+def test_an_invalid_image_fails_alone(folder: Path, make_image: Callable[..., bytes]) -> None:
     servable = Servable("mean", 1, saved_models.image_mean(folder / "mean"))
-    images = [picture(0), picture(1), b"not an image", picture(2)]
+    images = [make_image(0), make_image(1), b"not an image", make_image(2)]
     responses = run_queued(
         Recorder(),
         lambda batcher: [
@@ -213,9 +213,9 @@ def test_runs_requests_that_cannot_be_batched_one_by_one(
     assert [response["y"].tolist() for response in responses] == expected
 
 
-def test_batches_the_exported_classifier(folder: Path, picture: Callable[..., bytes]) -> None:
+def test_batches_the_exported_classifier(folder: Path, make_image: Callable[..., bytes]) -> None:
     servable = Servable("ours", 1, saved_models.classifier(folder / "ours"))
-    inputs = {"image_bytes": np.array([picture(0)], object)}
+    inputs = {"image_bytes": np.array([make_image(0)], object)}
     assert batch_rows(servable, "serving_default", inputs) == 1
 
 

@@ -122,9 +122,9 @@ def wait_for_prediction(page: Page, file: str) -> dict[str, str]:
 
 @pytest.mark.slow
 def test_shows_the_prediction_of_a_dropped_image(
-    opened: Page, url: str, picture: Callable[..., bytes]
+    opened: Page, url: str, make_image: Callable[..., bytes]
 ) -> None:
-    one = picture(1)
+    one = make_image(1)
     drop(opened, mine=one)
     seen = wait_for_prediction(opened, "mine")
     (truth,) = Client(url, include_version=True).predict([one])
@@ -140,9 +140,9 @@ def test_shows_the_prediction_of_a_dropped_image(
 
 @pytest.mark.slow
 def test_shows_an_error_for_a_dropped_file_that_is_not_an_image(
-    opened: Page, picture: Callable[..., bytes]
+    opened: Page, make_image: Callable[..., bytes]
 ) -> None:
-    drop(opened, first=picture(1), text=b"this is not an image", last=picture(2))
+    drop(opened, first=make_image(1), text=b"this is not an image", last=make_image(2))
     expect(opened.locator("#list .one, #list .two")).to_have_count(2)
     buttons = opened.locator("#list button")
     assert [buttons.nth(index).get_attribute("title") for index in range(3)] == ["last", "text", "first"]
@@ -158,22 +158,22 @@ def test_shows_an_error_for_a_dropped_file_that_is_not_an_image(
 
 @pytest.mark.slow
 def test_accepts_pasted_and_chosen_images(
-    opened: Page, picture: Callable[..., bytes], tmp_path: Path
+    opened: Page, make_image: Callable[..., bytes], tmp_path: Path
 ) -> None:
-    paste(opened, picture(3, "PNG"))
+    paste(opened, make_image(3, "PNG"))
     wait_for_prediction(opened, "image.png")
     with opened.expect_file_chooser() as chooser:
         opened.get_by_role("button", name="Choose images").press("Enter")
-    (tmp_path / "chosen.jpg").write_bytes(picture(4))
+    (tmp_path / "chosen.jpg").write_bytes(make_image(4))
     chooser.value.set_files(tmp_path / "chosen.jpg")
     wait_for_prediction(opened, "chosen.jpg")
 
 
 @pytest.mark.slow
 def test_uses_a_new_version_as_soon_as_it_serves(
-    opened: Page, url: str, model_dir: Path, picture: Callable[..., bytes]
+    opened: Page, url: str, model_dir: Path, make_image: Callable[..., bytes]
 ) -> None:
-    drop(opened, before=picture(5))
+    drop(opened, before=make_image(5))
     assert wait_for_prediction(opened, "before")["version"] == "1700000000"
     shutil.copytree(model_dir / "1700000000", model_dir / ".pushing")
     (model_dir / ".pushing").rename(model_dir / "1700000001")
@@ -183,20 +183,20 @@ def test_uses_a_new_version_as_soon_as_it_serves(
     ):
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    drop(opened, after=picture(5))
+    drop(opened, after=make_image(5))
     assert wait_for_prediction(opened, "after")["version"] == "1700000001"
     assert opened.inner_text("#served") == "version 1700000001"
 
 
 @pytest.mark.slow
 def test_retries_after_the_server_was_unreachable(
-    browser: Browser, url: str, picture: Callable[..., bytes]
+    browser: Browser, url: str, make_image: Callable[..., bytes]
 ) -> None:
     context = browser.new_context()
     page = context.new_page()
     page.goto(url)
     context.set_offline(True)
-    drop(page, mine=picture(6))
+    drop(page, mine=make_image(6))
     expect(page.locator("#advice")).to_contain_text("catsdogs serve")
     context.set_offline(False)
     page.click("#retry")
@@ -214,8 +214,8 @@ def test_shows_an_error_for_an_image_over_the_servers_limit(browser: Browser, ur
 
 
 @pytest.mark.slow
-def test_selects_another_model(opened: Page, picture: Callable[..., bytes]) -> None:
+def test_selects_another_model(opened: Page, make_image: Callable[..., bytes]) -> None:
     opened.get_by_label("Model").select_option("numbers")
     expect(opened.locator("#served")).to_have_text("version 3")
-    drop(opened, mine=picture(7))
+    drop(opened, mine=make_image(7))
     expect(opened.locator("#title")).to_be_visible()

@@ -122,9 +122,9 @@ def test_an_executor_that_ends_the_process_has_failed(
 
 
 def test_what_a_worker_of_beam_raised_is_said_in_its_sentence(capsys: pytest.CaptureFixture[str]) -> None:
-    error = RuntimeError("Traceback (most recent call last):\ncomponents.errors.DataRejected: No pictures.")
+    error = RuntimeError("Traceback (most recent call last):\ncomponents.errors.DataRejected: No images.")
     assert entrypoint._report(error) == DataRejected.exit_status
-    assert capsys.readouterr().err == "\nNo pictures.\n"
+    assert capsys.readouterr().err == "\nNo images.\n"
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def test_it_finds_what_the_local_driver_finds(
 
     data_fingerprint(source, tmp_path / "again")
     assert (tmp_path / "again").read_text() == found
-    next((tmp_path / "pictures" / "cats").iterdir()).write_bytes(b"another picture")
+    next((tmp_path / "pictures" / "cats").iterdir()).write_bytes(b"another image")
     data_fingerprint(source, tmp_path / "changed")
     assert (tmp_path / "changed").read_text() != found
 
@@ -57,9 +57,7 @@ def test_sources_are_called_as_they_are_in_the_settings(settings: DataConfig) ->
 
 
 @pytest.mark.parametrize("is_there", [False, True])
-def test_a_folder_without_pictures(
-    is_there: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_folder_without_images(is_there: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "data"
     if is_there:
         folder.mkdir()
@@ -94,19 +92,19 @@ def approved(cluster: Cluster, candidate: str, *more: str) -> str:
 
 
 def test_it_finds_the_newest_approval_of_another(cluster: Cluster) -> None:
-    ledger = ApprovalStore(cluster.state / "blessed-model")
+    store = ApprovalStore(cluster.state / "blessed-model")
     entries = {}
     for name in ("A", "B"):
         artifact = cluster.put("model", {"weights": name.encode()})
-        entries[name] = ledger.record(cluster.local(artifact.uri), artifact.uri).text()
+        entries[name] = store.record(cluster.local(artifact.uri), artifact.uri).text()
     assert approved(cluster, cluster.put("model", {"weights": b"C"}).uri) == entries["B"]
     assert approved(cluster, cluster.put("model", {"weights": b"B"}).uri) == entries["A"]
 
 
 def test_it_finds_only_what_has_the_property(cluster: Cluster) -> None:
-    ledger = ApprovalStore(cluster.state / "blessed-model")
+    store = ApprovalStore(cluster.state / "blessed-model")
     artifact = cluster.put("statistics", {"counts": b"1"})
-    entry = ledger.record(
+    entry = store.record(
         cluster.local(artifact.uri), artifact.uri, properties={"source": "folder /a=b"}
     ).text()
     candidate = cluster.put("statistics", {"counts": b"2"}).uri
@@ -115,11 +113,11 @@ def test_it_finds_only_what_has_the_property(cluster: Cluster) -> None:
 
 
 def test_an_approval_whose_files_are_gone_is_told_where_that_is_wanted(cluster: Cluster) -> None:
-    ledger = ApprovalStore(cluster.state / "blessed-model")
+    store = ApprovalStore(cluster.state / "blessed-model")
     kept = []
     for name in ("A", "B"):
         artifact = cluster.put("model", {"weights": name.encode()})
-        kept.append(ledger.record(cluster.local(artifact.uri), artifact.uri))
+        kept.append(store.record(cluster.local(artifact.uri), artifact.uri))
     candidate = cluster.put("model", {"weights": b"C"}).uri
     assert approved(cluster, candidate, "--include_missing") == approved(cluster, candidate) == kept[1].text()
     shutil.rmtree(kept[1].files)

@@ -37,7 +37,7 @@ def cluster(tmp_path: Path) -> Cluster:
 
 
 def counted(cluster: Cluster, positives: float = 0.5) -> Artifact:
-    """What StatisticsGen would have put out for pictures of which so many are dogs."""
+    """What StatisticsGen would have put out for images of which so many are dogs."""
     contents = statistics(columns(60, positives)).SerializeToString()
     files = {f"Split-{split}/FeatureStats.pb": contents for split in SPLITS}
     return cluster.put("statistics", files, {"split_names": json.dumps(SPLITS), "span": 0})
