@@ -58,8 +58,8 @@ class Containers(Protocol):
 class Subprocesses:
     """Runs commands as processes of this machine, with this interpreter.
 
-    A process has no root and no mounts of its own: the environment variable `CATSDOGS_LAUNCHER_ROOT` has the path
-    of the pod's folder, and in the arguments the mount path of a claim becomes the claim's folder.
+    A process has no root and no mounts of its own: the variable `CATSDOGS_LAUNCHER_ROOT` has the path of the
+    pod's folder, and in the arguments the mount path of a claim becomes the claim's folder.
     They see neither this machine's environment nor its caches and credentials: their home lies in the pod.
 
     Attributes:
