@@ -107,7 +107,7 @@ def _schema() -> schema_pb2.Schema:
 
 
 def _transform(executor: type[TfxExecutor], settings: Settings, work: Path, size: int) -> None:
-    """Transforms all splits, so that the number of decoded images equals that of the bare pass."""
+    """Transforms all splits, so that it decodes as many images as the baseline without TFX."""
     examples, schema = standard_artifacts.Examples(), standard_artifacts.Schema()
     examples.uri, examples.split_names = str(work / "examples"), json.dumps(SPLITS)
     schema.uri = str(work / "schema")

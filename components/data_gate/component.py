@@ -214,7 +214,8 @@ class DataGate(base_component.BaseComponent):
                 source=source,
                 max_class_shift=float(max_class_shift),
                 code_fingerprint=fingerprint.of_code(
-                    "components.data_gate", "components.curated_schema.component", "trainer.features"
+                    *("components.data_gate", "components.statistics"),
+                    *("components.curated_schema.component", "trainer.features"),
                 ),
                 verdict=types.Channel(type=DataVerdict),
             )

@@ -54,7 +54,10 @@ class ImageExampleGen(base_beam_component.BaseBeamComponent):
                 max_rejected_fraction=data.max_rejected_fraction,
                 max_pixels=data.max_pixels,
                 code_fingerprint=fingerprint.of_code(
-                    "components.image_example_gen", "components.errors", "trainer.features"
+                    "components.image_example_gen",
+                    "components.progress",
+                    "components.errors",
+                    "trainer.features",
                 ),
                 examples=channel_utils.as_channel([standard_artifacts.Examples()]),
                 rejected=channel_utils.as_channel([RejectedImages()]),

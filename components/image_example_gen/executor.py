@@ -210,7 +210,9 @@ class _WriteShard(beam.DoFn):
         except OSError as error:
             raise ImageRejected("cannot be read", error.strerror or str(error)) from None
         properties = inspect(data, self._config.max_pixels)
-        split = splits.assign(properties.digest, self._config.split, self._config.split["seed"], image.splits)
+        split = splits.assign_split(
+            properties.digest, self._config.split, self._config.split["seed"], image.splits
+        )
         return properties.digest, split, serialize(image, data, properties, self._config.class_names)
 
 

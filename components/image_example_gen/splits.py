@@ -11,7 +11,7 @@ def digest(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()
 
 
-def assign(image_digest: bytes, shares: Mapping[str, float], seed: int, allowed: Sequence[str]) -> str:
+def assign_split(image_digest: bytes, shares: Mapping[str, float], seed: int, allowed: Sequence[str]) -> str:
     """Returns the split of an image.
 
     Args:

@@ -74,10 +74,10 @@ def compare(
     )
 
 
-def statistic(gained: int, lost: int, total: int, difference: float) -> float:
-    """Returns Tango's (1998) score statistic, standard normal where the accuracies differ by `difference`.
+def tango_statistic(gained: int, lost: int, total: int, difference: float) -> float:
+    """Returns Tango's (1998) score statistic, standard normal if the accuracies differ by `difference`.
 
-    With a difference of 0 it is McNemar's without continuity correction.
+    With a difference of 0 it equals McNemar's statistic without continuity correction.
     """
     linear = -gained - lost + (2 * total - gained + lost) * difference
     constant = -lost * difference * (1 - difference)
@@ -88,7 +88,7 @@ def statistic(gained: int, lost: int, total: int, difference: float) -> float:
 
 def p_value(gained: int, lost: int, total: int, tolerated_loss: float = 0.0) -> float:
     """Returns the one-sided p-value under a true loss equal to the tolerated one."""
-    return float(special.ndtr(statistic(gained, lost, total, -tolerated_loss)))
+    return float(special.ndtr(tango_statistic(gained, lost, total, -tolerated_loss)))
 
 
 @cache
@@ -101,7 +101,7 @@ def _interval(gained: int, lost: int, total: int) -> Estimate:
 
     def end(sign: int) -> float:
         def excess(difference: float) -> float:
-            return sign * statistic(gained, lost, total, difference) + z
+            return sign * tango_statistic(gained, lost, total, difference) + z
 
         limit = sign * (1 - 1e-9)
         return float(optimize.brentq(excess, value, limit)) if excess(limit) < 0 else float(sign)

@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 
 class UnreadableModel(Exception):
-    """A model cannot make predictions; the message is a phrase with the reason."""
+    """A model cannot be loaded or run; the message is the reason as a phrase."""
 
 
 class ScoringModel:

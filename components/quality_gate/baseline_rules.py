@@ -9,7 +9,13 @@ from scipy import optimize, special
 
 from components.model_metrics import Comparison, compare
 from components.prediction_table.table import BaselineState, PredictionTable
-from components.quality_gate.formatting import capitalize, images, interval, limit, points
+from components.quality_gate.formatting import (
+    capitalize,
+    format_image_count,
+    format_interval,
+    format_limit,
+    format_points,
+)
 from components.quality_gate.limits import GateLimits
 from components.quality_gate.verdict import Rule, failed_rule
 
@@ -80,10 +86,10 @@ def smallest_loss_rules(
     )
     level = limits.comparisons_level / len(comparisons)
     loss = detectable_loss(total, gained, limits.max_accuracy_loss, level, limits.missed_loss_rate)
-    size = "no loss" if loss is None else f"a loss of {points(loss)} or more"
+    size = "no loss" if loss is None else f"a loss of {format_points(loss)} or more"
     words = (
-        f"With {images(total)}, the comparison detects {size} with a probability of "
-        f"{limit(1 - limits.missed_loss_rate)}."
+        f"With {format_image_count(total)}, the comparison detects {size} with a probability of "
+        f"{format_limit(1 - limits.missed_loss_rate)}."
     )
     return [Rule(SMALLEST_LOSS, "noted", loss, None, words)]
 
@@ -119,16 +125,16 @@ def _compared(name: str, comparison: Comparison, limits: GateLimits) -> Rule:
     value, tolerated = comparison.difference.value, limits.max_accuracy_loss
     gained, lost = comparison.only_candidate_right, comparison.only_baseline_right
     counts = (
-        f"of {images(comparison.pictures)}, {lost:,} are correct only with {BASELINE_NAMES[name]} and "
-        f"{gained:,} only with this model"
+        f"of {format_image_count(comparison.pictures)}, {lost:,} are classified correctly only by "
+        f"{BASELINE_NAMES[name]} and {gained:,} only by this model"
     )
     if value > 0:
-        size = f"a gain of {points(value)} ({interval(comparison.difference)})"
+        size = f"gain of {format_points(value)} ({format_interval(comparison.difference)})"
     elif value < 0:
-        size = f"a loss of {points(value)} ({interval(comparison.difference, -1)})"
+        size = f"loss of {format_points(value)} ({format_interval(comparison.difference, -1)})"
     else:
-        size = f"no difference ({interval(comparison.difference)} points)"
-    allowed = f"; a loss of {points(tolerated)} is tolerated" if tolerated else ""
+        size = f"no difference ({format_interval(comparison.difference)} points)"
+    allowed = f"; a loss of {format_points(tolerated)} is tolerated" if tolerated else ""
     reference = "a model with exactly the tolerated loss" if tolerated else "an equal model"
     chance = (
         f"The p-value for {reference} is {_probability(comparison.p_value)}; the rule fails below "
@@ -136,10 +142,11 @@ def _compared(name: str, comparison: Comparison, limits: GateLimits) -> Rule:
     )
     label = f"{name} model"
     if comparison.worse:
-        reason = f"{counts}, {size} that chance does not explain{allowed}"
+        reason = f"{counts}, a significant {size}{allowed}"
         return failed_rule(label, value, 0 - tolerated, reason, f". {chance}")
-    explained = " that chance explains" if value < -tolerated else ""
-    words = capitalize(f"{counts}, {size}{explained}{allowed}. {chance}")
+    article = "" if value == 0 else "a "
+    explained = ", which is not significant" if value < -tolerated else ""
+    words = capitalize(f"{counts}, {article}{size}{explained}{allowed}. {chance}")
     return Rule(label, "passed", value, 0 - tolerated, words)
 
 

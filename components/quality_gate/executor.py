@@ -20,7 +20,7 @@ from tfx.utils import io_utils, path_utils
 from components import tfma_metrics
 from components.errors import InputError
 from components.prediction_table import table as prediction_table
-from components.quality_gate import absolute_rules, tfma_agreement, verdict
+from components.quality_gate import tfma_agreement, threshold_rules, verdict
 from components.quality_gate.judge import judge
 from components.quality_gate.limits import GateLimits
 from components.quality_gate.verdict import Override, Verdict
@@ -49,7 +49,7 @@ class Executor(base_executor.BaseExecutor):
         model = artifact_utils.get_single_instance(input_dict["model"])
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])
         table = prediction_table.read(artifact_utils.get_single_uri(input_dict["predictions"]))
-        if absolute_rules.is_judgeable(table):
+        if threshold_rules.has_valid_predictions(table):
             evaluation = tfma_metrics.read(artifact_utils.get_single_uri(input_dict["evaluation"]))
             tfma_agreement.require_agreement(table, evaluation.whole)
         decision = judge(
@@ -60,7 +60,7 @@ class Executor(base_executor.BaseExecutor):
             _parse_override(exec_properties["override"]),
         )
         verdict.write(blessing.uri, decision)
-        _bless(blessing, decision, model)
+        _write_blessing(blessing, decision, model)
         newest = table.baselines["newest"]
         if newest.model_id:
             blessing.set_string_custom_property(
@@ -103,8 +103,8 @@ def _parse_override(text: str) -> Override | None:
     return replace(override, applied=False, lifted=())  # the verdict sets these
 
 
-def _bless(blessing: types.Artifact, decision: Verdict, model: types.Artifact) -> None:
-    """Writes the file and the custom properties that TFX's Pusher and resolvers read."""
+def _write_blessing(blessing: types.Artifact, decision: Verdict, model: types.Artifact) -> None:
+    """Writes the blessing file and the custom properties that TFX's Pusher and resolvers read."""
     name = constants.BLESSED_FILE_NAME if decision.blessed else constants.NOT_BLESSED_FILE_NAME
     io_utils.write_string_file(f"{blessing.uri}/{name}", "")
     blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY, int(decision.blessed))

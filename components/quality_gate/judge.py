@@ -8,8 +8,8 @@ from typing import Any
 
 from components.model_metrics import Comparison, metrics, paired_test
 from components.prediction_table.table import PredictionTable
-from components.quality_gate import absolute_rules, baseline_rules
-from components.quality_gate.formatting import first_names, percent, points
+from components.quality_gate import baseline_rules, threshold_rules
+from components.quality_gate.formatting import format_names, format_percent, format_points
 from components.quality_gate.limits import GateLimits
 from components.quality_gate.verdict import (
     BOTH_CLASSES,
@@ -27,7 +27,7 @@ OVERRIDE = "override"
 # The failed rule that comes first here is the main reason in the verdict.
 _RULE_ORDER = (
     *(TEST_IMAGES, BOTH_CLASSES, UNSEEN, PROBABILITIES),
-    *(absolute_rules.ACCURACY, "newest model", "best model"),
+    *(threshold_rules.ACCURACY, "newest model", "best model"),
 )
 
 
@@ -47,22 +47,22 @@ def judge(
         model_bytes: Size of the model's files; None skips that rule.
         override: A person's decision to bless the model despite failed rules.
     """
-    judgeable = absolute_rules.is_judgeable(table)
+    judgeable = threshold_rules.has_valid_predictions(table)
     comparisons = baseline_rules.compare_with_baselines(table, limits) if judgeable else {}
-    rules = absolute_rules.data_rules(table)
+    rules = threshold_rules.data_rules(table)
     if judgeable:
         rules += [
-            absolute_rules.accuracy_rule(table, limits),
+            threshold_rules.accuracy_rule(table, limits),
             *baseline_rules.baseline_rules(table, comparisons, limits),
             *baseline_rules.smallest_loss_rules(table, comparisons, limits),
-            absolute_rules.calibration_rule(table, limits),
-            *absolute_rules.slice_rules(table, limits),
-            *absolute_rules.consistency_rules(table, limits),
+            threshold_rules.calibration_rule(table, limits),
+            *threshold_rules.slice_rules(table, limits),
+            *threshold_rules.consistency_rules(table, limits),
         ]
     if model_bytes is not None:
-        rules.append(absolute_rules.size_rule(model_bytes, limits))
+        rules.append(threshold_rules.size_rule(model_bytes, limits))
     if served is not None:
-        rules.append(absolute_rules.serving_check_rule(served))
+        rules.append(threshold_rules.serving_check_rule(served))
     failed = sorted((rule for rule in rules if rule.state == "failed"), key=_order)
     if override is not None:
         override, note = _apply_override(override, failed, table.model_uri)
@@ -95,9 +95,9 @@ def _apply_override(override: Override, failed: list[Rule], model_uri: str) -> t
     if override.model is not None and override.model != model_uri:
         words = f"{decision} for another model ({override.model}); it does not apply to this model."
     elif final:
-        words = f"{decision}; these failed rules cannot be overridden: {first_names(final)}."
+        words = f"{decision}; these failed rules cannot be overridden: {format_names(final)}."
     elif unseen:
-        words = f"{decision}; it does not apply because more rules failed since: {first_names(unseen)}."
+        words = f"{decision}; it does not apply because more rules failed since: {format_names(unseen)}."
     elif not names:
         words = f"{decision}; no rule failed, so it had no effect."
     else:
@@ -117,7 +117,7 @@ def _sentence(
         return f"Blessed: {_summary(table, comparisons, tolerated)}."
     reason = failed[0].reason
     if len(failed) > 1:
-        reason += f"; also failed: {first_names([rule.name for rule in failed[1:]])}"
+        reason += f"; also failed: {format_names([rule.name for rule in failed[1:]])}"
     if override is not None and override.applied:
         return f"Blessed by {override.by} (“{override.reason}”) despite failed rules: {reason}."
     return f"Refused: {reason}."
@@ -125,28 +125,28 @@ def _sentence(
 
 def _summary(table: PredictionTable, comparisons: dict[str, Comparison], tolerated: float) -> str:
     share, count = metrics.accuracy(table.labels, table.probabilities).value, len(table.labels)
-    result = f"accuracy {percent(share)} on {count:,} test image{'' if count == 1 else 's'}"
+    result = f"accuracy {format_percent(share)} on {count:,} test image{'' if count == 1 else 's'}"
     newest = baseline_rules.BASELINE_NAMES[baseline_rules.NEWEST]
     unreadable = table.baselines[baseline_rules.NEWEST].state == "unreadable"
     if not comparisons:
         missing = f"{newest} cannot be read" if unreadable else "no earlier blessed model to compare with"
         return f"{result}; {missing}"
     name = baseline_rules.NEWEST if baseline_rules.NEWEST in comparisons else baseline_rules.BEST
-    result += f"; {_difference(comparisons[name], baseline_rules.BASELINE_NAMES[name], tolerated)}"
+    result += f"; {_describe_difference(comparisons[name], baseline_rules.BASELINE_NAMES[name], tolerated)}"
     return f"{result}; {newest} cannot be read" if unreadable else result
 
 
-def _difference(comparison: Comparison, baseline: str, tolerated: float) -> str:
+def _describe_difference(comparison: Comparison, baseline: str, tolerated: float) -> str:
     """Describes how a model that passed compares with a baseline."""
     difference = comparison.difference.value
     if difference > 0:
-        return f"{points(difference)} more than {baseline}"
+        return f"{format_points(difference)} more than {baseline}"
     if difference == 0:
         return f"the same as {baseline}"
-    less = f"{points(difference)} less than {baseline}"
+    less = f"{format_points(difference)} less than {baseline}"
     gained, lost = comparison.only_candidate_right, comparison.only_baseline_right
     if paired_test.p_value(gained, lost, comparison.pictures) >= comparison.level:
-        return f"{less}, which chance explains"
+        return f"{less}, which is not significant"
     if -difference <= tolerated:
-        return f"{less}, within the tolerated {points(tolerated)}"
-    return f"{less}: {points(tolerated)} are tolerated and chance explains the rest"
+        return f"{less}, within the tolerated {format_points(tolerated)}"
+    return f"{less}: {format_points(tolerated)} are tolerated and the rest is not significant"

@@ -24,7 +24,7 @@ class GateLimits(ConfigSection):
 
     Attributes:
         min_accuracy: Minimum accuracy measured on all test images.
-        min_slice_accuracy: Minimum accuracy in every slice; a slice fails if chance does not explain the gap.
+        min_slice_accuracy: Minimum accuracy in every slice; a slice fails if it is significantly below.
         min_slice_images: Minimum number of images in a slice; smaller slices are not judged.
         max_accuracy_loss: Tolerated loss of accuracy against each baseline; 0.005 is half a point.
         false_block_rate: Probability of refusing a model that is as good as the baselines, all rules
@@ -33,7 +33,7 @@ class GateLimits(ConfigSection):
         max_calibration_error: Maximum expected calibration error; None means no limit.
         max_model_mb: Maximum size of the model's files, in megabytes; None means no limit.
         min_prediction_consistency: Minimum share of images that keep their label when they are flipped,
-            darkened, recompressed or resized; the rule fails if chance does not explain the gap.
+            darkened, recompressed or resized; the rule fails if it is significantly below.
         perturbed_images: Number of test images that are perturbed.
         missing_baseline: What happens if a baseline cannot be read: `refuse` the model, or `ignore` the
             baseline.

@@ -72,7 +72,7 @@ class Executor(base_executor.BaseExecutor):
                 f"The serving check cannot start a server ({str(error).splitlines()[0]}): see the end of the "
                 "log of this node."
             ) from error
-        _bless(blessing, report)
+        _write_blessing(blessing, report)
 
 
 def _serve(model: Path, requests: Path, images: Sequence[bytes], report: ServingReport) -> None:
@@ -99,7 +99,7 @@ def _write_version(model: Path, requests: Path, version: Path) -> None:
     shutil.copyfile(requests, warmup_file)
 
 
-def _bless(blessing: types.Artifact, report: ServingReport) -> None:
+def _write_blessing(blessing: types.Artifact, report: ServingReport) -> None:
     """Writes the report, and the file and property that TFX's Pusher reads."""
     text = json.dumps(report.to_dict(), indent=2)
     io_utils.write_string_file(f"{blessing.uri}/{REPORT}", f"{text}\n")

@@ -44,8 +44,8 @@ class ProtocolResult:
     milliseconds: Sequence[float]
     signatures: frozenset[str]
 
-    def latency(self, percentile: float) -> float:
-        """Returns a percentile (0 to 100) of the latency in milliseconds; 0 without requests."""
+    def latency_percentile(self, percentile: float) -> float:
+        """Returns a percentile (0 to 100) of the latency in milliseconds; 0 if there were no requests."""
         if not self.milliseconds:
             return 0.0
         return float(np.percentile(self.milliseconds, percentile, method="inverted_cdf"))
@@ -163,7 +163,7 @@ class ServingReport:
                 f"{protocol} returned the label {prediction.label} for image {name}, the Evaluator uses "
                 f"{expected.label}; {len(mislabelled)} of {count} labels differ"
             )
-        if (p95 := result.latency(95)) > limits.max_latency_ms:
+        if (p95 := result.latency_percentile(95)) > limits.max_latency_ms:
             problems.append(
                 f"the 95th percentile of the latency over {protocol} is {p95:.4g} ms, above the maximum of "
                 f"{limits.max_latency_ms:g} ms (serving.check.max_latency_ms)"
@@ -179,8 +179,8 @@ class ServingReport:
             "signatures": sorted(result.signatures),
             "answered": len(differences),
             "largest_difference": max(differences, default=None),
-            "p50_ms": round(result.latency(50), 3),
-            "p95_ms": round(result.latency(95), 3),
+            "p50_ms": round(result.latency_percentile(50), 3),
+            "p95_ms": round(result.latency_percentile(95), 3),
         }
 
 

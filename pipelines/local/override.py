@@ -29,7 +29,7 @@ class OverrideRequest:
         run_id: The refused run.
         settings: The settings of that run.
         reason: Why the model should be blessed.
-        by: Who decides.
+        by: The person who requests the override.
         first_node: The first node to run again.
     """
 
@@ -93,7 +93,7 @@ def create_override_request(settings: Settings, run_id: str, reason: str, by: st
         settings: Name the output root with the run.
         run_id: The refused run.
         reason: Why its model should be blessed.
-        by: Who decides.
+        by: The person who requests the override.
 
     Raises:
         InputError: The reason is empty, there is no such run, its settings cannot be read, or its output root

@@ -45,7 +45,7 @@ class RunOptions:
         """Returns the command that repeats this run from `from_node` to the last node.
 
         Args:
-            changes: Settings (KEY=VALUE) that replace the user's.
+            changes: Settings (KEY=VALUE) that take precedence over the user's.
             from_node: The first node to run.
         """
         changed = {_setting_key(change) for change in changes}
@@ -180,8 +180,8 @@ def _check_texts(check: ServingCheckOutcome) -> list[str]:
     difference = f"to within {check.largest_difference:.1e}" if check.largest_difference else "exactly"
     latencies = ", ".join(f"{value:.3g} ms over {protocol}" for protocol, value in check.p95_ms.items())
     return [
-        f"{check.server} predicts {check.images} images as the Evaluator does, {difference}; "
-        f"95 % of requests within {latencies}"
+        f"predictions of {check.server} for {check.images} images match the Evaluator's {difference}; "
+        f"p95 latency {latencies}"
     ]
 
 
@@ -193,7 +193,7 @@ def _labelled_rows(label: str, texts: Sequence[str]) -> list[tuple[str, str]]:
 def _time_text(record: RunRecord) -> str:
     states = [step.state for step in record.steps.values() if step.state is not StepState.SKIPPED]
     reused = sum(state.is_from_earlier_run for state in states)
-    return f"{format_duration(record.seconds or 0)}, {reused} of {len(states)} steps reused from earlier runs"
+    return f"{format_duration(record.seconds or 0)}, {reused} of {len(states)} nodes cached"
 
 
 def _setting_key(override: str) -> str:

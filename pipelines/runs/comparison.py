@@ -143,7 +143,7 @@ def _verdict(run: ComparedRun) -> Text:
         return Text(_NOTHING)
     if verdict["override"] and verdict["override"]["applied"]:
         return Text("overridden", "magenta")
-    return Text("blessed", "green") if verdict["blessed"] else Text("not blessed", "yellow")
+    return Text("blessed", "green") if verdict["blessed"] else Text("refused", "yellow")
 
 
 def _metric(run: ComparedRun, name: str) -> str:

@@ -224,12 +224,12 @@ class KubeflowConfig(ConfigSection):
         artifact_store: The object store of the pipeline root.
         beam_args: Arguments of Beam pipelines; without a --runner they run in their task's pod.
         task_defaults: Resources, timeout and retries of every task.
-        tasks: The same for single tasks; overrides the defaults.
+        tasks: Per-task overrides of `task_defaults`.
         gpu: The GPUs of the Trainer.
         shared_memory: Size of the Trainer's /dev/shm; it counts towards the pod's memory. None means 64Mi.
         volumes: Volumes of every task.
-        secrets: Secrets that every task has as environment variables.
-        retry: Pauses before retries.
+        secrets: Secrets exposed to every task as environment variables.
+        retry: Backoff between retries.
     """
 
     images: ImagesConfig = ImagesConfig()

@@ -93,7 +93,9 @@ def _method_handler(
     )
 
 
-async def _run_sized(size: int, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+async def _run_inline_or_in_thread(
+    size: int, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs
+) -> _T:
     """Runs work at once if it is small, in a thread if it is large."""
     return work(*args, **kwargs) if size < _LARGE else await asyncio.to_thread(work, *args, **kwargs)
 
@@ -126,15 +128,17 @@ class _Service:
         self, request: predict_pb2.PredictRequest, timeout: float | None
     ) -> predict_pb2.PredictResponse:
         name, version, label = _parse_model_spec(request)
-        servable = self._models.find(name, version, label)
+        servable = self._models.get_servable(name, version, label)
         signature_name = request.model_spec.signature_name or DEFAULT_SIGNATURE
         servable.check_inputs(signature_name, request.inputs.keys())
-        inputs = await _run_sized(request.ByteSize(), _parse_inputs, request, self._max_values)
+        inputs = await _run_inline_or_in_thread(request.ByteSize(), _parse_inputs, request, self._max_values)
         outputs = await self._batcher.run(
             servable, signature_name, inputs, tuple(request.output_filter), timeout
         )
         size = sum(array.nbytes for array in outputs.values())
-        return await _run_sized(size, _build_response, name, servable.version, signature_name, outputs)
+        return await _run_inline_or_in_thread(
+            size, _build_response, name, servable.version, signature_name, outputs
+        )
 
     async def metadata(
         self, request: get_model_metadata_pb2.GetModelMetadataRequest, timeout: float | None
@@ -143,7 +147,7 @@ class _Service:
             raise invalid_argument(
                 f"Expected the metadata_field signature_def, got {list(request.metadata_field)}"
             )
-        servable = self._models.find(*_parse_model_spec(request))
+        servable = self._models.get_servable(*_parse_model_spec(request))
         response = get_model_metadata_pb2.GetModelMetadataResponse()
         response.model_spec.name = servable.name
         response.model_spec.version.value = servable.version

@@ -1,4 +1,4 @@
-"""Limits the pixels that are decoded: those of one image, and those of all batches at the same time."""
+"""Limits the number of pixels decoded per image and across all concurrent batches."""
 
 from __future__ import annotations
 

@@ -199,7 +199,7 @@ class _RestApi:
 
     async def _dispatch(self, route: _Route, body: bytes) -> bytes:
         if route.method == "metadata":
-            return _format_metadata(self._models.find(route.model, route.version, route.label))
+            return _format_metadata(self._models.get_servable(route.model, route.version, route.label))
         if not route.method:
             return _format_status(self._models.statuses(route.model, route.version))
         if route.method != "predict":
@@ -214,7 +214,7 @@ class _RestApi:
         document = load_document(
             body
         )  # first, as TensorFlow Serving reports bad JSON before an unknown model
-        servable = self._models.find(route.model, route.version, route.label)
+        servable = self._models.get_servable(route.model, route.version, route.label)
         return servable, parse_request(document, servable.signature_defs)
 
     async def _run_json(

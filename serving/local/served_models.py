@@ -76,8 +76,8 @@ class ServedModels:
         """Returns the names of the models."""
         return list(self._configs)
 
-    def find(self, name: str, version: int | None = None, label: str | None = None) -> Servable:
-        """Returns the loaded version for a request. It stays usable if it is replaced meanwhile.
+    def get_servable(self, name: str, version: int | None = None, label: str | None = None) -> Servable:
+        """Returns the loaded version for a request; it stays usable even if it is unloaded in the meantime.
 
         Args:
             name: The model's name.

@@ -150,7 +150,7 @@ def wait_until_ready(
         rest_url: For example `http://127.0.0.1:8501`.
         model_name: The model's name.
         seconds: Time limit.
-        log: The server's log; errors contain the end of it.
+        log: The server's log; error messages include its last lines.
 
     Raises:
         ModelLoadError: The model cannot be loaded.

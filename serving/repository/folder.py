@@ -123,10 +123,10 @@ class FolderStorage:
             raise VersionExists(number) from error
         _sync(self._folder)
 
-    def change(
+    def update_versions(
         self, transition: Callable[[ModelVersions], ModelVersions]
     ) -> tuple[ModelVersions, ModelVersions]:
-        """See `Storage`; the served version changes once, with the last rename."""
+        """See `Storage`; the last rename switches the served version."""
         before = self.versions()
         after = transition(before)
         newly_rolled_back = [number for number in before.live if number not in after.live]

@@ -167,8 +167,8 @@ class ModelRepository:
             The number of the new version; the served version if it is the same model and not damaged.
 
         Raises:
-            RolledBack: The model was rolled back before.
-            ServingError: Another process holds the lock for too long, or the repository cannot be used.
+            RolledBack: The model has been rolled back.
+            ServingError: The lock could not be acquired in time, or the repository cannot be used.
         """
         self._storage.flush(staged)
         with self._storage.exclusive():
@@ -178,10 +178,14 @@ class ModelRepository:
                 if existing in versions.rolled_back:
                     raise RolledBack(existing)
                 if existing is not None:
-                    self._storage.change(lambda versions: versions)  # completes a push that was killed
+                    self._storage.update_versions(
+                        lambda versions: versions
+                    )  # completes a push that was killed
                     return existing
                 number = self._add(staged, manifest)
-                _, versions = self._storage.change(functools.partial(self._after_push, number, manifest))
+                _, versions = self._storage.update_versions(
+                    functools.partial(self._after_push, number, manifest)
+                )
                 if number in versions.rolled_back:
                     raise RolledBack(number)
                 if number in versions.live:
@@ -208,14 +212,14 @@ class ModelRepository:
 
         Raises:
             UsageError: There is no such version.
-            ServingError: The version is damaged, a file is in the way, or another process holds the lock for
-                too long.
+            ServingError: The version is damaged, a file with the target name exists, or another process holds
+                the lock for too long.
         """
         self.versions().rollback_target(wanted, self.address)  # fails before `exclusive` creates a folder
         with self._storage.exclusive():
             self._storage.remove_stale()
             target = self.versions().rollback_target(wanted, self.address)
-            before, _ = self._storage.change(functools.partial(self._after_rollback, target))
+            before, _ = self._storage.update_versions(functools.partial(self._after_rollback, target))
             if before.served != target:
                 self._record(HistoryEntry("rollback", before.served, target, reason=reason))
         return before.served, target

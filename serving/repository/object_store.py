@@ -117,7 +117,7 @@ class ObjectStorage:
         for path in sorted(path for path in staged.rglob("*") if path.is_file()):
             self._bucket.upload(path, f"{number}/{path.relative_to(staged).as_posix()}")
 
-    def change(
+    def update_versions(
         self, transition: Callable[[ModelVersions], ModelVersions]
     ) -> tuple[ModelVersions, ModelVersions]:
         """See `Storage`; calls the transition again after a concurrent change.

@@ -67,11 +67,11 @@ class Storage(Protocol):
         """Locks the repository during the block, if the storage has locks.
 
         Raises:
-            ServingError: Another process holds the lock for too long.
+            ServingError: The lock could not be acquired in time.
         """
 
     def staging(self) -> AbstractContextManager[Path]:
-        """Creates a local folder to write a version in; the folder is deleted after the block."""
+        """Creates a local folder to write a version to; the folder is deleted after the block."""
 
     def flush(self, staged: Path) -> None:
         """Writes a staged version to disk, so that it survives a power failure."""
@@ -88,10 +88,10 @@ class Storage(Protocol):
             VersionExists: The number is in use.
         """
 
-    def change(
+    def update_versions(
         self, transition: Callable[[ModelVersions], ModelVersions]
     ) -> tuple[ModelVersions, ModelVersions]:
-        """Changes which versions are live and which are rolled back; servers follow.
+        """Changes which versions are live and which are rolled back; running servers pick up the change.
 
         Args:
             transition: Maps the current versions to the new ones. It is called again if another process

@@ -110,7 +110,7 @@ def test_shares_and_seed() -> None:
     digests = [splits.digest(b"%d" % index) for index in range(20_000)]
 
     def assigned(seed: int, allowed: tuple[str, ...]) -> list[str]:
-        return [splits.assign(digest, shares, seed, allowed) for digest in digests]
+        return [splits.assign_split(digest, shares, seed, allowed) for digest in digests]
 
     first = assigned(0, ("train", "eval", "test"))
     for split, share in shares.items():

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from components.model_metrics import Comparison, compare
-from components.model_metrics.paired_test import p_value, statistic
+from components.model_metrics.paired_test import p_value, tango_statistic
 
 
 def compared(gained: int, lost: int, total: int, **limits: float) -> Comparison:
@@ -48,7 +48,7 @@ def test_with_a_margin_the_nuisance_is_estimated_by_maximum_likelihood(
     share = shares[likelihood.argmax()]
     variance = total * (2 * share + margin - margin**2)
     expected = (gained - lost + total * margin) / np.sqrt(variance)
-    assert statistic(gained, lost, total, -margin) == pytest.approx(expected, abs=1e-3)
+    assert tango_statistic(gained, lost, total, -margin) == pytest.approx(expected, abs=1e-3)
 
 
 def test_interval_and_test_agree() -> None:

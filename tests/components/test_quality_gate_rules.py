@@ -207,7 +207,7 @@ def test_probabilities_must_mean_what_they_say() -> None:
     sure = np.where(answers(slice(0, 90)) > 0.5, 0.7, 0.3)  # right 91 of 100 times, and says 70
     found = judge(table(LABELS, sure), GateLimits())
     assert failed(found) == ["calibration"]
-    assert "21.0 points" in found.sentence
+    assert "21.0 %" in found.sentence
     assert judge(table(LABELS, sure), GateLimits(max_calibration_error=None)).blessed
     few = rule(judge(table(LABELS[:40], np.where(LABELS[:40] == 1, 0.88, 0.12)), GateLimits()), "calibration")
     assert few.state == "passed"  # by chance

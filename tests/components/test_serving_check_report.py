@@ -66,7 +66,7 @@ def test_the_worst_image_is_named_and_everything_that_is_wrong_is_listed() -> No
     [([3, 1, 2], 50, 2), ([3, 1, 2], 95, 3), (range(1, 101), 95, 95), ([], 95, 0)],
 )
 def test_latencies_are_ones_that_were_measured(milliseconds: list[float], share: float, found: float) -> None:
-    assert dataclasses.replace(GOOD, milliseconds=milliseconds).latency(share) == found
+    assert dataclasses.replace(GOOD, milliseconds=milliseconds).latency_percentile(share) == found
 
 
 def test_the_report_holds_what_was_sent_and_what_came_back() -> None:

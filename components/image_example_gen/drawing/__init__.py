@@ -1,6 +1,6 @@
-"""Images of cats and dogs, drawn from a seed: any number of them, without network or data.
+"""Synthetic images of cats and dogs, drawn from a seed; needs neither network access nor data.
 
-`draw` returns an image and `jpeg` the encoded file, both for (index, seed, label). `python -m
+`draw` returns an image and `jpeg` the encoded file; both take (index, seed, label). `python -m
 components.image_example_gen.drawing SHEET.png` draws a contact sheet.
 """
 

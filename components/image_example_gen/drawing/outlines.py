@@ -22,7 +22,7 @@ _NOISE[::2] *= -0.3  # every other point lies deeper
 
 
 def blend(one: Colour, other: Colour, share: float) -> Colour:
-    """Returns `one` mixed with a share (0 to 1) of `other`."""
+    """Linearly interpolates from `one` (share 0) to `other` (share 1)."""
     a, b, c = (x + (y - x) * share for x, y in zip(one, other, strict=True))
     return a, b, c
 

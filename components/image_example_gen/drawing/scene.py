@@ -113,7 +113,7 @@ def _cast_shadow(image: Image.Image, shape: AnimalShape, ground: float, light: c
 
 
 def _add_ball(image: Image.Image, rng: random.Random, ground: float, light: complex) -> None:
-    """Adds a ball at one side, which can cover part of the animal."""
+    """Adds a ball on one side; it may cover part of the animal."""
     ball, r = AnimalShape(), image.height * rng.uniform(0.05, 0.09)
     x = image.width * rng.choice((rng.uniform(0.03, 0.2), rng.uniform(0.8, 0.97)))
     centre = complex(x, min(ground + 0.6 * r, image.height - 2) - r)

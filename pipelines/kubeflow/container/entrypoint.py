@@ -59,7 +59,7 @@ def run(options: argparse.Namespace, beam_arguments: list[str]) -> None:
     message = json.loads(options.json_serialized_invocation_args)
     inputs_spec = json.loads(options.json_serialized_inputs_spec_args)
     paths = Paths.from_environment(keep_remote=options.keep_remote)
-    prepared = executor_input.prepare(message, inputs_spec)
+    prepared = executor_input.normalize_executor_input(message, inputs_spec)
     _execute(options, prepared, paths, beam_arguments)
     output_file = Path(prepared["outputs"]["outputFile"])
     executor_output = executor_input.with_uris(json.loads(output_file.read_text(encoding="utf-8")), paths)

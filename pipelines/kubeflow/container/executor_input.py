@@ -20,7 +20,7 @@ _ADDED_BY_LAUNCHER = {"display_name", "store_session_info"}
 _OUR_TYPE = re.compile(r"^(title: *)catsdogs\.", re.MULTILINE)
 
 
-def prepare(executor_input: Json, inputs_spec: Json) -> Json:
+def normalize_executor_input(executor_input: Json, inputs_spec: Json) -> Json:
     """Returns the message as TFX expects it, with unchanged URIs.
 
     The driver leaves the types of inputs empty, has no optional inputs, and adds an output for logs.

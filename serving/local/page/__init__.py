@@ -1,4 +1,4 @@
-"""The page at the local server's root: drop an image and see its prediction. It loads nothing else."""
+"""The page at the local server's root: drop an image to see its prediction. It makes no external requests."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def served_version(servable: Servable) -> int:
 
 
 def newest(watched: ServedModels) -> int:
-    return watched.find("m").version
+    return watched.get_servable("m").version
 
 
 def newest_or_none(watched: ServedModels) -> int | None:
@@ -85,7 +85,9 @@ class TestFind:
     def test_finds_the_newest_or_the_requested_version(self, folder: Path) -> None:
         saved_models.versioned(folder, 7)
         with served(folder) as watched:
-            assert served_version(watched.find("m")) == served_version(watched.find("m", 7)) == 7
+            assert (
+                served_version(watched.get_servable("m")) == served_version(watched.get_servable("m", 7)) == 7
+            )
             assert watched.names() == ["m"]
             for sent, code, named in (
                 (("nope",), grpc.StatusCode.NOT_FOUND, "Latest(nope)"),
@@ -95,7 +97,7 @@ class TestFind:
                 (("",), grpc.StatusCode.INVALID_ARGUMENT, ""),
             ):
                 with pytest.raises(StatusError) as refused:
-                    watched.find(*sent)
+                    watched.get_servable(*sent)
                 assert refused.value.code == code
                 assert named in refused.value.message
 
@@ -114,20 +116,20 @@ class TestLoadingAndUnloading:
     def test_loads_the_first_version_of_an_empty_folder(self, folder: Path) -> None:
         with served(folder) as watched:
             with pytest.raises(StatusError, match=r"Latest\(m\)"):
-                watched.find("m")
+                watched.get_servable("m")
             saved_models.versioned(folder, 1)
             until(lambda: newest_or_none(watched) == 1)
-            assert served_version(watched.find("m")) == 1
+            assert served_version(watched.get_servable("m")) == 1
 
     def test_follows_a_push_and_a_rollback(self, folder: Path) -> None:
         saved_models.versioned(folder, 1)
         with served(folder) as watched:
             saved_models.versioned(folder, 2)
             until(lambda: states(watched) == {1: "END", 2: "AVAILABLE"})
-            assert served_version(watched.find("m")) == 2
+            assert served_version(watched.get_servable("m")) == 2
             (folder / "2").rename(folder / "withdrawn-2")
             until(lambda: states(watched) == {1: "AVAILABLE", 2: "END"})
-            assert served_version(watched.find("m")) == 1
+            assert served_version(watched.get_servable("m")) == 1
             (folder / "withdrawn-2").rename(folder / "2")
             until(lambda: states(watched) == {1: "END", 2: "AVAILABLE"})
             assert [status.version for status in watched.statuses("m")] == [2, 1]
@@ -141,14 +143,14 @@ class TestLoadingAndUnloading:
             folder.mkdir()
             until(lambda: states(watched) == {1: "END"})
             with pytest.raises(StatusError, match=r"Latest\(m\)"):
-                watched.find("m")
+                watched.get_servable("m")
 
     def test_frees_a_version_after_its_last_request(self, folder: Path) -> None:
         saved_models.versioned(folder, 1)
         gc.disable()  # so that only reference counts free the version
         try:
             with served(folder) as watched:
-                held = watched.find("m")
+                held = watched.get_servable("m")
                 session = weakref.ref(held._session)
                 saved_models.versioned(folder, 2)
                 until(lambda: newest(watched) == 2)
@@ -184,7 +186,7 @@ class TestLoadingAndUnloading:
             saved_models.versioned(folder, 2)
             assert loading.wait(20)
             assert states(watched) == {1: "AVAILABLE", 2: "LOADING"}
-            assert served_version(watched.find("m")) == 1
+            assert served_version(watched.get_servable("m")) == 1
             assert not watched.wait_until_loaded(0)
             go_on.set()
             until(lambda: newest(watched) == 2)
@@ -255,7 +257,7 @@ class TestFailedLoads:
             [status] = watched.statuses("m")
             assert "Unknown image file format" in status.status.error_message
             with pytest.raises(StatusError, match=r"Latest\(m\)"):
-                watched.find("m")
+                watched.get_servable("m")
 
     def test_a_failed_load_leaves_nothing_in_memory(
         self, folder: Path, monkeypatch: pytest.MonkeyPatch
@@ -285,8 +287,8 @@ class TestModelsConfig:
             assert states(watched) == {3: "AVAILABLE"}
             write_config(folder, "specific { versions: 1 versions: 2 }", {})
             until(lambda: states(watched) == {1: "AVAILABLE", 2: "AVAILABLE", 3: "END"})
-            assert served_version(watched.find("m")) == 2
-            assert served_version(watched.find("m", 1)) == 1
+            assert served_version(watched.get_servable("m")) == 2
+            assert served_version(watched.get_servable("m", 1)) == 1
             write_config(folder, "latest { num_versions: 2 }", {})
             until(lambda: states(watched) == {1: "END", 2: "AVAILABLE", 3: "AVAILABLE"})
             write_config(folder, "all {}", {})
@@ -298,13 +300,13 @@ class TestModelsConfig:
         saved_models.versioned(folder, 1)
         write_config(folder, "latest { num_versions: 2 }", {"stable": 1, "canary": 1})
         with served(folder) as watched:
-            assert served_version(watched.find("m", label="canary")) == 1
+            assert served_version(watched.get_servable("m", label="canary")) == 1
             write_config(folder, "latest { num_versions: 2 }", {"stable": 1, "canary": 2})
             time.sleep(5 * POLL)
-            assert served_version(watched.find("m", label="canary")) == 1
+            assert served_version(watched.get_servable("m", label="canary")) == 1
             saved_models.versioned(folder, 2)
-            until(lambda: served_version(watched.find("m", label="canary")) == 2)
-            assert served_version(watched.find("m", label="stable")) == 1
+            until(lambda: served_version(watched.get_servable("m", label="canary")) == 2)
+            assert served_version(watched.get_servable("m", label="stable")) == 1
 
     def test_rejects_a_config_that_moves_a_label_to_an_unloaded_version(
         self, folder: Path, caplog: pytest.LogCaptureFixture
@@ -320,7 +322,7 @@ class TestModelsConfig:
             write_config(folder, "specific { versions: 1 versions: 2 }", {"canary": 1})
             until(lambda: states(watched) == {1: "AVAILABLE", 2: "AVAILABLE"})
             write_config(folder, "specific { versions: 1 versions: 2 }", {"canary": 2})
-            until(lambda: served_version(watched.find("m", label="canary")) == 2)
+            until(lambda: served_version(watched.get_servable("m", label="canary")) == 2)
         assert caplog.text.count("label to version 2 of model m") == 1  # not at every poll
 
     def test_a_new_label_may_name_an_unloaded_version(self, folder: Path) -> None:
@@ -328,7 +330,7 @@ class TestModelsConfig:
         write_config(folder, "latest {}", {"next": 2})
         not_loaded = pytest.raises(StatusError, match=r"Specific\(m, 2\)")
         with served(folder) as watched, not_loaded:
-            watched.find("m", label="next")
+            watched.get_servable("m", label="next")
 
     def test_keeps_the_config_if_the_file_becomes_invalid(
         self, folder: Path, caplog: pytest.LogCaptureFixture
@@ -360,11 +362,11 @@ class TestModelsConfig:
         watched.start()
         try:
             assert watched.wait_until_loaded(20)
-            assert served_version(watched.find("one")) == 1
+            assert served_version(watched.get_servable("one")) == 1
             write("two")
             until(lambda: watched.names() == ["two"] and "two" in watched._snapshot.servables)
-            assert served_version(watched.find("two")) == 2
+            assert served_version(watched.get_servable("two")) == 2
             with pytest.raises(StatusError, match=r"Latest\(one\)"):
-                watched.find("one")
+                watched.get_servable("one")
         finally:
             watched.stop()

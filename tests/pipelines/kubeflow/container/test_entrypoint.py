@@ -14,7 +14,7 @@ import pytest
 from components.approvals.store import ApprovalStore
 from components.errors import DataRejected, PipelineError
 from pipelines.kubeflow.container import entrypoint
-from pipelines.kubeflow.container.executor_input import prepare
+from pipelines.kubeflow.container.executor_input import normalize_executor_input
 from pipelines.kubeflow.container.paths import Paths
 from tests.pipelines.kubeflow.container.pod import Artifact, Cluster
 
@@ -42,7 +42,7 @@ def message(cluster: Cluster, statistics: Artifact) -> dict[str, Any]:
 
 def record_approval(cluster: Cluster, statistics: Artifact, metadata: dict[str, Any]) -> None:
     """Does what follows on a step whose output has these properties."""
-    prepared = prepare(message(cluster, statistics), SPEC)
+    prepared = normalize_executor_input(message(cluster, statistics), SPEC)
     answer = {"artifacts": {"verdict": {"artifacts": [{"metadata": metadata}]}}}
     entrypoint._record_approval(
         cluster.state, "statistics:accepted-data", prepared, answer, Paths(cluster.folder)

@@ -15,12 +15,11 @@ from components.model_metrics import metrics
 from components.prediction_table.table import PredictionTable
 from components.quality_gate.formatting import (
     capitalize,
-    first_names,
-    images,
-    interval,
-    limit,
-    percent,
-    points,
+    format_image_count,
+    format_interval,
+    format_limit,
+    format_names,
+    format_percent,
 )
 from components.quality_gate.limits import GateLimits
 from components.quality_gate.verdict import (
@@ -38,7 +37,7 @@ ACCURACY, CALIBRATION, GREY, SIZE = "accuracy", "calibration", "grey image", "mo
 _ROUNDING = 1e-12  # 9/10 must reach a floor of 0.9 despite floating-point rounding
 
 
-def is_judgeable(table: PredictionTable) -> bool:
+def has_valid_predictions(table: PredictionTable) -> bool:
     """Returns True if there are test images and each has a valid probability."""
     return len(table.labels) > 0 and bool(_is_probability(table).all())
 
@@ -51,7 +50,7 @@ def data_rules(table: PredictionTable) -> list[Rule]:
         cure = ": raise data.split.test, or provide a folder of test images."
         return [failed_rule(TEST_IMAGES, 0, 1, reason, cure)]
     return [
-        Rule(TEST_IMAGES, "passed", total, 1, f"The test split has {images(total)}."),
+        Rule(TEST_IMAGES, "passed", total, 1, f"The test split has {format_image_count(total)}."),
         _both_classes(table),
         _unseen(table),
         _probabilities(table),
@@ -74,7 +73,10 @@ def _unseen(table: PredictionTable) -> Rule:
     if not shared:
         return Rule(UNSEEN, "passed", 0, 0, "No test image is also in train or eval.")
     names = [table.filenames[index] for index in np.flatnonzero(table.seen)]
-    reason = f"{images(shared)} of {len(table.labels):,} in test also in train or eval ({first_names(names)})"
+    reason = (
+        f"{format_image_count(shared)} of {len(table.labels):,} in test are also in train or eval "
+        f"({format_names(names)})"
+    )
     return failed_rule(UNSEEN, shared, 0, reason, ": remove them from test or from the other splits.")
 
 
@@ -85,8 +87,8 @@ def _probabilities(table: PredictionTable) -> Rule:
     names = [table.filenames[index] for index in invalid]
     value = table.probabilities[invalid[0]]
     reason = (
-        f"its prediction for {images(len(invalid))} is not a probability "
-        f"(for example {value:g} for {first_names(names, 1)})"
+        f"its prediction for {format_image_count(len(invalid))} is not a probability "
+        f"(for example {value:g} for {format_names(names, 1)})"
     )
     return failed_rule(
         PROBABILITIES, len(invalid), 0, reason, ": check the learning curves, the training may have diverged."
@@ -102,13 +104,15 @@ def accuracy_rule(table: PredictionTable, limits: GateLimits) -> Rule:
     estimate = metrics.accuracy(table.labels, table.probabilities)
     floor = limits.min_accuracy
     result = (
-        f"accuracy {percent(estimate.value, floor)} ({interval(estimate)}) on {len(table.labels):,} test "
-        f"image{'' if len(table.labels) == 1 else 's'}"
+        f"accuracy {format_percent(estimate.value, floor)} ({format_interval(estimate)}) "
+        f"on {len(table.labels):,} test image{'' if len(table.labels) == 1 else 's'}"
     )
     if estimate.value >= floor - _ROUNDING:
-        words = capitalize(f"{result}; the minimum is {limit(floor)}.")
+        words = capitalize(f"{result}; the minimum is {format_limit(floor)}.")
         return Rule(ACCURACY, "passed", estimate.value, floor, words)
-    return failed_rule(ACCURACY, estimate.value, floor, f"{result}, below the minimum of {limit(floor)}")
+    return failed_rule(
+        ACCURACY, estimate.value, floor, f"{result}, below the minimum of {format_limit(floor)}"
+    )
 
 
 def calibration_rule(table: PredictionTable, limits: GateLimits) -> Rule:
@@ -116,26 +120,30 @@ def calibration_rule(table: PredictionTable, limits: GateLimits) -> Rule:
     most = limits.max_calibration_error
     gaps, buckets = table.probabilities - table.labels, metrics.bucket_indices(table.probabilities)
     value = metrics.expected_calibration_error(gaps, buckets)
-    result = f"calibration error {points(value)}"
+    result = f"calibration error {format_percent(value, most)}"
     if most is None:
         return Rule(CALIBRATION, "noted", value, None, capitalize(f"{result}; no limit is set."))
     if value <= most:  # the interval includes the value, so it need not be computed
         return Rule(
-            CALIBRATION, "passed", value, most, capitalize(f"{result}; the maximum is {points(most)}.")
+            CALIBRATION, "passed", value, most, capitalize(f"{result}; the maximum is {format_limit(most)}.")
         )
     estimate = metrics.calibration_error(table.labels, table.probabilities)
     if estimate.low <= most:
         words = capitalize(
-            f"{result} ({interval(estimate)}); the maximum is {points(most)}, and chance explains the excess."
+            f"{result} ({format_interval(estimate)}); not significantly above the maximum of "
+            f"{format_limit(most)}."
         )
         return Rule(CALIBRATION, "passed", value, most, words)
     return failed_rule(
-        CALIBRATION, value, most, f"{result} ({interval(estimate)}), above the maximum of {points(most)}"
+        CALIBRATION,
+        value,
+        most,
+        f"{result} ({format_interval(estimate)}), above the maximum of {format_limit(most)}",
     )
 
 
 def slice_rules(table: PredictionTable, limits: GateLimits) -> list[Rule]:
-    """Judges the accuracy of each slice; fails if chance does not explain a value below the floor."""
+    """Judges the accuracy of each slice; a slice fails if its accuracy is significantly below the minimum."""
     is_wrong = ~metrics.is_correct(table.labels, table.probabilities)
     counts = {}
     for feature, values in table.slices.items():
@@ -146,9 +154,11 @@ def slice_rules(table: PredictionTable, limits: GateLimits) -> list[Rule]:
     fails = _failing(counts, floor, limits.slices_level, limits.min_slice_images)
     rules = []
     for name, (hits, total) in counts.items():
-        result = f"slice {name}: accuracy {percent(hits / total, floor)} on {images(total)}"
+        result = (
+            f"slice “{name}”: accuracy {format_percent(hits / total, floor)} on {format_image_count(total)}"
+        )
         if name not in fails:
-            small = f"; too small to judge, the minimum is {images(limits.min_slice_images)}."
+            small = f", too few to evaluate (minimum {limits.min_slice_images:,})."
             rules.append(
                 Rule(f"slice {name}", "not judged", hits / total, floor, capitalize(f"{result}{small}"))
             )
@@ -173,7 +183,10 @@ def consistency_rules(table: PredictionTable, limits: GateLimits) -> list[Rule]:
             rules.append(Rule(name, "not judged", None, floor, f"No image was {perturbation}."))
         else:
             share = hits / total
-            result = f"{perturbation}: same label for {hits:,} of {images(total)} ({percent(share, floor)})"
+            result = (
+                f"{perturbation}: predicted label unchanged for {hits:,} of {format_image_count(total)} "
+                f"({format_percent(share, floor)})"
+            )
             rules.append(_proportion_rule(name, result, share, floor, fails[perturbation]))
     return [*rules, _grey(table)]
 
@@ -220,24 +233,29 @@ def holm_rejections(p_values: list[float], level: float) -> list[bool]:
 
 def _proportion_rule(name: str, text: str, share: float, floor: float, fails: bool) -> Rule:
     if fails:
-        reason = f"{text}, below the minimum of {limit(floor)} by more than chance explains"
+        reason = f"{text}, significantly below the minimum of {format_limit(floor)}"
         return failed_rule(name, share, floor, reason)
-    below = "" if share >= floor - _ROUNDING else "; chance explains the difference"
-    return Rule(name, "passed", share, floor, capitalize(f"{text}; the minimum is {limit(floor)}{below}."))
+    is_below = share < floor - _ROUNDING
+    bound = (
+        f"not significantly below the minimum of {format_limit(floor)}"
+        if is_below
+        else (f"the minimum is {format_limit(floor)}")
+    )
+    return Rule(name, "passed", share, floor, capitalize(f"{text}; {bound}."))
 
 
 def _grey(table: PredictionTable) -> Rule:
     second = table.class_names[1]
     if math.isnan(table.grey):
-        return Rule(GREY, "noted", None, None, "No prediction for a uniformly grey image.")
-    words = f"A uniformly grey image gets probability {table.grey:.2f} of {second}."
+        return Rule(GREY, "noted", None, None, "No prediction for a uniform grey image.")
+    words = f"A uniform grey image is classified as {second} with probability {table.grey:.2f}."
     return Rule(GREY, "noted", table.grey, None, words)
 
 
 def size_rule(model_bytes: int, limits: GateLimits) -> Rule:
     """Judges the total size of the model's files, in MB."""
     megabytes, most = model_bytes / 1e6, limits.max_model_mb
-    result = f"the model's files take {megabytes:.1f} MB"
+    result = f"the model takes up {megabytes:.1f} MB"
     if most is None:
         return Rule(SIZE, "noted", megabytes, None, capitalize(f"{result}; no limit is set."))
     if megabytes <= most:
@@ -255,10 +273,10 @@ def serving_check_rule(served: Mapping[str, Any]) -> Rule:
     times = {name: result["p95_ms"] for name, result in served.get("protocols", {}).items()}
     slowest = max(times.values(), default=None)
     if served["blessed"]:
-        latencies = " and ".join(f"{milliseconds:.4g} ms over {name}" for name, milliseconds in times.items())
+        latencies = " and ".join(f"{milliseconds:.3g} ms over {name}" for name, milliseconds in times.items())
         words = (
-            f"{served['server']} returns the expected predictions; 95th percentile of the latency "
-            f"{latencies}, the maximum is {allowed:g} ms."
+            f"{served['server']} returns the expected predictions; p95 latency {latencies}; "
+            f"the maximum is {allowed:g} ms."
         )
         return Rule(SERVING_CHECK, "passed", slowest, allowed, capitalize(words))
     first, *others = served.get("problems") or ["the serving check left no report"]
