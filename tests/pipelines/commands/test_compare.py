@@ -42,7 +42,7 @@ def printed(first: Any, second: Any) -> str:
     return output.get()
 
 
-def test_figures_verdicts_and_settings_are_side_by_make_run() -> None:
+def test_metrics_verdicts_and_settings_are_shown_side_by_side() -> None:
     from components.model_metrics import compute_metrics
     from tests.components.prediction_tables import drawn
 
@@ -52,7 +52,7 @@ def test_figures_verdicts_and_settings_are_side_by_make_run() -> None:
     second = make_run(NEW, labels, worse, seed=2, blessed=False, sentence="Refused: why.")
     output = printed(first, second)
     assert output.splitlines()[0].split() == [OLD, NEW]
-    assert output.splitlines()[1].split() == ["Verdict", "blessed", "not", "blessed"]
+    assert output.splitlines()[1].split() == ["Verdict", "blessed", "refused"]
     for name, predicted in (("Accuracy", probabilities), ("ROC AUC", probabilities), ("Accuracy", worse)):
         metric = compute_metrics(labels, predicted, ("cat", "dog"))[{"ROC AUC": "auc"}.get(name, "accuracy")]
         message = f"{metric.value:.4f}" if name == "ROC AUC" else f"{100 * metric.value:.1f}"
