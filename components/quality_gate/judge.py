@@ -142,7 +142,7 @@ def _describe_difference(comparison: Comparison, baseline: str, tolerated: float
     if difference > 0:
         return f"{format_points(difference)} more than {baseline}"
     if difference == 0:
-        return f"the same as {baseline}"
+        return f"equal to {baseline}"
     less = f"{format_points(difference)} less than {baseline}"
     gained, lost = comparison.only_candidate_right, comparison.only_baseline_right
     if paired_test.p_value(gained, lost, comparison.pictures) >= comparison.level:

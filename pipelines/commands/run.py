@@ -41,7 +41,7 @@ def run(
 ) -> None:
     """Run the pipeline on this machine, from images to a pushed model.
 
-    Steps whose inputs, settings and code have not changed are reused from earlier runs.
+    Nodes whose inputs, settings and code have not changed are reused from earlier runs.
 
     Exit status: 0 blessed and pushed; 2 invalid usage or settings; 3 complete, but not pushed;
     4 data rejected; 130 interrupted; 1 any other error.
