@@ -1,4 +1,4 @@
-"""Prediction tables for tests, with chosen answers or drawn ones."""
+"""Prediction tables for tests, with given or random predictions."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def table(
         baselines: Probabilities of `newest`, and of `best` if it is another model; none by default.
         **changes: Other values of fields.
     """
-    labels, answers = np.asarray(labels, np.int64), np.asarray(probabilities, np.float64)
+    labels, predicted = np.asarray(labels, np.int64), np.asarray(probabilities, np.float64)
     compared = {name: np.asarray(values, np.float64) for name, values in (baselines or {}).items()}
     states = {name: BaselineState("none") for name in columns.BASELINE_COLUMNS}
     for number, name in enumerate(compared, start=1):
@@ -53,20 +53,20 @@ def table(
         filenames=names,
         digests=[hashlib.sha256(name.encode()).hexdigest() for name in names],
         labels=labels,
-        probabilities=answers,
+        probabilities=predicted,
         slices={features.CLASS_NAME: [class_names[label] for label in labels], **slices},
         seen=np.zeros(len(labels), bool),
         baselines=states,
         baseline_probabilities=compared,
-        changed={name: answers.copy() for name in columns.PERTURBATIONS},
+        changed={name: predicted.copy() for name in columns.PERTURBATIONS},
         sampled=np.ones(len(labels), bool),
         grey=0.5,
         model_id=9,
         model_uri="/models/9",
     )
     if "changed" in changes and "sampled" not in changes:
-        answered = [~np.isnan(values) for values in changes["changed"].values()]
-        changes["sampled"] = np.any(answered, axis=0) if answered else np.zeros(len(labels), bool)
+        is_predicted = [~np.isnan(values) for values in changes["changed"].values()]
+        changes["sampled"] = np.any(is_predicted, axis=0) if is_predicted else np.zeros(len(labels), bool)
     return replace(made, **changes)
 
 

@@ -57,12 +57,12 @@ SETTINGS = "data:\n  source: folder\nevaluation:\n  min_slice_images: 30\n  min_
 
 
 def predictions(encoded: Sequence[bytes], **changes: Any) -> PredictionTable:
-    """Returns a table of these images, with answers of a model and of a weaker one before it."""
-    labels, answers = prediction_tables.drawn(len(encoded), 0.9)
+    """Returns a table of these images, with the predictions of a model and of a weaker baseline."""
+    labels, predicted = prediction_tables.drawn(len(encoded), 0.9)
     _, before = prediction_tables.drawn(len(encoded), 0.8)
     made = prediction_tables.table(
         labels,
-        answers.astype(np.float32),
+        predicted.astype(np.float32),
         {"newest": before.astype(np.float32)},
         digests=[hashlib.sha256(one).hexdigest() for one in encoded],
     )

@@ -117,9 +117,9 @@ def test_shown_metrics_match_report_json(opened: Page, report: dict[str, Any]) -
     accuracy = report["headline"][0]["candidate"]
     assert shown("accuracy") == f"{100 * accuracy['value']:.1f}\u202f%"
     for truth in (0, 1):
-        for answer in (0, 1):
-            cell = opened.locator(f'[data-confusion="{truth}{answer}"]')
-            assert cell.text_content() == str(report["confusion"][truth][answer])
+        for output in (0, 1):
+            cell = opened.locator(f'[data-confusion="{truth}{output}"]')
+            assert cell.text_content() == str(report["confusion"][truth][output])
     assert opened.locator("h1").text_content() == report["verdict"]["sentence"]
 
 

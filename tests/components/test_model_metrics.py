@@ -46,17 +46,17 @@ def test_shares_have_wilson_s_interval_as_newcombe_1998_prints_it(
 def test_figures_are_scikit_learn_s() -> None:
     labels, probabilities = drawn(500)
     figures = compute_metrics(labels, probabilities, NAMES)
-    answers = probabilities >= 0.5
-    assert figures["accuracy"].value == pytest.approx(sklearn_metrics.accuracy_score(labels, answers))
+    predicted = probabilities >= 0.5
+    assert figures["accuracy"].value == pytest.approx(sklearn_metrics.accuracy_score(labels, predicted))
     assert figures["auc"].value == pytest.approx(sklearn_metrics.roc_auc_score(labels, probabilities))
     assert figures["loss"].value == pytest.approx(sklearn_metrics.log_loss(labels, probabilities), abs=1e-6)
     for label, name in enumerate(NAMES):
-        found = sklearn_metrics.precision_recall_fscore_support(labels, answers, labels=[label])
+        found = sklearn_metrics.precision_recall_fscore_support(labels, predicted, labels=[label])
         ours = [figures[f"{figure}/{name}"].value for figure in ("precision", "recall", "f1")]
         assert ours == pytest.approx([each[0] for each in found[:3]])
     assert (
         confusion_matrix(labels, probabilities).tolist()
-        == sklearn_metrics.confusion_matrix(labels, answers).tolist()
+        == sklearn_metrics.confusion_matrix(labels, predicted).tolist()
     )
     error = figures.pop("calibration_error")  # of a calibrated model, all of the measured one may be chance
     assert error.low < error.value <= error.high
@@ -125,7 +125,7 @@ def test_the_interval_of_the_calibration_error_covers_the_truth(shift: float) ->
 
 @pytest.mark.parametrize("images", [100, 1000])
 def test_the_calibration_error_of_a_model_without_a_mistake_has_a_width(images: int) -> None:
-    """It says that one answer in 100,000 is wrong; as many images cannot show whether it is one in 500."""
+    """It predicts one error in 100,000; as many images cannot show whether it is one in 500."""
     labels = np.arange(images) % 2
     figure = metrics.calibration_error(labels, np.where(labels == 1, 0.99999, 0.00001))
     assert figure.value == pytest.approx(0.00001)

@@ -95,8 +95,8 @@ def make_table(folder: Path, inputs: Mapping[str, list[types.Artifact]], sample:
 def asked(model: standard_artifacts.Model, images: Sequence[bytes]) -> np.ndarray:
     """Returns what the exported signature of bytes says, which is another one than the table asks."""
     signature = tf.saved_model.load(f"{model.uri}/Format-Serving").signatures["serving_default"]
-    answers: np.ndarray = signature(image_bytes=tf.constant(images))[OUTPUT].numpy()
-    return answers
+    predicted: np.ndarray = signature(image_bytes=tf.constant(images))[OUTPUT].numpy()
+    return predicted
 
 
 @pytest.fixture(scope="module")
@@ -122,10 +122,10 @@ def test_every_model_is_asked_about_every_image(
 ) -> None:
     assert whole.filenames == ["0-0.jpg", "1-1.jpg", "2-2.jpg", "3-3.jpg", "4-3.jpg", "5-4.jpg", "6-5.jpg"]
     images = [stored(number) for number in SPLITS["test"]]
-    answers = [whole.probabilities, *(whole.baseline_probabilities[name] for name in ("newest", "best"))]
-    for model, column in zip(trained, answers, strict=True):
+    predicted = [whole.probabilities, *(whole.baseline_probabilities[name] for name in ("newest", "best"))]
+    for model, column in zip(trained, predicted, strict=True):
         np.testing.assert_allclose(column, asked(model, images), atol=1e-6)
-    assert len({tuple(column.round(4)) for column in answers}) == 3
+    assert len({tuple(column.round(4)) for column in predicted}) == 3
     states = {
         name: BaselineState("compared", number, trained[number - 1].uri)
         for name, number in (("newest", 2), ("best", 3))

@@ -33,12 +33,12 @@ def check_equal(read: PredictionTable, written: PredictionTable) -> None:
 
 
 def test_a_whole_table(tmp_path: Path) -> None:
-    labels, answers = prediction_tables.drawn(20)
+    labels, predicted = prediction_tables.drawn(20)
     sampled = np.where(np.arange(20) < 5, 0.25, np.nan)
     written = prediction_tables.table(
         labels,
-        answers,
-        {"newest": 1 - answers, "best": answers / 2},
+        predicted,
+        {"newest": 1 - predicted, "best": predicted / 2},
         seen=np.arange(20) % 3 == 0,
         changed=dict.fromkeys(columns.PERTURBATIONS, sampled),
     )

@@ -34,11 +34,11 @@ GOOD = {
 
 def metrics_of(made: prediction_table.PredictionTable, **changes: Any) -> tfma_metrics.Metrics:
     """Returns what TFMA measures of a table."""
-    answers = made.probabilities >= 0.5
+    predicted = made.probabilities >= 0.5
     said = np.where(made.labels == 1, made.probabilities, 1 - made.probabilities)
     values: dict[str, Any] = {
         "examples": len(made.labels),
-        "accuracy": float((answers == made.labels).mean()),
+        "accuracy": float((predicted == made.labels).mean()),
         "auc": _auc(made),
         "loss": float(-np.log(said).mean()),
         "precision": (1.0, 1.0),

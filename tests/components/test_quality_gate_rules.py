@@ -22,8 +22,8 @@ LABELS = np.arange(COUNT) % 2
 OVERRIDE = Override("the customer waits", "Ann", "2026-11-22T10:00:00Z")
 
 
-def answers(wrong: slice | list[int] | None = None) -> np.ndarray:
-    """Returns a calibrated model's answers, right but for these images."""
+def predicted(wrong: slice | list[int] | None = None) -> np.ndarray:
+    """Returns the predictions of a calibrated model that misclassifies only these images."""
     right = np.ones(COUNT, bool)
     if wrong is not None:
         right[wrong] = False
@@ -34,9 +34,9 @@ def made(
     wrong: slice | None, newest: slice | None = None, best: slice | None = None, **changes: Any
 ) -> PredictionTable:
     baselines = {
-        name: answers(each) for name, each in (("newest", newest), ("best", best)) if each is not None
+        name: predicted(each) for name, each in (("newest", newest), ("best", best)) if each is not None
     }
-    return table(LABELS, answers(wrong), baselines, **changes)
+    return table(LABELS, predicted(wrong), baselines, **changes)
 
 
 def verdict(wrong: slice | None = slice(0, 20), *args: Any, **changes: Any) -> Verdict:
@@ -67,7 +67,7 @@ def seen_in_training() -> np.ndarray:
 
 
 def with_answer(value: float) -> PredictionTable:
-    probabilities = answers()
+    probabilities = predicted()
     probabilities[7] = value
     return table(LABELS, probabilities)
 
@@ -204,7 +204,7 @@ def test_slices_fail_beyond_chance_alone(dark: int, wrong: int, state: str, shar
 
 
 def test_probabilities_must_mean_what_they_say() -> None:
-    sure = np.where(answers(slice(0, 90)) > 0.5, 0.7, 0.3)  # right 91 of 100 times, and says 70
+    sure = np.where(predicted(slice(0, 90)) > 0.5, 0.7, 0.3)  # right 91 of 100 times, and says 70
     found = judge(table(LABELS, sure), GateLimits())
     assert failed(found) == ["calibration"]
     assert "21.0 %" in found.sentence
@@ -215,7 +215,7 @@ def test_probabilities_must_mean_what_they_say() -> None:
 
 
 def test_perturbed_images_must_keep_their_label() -> None:
-    probabilities = answers(slice(0, 20))
+    probabilities = predicted(slice(0, 20))
     flipped = np.full(COUNT, np.nan)
     flipped[:200] = probabilities[:200]
     flipped[:15] = 1 - flipped[:15]
@@ -231,7 +231,7 @@ def test_perturbed_images_must_keep_their_label() -> None:
 
 
 def test_nan_for_a_perturbed_image_counts_as_a_changed_label() -> None:
-    probabilities = answers(slice(0, 20))
+    probabilities = predicted(slice(0, 20))
     flipped = np.full(COUNT, np.nan)
     flipped[20:200] = probabilities[20:200]
     found = verdict(changed={"flipped": flipped}, sampled=np.arange(COUNT) < 200)

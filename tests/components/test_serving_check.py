@@ -160,17 +160,17 @@ def brightness(
     def probability(encoded: tf.Tensor) -> tf.Tensor:
         return tf.reduce_mean(tf.cast(decode_and_resize(encoded, 8), tf.float32) / 255, axis=[1, 2, 3])
 
-    def answer(value: tf.Tensor) -> dict[str, tf.Tensor]:
+    def output(value: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"dog_probability": value, "label": tf.where(value >= 0.5, "dog", "cat")}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
     def serve(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        return answer(probability(image_bytes) + 0.1)
+        return output(probability(image_bytes) + 0.1)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
     def evaluate(examples: tf.Tensor) -> dict[str, tf.Tensor]:
         parsed = tf.io.parse_example(examples, {features.ENCODED: tf.io.FixedLenFeature([], tf.string)})
-        return answer(probability(parsed[features.ENCODED]))
+        return output(probability(parsed[features.ENCODED]))
 
     tf.saved_model.save(
         tf.Module(), str(model / "Format-Serving"), signatures={served_as: serve, evaluated_as: evaluate}
@@ -214,9 +214,9 @@ def test_one_that_is_served_otherwise_and_slowly_is_refused_by_the_installed_ser
     problems = checked.report["problems"]
     for protocol, (differs, labels, slow) in {"REST": problems[:3], "gRPC": problems[3:]}.items():
         [row] = [each for each in checked.report["pictures"] if f"image {each['picture']}," in differs]
-        answered, expected = row[protocol]["probability"], row["expected"]["probability"]
-        assert answered == pytest.approx(expected + 0.1, abs=1e-5)
-        assert f"{answered:.4f}" in differs
+        served_probability, expected = row[protocol]["probability"], row["expected"]["probability"]
+        assert served_probability == pytest.approx(expected + 0.1, abs=1e-5)
+        assert f"{served_probability:.4f}" in differs
         assert f"{expected:.4f}" in differs
         assert f"{IMAGES} of {IMAGES}" in differs
         assert "cats/0.jpg" in labels

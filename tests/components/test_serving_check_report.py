@@ -20,27 +20,30 @@ def wrong(**changes: object) -> list[str]:
     return ServingReport("pets", LIMITS, "a server", NAMES, EXPECTED, [exchange]).problems
 
 
-def answers(first: Prediction | str) -> list[Prediction | str]:
+def predicted(first: Prediction | str) -> list[Prediction | str]:
     return [first, *EXPECTED[1:]]
 
 
 def test_the_same_answers_in_time_are_right() -> None:
     assert ServingReport("pets", LIMITS, "a server", NAMES, EXPECTED, [GOOD]).blessed
     assert wrong() == []
-    assert wrong(predictions=answers(Prediction(0.2113 + 9e-6, "cat"))) == []
+    assert wrong(predictions=predicted(Prediction(0.2113 + 9e-6, "cat"))) == []
 
 
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"predictions": answers(Prediction(0.7312, "cat"))}, ["cats/12.jpg", "0.7312", "0.2113", "1 of 3"]),
         (
-            {"predictions": answers(Prediction(0.21133, "cat"))},
+            {"predictions": predicted(Prediction(0.7312, "cat"))},
+            ["cats/12.jpg", "0.7312", "0.2113", "1 of 3"],
+        ),
+        (
+            {"predictions": predicted(Prediction(0.21133, "cat"))},
             ["0.21133", "0.21130", "serving.check.max_difference"],
         ),
-        ({"predictions": answers(Prediction(math.nan, "cat"))}, ["cats/12.jpg", "nan", "0.2113"]),
-        ({"predictions": answers(Prediction(0.2113, "dog"))}, ["cats/12.jpg", "dog", "cat", "1 of 3"]),
-        ({"predictions": answers("Unknown format.")}, ["cats/12.jpg", "Unknown format.", "1 of 3"]),
+        ({"predictions": predicted(Prediction(math.nan, "cat"))}, ["cats/12.jpg", "nan", "0.2113"]),
+        ({"predictions": predicted(Prediction(0.2113, "dog"))}, ["cats/12.jpg", "dog", "cat", "1 of 3"]),
+        ({"predictions": predicted("Unknown format.")}, ["cats/12.jpg", "Unknown format.", "1 of 3"]),
         ({"signatures": frozenset({"serving_default"})}, ["serving_default", "serving_examples"]),
         ({"signatures": frozenset()}, ["serving_default", "serving_examples"]),
         ({"milliseconds": [10.0, 100.4, 20.0]}, ["100.4 ms", " 100 ms", "serving.check.max_latency_ms"]),
@@ -73,7 +76,7 @@ def test_the_report_holds_what_was_sent_and_what_came_back() -> None:
     off = dataclasses.replace(
         GOOD,
         protocol="gRPC",
-        predictions=[*answers(Prediction(0.3113, "cat"))[:2], "too busy"],
+        predictions=[*predicted(Prediction(0.3113, "cat"))[:2], "too busy"],
         milliseconds=[5.0] * 3,
     )
     report = ServingReport("pets", LIMITS, "a server", NAMES, EXPECTED, [GOOD, off])

@@ -51,10 +51,10 @@ def evaluate(folder: Path, predictions: PredictionTable) -> Evaluation:
 
 @pytest.fixture(scope="module")
 def predictions() -> PredictionTable:
-    """Answers on the edges too: 0, 1, and just a half."""
-    labels, answers = prediction_tables.drawn(300)
-    answers[:6] = [0, 1, 0.5, 0.5, 1, 0.3]
-    return prediction_tables.table(labels, answers.astype(np.float32))
+    """Includes edge cases: 0, 1 and exactly 0.5."""
+    labels, predicted = prediction_tables.drawn(300)
+    predicted[:6] = [0, 1, 0.5, 0.5, 1, 0.3]
+    return prediction_tables.table(labels, predicted.astype(np.float32))
 
 
 @pytest.fixture(scope="module")
@@ -62,44 +62,44 @@ def evaluation(tmp_path_factory: pytest.TempPathFactory, predictions: Prediction
     return evaluate(tmp_path_factory.mktemp("evaluation"), predictions)
 
 
-def log_loss(labels: np.ndarray, answers: np.ndarray) -> float:
+def log_loss(labels: np.ndarray, predicted: np.ndarray) -> float:
     """Returns what Keras 2 makes of it, which TFMA uses: bounded, and in 32 bits."""
     epsilon = np.float32(1e-7)
-    bounded = np.clip(answers.astype(np.float32), epsilon, 1 - epsilon)
+    bounded = np.clip(predicted.astype(np.float32), epsilon, 1 - epsilon)
     return float(-np.log(np.where(labels == 1, bounded, 1 - bounded) + epsilon).mean())
 
 
 def test_figures_are_those_of_scikit_learn(evaluation: Evaluation, predictions: PredictionTable) -> None:
-    labels, answers = predictions.labels, predictions.probabilities
-    said = answers >= 0.5
+    labels, predicted = predictions.labels, predictions.probabilities
+    said = predicted >= 0.5
     measured = evaluation.whole
     assert measured.examples == 300
     assert measured.accuracy == pytest.approx(metrics.accuracy_score(labels, said), abs=1e-9)
-    assert measured.auc == pytest.approx(metrics.roc_auc_score(labels, answers), abs=1e-3)
-    assert measured.loss == pytest.approx(log_loss(labels, answers), abs=1e-6)
+    assert measured.auc == pytest.approx(metrics.roc_auc_score(labels, predicted), abs=1e-3)
+    assert measured.loss == pytest.approx(log_loss(labels, predicted), abs=1e-6)
     np.testing.assert_array_equal(measured.confusion, metrics.confusion_matrix(labels, said))
     expected = metrics.precision_recall_fscore_support(labels, said)[:3]
     np.testing.assert_allclose([measured.precision, measured.recall, measured.f1], expected, atol=1e-9)
 
 
 def test_what_tfma_says_of_very_sure_models_is_no_contradiction(tmp_path: Path) -> None:
-    """Its AUC takes answers for the same that lie between the same two of its thresholds."""
+    """TFMA's AUC does not distinguish predictions between two of its thresholds."""
     labels = np.arange(40) % 2
     logits = np.random.default_rng(3).normal(np.where(labels == 1, 13, -13), 3)
     logits[1] = -9.5  # sure, and wrong: less so than half of those that are right
-    answers = (1 / (1 + np.exp(-logits))).astype(np.float32)
-    predictions = prediction_tables.table(labels, answers)
+    predicted = (1 / (1 + np.exp(-logits))).astype(np.float32)
+    predictions = prediction_tables.table(labels, predicted)
     measured = evaluate(tmp_path, predictions).whole
-    assert abs(measured.auc - metrics.roc_auc_score(labels, answers)) > 5e-3
+    assert abs(measured.auc - metrics.roc_auc_score(labels, predicted)) > 5e-3
     tfma_agreement.require_agreement(predictions, measured)
     with pytest.raises(PipelineError, match="auc"):
         tfma_agreement.require_agreement(predictions, replace(measured, auc=measured.auc - 0.05))
 
 
 def test_the_calibration_is_that_of_ten_buckets(evaluation: Evaluation, predictions: PredictionTable) -> None:
-    labels, answers = predictions.labels, predictions.probabilities
-    numbers = np.minimum((answers * 10).astype(int), 9)
-    gaps = [abs((answers - labels)[numbers == number].sum()) for number in range(10)]
+    labels, predicted = predictions.labels, predictions.probabilities
+    numbers = np.minimum((predicted * 10).astype(int), 9)
+    gaps = [abs((predicted - labels)[numbers == number].sum()) for number in range(10)]
     assert evaluation.whole.calibration_error == pytest.approx(sum(gaps) / 300, abs=1e-6)
 
 
@@ -131,18 +131,18 @@ def test_figures_have_the_names_that_our_own_have(
     )
     theirs = evaluation.whole.figures(predictions.class_names)
     assert theirs.keys() == ours.keys()
-    apart = {"auc": 1e-3, "loss": 0.01}  # TFMA bounds the loss of wrong answers with certainty otherwise
+    apart = {"auc": 1e-3, "loss": 0.01}  # TFMA clips the loss of confident errors differently
     for name, value in theirs.items():
         assert value == pytest.approx(ours[name].value, abs=apart.get(name, 1e-6)), name
     assert evaluation.whole.short().keys() == {"accuracy", "auc", "loss", "examples"}
 
 
 def test_answers_that_are_no_probability_are_left_out_and_kept(tmp_path: Path) -> None:
-    labels, answers = prediction_tables.drawn(30)
-    answers[[3, 4, 5]] = [math.nan, math.inf, 1.5]
-    assert evaluate(tmp_path, prediction_tables.table(labels, answers)).whole.examples == 27
+    labels, predicted = prediction_tables.drawn(30)
+    predicted[[3, 4, 5]] = [math.nan, math.inf, 1.5]
+    assert evaluate(tmp_path, prediction_tables.table(labels, predicted)).whole.examples == 27
     kept = table.read(str(tmp_path / "predictions")).probabilities
-    np.testing.assert_array_equal(kept[3:6], answers[3:6])
+    np.testing.assert_array_equal(kept[3:6], predicted[3:6])
 
 
 def test_of_no_images_nothing_is_measured(tmp_path: Path) -> None:

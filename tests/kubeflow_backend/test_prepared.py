@@ -68,9 +68,9 @@ def test_a_fork_is_as_a_process_of_its_own(tmp_path: Path, packages: Path, prepa
     results = []
     for containers in (Subprocesses({IMAGE: packages}, None, mark(tmp_path)), prepared):
         assert containers.run(command(tmp_path, "tells", "a", "b c")) == 0
-        *errors, answer = (tmp_path / "log").read_text().splitlines()
+        *errors, output = (tmp_path / "log").read_text().splitlines()
         assert errors == ["to stderr", "logged: a message"]
-        results.append(json.loads(answer))
+        results.append(json.loads(output))
     assert results[0] == results[1]
     assert results[0]["ours"] == "of the image"
     assert results[0]["environment"]["SET_BY_LIBRARY"] == "1"

@@ -125,10 +125,10 @@ class Cluster:
 
     def outputs(self, message: Mapping[str, Any]) -> dict[str, Artifact]:
         """Returns what the launcher records of the ExecutorOutput."""
-        answer = json.loads(Path(message["outputs"]["outputFile"]).read_text())
+        output = json.loads(Path(message["outputs"]["outputFile"]).read_text())
         found = {}
         for name, given in message["outputs"]["artifacts"].items():
-            artifact = answer["artifacts"][name]["artifacts"][0]
+            artifact = output["artifacts"][name]["artifacts"][0]
             # The launcher refuses any other.
             assert artifact["uri"] == given["artifacts"][0]["uri"]
             found[name] = Artifact(artifact["uri"], artifact.get("metadata", {}))

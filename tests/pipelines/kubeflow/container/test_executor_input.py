@@ -100,7 +100,7 @@ def test_uris_become_paths_and_uris_again(tmp_path: Path) -> None:
     assert statistics["uri"] == f"{tmp_path}/minio/b/s"
     assert verdict["uri"].startswith(f"{tmp_path}/minio/mlpipeline/")
     verdict["metadata"] = {"compared_with": statistics["uri"], "blessed": 1.0}
-    answer = with_uris({"artifacts": {"verdict": {"artifacts": [verdict]}}}, paths)
-    [artifact] = answer["artifacts"]["verdict"]["artifacts"]
+    output = with_uris({"artifacts": {"verdict": {"artifacts": [verdict]}}}, paths)
+    [artifact] = output["artifacts"]["verdict"]["artifacts"]
     assert artifact["uri"] == prepared["outputs"]["artifacts"]["verdict"]["artifacts"][0]["uri"]
     assert artifact["metadata"] == {"compared_with": "minio://b/s", "blessed": 1.0}
