@@ -37,10 +37,10 @@ format: setup ## Format the code
 bench: setup ## Compare with TensorFlow's tutorial on IMAGES=DIR (train/, validation/); ARGS=--write updates docs/benchmarks.md
 	@$(BIN)/python -m benchmarks.compare "$(IMAGES)" $(ARGS)
 
-bench-growth: setup ## Measure 3,000 and 30,000 sample images; ARGS=--write updates docs/benchmarks.md
+bench-growth: setup ## Measure how time and memory grow from 3,000 to 30,000 sample images; ARGS=--write updates docs/benchmarks.md
 	@$(BIN)/python -m benchmarks.growth $(ARGS)
 
-bench-gpu: setup ## Measure the speed-up by the GPUs of this machine on IMAGES=DIR
+bench-gpu: setup ## Measure the speed-up from this machine's GPUs on IMAGES=DIR
 	@$(BIN)/python -m benchmarks.hardware "$(IMAGES)" $(ARGS)
 
 bench-serving: setup ## Measure the local server; ARGS="--model-dir DIR" selects the model (default: the last pushed one)
@@ -49,7 +49,7 @@ bench-serving: setup ## Measure the local server; ARGS="--model-dir DIR" selects
 bench-gate: setup ## Simulate the error rates of the quality gate; ARGS=--write updates docs/gate.md
 	@$(BIN)/python -m benchmarks.gate $(ARGS)
 
-lock: setup ## Update the pins from pyproject.toml; ARGS=--upgrade takes the newest versions
+lock: setup ## Update the pins from pyproject.toml; ARGS=--upgrade moves to the newest versions
 	$(LOCK) pyproject.toml --extra weights --extra dev --group setup --output-file requirements/project.txt $(ARGS)
 	$(LOCK) pyproject.toml --extra weights --constraint requirements/project.txt --output-file requirements/image.txt
 	echo 'tensorflow[and-cuda]' | $(LOCK) - --constraint requirements/image.txt --output-file requirements/gpu.txt

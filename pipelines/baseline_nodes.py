@@ -15,8 +15,8 @@ from tfx.dsl.components.common.resolver import Resolver
 from tfx.types.standard_artifacts import ModelBlessing
 
 from components.approvals.component import ApprovedBaseline
+from components.approvals.newest_approved import NewestApproved
 from components.approvals.store import IS_BEST_PROPERTY, TRUE
-from components.approvals.strategy import NewestApproved
 from components.artifacts import DataVerdict
 from components.data_gate.component import SOURCE, STATISTICS_ID
 

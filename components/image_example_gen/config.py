@@ -30,7 +30,7 @@ class SplitConfig(ConfigSection):
     def _check_shares(self) -> SplitConfig:
         total = self.train + self.eval + self.test
         if abs(total - 1) > 1e-6:
-            raise ValueError(f"train + eval + test must be 1, but their sum is {total:g}")
+            raise ValueError(f"the shares of train, eval and test must sum to 1, but they sum to {total:g}")
         if min(self.train, self.eval, self.test) <= 0:
             raise ValueError("train, eval and test must each be above 0")
         return self

@@ -19,12 +19,15 @@ def bless(
         typer.Option(metavar="TEXT", help="The reason, for the verdict and the report.", show_default=False),
     ],
     by: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Who decides. Default: your login name.")
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Name of the person who made the decision. Default: your login name."
+        ),
     ] = None,
     config: Config = DEFAULT_CONFIG,
     overrides: Overrides = None,
 ) -> None:
-    """Override the quality gate: bless and push a model that it refused. The run keeps the reason.
+    """Override the quality gate: bless and push a model that it refused. The reason is recorded with the run.
 
     A new run evaluates the same model again without training, and ignores the rules that failed in the
     refused run, no others. You cannot override a failed serving check, or a verdict without test images. A

@@ -18,9 +18,9 @@ def clean(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be removed.")] = False,
 ) -> None:
-    """Remove old runs with the files that only they use, the feature cache, and unfinished trainings.
+    """Remove old runs and the files only they use, the feature cache, and unfinished trainings.
 
-    Keeps the latest blessed model, the best model, the latest accepted data, and the reports of all runs that
+    Keeps the latest blessed model, the best model, the latest accepted data, and the reports of the runs that
     it keeps. Never removes model versions from the model repository.
     """
     from pipelines.disk_errors import disk_error

@@ -64,8 +64,8 @@ def predict(
 
     An image that cannot be read or classified is reported on stderr; the others are still classified.
 
-    Exit status: 0 all images were classified; 1 some were not, or the server cannot be reached; 2 bad usage,
-    such as a missing file; 130 interrupted.
+    Exit status: 0 all images were classified; 1 some were not, or the server cannot be reached; 2 invalid
+    usage, such as a missing file; 130 interrupted.
     """
     from serving.client import Client, RequestRejected
     from serving.client.images import UnreadableImage, find_images, printable_name, read_image

@@ -28,7 +28,7 @@ def rollback(
 ) -> None:
     """Serve an earlier version, or restore one that was rolled back; nothing is deleted.
 
-    Servers switch within about a second, without failing a request.
+    Servers switch within about a second, without failing any requests.
 
     Exit status: 0 the version is served; 1 it is damaged, or the model repository cannot be used; 2 there is
     no such version.
@@ -44,7 +44,7 @@ def rollback(
         return
     previous = "no version" if before is None else f"version {before}"
     typer.echo(f"Version {after} is now served from {repository.address}; before, it was {previous}.")
-    typer.echo("Running servers switch within about a second, without failing a request.")
+    typer.echo("Running servers switch within about a second, without failing any requests.")
     if before is None:
         return
     options = ["--config", config] if config != DEFAULT_CONFIG else []

@@ -26,8 +26,8 @@ def run(
         typer.Option(
             "--from",
             metavar="NODE",
-            help="Run this node and all that depend on it again; reuse the outputs of earlier nodes from the "
-            "latest run that has them.",
+            help="Rerun this node and all nodes that depend on it; reuse the outputs of earlier nodes from "
+            "the latest run that has them.",
         ),
     ] = None,
     to_node: Annotated[
@@ -35,7 +35,7 @@ def run(
         typer.Option(
             "--to",
             metavar="NODE",
-            help="Stop after this node. Exits with 0, unless the gate refused the model.",
+            help="Stop after this node. Exits with 0 unless the gate or the serving check refused the model.",
         ),
     ] = None,
 ) -> None:

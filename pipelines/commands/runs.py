@@ -51,7 +51,7 @@ def runs(
             if overriding_run:
                 typer.echo(f"{run_id} was refused; run {overriding_run} overrode the refusal.")
     else:
-        typer.echo(f"No runs in {settings.output_root} yet: catsdogs run starts the first.")
+        typer.echo(f"No runs in {settings.output_root} yet: start one with catsdogs run.")
 
 
 def _table(records: list[RunRecord]) -> Table:

@@ -39,13 +39,13 @@ def serve(
     ] = None,
     host: Annotated[
         str,
-        typer.Option(metavar="ADDRESS", help="Address to listen on; 0.0.0.0 for all networks."),
+        typer.Option(metavar="ADDRESS", help="Address to listen on; 0.0.0.0 for all interfaces."),
     ] = "127.0.0.1",
     rest_port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port for REST and the web page; 0 for a free port.")
+        int, typer.Option(min=0, max=65535, help="Port for REST and the web page; 0 picks a free port.")
     ] = 8501,
     grpc_port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port for gRPC; 0 for a free port.")
+        int, typer.Option(min=0, max=65535, help="Port for gRPC; 0 picks a free port.")
     ] = 8500,
     max_body_bytes: Annotated[
         int, typer.Option(min=1, help="Maximum size of a request.")
@@ -59,8 +59,8 @@ def serve(
     The server implements TensorFlow Serving's protocol. In production, use TensorFlow Serving
     (docs/serving.md). While it runs, it loads new versions and unloads rolled-back ones.
 
-    Exit status: 0 stopped by Ctrl-C or SIGTERM after finishing all requests; 2 bad usage; 130 interrupted
-    twice, or before it was ready; 1 anything else.
+    Exit status: 0 stopped by Ctrl-C or SIGTERM after finishing all requests; 2 invalid usage; 130 interrupted
+    twice, or before it was ready; 1 any other error.
     """
     from rich.console import Console
 

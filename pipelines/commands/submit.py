@@ -19,7 +19,7 @@ def submit(
     ] = None,
     experiment: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Experiment of the run. Default: Default."),
+        typer.Option(metavar="NAME", help="Experiment of the run. Default: the one named Default."),
     ] = None,
     create_experiment: Annotated[
         bool, typer.Option("--create-experiment", help="Create the experiment if it does not exist.")
@@ -30,14 +30,16 @@ def submit(
     ] = None,
     param: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="Set a parameter: max_rejected_fraction=0.05. Repeatable."),
+        typer.Option(
+            metavar="NAME=VALUE", help="Set a run parameter, e.g. max_rejected_fraction=0.05. Repeatable."
+        ),
     ] = None,
     pipeline_root: Annotated[
         str | None,
         typer.Option(metavar="URI", help="Artifact root: gs://, s3:// or minio://. Default: from the file."),
     ] = None,
     no_cache: Annotated[
-        bool, typer.Option("--no-cache", help="Execute every task, without cached results.")
+        bool, typer.Option("--no-cache", help="Run every task; do not reuse cached results.")
     ] = False,
     schedule: Annotated[
         str | None,
@@ -55,14 +57,16 @@ def submit(
     ] = None,
     service_account: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Service account of the pods. Default: Kubeflow's."),
+        typer.Option(
+            metavar="NAME", help="Service account of the pods. Default: the one configured in Kubeflow."
+        ),
     ] = None,
     token: Annotated[
         str | None, typer.Option(metavar="TOKEN", help="A bearer token. Default: $CATSDOGS_KUBEFLOW_TOKEN.")
     ] = None,
     token_file: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="A file with the token, read again for every request."),
+        typer.Option(metavar="FILE", help="File with the token; reread for every request."),
     ] = None,
     cookies: Annotated[
         str | None,
@@ -72,15 +76,15 @@ def submit(
     ] = None,
     ca_cert: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="CA certificate to verify the server with."),
+        typer.Option(metavar="FILE", help="CA certificate used to verify the server."),
     ] = None,
 ) -> None:
     """Run a compiled pipeline on Kubeflow Pipelines, now or on a schedule.
 
     The file is uploaded as a version of the pipeline; the same file is uploaded only once.
 
-    Exit status: 0 submitted, or succeeded with --wait; 2 bad usage; 130 interrupted (the run continues);
-    1 anything else.
+    Exit status: 0 submitted, or succeeded with --wait; 2 invalid usage; 130 interrupted (the run continues);
+    1 any other error.
     """
     from rich.console import Console
 

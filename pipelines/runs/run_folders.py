@@ -33,7 +33,7 @@ def run_folder(settings: Settings, run_id: str) -> Path:
     if run_id in known:
         return settings.runs_dir / run_id
     if not known:
-        raise InputError(f"There are no runs in {settings.output_root} yet: catsdogs run starts the first.")
+        raise InputError(f"There are no runs in {settings.output_root} yet: start one with catsdogs run.")
     close = difflib.get_close_matches(run_id, known, n=1, cutoff=0)
     raise InputError(
         f"There is no run {run_id!r} in {settings.output_root}. Did you mean {close[0]!r}? "

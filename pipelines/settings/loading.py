@@ -76,9 +76,7 @@ def _find(config: str) -> Path:
     if path.suffix in {".yaml", ".yml"} or path.exists():
         reason = "is a folder, not a YAML file" if path.is_dir() else "does not exist"
         raise SettingsError(f"The configuration file {config} {reason}.")
-    raise SettingsError(
-        f"There is no configuration or file {config!r}.{did_you_mean(config, config_names())}"
-    )
+    raise SettingsError(f"There is no config or file {config!r}.{did_you_mean(config, config_names())}")
 
 
 def _read(path: Path) -> dict[str, Any]:

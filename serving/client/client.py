@@ -6,14 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from serving.client.protocol import (
-    ModelSpec,
-    Prediction,
-    RequestRejected,
-    RetryPolicy,
-    VersionStatus,
-    parse_url,
-)
+from serving.client.protocol import ModelSpec, Prediction, RequestRejected, VersionStatus, parse_url
+from serving.client.retries import RetryPolicy
 
 if TYPE_CHECKING:
     from serving.client.grpc import GrpcTransport

@@ -22,8 +22,6 @@ from serving.client.protocol import (
     ModelSpec,
     Prediction,
     RequestRejected,
-    RetryableError,
-    RetryPolicy,
     Unreachable,
     VersionStatus,
     is_local,
@@ -31,6 +29,7 @@ from serving.client.protocol import (
     parse_prediction,
     single_line,
 )
+from serving.client.retries import RetryableError, RetryPolicy
 from serving.errors import ServingError
 
 INPUT = "image_bytes"

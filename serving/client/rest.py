@@ -25,8 +25,6 @@ from serving.client.protocol import (
     ModelSpec,
     Prediction,
     RequestRejected,
-    RetryableError,
-    RetryPolicy,
     Unreachable,
     VersionStatus,
     is_local,
@@ -34,6 +32,7 @@ from serving.client.protocol import (
     parse_prediction,
     single_line,
 )
+from serving.client.retries import RetryableError, RetryPolicy
 from serving.errors import ServingError, UsageError
 
 _RETRYABLE = {502, 503, 504}  # restarting behind a proxy, overloaded, too slow

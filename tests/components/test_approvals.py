@@ -10,7 +10,7 @@ from ml_metadata.proto import metadata_store_pb2
 from tfx.components.evaluator import constants
 from tfx.types import Artifact, standard_artifacts
 
-from components.approvals.strategy import NewestApproved
+from components.approvals.newest_approved import NewestApproved
 
 Model, ModelBlessing = standard_artifacts.Model, standard_artifacts.ModelBlessing
 MODEL_ID = constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY

@@ -12,7 +12,7 @@ from tfx import v1 as tfx
 from tfx.orchestration import metadata
 from tfx.types import standard_artifacts
 
-from components.approvals.strategy import NewestApproved
+from components.approvals.newest_approved import NewestApproved
 from components.artifacts import DataVerdict
 from components.curated_schema.component import CuratedSchema, load_schema
 from components.data_gate import anomaly_messages, component

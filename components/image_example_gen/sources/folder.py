@@ -128,10 +128,10 @@ class FolderSource:
     def _find_class_folders(self) -> list[_ClassFolder]:
         if not self._folder.exists():
             raise InputError(
-                f"The folder {self._folder} does not exist: set a folder with one sub-folder per class."
+                f"The folder {self._folder} does not exist: choose a folder with one subfolder per class."
             )
         if not self._folder.is_dir():
-            raise InputError(f"{self._folder} is a file: set a folder with one sub-folder per class.")
+            raise InputError(f"{self._folder} is a file: choose a folder with one subfolder per class.")
         folders = self._subfolders(self._folder)
         split_folders = [path for path in folders if path.name.casefold() in SOURCE_SPLIT_NAMES]
         if not split_folders:
