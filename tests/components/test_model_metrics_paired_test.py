@@ -11,7 +11,7 @@ from components.model_metrics.paired_test import p_value, tango_statistic
 
 
 def compared(gained: int, lost: int, total: int, **limits: float) -> Comparison:
-    """Compares models of which only one is correct: the candidate `gained` times, the baseline `lost` times."""
+    """Compares models of which only the candidate is correct `gained` times, the baseline `lost` times."""
     candidate, baseline = np.zeros(total), np.zeros(total)
     candidate[:lost] = 1
     baseline[lost : lost + gained] = 1
