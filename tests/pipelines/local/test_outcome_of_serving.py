@@ -41,7 +41,7 @@ def test_a_passed_check(read: Read, tmp_path: Path) -> None:
 
 
 def test_a_failed_check_without_a_server(read: Read, tmp_path: Path) -> None:
-    report(tmp_path, problems=["it cannot be loaded"], server=None, images=[], protocols={})
+    report(tmp_path, problems=["it cannot be loaded"], server=None, pictures=[], protocols={})
     outcome = read({"ServingCheck.blessing": {"blessed": 0}})
     assert outcome.check == ServingCheckOutcome(False, ["it cannot be loaded"])
     assert outcome.exit_status == 3
