@@ -54,7 +54,7 @@ def ratio(numerator: Sequence[float], denominator: Sequence[float]) -> Ratio:
 
 
 def trainer_ratio(tutorial: Sequence[Measurement], pipeline: Sequence[Measurement]) -> Ratio:
-    """Returns the tutorial's time over the Trainer's, both without imports."""
+    """Returns the tutorial's time divided by the Trainer's, both without imports."""
     return ratio(
         [run.seconds - run.parts[_IMPORTS] for run in tutorial], [run.parts["Trainer"] for run in pipeline]
     )

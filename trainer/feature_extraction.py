@@ -76,7 +76,7 @@ def fill_cache(
         split: Name and size of the split.
         images: Pixels uint8 [size, size, 3] and labels float32 [], in a fixed order.
         build_extractor: Builds the extractor; called only if a shard is missing.
-        views: Makes the views of each image.
+        views: Produces the augmented views of each image.
         batch_size: Images per batch; must divide the shard size.
     """
     missing = cache.missing(split)

@@ -67,7 +67,7 @@ class IngestCounts:
         by_class[class_name] = by_class.get(class_name, 0) + image_count
 
     def add(self, other: IngestCounts) -> None:
-        """Adds the counts of other images."""
+        """Adds the counts of another instance."""
         for split, by_class in other.accepted.items():
             for class_name, image_count in by_class.items():
                 self.count_accepted(split, class_name, image_count)
@@ -243,7 +243,7 @@ def _as_os_error(error: Exception, uri: str) -> Exception:
 
 
 def _log_counts(counts: IngestCounts, max_files: int | None) -> None:
-    """Logs up to `max_files` rejected images (None: all of them) and the leaks."""
+    """Logs up to `max_files` rejected images (None: all) and the images leaked between splits."""
     logged = sorted(counts.rejected)[:max_files]
     for filename, reason, detail in logged:
         _log.warning("Rejected: %s: %s%s", filename, reason, f" ({detail})" if detail else "")

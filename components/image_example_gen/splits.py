@@ -17,7 +17,7 @@ def assign_split(image_digest: bytes, shares: Mapping[str, float], seed: int, al
     Args:
         image_digest: `digest` of its bytes.
         shares: The share of every split.
-        seed: Seed of the partition.
+        seed: Seed of the assignment to splits.
         allowed: The splits to choose from; their shares are scaled to sum to 1.
 
     Returns:

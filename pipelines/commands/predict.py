@@ -128,7 +128,7 @@ class _JsonLines:
 
 
 class _Table:
-    """Prints predictions as a table at the end, also after an interrupt; shows progress until then."""
+    """Prints predictions as a table at the end, even after an interrupt; shows progress until then."""
 
     def __init__(self, total: int) -> None:
         self.failures = 0

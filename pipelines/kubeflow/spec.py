@@ -110,7 +110,7 @@ def add_input(spec: Spec, task_name: str, name: str, source: Mapping[str, Any], 
 def fill_defaults(spec: Spec) -> None:
     """Sets the default of every component parameter to the value that this pipeline passes.
 
-    Parameters that come from another task already have a default, from `add_input`.
+    Parameters that come from another task already have a default, set by `add_input`.
     """
     root = spec["root"]["inputDefinitions"]["parameters"]
     for task in spec["root"]["dag"]["tasks"].values():

@@ -127,7 +127,7 @@ def check_disk(output_root: Path) -> None:
 def check_classes(settings: Settings) -> None:
     """Checks that the classes are those of the last run that pushed a model for this pipeline name.
 
-    A model for other classes must not replace the served model.
+    A model for different classes must not replace the served model.
 
     Raises:
         InputError: The classes differ.

@@ -59,7 +59,7 @@ def run_contexts(store: ml_metadata.MetadataStore) -> list[metadata_store_pb2.Co
 
 
 def run_outputs(store: ml_metadata.MetadataStore, run_id: str) -> dict[str, RunOutput]:
-    """Returns the output artifacts of a run by `Node.output`, without those that resolvers looked up."""
+    """Returns the output artifacts of a run by `Node.output`, excluding those looked up by resolvers."""
     context = store.get_context_by_type_and_name(_RUN_TYPE, run_id)
     resolvers = resolver_types(store)
     executions = {

@@ -68,7 +68,7 @@ class ServingCheckOutcome:
 
     Attributes:
         passed: True if the model may be pushed.
-        problems: Why it may not, one phrase each.
+        problems: Reasons why it may not be pushed, one phrase each.
         server: Name of the server; None if no server was started.
         images: Number of images that were sent.
         largest_difference: Largest absolute difference between the server's probabilities and the

@@ -85,7 +85,7 @@ class ServableVersion:
 def list_versions(folder: Path) -> dict[int, Path] | None:
     """Lists the versions in a model's folder: all entries whose name is a number.
 
-    If two names are the same number (`7` and `007`), the one that sorts last counts.
+    If two names are the same number (`7` and `007`), the one that sorts last wins.
 
     Returns:
         Their folders by number; None if the model's folder cannot be read. As in TensorFlow Serving, nothing

@@ -85,7 +85,7 @@ class ServedModels:
             label: A version label, or None. Without a version and a label, the newest version is returned.
 
         Raises:
-            StatusError: There is no such version in memory.
+            StatusError: The version is not loaded.
         """
         if not name:
             raise invalid_argument("ModelSpec has no name specified.")

@@ -160,7 +160,7 @@ class ModelRepository:
         """Makes a folder in `staging` the newest version. The push is atomic.
 
         Args:
-            staged: Folder with the version's files, which may be moved away.
+            staged: Folder with the version's files, which may be moved rather than copied.
             manifest: The manifest, without version number and time.
 
         Returns:

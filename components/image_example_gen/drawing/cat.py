@@ -23,7 +23,7 @@ _NOSES: list[Colour] = [(226, 152, 146), (226, 152, 146), (176, 104, 96), (86, 6
 
 
 class Cat(Animal):
-    """One cat: wide cheeks, large slit eyes, a small nose, whiskers and a long even tail."""
+    """One cat: wide cheeks, large slit eyes, a small nose, whiskers and a long tail of constant width."""
 
     blaze = mirrored(-0.55j, 0.1 - 0.2j, 0.3 + 0.1j, 0.72 + 0.45j, 0.4 + 0.75j, 0.82j)
 

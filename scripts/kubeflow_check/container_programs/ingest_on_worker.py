@@ -1,4 +1,4 @@
-"""Runs in the container: ingests /data on the Beam worker pool whose address is the argument."""
+"""Runs in the container: ingests /data on the Beam worker pool at the address given as argument."""
 
 import json
 import sys
