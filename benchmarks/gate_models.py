@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from components.prediction_table import columns
-from components.prediction_table.table import BaselineState, PredictionTable
+from components.prediction_table.table import BaselineState, Predictions
 from components.quality_gate.judge import judge
 from components.quality_gate.limits import GateLimits
 from components.quality_gate.verdict import Verdict
@@ -114,12 +114,12 @@ def _probabilities(errors: np.ndarray) -> np.ndarray:
 
 
 @cache
-def _pictures(count: int) -> PredictionTable:
+def _pictures(count: int) -> Predictions:
     """Returns a table of so many images, which models are put into."""
     numbers = np.arange(count)
     labels = numbers % 2
     nothing: dict[str, np.ndarray] = {}
-    return PredictionTable(
+    return Predictions(
         class_names=_CLASS_NAMES,
         filenames=[f"{number}.jpg" for number in numbers],
         digests=[""] * count,

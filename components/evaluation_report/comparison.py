@@ -13,7 +13,7 @@ from components.evaluation_report import charts, page, prediction_metrics
 from components.evaluation_report.charts import ModelCurves
 from components.evaluation_report.json_values import JsonObject
 from components.model_metrics import is_correct
-from components.prediction_table.table import PredictionTable
+from components.prediction_table.table import Predictions
 
 _MAX_LISTED = 20  # images listed per model that only this model classifies correctly
 _ABSENT = "–"
@@ -31,7 +31,7 @@ class ComparedRun:
 
     run_id: str
     report: JsonObject
-    table: PredictionTable | None = None
+    table: Predictions | None = None
 
 
 @dataclass(frozen=True)

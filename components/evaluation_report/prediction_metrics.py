@@ -12,7 +12,7 @@ from components import model_metrics
 from components.evaluation_report.json_values import JsonObject, estimate, number
 from components.model_metrics import Curve, Estimate
 from components.prediction_table.columns import PERTURBATIONS, SLICES
-from components.prediction_table.table import PredictionTable
+from components.prediction_table.table import Predictions
 
 GALLERY_IMAGES = 12  # per group
 SLICES_SHOWN = 40  # largest slices per feature: a source may have any number of folders
@@ -22,7 +22,7 @@ _THRESHOLD = 0.5
 _RANGES = ("dark", "medium", "bright", "portrait", "square", "landscape")
 
 
-def collect(table: PredictionTable, min_slice_images: int) -> JsonObject:
+def collect(table: Predictions, min_slice_images: int) -> JsonObject:
     """Returns all results computed from the test images as a JSON object.
 
     Args:
@@ -104,7 +104,7 @@ def _thinned(curve: Curve, ideal_x: float) -> JsonObject:
     }
 
 
-def _comparison(table: PredictionTable, name: str) -> JsonObject:
+def _comparison(table: Predictions, name: str) -> JsonObject:
     baseline = table.baselines[name]
     report: JsonObject = {
         "baseline": name,
@@ -129,7 +129,7 @@ def paired(labels: np.ndarray, first: np.ndarray, second: np.ndarray) -> JsonObj
     }
 
 
-def _slices(table: PredictionTable, min_images: int) -> list[JsonObject]:
+def _slices(table: Predictions, min_images: int) -> list[JsonObject]:
     models = {"candidate": table.probabilities, **table.baseline_probabilities}
     correct = {
         name: model_metrics.is_correct(table.labels, probabilities) for name, probabilities in models.items()
@@ -173,7 +173,7 @@ def _range_order(value: str) -> tuple[float, int, str]:
     return (int(match[2]) * units[match[3] or ""], 0 if match[1] else 1, value)
 
 
-def _gallery(table: PredictionTable) -> JsonObject:
+def _gallery(table: Predictions) -> JsonObject:
     certainty = np.abs(table.probabilities - _THRESHOLD)
     is_correct = model_metrics.is_correct(table.labels, table.probabilities)
     wrong = np.flatnonzero(~is_correct)
@@ -187,7 +187,7 @@ def _gallery(table: PredictionTable) -> JsonObject:
     }
 
 
-def _gallery_entry(table: PredictionTable, index: int) -> JsonObject:
+def _gallery_entry(table: Predictions, index: int) -> JsonObject:
     probability = float(table.probabilities[index])
     label = int(probability >= _THRESHOLD)
     newest = table.baseline_probabilities.get("newest")
@@ -201,7 +201,7 @@ def _gallery_entry(table: PredictionTable, index: int) -> JsonObject:
     }
 
 
-def _consistency(table: PredictionTable) -> JsonObject:
+def _consistency(table: Predictions) -> JsonObject:
     def consistency(name: str) -> JsonObject:
         changed = table.changed.get(name)
         indices = np.flatnonzero(table.sampled) if changed is not None else np.empty(0, int)

@@ -2,7 +2,7 @@
 
 from components.model_metrics.estimates import ABSENT, Estimate, proportion
 from components.model_metrics.metrics import (
-    Bucket,
+    CalibrationBucket,
     Curve,
     calibration_curve,
     compute_metrics,
@@ -15,7 +15,7 @@ from components.model_metrics.paired_test import Comparison, compare
 
 __all__ = [
     "ABSENT",
-    "Bucket",
+    "CalibrationBucket",
     "Comparison",
     "Curve",
     "Estimate",

@@ -31,7 +31,7 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Bucket:
+class CalibrationBucket:
     """Images with similar predicted probabilities.
 
     Attributes:
@@ -148,11 +148,11 @@ def precision_recall_curve(labels: np.ndarray, probabilities: np.ndarray) -> Cur
     return Curve(recall[::-1], precision[::-1], np.append(thresholds, np.inf)[::-1])
 
 
-def calibration_curve(labels: np.ndarray, probabilities: np.ndarray) -> list[Bucket]:
+def calibration_curve(labels: np.ndarray, probabilities: np.ndarray) -> list[CalibrationBucket]:
     """Returns the non-empty buckets in order of probability."""
     numbers = bucket_indices(probabilities)
     return [
-        Bucket(
+        CalibrationBucket(
             float(probabilities[numbers == number].mean()),
             proportion(int(labels[numbers == number].sum()), int((numbers == number).sum())),
             int((numbers == number).sum()),

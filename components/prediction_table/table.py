@@ -64,7 +64,7 @@ class TableMetadata:
 
 
 @dataclass(frozen=True, eq=False)
-class PredictionTable:
+class Predictions:
     """Predictions for N test images, ordered by file name.
 
     All probabilities are of the second class.
@@ -133,7 +133,7 @@ def write_metadata(folder: str, metadata: TableMetadata) -> None:
         file.write(json.dumps(values, indent=2) + "\n")
 
 
-def write(folder: str, table: PredictionTable) -> None:
+def write(folder: str, table: Predictions) -> None:
     """Writes a table as the component PredictionTable does; creates the folder."""
     for shard, is_valid in ((SHARD, True), (INVALID_SHARD, False)):
         path = posixpath.join(folder, shard)
@@ -147,7 +147,7 @@ def write(folder: str, table: PredictionTable) -> None:
     )
 
 
-def read(folder: str) -> PredictionTable:
+def read(folder: str) -> Predictions:
     """Reads a table; its rows are sorted by file name, then by digest."""
     with tf.io.gfile.GFile(posixpath.join(folder, METADATA_FILE)) as file:
         metadata = json.load(file)
@@ -166,7 +166,7 @@ def read(folder: str) -> PredictionTable:
     }
     if baselines["best"].state == "same" and "newest" in baseline_probabilities:
         baseline_probabilities["best"] = baseline_probabilities["newest"]
-    return PredictionTable(
+    return Predictions(
         class_names=tuple(metadata["class_names"]),
         filenames=[row[features.FILENAME] for row in rows],
         digests=[row[features.DIGEST] for row in rows],
@@ -184,7 +184,7 @@ def read(folder: str) -> PredictionTable:
     )
 
 
-def _row(table: PredictionTable, index: int) -> dict[str, Any]:
+def _row(table: Predictions, index: int) -> dict[str, Any]:
     row: dict[str, Any] = {
         features.FILENAME: table.filenames[index],
         features.DIGEST: table.digests[index],

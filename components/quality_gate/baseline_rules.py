@@ -8,7 +8,7 @@ from dataclasses import replace
 from scipy import optimize, special
 
 from components.model_metrics import Comparison, compare
-from components.prediction_table.table import BaselineState, PredictionTable
+from components.prediction_table.table import BaselineState, Predictions
 from components.quality_gate.formatting import (
     capitalize,
     format_image_count,
@@ -26,7 +26,7 @@ BASELINE_NAMES = {NEWEST: "the last blessed model", BEST: "the best model"}
 _FIX = "bless this model with a reason (`catsdogs bless`), or set evaluation.missing_baseline to ignore"
 
 
-def compare_with_baselines(table: PredictionTable, limits: GateLimits) -> dict[str, Comparison]:
+def compare_with_baselines(table: Predictions, limits: GateLimits) -> dict[str, Comparison]:
     """Compares the candidate with each baseline that has predictions.
 
     A single comparison uses the full level. Two comparisons share it by Hochberg's (1988) procedure: each
@@ -49,9 +49,7 @@ def compare_with_baselines(table: PredictionTable, limits: GateLimits) -> dict[s
     return {name: replace(each, level=limits.comparisons_level / 2) for name, each in results.items()}
 
 
-def baseline_rules(
-    table: PredictionTable, comparisons: dict[str, Comparison], limits: GateLimits
-) -> list[Rule]:
+def baseline_rules(table: Predictions, comparisons: dict[str, Comparison], limits: GateLimits) -> list[Rule]:
     """Returns the rules `newest model` and `best model`."""
     return [
         _compared(name, comparisons[name], limits)
@@ -61,7 +59,7 @@ def baseline_rules(
     ]
 
 
-def is_best(table: PredictionTable, limits: GateLimits) -> bool:
+def is_best(table: Predictions, limits: GateLimits) -> bool:
     """Returns True if the candidate is the first model or significantly better than the best one."""
     if table.baselines[BEST].state == "unreadable":
         return False  # cannot be compared, so the best model stays
@@ -72,7 +70,7 @@ def is_best(table: PredictionTable, limits: GateLimits) -> bool:
 
 
 def smallest_loss_rules(
-    table: PredictionTable, comparisons: dict[str, Comparison], limits: GateLimits
+    table: Predictions, comparisons: dict[str, Comparison], limits: GateLimits
 ) -> list[Rule]:
     """Notes the smallest loss that the comparisons detect with the required power; empty without comparisons.
 

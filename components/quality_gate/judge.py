@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from components.model_metrics import Comparison, metrics, paired_test
-from components.prediction_table.table import PredictionTable
+from components.prediction_table.table import Predictions
 from components.quality_gate import baseline_rules, threshold_rules
 from components.quality_gate.formatting import format_names, format_percent, format_points
 from components.quality_gate.limits import GateLimits
@@ -32,7 +32,7 @@ _RULE_ORDER = (
 
 
 def judge(
-    table: PredictionTable,
+    table: Predictions,
     limits: GateLimits,
     served: Mapping[str, Any] | None = None,
     model_bytes: int | None = None,
@@ -107,7 +107,7 @@ def _apply_override(override: Override, failed: list[Rule], model_uri: str) -> t
 
 
 def _sentence(
-    table: PredictionTable,
+    table: Predictions,
     failed: list[Rule],
     override: Override | None,
     comparisons: dict[str, Comparison],
@@ -123,7 +123,7 @@ def _sentence(
     return f"Refused: {reason}."
 
 
-def _summary(table: PredictionTable, comparisons: dict[str, Comparison], tolerated: float) -> str:
+def _summary(table: Predictions, comparisons: dict[str, Comparison], tolerated: float) -> str:
     share, count = metrics.accuracy(table.labels, table.probabilities).value, len(table.labels)
     result = f"accuracy {format_percent(share)} on {count:,} test image{'' if count == 1 else 's'}"
     newest = baseline_rules.BASELINE_NAMES[baseline_rules.NEWEST]

@@ -8,14 +8,14 @@ import numpy as np
 
 from components.errors import PipelineError
 from components.model_metrics import metrics
-from components.prediction_table.table import PredictionTable
+from components.prediction_table.table import Predictions
 from components.tfma_metrics import Metrics
 
 _TOLERANCES = {"accuracy": 1e-6, "auc": 1e-6, "loss": 1e-4}  # TFMA sums losses in float32
 _THRESHOLDS = 10_000  # of TFMA's AUC, equally spaced
 
 
-def require_agreement(table: PredictionTable, measured: Metrics) -> None:
+def require_agreement(table: Predictions, measured: Metrics) -> None:
     """Compares the candidate's metrics over all images.
 
     Raises:
@@ -37,7 +37,7 @@ def require_agreement(table: PredictionTable, measured: Metrics) -> None:
             raise _disagreement(name, theirs, value)
 
 
-def _auc_tolerance(table: PredictionTable) -> float:
+def _auc_tolerance(table: Predictions) -> float:
     """Returns the largest difference between TFMA's AUC and the exact one that its thresholds explain.
 
     TFMA counts a pair of images, one of each class, as one half if no threshold separates the two

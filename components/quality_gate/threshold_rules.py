@@ -12,7 +12,7 @@ import numpy as np
 from scipy import special
 
 from components.model_metrics import metrics
-from components.prediction_table.table import PredictionTable
+from components.prediction_table.table import Predictions
 from components.quality_gate.formatting import (
     capitalize,
     format_image_count,
@@ -37,12 +37,12 @@ ACCURACY, CALIBRATION, GREY, SIZE = "accuracy", "calibration", "grey image", "mo
 _ROUNDING = 1e-12  # 9/10 must reach a floor of 0.9 despite floating-point rounding
 
 
-def has_valid_predictions(table: PredictionTable) -> bool:
+def has_valid_predictions(table: Predictions) -> bool:
     """Returns True if there are test images and each has a valid probability."""
     return len(table.labels) > 0 and bool(_is_probability(table).all())
 
 
-def data_rules(table: PredictionTable) -> list[Rule]:
+def data_rules(table: Predictions) -> list[Rule]:
     """Judges whether the test images and the predictions are valid."""
     total = len(table.labels)
     if not total:
@@ -57,7 +57,7 @@ def data_rules(table: PredictionTable) -> list[Rule]:
     ]
 
 
-def _both_classes(table: PredictionTable) -> Rule:
+def _both_classes(table: Predictions) -> Rule:
     counts = np.bincount(table.labels, minlength=2)
     class_counts = " and ".join(
         f"{count:,} {name}" for count, name in zip(counts, table.class_names, strict=True)
@@ -68,7 +68,7 @@ def _both_classes(table: PredictionTable) -> Rule:
     return failed_rule(BOTH_CLASSES, 0, 1, reason, ": add images of both classes to test.")
 
 
-def _unseen(table: PredictionTable) -> Rule:
+def _unseen(table: Predictions) -> Rule:
     shared = int(table.seen.sum())
     if not shared:
         return Rule(UNSEEN, "passed", 0, 0, "No test image is also in train or eval.")
@@ -80,7 +80,7 @@ def _unseen(table: PredictionTable) -> Rule:
     return failed_rule(UNSEEN, shared, 0, reason, ": remove them from test or from the other splits.")
 
 
-def _probabilities(table: PredictionTable) -> Rule:
+def _probabilities(table: Predictions) -> Rule:
     invalid = np.flatnonzero(~_is_probability(table))
     if not len(invalid):
         return Rule(PROBABILITIES, "passed", 0, 0, "Every prediction is a valid probability.")
@@ -95,11 +95,11 @@ def _probabilities(table: PredictionTable) -> Rule:
     )
 
 
-def _is_probability(table: PredictionTable) -> np.ndarray:
+def _is_probability(table: Predictions) -> np.ndarray:
     return (table.probabilities >= 0) & (table.probabilities <= 1)  # False for NaN
 
 
-def accuracy_rule(table: PredictionTable, limits: GateLimits) -> Rule:
+def accuracy_rule(table: Predictions, limits: GateLimits) -> Rule:
     """Judges the measured accuracy, without allowing for chance."""
     estimate = metrics.accuracy(table.labels, table.probabilities)
     floor = limits.min_accuracy
@@ -115,7 +115,7 @@ def accuracy_rule(table: PredictionTable, limits: GateLimits) -> Rule:
     )
 
 
-def calibration_rule(table: PredictionTable, limits: GateLimits) -> Rule:
+def calibration_rule(table: Predictions, limits: GateLimits) -> Rule:
     """Judges the calibration error; fails if its whole interval is above the limit."""
     most = limits.max_calibration_error
     gaps, buckets = table.probabilities - table.labels, metrics.bucket_indices(table.probabilities)
@@ -142,7 +142,7 @@ def calibration_rule(table: PredictionTable, limits: GateLimits) -> Rule:
     )
 
 
-def slice_rules(table: PredictionTable, limits: GateLimits) -> list[Rule]:
+def slice_rules(table: Predictions, limits: GateLimits) -> list[Rule]:
     """Judges the accuracy of each slice; a slice fails if its accuracy is significantly below the minimum."""
     is_wrong = ~metrics.is_correct(table.labels, table.probabilities)
     counts = {}
@@ -167,7 +167,7 @@ def slice_rules(table: PredictionTable, limits: GateLimits) -> list[Rule]:
     return rules
 
 
-def consistency_rules(table: PredictionTable, limits: GateLimits) -> list[Rule]:
+def consistency_rules(table: Predictions, limits: GateLimits) -> list[Rule]:
     """Judges prediction consistency under each perturbation, and notes the prediction for a grey image."""
     labels = metrics.predicted_labels(table.probabilities)
     floor = limits.min_prediction_consistency
@@ -244,7 +244,7 @@ def _proportion_rule(name: str, text: str, share: float, floor: float, fails: bo
     return Rule(name, "passed", share, floor, capitalize(f"{text}; {bound}."))
 
 
-def _grey(table: PredictionTable) -> Rule:
+def _grey(table: Predictions) -> Rule:
     second = table.class_names[1]
     if math.isnan(table.grey):
         return Rule(GREY, "noted", None, None, "No prediction for a uniform grey image.")

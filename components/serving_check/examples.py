@@ -10,7 +10,7 @@ import tensorflow as tf
 from tfx import types
 from tfx.types import artifact_utils
 
-from components.serving_check.report import Prediction
+from components.serving_check.report import ServedPrediction
 from trainer import features
 from trainer.signatures import EXAMPLES_SIGNATURE
 
@@ -48,7 +48,9 @@ def read_test_images(examples: types.Artifact, count: int) -> list[TestImage]:
     return [_parse(record) for index, record in enumerate(records.as_numpy_iterator()) if index in selected]
 
 
-def expected_predictions(model: Path, images: Sequence[TestImage], probability: str) -> list[Prediction]:
+def expected_predictions(
+    model: Path, images: Sequence[TestImage], probability: str
+) -> list[ServedPrediction]:
     """Predicts images with the signature that the Evaluator uses.
 
     Args:
@@ -66,7 +68,7 @@ def expected_predictions(model: Path, images: Sequence[TestImage], probability: 
             records = [image.record for image in images[start : start + _BATCH_SIZE]]
             outputs = signature(examples=tf.constant(records))
             columns = zip(outputs[probability].numpy(), outputs["label"].numpy(), strict=True)
-            predictions += [Prediction(float(value), label.decode()) for value, label in columns]
+            predictions += [ServedPrediction(float(value), label.decode()) for value, label in columns]
     except KeyError as missing:
         raise UnusableModel(
             f"the model has no signature or output {missing.args[0]}, which the Evaluator uses"

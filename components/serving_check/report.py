@@ -16,7 +16,7 @@ _LIBRARIES = ("tensorflow", "keras", "numpy", "protobuf", "grpcio", "aiohttp", "
 
 
 @dataclass(frozen=True)
-class Prediction:
+class ServedPrediction:
     """A prediction for an image.
 
     Attributes:
@@ -40,7 +40,7 @@ class ProtocolResult:
     """
 
     protocol: str
-    predictions: Sequence[Prediction | str]
+    predictions: Sequence[ServedPrediction | str]
     milliseconds: Sequence[float]
     signatures: frozenset[str]
 
@@ -84,7 +84,7 @@ class ServingReport:
     limits: CheckLimits
     server: str | None = None
     names: Sequence[str] = ()
-    expected: Sequence[Prediction] = ()
+    expected: Sequence[ServedPrediction] = ()
     results: list[ProtocolResult] = field(default_factory=list)
     failure: str | None = None
 
@@ -133,7 +133,9 @@ class ServingReport:
         rows = list(zip(self.names, result.predictions, self.expected, strict=True))
         errors = [(name, prediction) for name, prediction, _ in rows if isinstance(prediction, str)]
         predicted = [
-            (name, actual, expected) for name, actual, expected in rows if isinstance(actual, Prediction)
+            (name, actual, expected)
+            for name, actual, expected in rows
+            if isinstance(actual, ServedPrediction)
         ]
         different = [row for row in predicted if _difference(row[1], row[2]) > limits.max_difference]
         mislabelled = [row for row in predicted if row[1].label != row[2].label]
@@ -173,7 +175,9 @@ class ServingReport:
     def _metrics(self, result: ProtocolResult) -> dict[str, Any]:
         pairs = zip(result.predictions, self.expected, strict=True)
         differences = [
-            _difference(actual, expected) for actual, expected in pairs if isinstance(actual, Prediction)
+            _difference(actual, expected)
+            for actual, expected in pairs
+            if isinstance(actual, ServedPrediction)
         ]
         return {
             "signatures": sorted(result.signatures),
@@ -184,13 +188,13 @@ class ServingReport:
         }
 
 
-def _row(prediction: Prediction | str) -> dict[str, Any]:
+def _row(prediction: ServedPrediction | str) -> dict[str, Any]:
     if isinstance(prediction, str):
         return {"error": prediction}
     return {"probability": prediction.probability, "label": prediction.label}
 
 
-def _difference(actual: Prediction, expected: Prediction) -> float:
+def _difference(actual: ServedPrediction, expected: ServedPrediction) -> float:
     """Returns the absolute difference of two probabilities; infinity if one is NaN."""
     difference = abs(actual.probability - expected.probability)
     return math.inf if math.isnan(difference) else difference

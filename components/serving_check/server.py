@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.serving_check.report import Prediction, ProtocolResult
+from components.serving_check.report import ProtocolResult, ServedPrediction
 from serving.client import Client, RequestRejected
 from serving.errors import ServingError
 from serving.local import server_process
@@ -124,14 +124,14 @@ def send_requests(protocol: str, url: str, model_name: str, images: Sequence[byt
         return ProtocolResult(protocol, predictions, milliseconds, _signatures(client))
 
 
-def _predict(client: Client, image: bytes) -> Prediction | str:
+def _predict(client: Client, image: bytes) -> ServedPrediction | str:
     try:
         [prediction] = client.predict([image])
     except RequestRejected as error:
         return error.text
     except ServingError as error:
         return str(error)
-    return Prediction(prediction.probability, prediction.label)
+    return ServedPrediction(prediction.probability, prediction.label)
 
 
 def _signatures(client: Client) -> frozenset[str]:

@@ -75,7 +75,7 @@ class Login:
     ca_cert: Path | None = None
 
 
-def connect(login: Login) -> Client:
+def connect(login: Login) -> KfpClient:
     """Returns a client after a successful request to the server.
 
     Raises:
@@ -94,7 +94,7 @@ def connect(login: Login) -> Client:
             ) from None
     try:
         with suppress_kfp_output():
-            client = Client(
+            client = KfpClient(
                 host=endpoint,
                 existing_token=token,
                 credentials=_TokenFile(token_file) if token_file else None,
@@ -183,7 +183,7 @@ class _TokenFile(kfp.client.TokenCredentialsBase):
         config.api_key["authorization"] = token
 
 
-class Client(kfp.client.Client):
+class KfpClient(kfp.client.Client):
     """KFP's client with request timeouts and errors that name a remedy."""
 
     def get_kfp_healthz(self, sleep_duration: int = 0) -> Any:

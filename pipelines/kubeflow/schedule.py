@@ -12,7 +12,7 @@ from components.errors import InputError
 from pipelines.console import print_line
 
 if TYPE_CHECKING:
-    from pipelines.kubeflow.connection import Client
+    from pipelines.kubeflow.connection import KfpClient
 
 _EQUALS = 1  # in KFP's filters
 
@@ -51,7 +51,7 @@ def name_filter(name: str) -> str:
 
 
 def create_recurring_run(
-    client: Client, cron: str, name: str, namespace: str | None, job: Mapping[str, Any], console: Console
+    client: KfpClient, cron: str, name: str, namespace: str | None, job: Mapping[str, Any], console: Console
 ) -> None:
     """Creates a recurring run and disables the pipeline's other recurring runs of the same name.
 
@@ -82,7 +82,7 @@ def create_recurring_run(
             )
 
 
-def _active(client: Client, name: str, namespace: str | None, pipeline_id: str) -> list[Any]:
+def _active(client: KfpClient, name: str, namespace: str | None, pipeline_id: str) -> list[Any]:
     """Returns the enabled recurring runs of a pipeline with this name, in all experiments."""
     listed: list[Any] = []
     page: str | None = ""

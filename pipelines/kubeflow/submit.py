@@ -14,7 +14,7 @@ from rich.console import Console
 from components.errors import InputError
 from pipelines.console import print_line
 from pipelines.kubeflow import schedule, watch
-from pipelines.kubeflow.connection import Client, Login, connect, suppress_kfp_output
+from pipelines.kubeflow.connection import KfpClient, Login, connect, suppress_kfp_output
 from pipelines.kubeflow.package import OVERRIDE, Package, read_package, read_parameters
 from pipelines.settings import pipeline_root
 from pipelines.settings.errors import did_you_mean
@@ -122,7 +122,7 @@ def _pipeline_root(options: SubmitOptions, package: Package) -> str:
         raise InputError(f"The pipeline root {error}.") from None
 
 
-def _experiment_id(client: Client, options: SubmitOptions, namespace: str | None) -> str:
+def _experiment_id(client: KfpClient, options: SubmitOptions, namespace: str | None) -> str:
     name = options.experiment or os.environ.get(DEFAULT_EXPERIMENT) or "Default"
     experiments = client.list_experiments(filter=schedule.name_filter(name), namespace=namespace).experiments
     if experiments and experiments[0].storage_state == "ARCHIVED":
@@ -142,7 +142,7 @@ def _experiment_id(client: Client, options: SubmitOptions, namespace: str | None
     return str(experiments[0].experiment_id)
 
 
-def _upload(client: Client, package: Package, namespace: str | None, console: Console) -> dict[str, str]:
+def _upload(client: KfpClient, package: Package, namespace: str | None, console: Console) -> dict[str, str]:
     """Uploads the file as a version of the pipeline, unless the server already has this version."""
     pipelines = client.list_pipelines(
         filter=schedule.name_filter(package.name), namespace=namespace

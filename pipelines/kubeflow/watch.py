@@ -13,7 +13,7 @@ from rich.console import Console
 from components.errors import PipelineError
 from pipelines.console import print_line
 from pipelines.formatting import format_duration
-from pipelines.kubeflow.connection import Client, ServerError
+from pipelines.kubeflow.connection import KfpClient, ServerError
 
 INTERRUPTED = 130
 
@@ -37,7 +37,7 @@ _TEMPLATES = ("retry-system-container-impl", "system-container-impl", "system-co
 _EARLIEST = datetime.min.replace(tzinfo=UTC)
 
 
-def wait(client: Client, run_id: str, names: Sequence[str], namespace: str, console: Console) -> int:
+def wait(client: KfpClient, run_id: str, names: Sequence[str], namespace: str, console: Console) -> int:
     """Prints the progress of a run until it ends.
 
     Args:
@@ -81,7 +81,7 @@ def wait(client: Client, run_id: str, names: Sequence[str], namespace: str, cons
     return 1
 
 
-def _follow(client: Client, run_id: str, names: Sequence[str], console: Console) -> Any:
+def _follow(client: KfpClient, run_id: str, names: Sequence[str], console: Console) -> Any:
     """Returns the run once it has ended; retries while the server is unavailable."""
     shown = dict.fromkeys(names, "waiting")
     responded, is_unavailable = time.monotonic(), False
@@ -173,7 +173,7 @@ def _task_status(name: str, node: Any, driver: Any, skipped: Sequence[datetime],
     return TaskStatus(name, state, seconds, node)
 
 
-def _end_of_log(client: Client, run: Any, node: Any) -> list[str]:
+def _end_of_log(client: KfpClient, run: Any, node: Any) -> list[str]:
     """Returns the last lines of a failed task's log; empty if the server does not have the log."""
     for pod in _pods(run, node):
         try:

@@ -30,7 +30,7 @@ _ATTEMPTS = 50
 
 
 @dataclasses.dataclass(frozen=True)
-class _Snapshot:
+class _BucketSnapshot:
     """The state of the repository at one time.
 
     Attributes:
@@ -180,7 +180,7 @@ class ObjectStorage:
             if number not in snapshot.served.loaded and datetime.now(UTC) - since > _STALE_AFTER:
                 self._delete(number)
 
-    def _snapshot(self) -> _Snapshot:
+    def _snapshot(self) -> _BucketSnapshot:
         """Returns the current state of the repository.
 
         Raises:
@@ -214,7 +214,7 @@ class ObjectStorage:
         }
         rolled_back = complete.intersection(served.rolled_back) - live
         reserved = numbers.union(served.rolled_back) - live - rolled_back
-        return _Snapshot(
+        return _BucketSnapshot(
             text,
             generation,
             served,
@@ -222,7 +222,7 @@ class ObjectStorage:
             incomplete,
         )
 
-    def _invalidate_snapshots(self) -> _Snapshot:
+    def _invalidate_snapshots(self) -> _BucketSnapshot:
         """Rewrites `models.config` unchanged, so that writes based on an older snapshot fail."""
         while True:
             snapshot = self._snapshot()

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from components.prediction_table import columns
-from components.prediction_table.table import BaselineState, PredictionTable
+from components.prediction_table.table import BaselineState, Predictions
 from trainer import features
 
 RANGES = {
@@ -27,7 +27,7 @@ def table(
     probabilities: Sequence[float] | np.ndarray,
     baselines: Mapping[str, Sequence[float] | np.ndarray] | None = None,
     **changes: Any,
-) -> PredictionTable:
+) -> Predictions:
     """Returns a table of images `0000.jpg`, `0001.jpg`, … none of them seen in training.
 
     Args:
@@ -48,7 +48,7 @@ def table(
     slices = {
         name: [values[index % len(values)] for index in range(len(labels))] for name, values in RANGES.items()
     }
-    made = PredictionTable(
+    made = Predictions(
         class_names=class_names,
         filenames=names,
         digests=[hashlib.sha256(name.encode()).hexdigest() for name in names],

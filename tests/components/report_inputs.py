@@ -21,7 +21,7 @@ from components.image_example_gen.examples import serialize
 from components.image_example_gen.inspection import inspect
 from components.image_example_gen.sources.base import SourceImage
 from components.prediction_table import table as prediction_table
-from components.prediction_table.table import PredictionTable
+from components.prediction_table.table import Predictions
 from components.quality_gate import verdict
 from components.quality_gate.judge import judge
 from components.quality_gate.limits import GateLimits
@@ -56,7 +56,7 @@ SERVING = {
 SETTINGS = "data:\n  source: folder\nevaluation:\n  min_slice_images: 30\n  min_slice_accuracy: 0.8\n"
 
 
-def predictions(encoded: Sequence[bytes], **changes: Any) -> PredictionTable:
+def predictions(encoded: Sequence[bytes], **changes: Any) -> Predictions:
     """Returns a table of these images, with the predictions of a model and of a weaker baseline."""
     labels, predicted = prediction_tables.drawn(len(encoded), 0.9)
     _, before = prediction_tables.drawn(len(encoded), 0.8)
@@ -93,7 +93,7 @@ def folders(folder: Path) -> dict[str, Artifact]:
     return inputs
 
 
-def write(folder: Path, encoded: Sequence[bytes], table: PredictionTable) -> dict[str, Artifact]:
+def write(folder: Path, encoded: Sequence[bytes], table: Predictions) -> dict[str, Artifact]:
     """Writes the inputs; the folder `evaluation` stays empty."""
     inputs = folders(folder)
     _model(folder / "model" / "Format-Serving")
@@ -146,7 +146,7 @@ def _model(folder: Path) -> None:
     signatures.export(network, 16, ("cat", "dog"), str(folder))
 
 
-def _examples(folder: Path, encoded: Sequence[bytes], table: PredictionTable) -> None:
+def _examples(folder: Path, encoded: Sequence[bytes], table: Predictions) -> None:
     folder.mkdir()
     with tf.io.TFRecordWriter(str(folder / "data-00000-of-00001.gz"), "GZIP") as writer:
         for name, label, data in zip(table.filenames, table.labels, encoded, strict=True):

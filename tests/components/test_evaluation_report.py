@@ -33,7 +33,7 @@ from components.evaluation_report import (
 from components.evaluation_report.charts import ModelCurves
 from components.evaluation_report.comparison import ComparedRun
 from components.prediction_table import table as prediction_table
-from components.prediction_table.table import BaselineState, PredictionTable
+from components.prediction_table.table import BaselineState, Predictions
 from components.quality_gate import verdict
 from components.quality_gate.judge import judge
 from components.quality_gate.limits import GateLimits
@@ -52,7 +52,7 @@ def encoded(make_image: Callable[..., bytes]) -> list[bytes]:
 
 
 @pytest.fixture(scope="module")
-def table(encoded: list[bytes]) -> PredictionTable:
+def table(encoded: list[bytes]) -> Predictions:
     made = report_inputs.predictions(encoded)
     probabilities = made.probabilities.copy()
     probabilities[16:28] = np.where(
@@ -65,7 +65,7 @@ def table(encoded: list[bytes]) -> PredictionTable:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, encoded: list[bytes], table: PredictionTable) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, encoded: list[bytes], table: Predictions) -> Path:
     """Writes a complete report and its inputs."""
     folder = tmp_path_factory.mktemp("run")
     report_inputs.report(folder, report_inputs.write(folder, encoded, table))
@@ -127,7 +127,7 @@ def test_hostile_file_names_stay_text(html: str, card: str) -> None:
     assert len(re.findall(r"(?<!\\)\|", row)) == 4  # no cell more than the others have
 
 
-def test_report_data_match_the_inputs(report: dict[str, Any], table: PredictionTable) -> None:
+def test_report_data_match_the_inputs(report: dict[str, Any], table: Predictions) -> None:
     measured = model_metrics.compute_metrics(table.labels, table.probabilities, table.class_names)
     for row in report["headline"]:
         assert row["candidate"]["value"] == pytest.approx(measured[row["name"]].value)
@@ -162,7 +162,7 @@ def test_model_card_shows_the_report_data(report: dict[str, Any], card: str) -> 
         assert f"| {100 * bucket['probability']:.1f}\u202f% | {100 * bucket['share']['value']:.1f}" in card
 
 
-def test_small_slices_are_marked(table: PredictionTable) -> None:
+def test_small_slices_are_marked(table: Predictions) -> None:
     found = prediction_metrics.collect(table, min_slice_images=20)["slices"]
     assert {one["judged"] for one in found} == {True, False}
     assert all(one["judged"] == (one["pictures"] >= 20) for one in found)
@@ -200,7 +200,7 @@ def test_heatmap_is_red_where_it_supports_the_prediction() -> None:
     assert blue[2] - blue[0] > 30
 
 
-def test_only_requested_images_are_read(folder: Path, table: PredictionTable, encoded: list[bytes]) -> None:
+def test_only_requested_images_are_read(folder: Path, table: Predictions, encoded: list[bytes]) -> None:
     files = [str(path) for path in (folder / "examples" / "Split-test").iterdir()]
     assert gallery.read(files, {table.digests[3]}) == {table.digests[3]: encoded[3]}
 
@@ -214,7 +214,7 @@ def test_thinned_curves_keep_their_shape() -> None:
     assert (curve["x"][0], curve["y"][-1]) == (0, 1)
 
 
-def _odd() -> dict[str, PredictionTable]:
+def _odd() -> dict[str, Predictions]:
     labels, probabilities = prediction_tables.drawn(40)
     gone = BaselineState("unreadable", 3, "/models/3", "its files are gone")
     return {
@@ -236,7 +236,7 @@ def _odd() -> dict[str, PredictionTable]:
 
 
 @pytest.mark.parametrize(("name", "odd"), _odd().items(), ids=list(_odd()))
-def test_unusual_data_have_a_report(name: str, odd: PredictionTable, tmp_path: Path) -> None:
+def test_unusual_data_have_a_report(name: str, odd: Predictions, tmp_path: Path) -> None:
     inputs = report_inputs.folders(tmp_path)  # optional inputs are missing
     prediction_table.write(str(tmp_path / "predictions"), odd)
     written = report_inputs.report(tmp_path, inputs)
@@ -247,7 +247,7 @@ def test_unusual_data_have_a_report(name: str, odd: PredictionTable, tmp_path: P
     assert ("its files are gone" in html) == (name == "unreadable baselines")
 
 
-def _run(run: str, table: PredictionTable | None, settings: str) -> ComparedRun:
+def _run(run: str, table: Predictions | None, settings: str) -> ComparedRun:
     made = table or prediction_tables.table(*prediction_tables.drawn(30))
     report = prediction_metrics.collect(made, 30) | {
         "pipeline": "catsdogs",

@@ -29,7 +29,7 @@ from components.prediction_table import columns, perturbations
 from components.prediction_table.component import Driver
 from components.prediction_table.executor import Executor
 from components.prediction_table.models import ScoringModel, load_baselines
-from components.prediction_table.table import BaselineState, PredictionTable, read
+from components.prediction_table.table import BaselineState, Predictions, read
 from components.quality_gate.judge import judge
 from components.quality_gate.limits import GateLimits
 from components.quality_gate.verdict import PROBABILITIES
@@ -81,7 +81,7 @@ def model_artifact(folder: Path, number: int) -> standard_artifacts.Model:
     return artifact
 
 
-def make_table(folder: Path, inputs: Mapping[str, list[types.Artifact]], sample: int = 3) -> PredictionTable:
+def make_table(folder: Path, inputs: Mapping[str, list[types.Artifact]], sample: int = 3) -> Predictions:
     """Runs the executor and reads what it wrote."""
     predictions = standard_artifacts.Examples()
     predictions.uri = str(folder)
@@ -106,9 +106,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> list[standard_artifacts
 
 
 @pytest.fixture(scope="module")
-def whole(
-    tmp_path_factory: pytest.TempPathFactory, trained: list[standard_artifacts.Model]
-) -> PredictionTable:
+def whole(tmp_path_factory: pytest.TempPathFactory, trained: list[standard_artifacts.Model]) -> Predictions:
     """The table of three models."""
     root = tmp_path_factory.mktemp("table")
     examples = write_examples(root / "examples", SPLITS)
@@ -118,7 +116,7 @@ def whole(
 
 
 def test_every_model_is_asked_about_every_image(
-    whole: PredictionTable, trained: list[standard_artifacts.Model]
+    whole: Predictions, trained: list[standard_artifacts.Model]
 ) -> None:
     assert whole.filenames == ["0-0.jpg", "1-1.jpg", "2-2.jpg", "3-3.jpg", "4-3.jpg", "5-4.jpg", "6-5.jpg"]
     images = [stored(number) for number in SPLITS["test"]]
@@ -134,7 +132,7 @@ def test_every_model_is_asked_about_every_image(
     assert (whole.model_id, whole.model_uri, whole.class_names) == (1, trained[0].uri, ("cat", "dog"))
 
 
-def test_a_row_tells_about_its_image(whole: PredictionTable) -> None:
+def test_a_row_tells_about_its_image(whole: Predictions) -> None:
     images = [stored(number) for number in SPLITS["test"]]
     assert whole.digests == [hashlib.sha256(data).hexdigest() for data in images]
     assert whole.labels.tolist() == [0, 1, 0, 1, 1, 0, 1]
@@ -143,12 +141,12 @@ def test_a_row_tells_about_its_image(whole: PredictionTable) -> None:
     assert set(whole.slices) == set(columns.SLICES)
 
 
-def test_images_that_were_trained_on_are_found(whole: PredictionTable) -> None:
+def test_images_that_were_trained_on_are_found(whole: Predictions) -> None:
     assert whole.seen.tolist() == [False, False, True, False, False, False, False]
 
 
 def test_a_sample_is_asked_about_after_changes(
-    whole: PredictionTable, trained: list[standard_artifacts.Model]
+    whole: Predictions, trained: list[standard_artifacts.Model]
 ) -> None:
     smallest = sorted(set(whole.digests))[:3]
     chosen = [digest in smallest for digest in whole.digests]

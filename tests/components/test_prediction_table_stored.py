@@ -9,17 +9,17 @@ from pathlib import Path
 import numpy as np
 
 from components.prediction_table import columns, table
-from components.prediction_table.table import BaselineState, PredictionTable
+from components.prediction_table.table import BaselineState, Predictions
 from tests.components import prediction_tables
 
 
-def there_and_back(written: PredictionTable, folder: Path) -> PredictionTable:
+def there_and_back(written: Predictions, folder: Path) -> Predictions:
     table.write(str(folder), written)
     return table.read(str(folder))
 
 
-def check_equal(read: PredictionTable, written: PredictionTable) -> None:
-    for field in dataclasses.fields(PredictionTable):
+def check_equal(read: Predictions, written: Predictions) -> None:
+    for field in dataclasses.fields(Predictions):
         was, now = getattr(written, field.name), getattr(read, field.name)
         if field.name in ("baseline_probabilities", "changed"):
             assert now.keys() == was.keys()

@@ -32,7 +32,7 @@ GOOD = {
 }
 
 
-def metrics_of(made: prediction_table.PredictionTable, **changes: Any) -> tfma_metrics.Metrics:
+def metrics_of(made: prediction_table.Predictions, **changes: Any) -> tfma_metrics.Metrics:
     """Returns what TFMA measures of a table."""
     predicted = made.probabilities >= 0.5
     said = np.where(made.labels == 1, made.probabilities, 1 - made.probabilities)
@@ -50,7 +50,7 @@ def metrics_of(made: prediction_table.PredictionTable, **changes: Any) -> tfma_m
     return tfma_metrics.Metrics(**(values | changes))
 
 
-def _auc(made: prediction_table.PredictionTable) -> float:
+def _auc(made: prediction_table.Predictions) -> float:
     first, second = made.probabilities[made.labels == 0], made.probabilities[made.labels == 1]
     wins = (second[:, None] > first).sum() + 0.5 * (second[:, None] == first).sum()
     return float(wins / (len(first) * len(second)))

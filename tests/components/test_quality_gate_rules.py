@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from components.prediction_table.table import BaselineState, PredictionTable
+from components.prediction_table.table import BaselineState, Predictions
 from components.quality_gate.baseline_rules import detectable_loss
 from components.quality_gate.judge import judge
 from components.quality_gate.limits import GateLimits
@@ -32,7 +32,7 @@ def predicted(wrong: slice | list[int] | None = None) -> np.ndarray:
 
 def made(
     wrong: slice | None, newest: slice | None = None, best: slice | None = None, **changes: Any
-) -> PredictionTable:
+) -> Predictions:
     baselines = {
         name: predicted(each) for name, each in (("newest", newest), ("best", best)) if each is not None
     }
@@ -66,7 +66,7 @@ def seen_in_training() -> np.ndarray:
     return seen
 
 
-def with_answer(value: float) -> PredictionTable:
+def with_answer(value: float) -> Predictions:
     probabilities = predicted()
     probabilities[7] = value
     return table(LABELS, probabilities)
@@ -87,7 +87,7 @@ def with_answer(value: float) -> PredictionTable:
     ],
 )
 def test_invalid_test_data_is_refused_despite_an_override(
-    unfit: PredictionTable, name: str, named: list[str]
+    unfit: Predictions, name: str, named: list[str]
 ) -> None:
     found = judge(unfit, GateLimits(), override=OVERRIDE)
     assert not found.blessed

@@ -7,11 +7,11 @@ import math
 
 import pytest
 
-from components.serving_check.report import CheckLimits, Prediction, ProtocolResult, ServingReport
+from components.serving_check.report import CheckLimits, ProtocolResult, ServedPrediction, ServingReport
 
 LIMITS = CheckLimits(1e-5, 100, frozenset({"serving_default", "serving_examples"}))
 NAMES = ["cats/12.jpg", "dogs/7.jpg", "cats/3.jpg"]
-EXPECTED = [Prediction(0.2113, "cat"), Prediction(0.9, "dog"), Prediction(0.4, "cat")]
+EXPECTED = [ServedPrediction(0.2113, "cat"), ServedPrediction(0.9, "dog"), ServedPrediction(0.4, "cat")]
 GOOD = ProtocolResult("REST", list(EXPECTED), [30.0, 10.0, 20.0], LIMITS.signatures)
 
 
@@ -20,29 +20,32 @@ def wrong(**changes: object) -> list[str]:
     return ServingReport("pets", LIMITS, "a server", NAMES, EXPECTED, [exchange]).problems
 
 
-def predicted(first: Prediction | str) -> list[Prediction | str]:
+def predicted(first: ServedPrediction | str) -> list[ServedPrediction | str]:
     return [first, *EXPECTED[1:]]
 
 
 def test_the_same_answers_in_time_are_right() -> None:
     assert ServingReport("pets", LIMITS, "a server", NAMES, EXPECTED, [GOOD]).blessed
     assert wrong() == []
-    assert wrong(predictions=predicted(Prediction(0.2113 + 9e-6, "cat"))) == []
+    assert wrong(predictions=predicted(ServedPrediction(0.2113 + 9e-6, "cat"))) == []
 
 
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
         (
-            {"predictions": predicted(Prediction(0.7312, "cat"))},
+            {"predictions": predicted(ServedPrediction(0.7312, "cat"))},
             ["cats/12.jpg", "0.7312", "0.2113", "1 of 3"],
         ),
         (
-            {"predictions": predicted(Prediction(0.21133, "cat"))},
+            {"predictions": predicted(ServedPrediction(0.21133, "cat"))},
             ["0.21133", "0.21130", "serving.check.max_difference"],
         ),
-        ({"predictions": predicted(Prediction(math.nan, "cat"))}, ["cats/12.jpg", "nan", "0.2113"]),
-        ({"predictions": predicted(Prediction(0.2113, "dog"))}, ["cats/12.jpg", "dog", "cat", "1 of 3"]),
+        ({"predictions": predicted(ServedPrediction(math.nan, "cat"))}, ["cats/12.jpg", "nan", "0.2113"]),
+        (
+            {"predictions": predicted(ServedPrediction(0.2113, "dog"))},
+            ["cats/12.jpg", "dog", "cat", "1 of 3"],
+        ),
         ({"predictions": predicted("Unknown format.")}, ["cats/12.jpg", "Unknown format.", "1 of 3"]),
         ({"signatures": frozenset({"serving_default"})}, ["serving_default", "serving_examples"]),
         ({"signatures": frozenset()}, ["serving_default", "serving_examples"]),
@@ -56,7 +59,7 @@ def test_what_is_wrong_is_one_phrase_with_figures(changes: dict[str, object], na
 
 def test_the_worst_image_is_named_and_everything_that_is_wrong_is_listed() -> None:
     found = wrong(
-        predictions=[Prediction(0.3, "cat"), Prediction(0.1, "cat"), "broken"],
+        predictions=[ServedPrediction(0.3, "cat"), ServedPrediction(0.1, "cat"), "broken"],
         signatures=frozenset({"serving_default"}),
         milliseconds=[900.0] * 3,
     )
@@ -76,7 +79,7 @@ def test_the_report_holds_what_was_sent_and_what_came_back() -> None:
     off = dataclasses.replace(
         GOOD,
         protocol="gRPC",
-        predictions=[*predicted(Prediction(0.3113, "cat"))[:2], "too busy"],
+        predictions=[*predicted(ServedPrediction(0.3113, "cat"))[:2], "too busy"],
         milliseconds=[5.0] * 3,
     )
     report = ServingReport("pets", LIMITS, "a server", NAMES, EXPECTED, [GOOD, off])

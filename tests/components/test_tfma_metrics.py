@@ -18,7 +18,7 @@ from tfx.utils import json_utils, proto_utils
 from components import model_metrics, tfma_metrics
 from components.errors import PipelineError
 from components.prediction_table import table
-from components.prediction_table.table import PredictionTable
+from components.prediction_table.table import Predictions
 from components.quality_gate import tfma_agreement
 from components.tfma_metrics import Evaluation
 from pipelines.eval_config import eval_config
@@ -26,7 +26,7 @@ from tests.components import prediction_tables
 from trainer import features
 
 
-def evaluate(folder: Path, predictions: PredictionTable) -> Evaluation:
+def evaluate(folder: Path, predictions: Predictions) -> Evaluation:
     """Writes the table and runs the stock executor as the pipeline does."""
     table.write(str(folder / "predictions"), predictions)
     examples, evaluation = standard_artifacts.Examples(), standard_artifacts.ModelEvaluation()
@@ -50,7 +50,7 @@ def evaluate(folder: Path, predictions: PredictionTable) -> Evaluation:
 
 
 @pytest.fixture(scope="module")
-def predictions() -> PredictionTable:
+def predictions() -> Predictions:
     """Includes edge cases: 0, 1 and exactly 0.5."""
     labels, predicted = prediction_tables.drawn(300)
     predicted[:6] = [0, 1, 0.5, 0.5, 1, 0.3]
@@ -58,7 +58,7 @@ def predictions() -> PredictionTable:
 
 
 @pytest.fixture(scope="module")
-def evaluation(tmp_path_factory: pytest.TempPathFactory, predictions: PredictionTable) -> Evaluation:
+def evaluation(tmp_path_factory: pytest.TempPathFactory, predictions: Predictions) -> Evaluation:
     return evaluate(tmp_path_factory.mktemp("evaluation"), predictions)
 
 
@@ -69,7 +69,7 @@ def log_loss(labels: np.ndarray, predicted: np.ndarray) -> float:
     return float(-np.log(np.where(labels == 1, bounded, 1 - bounded) + epsilon).mean())
 
 
-def test_figures_are_those_of_scikit_learn(evaluation: Evaluation, predictions: PredictionTable) -> None:
+def test_figures_are_those_of_scikit_learn(evaluation: Evaluation, predictions: Predictions) -> None:
     labels, predicted = predictions.labels, predictions.probabilities
     said = predicted >= 0.5
     measured = evaluation.whole
@@ -96,14 +96,14 @@ def test_what_tfma_says_of_very_sure_models_is_no_contradiction(tmp_path: Path) 
         tfma_agreement.require_agreement(predictions, replace(measured, auc=measured.auc - 0.05))
 
 
-def test_the_calibration_is_that_of_ten_buckets(evaluation: Evaluation, predictions: PredictionTable) -> None:
+def test_the_calibration_is_that_of_ten_buckets(evaluation: Evaluation, predictions: Predictions) -> None:
     labels, predicted = predictions.labels, predictions.probabilities
     numbers = np.minimum((predicted * 10).astype(int), 9)
     gaps = [abs((predicted - labels)[numbers == number].sum()) for number in range(10)]
     assert evaluation.whole.calibration_error == pytest.approx(sum(gaps) / 300, abs=1e-6)
 
 
-def test_every_slice_is_measured(evaluation: Evaluation, predictions: PredictionTable) -> None:
+def test_every_slice_is_measured(evaluation: Evaluation, predictions: Predictions) -> None:
     right = (predictions.probabilities >= 0.5) == (predictions.labels == 1)
     assert set(evaluation.slices) == set(predictions.slices)
     for feature, values in predictions.slices.items():
@@ -123,9 +123,7 @@ def test_of_one_class_there_are_no_figures_that_need_two(evaluation: Evaluation)
     assert cats.f1[1] == 0
 
 
-def test_figures_have_the_names_that_our_own_have(
-    evaluation: Evaluation, predictions: PredictionTable
-) -> None:
+def test_figures_have_the_names_that_our_own_have(evaluation: Evaluation, predictions: Predictions) -> None:
     ours = model_metrics.compute_metrics(
         predictions.labels, predictions.probabilities, predictions.class_names
     )
