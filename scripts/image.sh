@@ -40,7 +40,7 @@ find_flags() {
     runc=$(type -P runc || true)
     [[ $ENGINE == podman ]] || return 0
     podman image exists "$BASE" || podman pull --quiet "$BASE" >/dev/null || fail "$BASE, the base, cannot be fetched;" \
-        "podman says why above. Another one: BASE=registry/name:tag, with Debian 13 or Ubuntu 24.04."
+        "see the message of podman above. To use another one: BASE=registry/name:tag, with Debian 13 or Ubuntu 24.04."
     for flags in "" "$limits" ${runc:+"--runtime $runc" "--runtime $runc $limits"}; do
         read -ra FLAGS <<<"$flags"
         ! podman run --rm --network=none "${FLAGS[@]}" "$BASE" true 2>"$WORK/probe" || return 0
@@ -97,7 +97,7 @@ build() {
     DOCKER_BUILDKIT=1 "$ENGINE" build ${FLAGS[@]+"${FLAGS[@]}"} "${SECRETS[@]}" --file "$ROOT/Containerfile" --target "$target" \
         --build-arg BASE="$BASE" ${BEAM_SDK:+--build-arg BEAM_SDK="$BEAM_SDK"} \
         --build-arg REVISION="$(revision)" --build-arg CODE="$(code_fingerprint)" --tag "$name" "$ROOT" >&2 ||
-        fail "$name could not be built; $ENGINE says why above. Then repeat the command: finished layers are kept."
+        fail "$name could not be built: see the message of $ENGINE above. Then repeat the command; finished layers are cached."
 }
 
 # Pushes an image and prints its name by digest.
@@ -138,7 +138,7 @@ main() {
         [[ $(content) == "$tag" ]] || fail "the code was changed while $name was built from it: repeat the command."
         reference="$IMAGE@sha256:…"
         if [[ ${PUSH:-} == 1 ]]; then
-            reference=$(push "$name") || fail "$name could not be pushed; $ENGINE says why above." \
+            reference=$(push "$name") || fail "$name could not be pushed: see the message of $ENGINE above." \
                 "Is the login to that registry done ($ENGINE login)?"
         fi
         settings+=("--set kubeflow.images.$target=$reference")
@@ -152,7 +152,7 @@ next_steps() {
     shift
     echo
     if [[ ${PUSH:-} != 1 ]]; then
-        echo "Next: push, which also tells the digests that a pipeline is compiled with:"
+        echo "Next: push the images and get the digests for catsdogs compile:"
         echo "    make image PUSH=1 IMAGE=registry.example.com/team/catsdogs"
         return
     fi

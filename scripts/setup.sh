@@ -179,11 +179,11 @@ main() {
     if ! install_pins; then
         # uv changes nothing before it has everything, so an environment that was whole still is.
         [[ ! -e $STAMP.before ]] || mv "$STAMP.before" "$STAMP"
-        fail "could not install the packages; uv says why above. Then repeat the command: what is downloaded is kept."
+        fail "could not install the packages; see the message of uv above. Then repeat the command; downloads are cached."
     fi
     step "Starting TFX once (half a minute; compiles what every later start reads)"
     env -u PYTHONDONTWRITEBYTECODE "$VENV/bin/python" -c 'import tfx.v1, tensorflow_model_analysis' >"$VENV/first-start.log" 2>&1 ||
-        fail "TFX is installed and does not start; $VENV/first-start.log says why."
+        fail "TFX is installed but does not start: see $VENV/first-start.log."
     fingerprint >"$STAMP.new"
     mv "$STAMP.new" "$STAMP"
     rm -f "$STAMP.before"
