@@ -72,7 +72,7 @@ def record(grey: int, label: int, size: int = SIZE) -> bytes:
 
 @pytest.fixture(scope="module")
 def examples(tmp_path_factory: pytest.TempPathFactory) -> types.Artifact:
-    """The images as `test`; in `train` and `eval` all labels are wrong, which nobody is to look at."""
+    """Stores the images as `test`; labels in `train` and `eval` are wrong, so that using them would show."""
     artifact = standard_artifacts.Examples()
     artifact.uri = str(tmp_path_factory.mktemp("examples"))
     artifact.split_names = artifact_utils.encode_split_names(["train", "eval", "test"])
