@@ -8,7 +8,7 @@ LOCK := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashe
 PYTEST := $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format bench bench-growth bench-gpu bench-serving bench-gate lock image kubeflow-check clean-env
+.PHONY: help setup run test check format faults bench bench-growth bench-gpu bench-serving bench-gate lock image kubeflow-check clean-env
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,13 +22,16 @@ run: setup ## Run the pipeline; ARGS="--images DIR" passes options
 test: setup ## Run all tests; ARGS="tests/trainer -k shapes" selects some
 	$(PYTEST) $(ARGS)
 
+faults: setup ## Run all tests of faults (kills, full disks, damaged files, load); ARGS="-k disk" selects some
+	$(PYTEST) -m "faults or not faults" tests/faults $(ARGS)
+
 check: setup ## Check style, types and import rules, and run the quick tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/shellcheck scripts/*.sh .ci/run
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(PYTEST) -m "not slow and not e2e" $(ARGS)
+	$(PYTEST) -m "not slow and not e2e and not faults" $(ARGS)
 
 format: setup ## Format the code
 	$(BIN)/ruff check --fix .
