@@ -8,7 +8,7 @@ LOCK := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashe
 PYTEST := $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format faults bench bench-growth bench-gpu bench-serving bench-gate lock image kubeflow-check clean-env
+.PHONY: help setup run test check format faults bench bench-growth bench-gpu bench-serving bench-gate lock base-images image kubeflow-check clean-env
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ lock: setup ## Update the pins from pyproject.toml; ARGS=--upgrade moves to the 
 	$(LOCK) pyproject.toml --extra weights --constraint requirements/project.txt --output-file requirements/image.txt
 	echo 'tensorflow[and-cuda]' | $(LOCK) - --constraint requirements/image.txt --output-file requirements/gpu.txt
 	$(LOCK) --group setup --constraint requirements/project.txt --output-file requirements/setup.txt
+
+base-images: ## Pin the container images' base images to the newest digests of their tags
+	@scripts/base_images.sh
 
 image: setup ## Build the container images for Kubeflow; ARGS=cpu builds one, IMAGE=registry/name PUSH=1 pushes them
 	@scripts/image.sh $(ARGS)

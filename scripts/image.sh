@@ -6,7 +6,7 @@ set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # What the images are made from. A change of anything else gives the same tags.
 INPUTS=(Containerfile requirements/{setup,image,gpu}.txt scripts/image_entrypoint.sh components configs pipelines serving trainer)
-BASE=${BASE:-docker.io/library/debian:trixie-slim}
+BASE=${BASE:-$(sed -n 's/^ARG BASE=//p' "$ROOT/Containerfile")}
 IMAGE=${IMAGE:-localhost/catsdogs}
 
 step() { printf '==> %s\n' "$*" >&2; }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -262,6 +263,48 @@ def test_a_base_needs_debootstrap(host: Host) -> None:
     assert "apt-get install debootstrap" in refusal(host.run("require_tools", "debian_base.sh"))
 
 
+# Base images by digest
+
+
+DIGEST = f"sha256:{hashlib.sha256(b'{}').hexdigest()}"
+
+
+def base_images() -> dict[str, str]:
+    return dict(re.findall(r"^ARG (BASE|BEAM_SDK)=(\S+)$", CONTAINERFILE, re.MULTILINE))
+
+
+def test_the_images_are_built_on_the_base_that_the_containerfile_pins(host: Host) -> None:
+    base = base_images()["BASE"]
+    assert re.fullmatch(r"docker\.io/library/debian:trixie-slim@sha256:[0-9a-f]{64}", base)
+    assert host.run('echo "$BASE"').stdout.strip() == base
+    host.variables["BASE"] = "registry.example.com/debian:13"
+    assert host.run('echo "$BASE"').stdout.strip() == "registry.example.com/debian:13"
+
+
+def test_renewing_pins_every_base_image_and_changes_nothing_else(copy: Host) -> None:
+    copy.add("skopeo", "printf {}")
+    for _ in range(2):
+        done = copy.run("main", "base_images.sh")
+        assert done.returncode == 0, done.stderr
+        expected = CONTAINERFILE
+        for name, image in base_images().items():
+            tagged = image.partition("@")[0]
+            expected = expected.replace(f"ARG {name}={image}\n", f"ARG {name}={tagged}@{DIGEST}\n")
+            assert (tagged in done.stdout) == (copy.called("skopeo")[2:] == [])
+            assert any(line.endswith(f"docker://{tagged}") for line in copy.called("skopeo"))
+        assert (copy.project / "Containerfile").read_text() == expected
+
+
+def test_a_digest_that_cannot_be_read_leaves_the_containerfile_as_it_is(copy: Host) -> None:
+    copy.add("skopeo", "[[ $* == *debian* ]] && printf {}")
+    assert "docker.io/apache/beam" in refusal(copy.run("main >/dev/null", "base_images.sh"))
+    assert (copy.project / "Containerfile").read_text() == CONTAINERFILE
+
+
+def test_renewing_needs_skopeo(host: Host) -> None:
+    assert "apt-get install skopeo" in refusal(host.run("main", "base_images.sh"))
+
+
 # What is in the images
 
 
@@ -284,7 +327,7 @@ def test_the_images_hold_the_project_s_pins_without_the_developers_tools() -> No
 
 
 def test_the_boot_program_is_of_the_pinned_beam_and_of_debian_13_s_python() -> None:
-    [sdk] = re.findall(r"^ARG BEAM_SDK=(\S+)$", CONTAINERFILE, re.MULTILINE)
+    sdk = base_images()["BEAM_SDK"].partition("@")[0]
     assert sdk == f"docker.io/apache/beam_python3.13_sdk:{pins('image.txt')['apache-beam']}"
 
 

@@ -13,7 +13,6 @@ from components.errors import InputError
 
 SCRIPTS = Path(__file__).resolve().parent.parent
 IMAGE = "localhost/catsdogs"
-PUBLIC_BASE = "docker.io/library/debian:trixie-slim"
 OWN_BASE = "localhost/catsdogs-base:trixie"
 
 # Prints podman's flags for this machine.
@@ -35,12 +34,13 @@ def find_base(report: Callable[[str], None]) -> str:
     """Returns the base image: $BASE, else Debian's own, else one that debootstrap makes once."""
     if base := os.environ.get("BASE"):
         return base
-    for known in (PUBLIC_BASE, OWN_BASE):
+    public_base = _image_script('echo "$BASE"')
+    for known in (public_base, OWN_BASE):
         if _succeeds("podman", "image", "exists", known):
             return known
-    report(f"Fetching {PUBLIC_BASE}")
-    if _succeeds("podman", "pull", "--quiet", PUBLIC_BASE):
-        return PUBLIC_BASE
+    report(f"Fetching {public_base}")
+    if _succeeds("podman", "pull", "--quiet", public_base):
+        return public_base
     report("No registry can be reached")
     run([SCRIPTS / "debian_base.sh", OWN_BASE])
     return OWN_BASE
@@ -81,8 +81,8 @@ def _digest(name: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def _image_script(code: str, base: str) -> str:
-    """Returns the output of shell code that uses the functions of scripts/image.sh."""
+def _image_script(code: str, base: str = "") -> str:
+    """Returns the output of shell code that uses scripts/image.sh, with its own base by default."""
     done = subprocess.run(
         ["bash", "-euc", f"source {shlex.quote(str(SCRIPTS / 'image.sh'))}; {code}"],
         env=os.environ | {"ENGINE": "podman", "BASE": base},
