@@ -8,7 +8,7 @@ LOCK := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashe
 PYTEST := $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format faults bench bench-growth bench-gpu bench-serving bench-gate lock base-images image kubeflow-check clean-env
+.PHONY: help setup run test faults check format bench bench-growth bench-gpu bench-serving bench-gate lock base-images image kubeflow-check clean-env
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

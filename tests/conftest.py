@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import io
+import os
+import shutil
 import signal
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +31,45 @@ def photographs() -> Path:
     if not _PHOTOGRAPHS.is_dir():
         pytest.skip(f"needs photographs, and there is no {_PHOTOGRAPHS}")
     return _PHOTOGRAPHS
+
+
+# Debian's packages of the programs that tests run, where the names differ.
+_PACKAGES = {"apt-get": "apt", "kubectl": "kubernetes-client"}
+
+
+@pytest.fixture(scope="session")
+def require_tool() -> Callable[[str], str]:
+    """`require_tool("chromium")`: the path of a program that a test runs.
+
+    Without the program, the test is skipped, or fails where $REQUIRE_TOOLS is set, as .ci/run does.
+    """
+
+    def find(name: str) -> str:
+        if path := shutil.which(name):
+            return path
+        reason = f"needs {name}, which is not installed: Debian's package {_PACKAGES.get(name, name)}"
+        if os.environ.get("REQUIRE_TOOLS"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+
+    return find
+
+
+@pytest.fixture
+def unprivileged() -> Iterator[Path]:
+    """A folder of a user other than root, because permissions do not restrict root."""
+    if os.geteuid() != 0:
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        nobody = 65534
+        os.chown(folder, nobody, nobody)
+        os.seteuid(nobody)
+        try:
+            yield Path(folder)
+        finally:
+            os.seteuid(0)
 
 
 def encode(

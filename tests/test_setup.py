@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -190,8 +191,9 @@ def test_old_glibc_of_other_distributions_is_pointed_to_a_container(host: Host, 
     assert "docker run" in sentence
 
 
-@pytest.mark.skipif(not shutil.which("apt-get"), reason="this computer has no apt")
-def test_mirrors_are_read_from_both_formats_of_apt_sources(host: Host, tmp_path: Path) -> None:
+def test_mirrors_are_read_from_both_formats_of_apt_sources(
+    host: Host, tmp_path: Path, require_tool: Callable[[str], str]
+) -> None:
     (tmp_path / "sources").mkdir()
     (tmp_path / "sources.list").write_text("deb http://one.invalid/debian bookworm main\n")
     (tmp_path / "sources/two.sources").write_text(
@@ -204,7 +206,7 @@ def test_mirrors_are_read_from_both_formats_of_apt_sources(host: Host, tmp_path:
         f'Dir::Etc::SourceList "{tmp_path}/sources.list";\nDir::Etc::SourceParts "{tmp_path}/sources";\n'
     )
     host.variables["APT_CONFIG"] = str(tmp_path / "apt.conf")
-    (host.bin / "apt-get").symlink_to(shutil.which("apt-get") or "")
+    (host.bin / "apt-get").symlink_to(require_tool("apt-get"))
     assert sorted(host.run("host_mirrors", "newer_glibc.sh").stdout.split()) == [
         "http://one.invalid/debian",
         "http://two.invalid/debian",

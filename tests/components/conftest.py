@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,20 +88,3 @@ def ingest(tmp_path: Path) -> Callable[..., Ingested]:
         )
 
     return run
-
-
-@pytest.fixture
-def unprivileged() -> Iterator[Path]:
-    """A folder of a user other than root, because permissions do not restrict root."""
-    if os.geteuid() != 0:
-        with tempfile.TemporaryDirectory() as folder:
-            yield Path(folder)
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        nobody = 65534
-        os.chown(folder, nobody, nobody)
-        os.seteuid(nobody)
-        try:
-            yield Path(folder)
-        finally:
-            os.seteuid(0)

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -291,15 +290,13 @@ def test_google_without_credentials(submit: Submit, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def certificate(tmp_path_factory: pytest.TempPathFactory, require_tool: Callable[[str], str]) -> Path:
     """A certificate for 127.0.0.1 that signs itself, with its key, in one file."""
-    if not shutil.which("openssl"):
-        pytest.skip("needs openssl")
     file = tmp_path_factory.mktemp("tls") / "server.pem"
     subprocess.run(
         [
             *(
-                "openssl",
+                require_tool("openssl"),
                 "req",
                 "-x509",
                 "-newkey",

@@ -41,12 +41,9 @@ def test_escapes_model_names() -> None:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("needs a browser, and there is no chromium: apt-get install chromium")
+def browser(require_tool: Callable[[str], str]) -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=require_tool("chromium"), args=["--no-sandbox"])
         yield browser
         browser.close()
 

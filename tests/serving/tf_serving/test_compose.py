@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 import pydantic
@@ -84,13 +84,13 @@ def test_a_mistake_in_the_compose_file_fails(right: str, wrong: str) -> None:
         Compose.model_validate(yaml.safe_load(text.replace(right, wrong)))
 
 
-@pytest.mark.skipif(
-    shutil.which("podman") is None, reason="podman-compose needs podman, which is not installed"
-)
 @pytest.mark.parametrize(
     ("environment", "models"), [({}, "../../output/serving_model/catsdogs"), ({"MODELS": "/m"}, "/m")]
 )
-def test_podman_compose_parses_the_file(environment: dict[str, str], models: str) -> None:
+def test_podman_compose_parses_the_file(
+    environment: dict[str, str], models: str, require_tool: Callable[[str], str]
+) -> None:
+    require_tool("podman")
     command = [str(ROOT / ".venv/bin/podman-compose"), "--file", str(HERE / "compose.yaml"), "config"]
     kept = {name: value for name, value in os.environ.items() if name != "MODELS"}
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=kept | environment)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -58,20 +59,29 @@ def test_the_kustomization_includes_every_manifest_and_both_files() -> None:
         assert document["patches"][0]["target"] == {"kind": "Deployment", "name": "catsdogs"}
 
 
-def rendered(folder: Path) -> dict[str, dict[str, Any]]:
-    done = subprocess.run(["kubectl", "kustomize", str(folder)], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    found = [one for one in yaml.safe_load_all(done.stdout) if one]
-    for one in found:
-        validate(one)
-    return {one["kind"]: one for one in found}
+Rendered = Callable[[Path], dict[str, dict[str, Any]]]
 
 
-kustomize = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
+@pytest.fixture
+def rendered(require_tool: Callable[[str], str]) -> Rendered:
+    """`rendered(folder)`: the valid documents that Kustomize makes of a folder, by their kind."""
+    kubectl = require_tool("kubectl")
+
+    def render(folder: Path) -> dict[str, dict[str, Any]]:
+        command = [kubectl, "kustomize", str(folder)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        found = [one for one in yaml.safe_load_all(done.stdout) if one]
+        for one in found:
+            validate(one)
+        return {one["kind"]: one for one in found}
+
+    return render
 
 
-@kustomize
-def test_kustomize_mounts_the_configuration_into_the_pods() -> None:
+def test_kustomize_mounts_the_configuration_into_the_pods(
+    rendered: Rendered,
+) -> None:
     made = rendered(HERE)
     pod = made["Deployment"]["spec"]["template"]["spec"]
     [config] = [one["configMap"]["name"] for one in pod["volumes"] if "configMap" in one]
@@ -80,8 +90,7 @@ def test_kustomize_mounts_the_configuration_into_the_pods() -> None:
         assert text == (HERE / name).read_text()
 
 
-@kustomize
-def test_the_example_overlay_replaces_the_claim_by_a_bucket(tmp_path: Path) -> None:
+def test_the_example_overlay_replaces_the_claim_by_a_bucket(tmp_path: Path, rendered: Rendered) -> None:
     shutil.copytree(HERE, tmp_path / "catsdogs/serving/tf_serving")
     (tmp_path / "my-serving").mkdir()
     shutil.copy(HERE / "kubernetes/bucket/overlay.example.yaml", tmp_path / "my-serving/kustomization.yaml")
