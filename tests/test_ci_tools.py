@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -83,3 +84,18 @@ def test_every_program_that_tests_require_is_installed() -> None:
         for name in re.findall(r'require_tool\("([a-z-]+)"\)', file.read_text())
     }
     assert required - {"apt-get", "sh"} == set(TOOLS)
+
+
+def test_ci_sets_up_and_installs_before_the_tests_which_require_every_program(
+    host: Host, tmp_path: Path
+) -> None:
+    shutil.copytree(ROOT / ".ci", tmp_path / "project/.ci")
+    for script in ("setup.sh", "ci_tools.sh"):
+        host.add(tmp_path / "project/scripts" / script, f"echo {script}")
+    host.add("make", 'echo "$*, REQUIRE_TOOLS=$REQUIRE_TOOLS"')
+    command = ["bash", str(tmp_path / "project/.ci/run")]
+    done = subprocess.run(command, env=host.environment, capture_output=True, text=True)
+    assert done.stdout.splitlines() == ["setup.sh", "ci_tools.sh", "test, REQUIRE_TOOLS=1"]
+    host.add(tmp_path / "project/scripts/ci_tools.sh", "exit 2")
+    done = subprocess.run(command, env=host.environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.splitlines()) == (2, ["setup.sh"])
