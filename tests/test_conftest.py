@@ -23,5 +23,6 @@ def test_a_missing_tool_skips_the_test_and_fails_it_in_ci(
 ) -> None:
     monkeypatch.setenv("REQUIRE_TOOLS", required)
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(outcome, match="kubectl.*kubernetes-client"):
+    with pytest.raises((pytest.skip.Exception, pytest.fail.Exception), match="kubernetes-client") as caught:
         require_tool("kubectl")
+    assert caught.type is outcome
