@@ -23,6 +23,7 @@ from pipelines.commands.run import run
 from pipelines.commands.runs import runs
 from pipelines.commands.serve import serve
 from pipelines.commands.submit import submit
+from pipelines.console import echo
 from serving.errors import ServingError
 
 app = typer.Typer(
@@ -53,7 +54,7 @@ def main() -> None:
 
 
 def _exit(message: str, status: int) -> NoReturn:
-    typer.echo(message, err=True)
+    echo(message, err=True)
     sys.exit(status)
 
 

@@ -1,16 +1,35 @@
-"""Terminal output: plain lines, and no stderr output while TensorFlow is imported."""
+"""Terminal output: printable text, plain lines, and no stderr output while TensorFlow is imported."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-if TYPE_CHECKING:
-    from rich.console import Console
+import typer
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+
+from serving.printable import printable_lines
+
+
+class PrintableConsole(Console):
+    """A console that prints all text as `printable_lines`, without interpreting markup or emoji codes.
+
+    Args:
+        options: Other options of `rich.console.Console`.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options, markup=False, emoji=False)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Yields the segments of everything that is printed."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=printable_lines(segment.text))
 
 
 @contextlib.contextmanager
@@ -27,6 +46,11 @@ def silence_stderr() -> Iterator[None]:
         os.close(original_stderr)
 
 
+def echo(text: str, *, err: bool = False) -> None:
+    """Prints text to stdout or stderr as `printable_lines`."""
+    typer.echo(printable_lines(text), err=err)
+
+
 def print_line(console: Console, text: str) -> None:
-    """Prints a line unchanged: without colours, markup or wrapping."""
+    """Prints a line without colours, markup or wrapping."""
     console.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from components.evaluation_report import page
 from components.evaluation_report.json_values import JsonObject
+from serving.printable import printable
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~&])")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029]+")
@@ -36,9 +37,8 @@ def _environment() -> jinja2.Environment:
 def _escaped(value: Any) -> Any:
     """Escapes Markdown characters in text; `Markup` is trusted and only unescaped from HTML."""
     if isinstance(value, str) and not isinstance(value, Markup):
-        return (
-            _SPECIAL.sub(r"\\\1", _CONTROL.sub(" ", value)).replace("://", "\\://").replace("www.", "www\\.")
-        )
+        text = _SPECIAL.sub(r"\\\1", printable(_CONTROL.sub(" ", value)))
+        return text.replace("://", "\\://").replace("www.", "www\\.")
     return value.unescape() if isinstance(value, Markup) else value
 
 

@@ -31,6 +31,7 @@ from components.image_example_gen.shards import ShardWriter, os_error, unfinishe
 from components.image_example_gen.sources import open_source, source_name
 from components.image_example_gen.sources.base import SPLITS, ImageRejected, Source, SourceImage
 from components.progress import Progress
+from serving.printable import printable
 
 _MAX_LOGGED_FILES = 100
 
@@ -246,7 +247,7 @@ def _log_counts(counts: IngestCounts, max_files: int | None) -> None:
     """Logs up to `max_files` rejected images (None: all) and the images leaked between splits."""
     logged = sorted(counts.rejected)[:max_files]
     for filename, reason, detail in logged:
-        _log.warning("Rejected: %s: %s%s", filename, reason, f" ({detail})" if detail else "")
+        _log.warning("Rejected: %s: %s%s", printable(filename), reason, f" ({detail})" if detail else "")
     if len(counts.rejected) > len(logged):
         _log.warning("%s more images were rejected.", f"{len(counts.rejected) - len(logged):,}")
     if counts.leaks:
@@ -263,10 +264,11 @@ def _check_counts(counts: IngestCounts, max_rejected_fraction: float) -> None:
     if counts.rejected_fraction > max_rejected_fraction:
         reason, count = Counter(reason for _, reason, _ in counts.rejected).most_common(1)[0]
         filename, _, detail = min(row for row in counts.rejected if row[1] == reason)
+        example = f"{printable(filename)}{f' ({detail})' if detail else ''}"
         raise DataRejected(
             f"{rejected:,} of {total:,} images cannot be used ({counts.rejected_fraction:.2%}), but "
             f"data.max_rejected_fraction is {max_rejected_fraction:.2%}. The commonest reason is "
-            f"{reason!r} ({count:,} images), for example {filename}{f' ({detail})' if detail else ''}. "
+            f"{reason!r} ({count:,} images), for example {example}. "
             "Repair or remove the images that the log lists, or raise data.max_rejected_fraction "
             "(catsdogs submit: --param max_rejected_fraction=SHARE)."
         )

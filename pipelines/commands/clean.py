@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from pipelines.commands.options import Config, Overrides
+from pipelines.console import echo
 from pipelines.settings.configs import DEFAULT_CONFIG
 
 
@@ -31,21 +32,21 @@ def clean(
 
     settings = load(config, overrides or [])
     if not settings.output_root.is_dir():
-        typer.echo(f"There is nothing to clean: {settings.output_root} does not exist.")
+        echo(f"There is nothing to clean: {settings.output_root} does not exist.")
         return
     with lock.acquire(settings.output_root, "clean"):
         store = open_store(settings.metadata_path, writable=True)
         plan = cleanup.plan_cleanup(store, settings, keep)
         if not plan.folders and not plan.runs:
-            typer.echo("There is nothing to clean.")
+            echo("There is nothing to clean.")
             return
-        typer.echo(f"Old runs: {len(plan.runs)}; folders: {len(plan.folders)}, {format_size(plan.size)}:")
+        echo(f"Old runs: {len(plan.runs)}; folders: {len(plan.folders)}, {format_size(plan.size)}:")
         for folder in plan.folders:
-            typer.echo(f"  {folder}")
+            echo(f"  {folder}")
         if dry_run:
             return
         if not yes and not sys.stdin.isatty():
-            typer.echo("clean needs confirmation, and stdin is not a terminal: add --yes.", err=True)
+            echo("clean needs confirmation, and stdin is not a terminal: add --yes.", err=True)
 
             raise typer.Exit(2)
         if yes or typer.confirm("Remove them?"):
@@ -53,4 +54,4 @@ def clean(
                 cleanup.remove_planned(plan, store)
             except OSError as error:
                 raise disk_error(error, settings.output_root) from error
-            typer.echo(f"Freed {format_size(plan.size)}.")
+            echo(f"Freed {format_size(plan.size)}.")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pipelines.commands.options import Config, Overrides
-from pipelines.console import silence_stderr
+from pipelines.console import PrintableConsole, print_line, silence_stderr
 from pipelines.settings.configs import DEFAULT_CONFIG
 
 
@@ -27,15 +27,13 @@ def compare(
 
     Exit status: 0 success; 2 a run does not exist or has no report.
     """
-    from rich.console import Console
-
     from pipelines.runs.reports import find_report
     from pipelines.settings.loading import load
 
     settings = load(config, overrides or [])
     for run in (first, second):
         find_report(settings, run)  # fails before the slow imports
-    console = Console(width=None if sys.stdout.isatty() else 1000, highlight=False)
+    console = PrintableConsole(width=None if sys.stdout.isatty() else 1000, highlight=False)
     with console.status("Reading the runs …"), silence_stderr():
         from pipelines.runs import comparison
 
@@ -43,5 +41,5 @@ def compare(
         page = comparison.write_page(settings, first_run, second_run)
     console.print(comparison.table(first_run, second_run))
     for paragraph in comparison.summary(first_run, second_run):
-        console.print(paragraph, markup=False, soft_wrap=True)
-    console.print(f"page  {page}", markup=False, soft_wrap=True)
+        print_line(console, paragraph)
+    print_line(console, f"page  {page}")

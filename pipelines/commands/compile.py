@@ -58,9 +58,7 @@ def _progress() -> Iterator[None]:
 
 def _print_summary(settings: Settings, output: Path) -> None:
     """Prints what was written and what to type next."""
-    from rich.console import Console
-
-    from pipelines.console import print_line
+    from pipelines.console import PrintableConsole, print_line
     from pipelines.settings.kubeflow import LOOKUP_TASKS, NODES
 
     kubeflow = settings.kubeflow
@@ -73,7 +71,7 @@ def _print_summary(settings: Settings, output: Path) -> None:
         "artifacts": kubeflow.pipeline_root,
         "state": str(settings.output_root),
     }
-    console = Console()
+    console = PrintableConsole()
     print_line(console, f"Wrote {output}")
     for name, value in rows.items():
         print_line(console, f"  {name:<10} {value}")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipelines.commands.options import Config, Overrides
+from pipelines.console import PrintableConsole, echo
 from pipelines.settings.configs import DEFAULT_CONFIG
 
 if TYPE_CHECKING:
@@ -45,11 +46,9 @@ def models(
     if as_json:
         typer.echo(json.dumps([row.as_dict() for row in rows], indent=2))
     elif not rows:
-        typer.echo(f"There are no versions in {repository.address} yet: catsdogs run pushes the first.")
+        echo(f"There are no versions in {repository.address} yet: catsdogs run pushes the first.")
     else:
-        from rich.console import Console
-
-        Console(width=None if sys.stdout.isatty() else 1000).print(_table(rows))
+        PrintableConsole(width=None if sys.stdout.isatty() else 1000).print(_table(rows))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,6 +120,7 @@ def _table(rows: list[_Row]) -> Table:
     from rich.text import Text
 
     from pipelines.formatting import format_size
+    from serving.printable import printable
 
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("version", no_wrap=True, min_width=max(len(str(row.version)) for row in rows))
@@ -133,12 +133,12 @@ def _table(rows: list[_Row]) -> Table:
         name = _ROLLED_BACK if row.state == "withdrawn" else row.state
         state = Text(name, colours.get(name, "default"))
         if row.damage:
-            state = Text.assemble(state, ", ", (f"damaged: {row.damage}", "red"))
+            state = Text.assemble(state, ", ", (printable(f"damaged: {row.damage}"), "red"))
         table.add_row(
             str(row.version),
             row.pushed.strftime("%Y-%m-%d %H:%M") if row.pushed else "",
             "" if row.accuracy is None else f"{row.accuracy:.2%}",
-            Text(row.run_id or ""),
+            printable(row.run_id or ""),
             state,
             format_size(row.size),
         )

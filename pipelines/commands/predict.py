@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.console import silence_stderr
+from pipelines.console import PrintableConsole, echo, silence_stderr
+from serving.printable import printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -68,7 +69,7 @@ def predict(
     usage, such as a missing file; 130 interrupted.
     """
     from serving.client import Client, RequestRejected
-    from serving.client.images import UnreadableImage, find_images, printable_name, read_image
+    from serving.client.images import UnreadableImage, display_name, find_images, read_image
 
     paths = find_images(images)
     output = _JsonLines() if as_json else _Table(len(paths))
@@ -95,7 +96,7 @@ def predict(
                 path = pending.popleft()
                 if isinstance(result, RequestRejected):
                     message = result.text.partition("\n")[0]
-                    output.add_error(path, f"{printable_name(path)} was rejected: {message}")
+                    output.add_error(path, f"{display_name(path)} was rejected: {message}")
                 else:
                     output.add(path, result)
     except KeyboardInterrupt:
@@ -115,7 +116,7 @@ class _JsonLines:
     def add_error(self, file: str | None, error: str) -> None:
         self.failures += 1
         self._print(file=file, error=error)
-        print(error, file=sys.stderr)
+        echo(error, err=True)
 
     def _print(self, **values: object) -> None:
         print(json.dumps(values), flush=True)
@@ -143,19 +144,18 @@ class _Table:
 
     def add_error(self, file: str | None, error: str) -> None:
         self.failures += 1
-        print(error, file=sys.stderr)
+        echo(error, err=True)
         self._advance()
 
     def _advance(self) -> None:
         if not self._progress and sys.stderr.isatty() and time.monotonic() - self._start > _PROGRESS_AFTER:
-            from rich.console import Console
             from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
             self._progress = Progress(
                 *Progress.get_default_columns()[:2],
                 MofNCompleteColumn(),
                 TimeRemainingColumn(),
-                console=Console(stderr=True),
+                console=PrintableConsole(stderr=True),
                 transient=True,
             )
             self._progress.start()
@@ -174,25 +174,23 @@ class _Table:
             self._print()
 
     def _print(self) -> None:
-        from rich.console import Console
         from rich.table import Table
-        from rich.text import Text
 
-        from serving.client.images import printable_name
+        from serving.client.images import display_name
 
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
         table.add_column("file", overflow="fold")
         table.add_column("label", no_wrap=True)
         table.add_column(
-            f"{self._predictions[0][1].probability_of} probability", no_wrap=True, justify="right"
+            printable(f"{self._predictions[0][1].probability_of} probability"), no_wrap=True, justify="right"
         )
         table.add_column("version", no_wrap=True)
         for file, prediction in self._predictions:
             table.add_row(
-                Text(printable_name(file)),
-                Text(prediction.label),
+                display_name(file),
+                printable(prediction.label),
                 f"{prediction.probability:.4f}",
                 str(prediction.version or ""),
             )
         # In a file or pipe, do not cut lines to 80 columns.
-        Console(width=None if sys.stdout.isatty() else 1000).print(table)
+        PrintableConsole(width=None if sys.stdout.isatty() else 1000).print(table)

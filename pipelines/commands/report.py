@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from pipelines.commands.options import Config, Overrides
+from pipelines.console import echo
 from pipelines.settings.configs import DEFAULT_CONFIG
 
 
@@ -40,12 +41,10 @@ def report(
     path = reports.find_report(settings, run)
     newest = run_ids(settings)[0]
     if run is None and path.parent.name != newest:
-        typer.echo(
-            f"The newest run, {newest}, has no report. Showing the report of {path.parent.name}:", err=True
-        )
+        echo(f"The newest run, {newest}, has no report. Showing the report of {path.parent.name}:", err=True)
     override_run = find_overriding_run(settings.runs_dir, path.parent.name)
     if override_run:
-        typer.echo(f"The verdict in this report was overridden in run {override_run}.", err=True)
-    typer.echo(str(path))
+        echo(f"The verdict in this report was overridden in run {override_run}.", err=True)
+    typer.echo(str(path))  # unchanged for scripts: below the output root, which the user chose
     if open_ and not webbrowser.open(path.as_uri()):
         raise PipelineError(f"No browser could be opened: open {path} manually.")

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from pipelines.commands.options import Config, Overrides
+from pipelines.console import echo
 from pipelines.settings.configs import DEFAULT_CONFIG
 
 
@@ -40,14 +41,14 @@ def rollback(
     with opened_repository(settings.serving_destination, settings.push_config) as repository:
         before, after = repository.roll_back(version, reason)
     if before == after:
-        typer.echo(f"Version {after} in {repository.address} is already served: nothing was changed.")
+        echo(f"Version {after} in {repository.address} is already served: nothing was changed.")
         return
     previous = "no version" if before is None else f"version {before}"
-    typer.echo(f"Version {after} is now served from {repository.address}; before, it was {previous}.")
-    typer.echo("Running servers switch within about a second, without failing any requests.")
+    echo(f"Version {after} is now served from {repository.address}; before, it was {previous}.")
+    echo("Running servers switch within about a second, without failing any requests.")
     if before is None:
         return
     options = ["--config", config] if config != DEFAULT_CONFIG else []
     options += [word for override in overrides or [] for word in ("--set", override)]
     undo = shlex.join(["catsdogs", "rollback", str(before), *options])
-    typer.echo(f"To undo this: {undo}")
+    echo(f"To undo this: {undo}")

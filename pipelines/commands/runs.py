@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipelines.commands.options import Config, Overrides
+from pipelines.console import PrintableConsole, echo
 from pipelines.settings.configs import DEFAULT_CONFIG
 
 if TYPE_CHECKING:
@@ -35,8 +36,6 @@ def runs(
     The 95 % confidence interval follows the accuracy. Verdicts: blessed, refused, overridden (refused by the
     gate, then blessed by a person).
     """
-    from rich.console import Console
-
     from pipelines.runs.run_folders import find_overriding_run, load_run_records
     from pipelines.settings.loading import load
 
@@ -46,19 +45,21 @@ def runs(
     if as_json:
         typer.echo(json.dumps([_as_json(run, overriding_runs[run.run_id]) for run in records], indent=2))
     elif records:
-        Console(width=None if sys.stdout.isatty() else 1000).print(_table(records))
+        PrintableConsole(width=None if sys.stdout.isatty() else 1000).print(_table(records))
         for run_id, overriding_run in overriding_runs.items():
             if overriding_run:
-                typer.echo(f"{run_id} was refused; run {overriding_run} overrode the refusal.")
+                echo(f"{run_id} was refused; run {overriding_run} overrode the refusal.")
     else:
-        typer.echo(f"No runs in {settings.output_root} yet: start one with catsdogs run.")
+        echo(f"No runs in {settings.output_root} yet: start one with catsdogs run.")
 
 
 def _table(records: list[RunRecord]) -> Table:
     from rich.table import Table
+    from rich.text import Text
 
     from pipelines.formatting import format_duration, format_share
     from pipelines.runs.run_record import RunOutcome
+    from serving.printable import printable
 
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column(
@@ -70,14 +71,14 @@ def _table(records: list[RunRecord]) -> Table:
         outcome = run.outcome or RunOutcome()
         accuracy, auc, loss = (outcome.metrics.get(name) for name in ("accuracy", "auc", "loss"))
         table.add_row(
-            run.run_id,
+            printable(run.run_id),
             "" if run.seconds is None else format_duration(run.seconds),
-            f"[{_COLOURS.get(run.state, 'red')}]{run.state}[/]",
+            Text(run.state, _COLOURS.get(run.state, "red")),
             "" if accuracy is None else format_share(accuracy, outcome.intervals.get("accuracy"), decimals=1),
             "" if auc is None else f"{auc:.4f}",
             "" if loss is None else f"{loss:.4f}",
-            f"[{_COLOURS[outcome.verdict]}]{outcome.verdict}[/]" if outcome.verdict else "",
-            outcome.push.version if outcome.push else "",
+            Text(outcome.verdict, _COLOURS[outcome.verdict]) if outcome.verdict else "",
+            printable(outcome.push.version) if outcome.push else "",
         )
     return table
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.console import silence_stderr
+from pipelines.console import PrintableConsole, silence_stderr
 from serving.errors import UsageError
 from serving.local.options import RequestLimits
 
@@ -62,11 +62,9 @@ def serve(
     Exit status: 0 stopped by Ctrl-C or SIGTERM after finishing all requests; 2 invalid usage; 130 interrupted
     twice, or before it was ready; 1 any other error.
     """
-    from rich.console import Console
-
     from serving.local.options import ServerOptions
 
-    console = Console(highlight=False)
+    console = PrintableConsole(highlight=False)
     folder = model_dir or Path("output/serving_model") / model_name
     if model_config_file is None:
         _check_model_dir(folder)

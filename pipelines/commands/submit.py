@@ -86,8 +86,7 @@ def submit(
     Exit status: 0 submitted, or succeeded with --wait; 2 invalid usage; 130 interrupted (the run continues);
     1 any other error.
     """
-    from rich.console import Console
-
+    from pipelines.console import PrintableConsole
     from pipelines.kubeflow.connection import Login
     from pipelines.kubeflow.submit import SubmitOptions
     from pipelines.kubeflow.submit import submit as submit_pipeline
@@ -107,7 +106,7 @@ def submit(
         service_account=service_account,
     )
     try:
-        status = submit_pipeline(options, Console())
+        status = submit_pipeline(options, PrintableConsole())
     except KeyboardInterrupt:
         typer.echo("Interrupted; check the list of runs to see whether a run was created.", err=True)
         status = 130

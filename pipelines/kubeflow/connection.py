@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from components.errors import InputError, PipelineError
+from serving.printable import printable
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # KFP's deprecation warnings
@@ -275,4 +276,4 @@ def _one_line(error: object) -> str:
     text = str(error)
     if ": " in text and text.startswith(("<urllib3", "HTTPConnection", "HTTPSConnection")):
         text = text.partition(": ")[2]  # removes the memory address of an object
-    return " ".join(text.split()).rstrip(".")
+    return printable(" ".join(text.split())).rstrip(".")

@@ -18,9 +18,9 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 import yaml
-from rich.console import Console
 
 from components.errors import InputError, PipelineError
+from pipelines.console import PrintableConsole, print_line
 from pipelines.disk_errors import disk_error, output_root_is
 from pipelines.formatting import format_size
 from pipelines.local import worker
@@ -70,7 +70,7 @@ def run_locally(
         InputError: The override request is not valid.
     """
     started = time.monotonic()
-    out, err = Console(), Console(stderr=True)
+    out, err = PrintableConsole(), PrintableConsole(stderr=True)
     check_disk(settings.output_root)
     check_classes(settings)
     run_id = datetime.now().strftime(run_record.RUN_ID_FORMAT)
@@ -80,7 +80,7 @@ def run_locally(
         _make_run_dir(run_dir, settings, override)
         if override_request:
             override_request.append_to_run(override, run_id)
-        out.print(f"Run {run_id}: {options.title}", highlight=False, markup=False, soft_wrap=True)
+        print_line(out, f"Run {run_id}: {options.title}")
         arguments = [str(run_dir), "--pipeline", pipeline]
         arguments += ["--from", options.from_node] if options.from_node else []
         if override_request:

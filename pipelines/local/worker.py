@@ -26,6 +26,7 @@ from pipelines.disk_errors import find_disk_error
 from pipelines.runs.run_record import EXIT_INTERRUPTED, RunRecord
 from pipelines.settings.loading import load
 from pipelines.settings.tree import Settings
+from serving.printable import log_printable_lines, printable
 
 DEFAULT_PIPELINE = "pipelines.pipeline:build"
 SETTINGS_FILE, OVERRIDE_FILE = "settings.yaml", "override.json"  # in the run's folder
@@ -39,7 +40,7 @@ def main() -> NoReturn:
     _exit_when_parent_exits(options.record)
     interrupt = InterruptHandler()
     signal.signal(signal.SIGTERM, interrupt)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    log_printable_lines()
     logging.captureWarnings(True)
     record = RunRecord(run_id=options.run_dir.name)
     sender = RecordSender(record, options.record)
@@ -104,7 +105,7 @@ class RecordSender(logging.Handler):
         """Stores the message as the running step's progress, and sends the record."""
         step = self._record.running_step
         if step:
-            self._record.steps[step].text = record.getMessage()
+            self._record.steps[step].text = printable(record.getMessage())
             self.send()
 
 

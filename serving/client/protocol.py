@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from serving.client.retries import RetryableError
 from serving.errors import ServingError, UsageError
+from serving.printable import printable
 
 _GRPC_PORT = 8500
 _MAX_VERSION = 2**63 - 1
@@ -165,5 +166,5 @@ def no_server_error(url: str) -> RetryableError:
 
 
 def single_line(text: object) -> str:
-    """Returns a server's message on one line, without a final full stop."""
-    return " ".join(str(text).split()).rstrip(".")
+    """Returns a server's message in one printable line, without a final full stop."""
+    return printable(" ".join(str(text).split())).rstrip(".")

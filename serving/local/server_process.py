@@ -18,6 +18,7 @@ from typing import Any
 
 from serving.errors import ServingError
 from serving.local.options import RequestLimits, ServerOptions
+from serving.printable import log_printable_lines, printable_lines
 
 _STOP_SECONDS = 40  # longer than the server's own grace period
 _LOG_LINES = 20
@@ -208,7 +209,7 @@ def _main() -> None:
     from serving.local.served_models import ServedModels
     from serving.local.server import serve
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    log_printable_lines()
     arguments = json.loads(sys.argv[1])
     config_file = Path(arguments["config_file"]) if arguments["config_file"] else None
     serve(
@@ -229,4 +230,4 @@ if __name__ == "__main__":
     try:
         _main()
     except ServingError as error:
-        sys.exit(str(error))
+        sys.exit(printable_lines(error))

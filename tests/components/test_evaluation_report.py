@@ -550,3 +550,8 @@ def test_overridden_rules_are_listed_up_to_ten(report: dict[str, Any]) -> None:
         for shown in ("Ann", "it must go out", "accuracy", "slice brightness dark", "slice 7", "1,234"):
             assert shown in text
         assert "slice 11" not in text  # ten are named
+
+
+def test_control_characters_are_visible_in_the_model_card(report: dict[str, Any]) -> None:
+    card = model_card.render({**report, "pipeline": "a\x1b\x9b\u202e\n#b"})
+    assert r"# Model card: a \\x9b\\u202e \#b" in card

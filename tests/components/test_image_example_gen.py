@@ -209,6 +209,17 @@ def test_log_lists_all_rejected_files_of_a_failed_run(
     assert logged == {f"cat/empty{index}.jpg" for index in range(120)}
 
 
+def test_names_of_rejected_files_are_printable(
+    folder_of: FolderOf, ingest: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    root = folder_of({"cat": 4, "dog": 4})
+    (root / "cat" / "\x1b[2J\nempty.jpg").touch()
+    with pytest.raises(DataRejected) as error:
+        ingest(folder(root), max_rejected_fraction=0)
+    for text in (caplog.text, str(error.value)):
+        assert r"cat/\x1b[2J\nempty.jpg" in text
+
+
 def test_too_large_images_are_rejected(
     folder_of: FolderOf, ingest: Callable[..., Any], make_image: MakeImage
 ) -> None:

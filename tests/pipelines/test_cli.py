@@ -58,6 +58,13 @@ def test_invalid_settings_exit_with_2_and_one_sentence(
     assert len(err.splitlines()) == 1
 
 
+def test_an_error_is_printed_without_control_characters(catsdogs: Command) -> None:
+    status, _, err = catsdogs("run", "--images", "/no/such\x1b[2J[/x]/folder")
+    assert status == 2
+    assert r"/no/such\x1b[2J[/x]/folder" in err
+    assert "\x1b" not in err
+
+
 @pytest.mark.parametrize("arguments", [["run", "--confg", "full"], ["rnu"], ["clean", "--keep", "0"]])
 def test_invalid_usage_exits_with_2(catsdogs: Command, arguments: list[str]) -> None:
     status, _, err = catsdogs(*arguments)

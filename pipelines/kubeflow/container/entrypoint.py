@@ -20,6 +20,7 @@ from components.approvals.store import LOOKUP_PROPERTIES, ApprovalStore
 from components.errors import InputError, PipelineError, exception_chain, find_user_error
 from pipelines.kubeflow.container import executor_input
 from pipelines.kubeflow.container.paths import Paths
+from serving.printable import log_printable_lines, printable_lines
 
 CODE = ("components", "trainer", "serving", "pipelines.kubeflow.container")
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
@@ -30,9 +31,7 @@ _log = logging.getLogger(__name__)
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs one task and ends the process with its exit status."""
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
-    )
+    log_printable_lines()
     logging.captureWarnings(True)
     logging.getLogger("apache_beam.typehints").setLevel(
         logging.WARNING
@@ -134,7 +133,7 @@ def _report(error: BaseException) -> int:
     user_error = find_user_error(error) or _full_disk(error)
     if user_error is None:
         return 1
-    sys.stderr.write(f"\n{user_error}\n")
+    sys.stderr.write(f"\n{printable_lines(user_error)}\n")
     return user_error.exit_status
 
 

@@ -21,19 +21,20 @@ from components.approvals.store import ApprovalStore
 from components.errors import InputError, PipelineError
 from components.image_example_gen.sources import open_source, source_name
 from pipelines.kubeflow.container.paths import Paths
+from serving.printable import log_printable_lines, printable_lines
 
 _log = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one lookup, writes its outputs to files, and returns the exit status."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    log_printable_lines()
     started = time.monotonic()
     options = _parser().parse_args(arguments)
     try:
         options.lookup(options)
     except PipelineError as error:
-        sys.stderr.write(f"\n{error}\n")
+        sys.stderr.write(f"\n{printable_lines(error)}\n")
         return error.exit_status
     _log.info("The lookup took %.1f s.", time.monotonic() - started)
     return 0

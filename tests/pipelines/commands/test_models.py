@@ -77,6 +77,22 @@ def test_models_lists_run_accuracy_and_state_of_each_version(
     assert "served" in rows[1]
 
 
+def test_texts_of_the_model_repository_are_printable(
+    catsdogs: Command, repository: ModelRepository, served: Path
+) -> None:
+    version = push_model(repository, "first", run_id="[/x]\x1b[2J\nserved")
+    manifest_path = served / str(version) / "manifest.json"
+    manifest = json.loads(manifest_path.read_text())
+    manifest["files"]["\x9b1A[/x]"] = manifest["files"]["saved_model.pb"]
+    manifest_path.write_text(json.dumps(manifest))
+    status, output, _ = catsdogs("models")
+    assert status == 0
+    _, *rows = output.splitlines()
+    assert len(rows) == 1
+    assert r"[/x]\x1b[2J\nserved" in rows[0]
+    assert r"damaged: \x9b1A[/x]" in rows[0]
+
+
 def test_models_as_json_has_the_same_content(catsdogs: Command, three: tuple[int, int, int]) -> None:
     status, output, _ = catsdogs("models", "--json")
     assert status == 0

@@ -106,6 +106,32 @@ def test_a_bad_image_is_reported_and_the_others_are_classified(predict: Command,
     ]
 
 
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_texts_of_the_server_and_file_names_are_printable(
+    catsdogs: Command, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    def respond(request: ReceivedRequest) -> Response:
+        if request.method == "GET":
+            return Response(body={"model_spec": {"version": "17"}})
+        if base64.b64decode(request.body["instances"][0]["b64"]) == b"bad":
+            return Response(400, {"error": "[/x] \x1b[2J\ud800"})
+        return Response(body={"predictions": [{"[/x]\x9b_probability": 1, "label": "[/x]\x1b[2J\ud800\n"}]})
+
+    for name in ("bad", "good"):
+        (tmp_path / f"{name}[x]\x1b[2J.jpg").write_bytes(name.encode())
+    with scripted_server(respond) as server:
+        status, out, err = catsdogs("predict", "--url", server.url, tmp_path, "--batch", 1, *options)
+    assert status == 1
+    assert r"bad[x]\x1b[2J.jpg was rejected: [/x] \x1b[2J\ud800" in err
+    assert not {"\x1b", "\x9b", "\ud800"} & {*out, *err}
+    if options:
+        assert json.loads(out.splitlines()[1])["label"] == "[/x]\x1b[2J\ud800\n"
+    else:
+        heading, row = rows(out)
+        assert heading == ["file", "label", r"[/x]\x9b probability", "version"]
+        assert row == [rf"{tmp_path}/good[x]\x1b[2J.jpg", r"[/x]\x1b[2J\ud800\n", "1.0000", "17"]
+
+
 def test_version_and_label_select_the_model(predict: Command, server: ScriptedServer, images: Path) -> None:
     assert predict(images, "--version", 5)[0] == 0
     assert server.requests[-1].path == "/v1/models/catsdogs/versions/5:predict"

@@ -85,6 +85,17 @@ def test_the_table_fits_100_columns(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(line.rstrip()) <= 100
 
 
+def test_texts_of_a_run_record_are_printable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outcome = RunOutcome(blessed=True, push=PushOutcome("[/x]\x9b1A\n", "/m"))
+    run_dir = tmp_path / "runs" / "2026-11-22T05-10-33"
+    run_dir.mkdir(parents=True)
+    RunRecord(run_id="[/x]\x1b[2J", state="done", outcome=outcome).write(run_dir)
+    _, line = listed(tmp_path, monkeypatch=monkeypatch, capsys=capsys).splitlines()
+    assert line.split() == [r"[/x]\x1b[2J", "done", "blessed", r"[/x]\x9b1A\n"]
+
+
 @pytest.mark.parametrize("by_earlier_version", [False, True])
 def test_a_run_is_running_while_locked_and_interrupted_afterwards(
     tmp_path: Path, by_earlier_version: bool

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
+from pipelines.console import PrintableConsole
 from pipelines.kubeflow import submit as submitting
 from pipelines.kubeflow import watch
 from pipelines.kubeflow.connection import COOKIES, ENDPOINT, TOKEN, TOKEN_PATH, Login
@@ -60,6 +60,6 @@ def submit(server: KfpServer, package: Path) -> Submit:
             login=Login(**{"endpoint": server.endpoint, **login}),
             **options,
         )
-        return submitting.submit(given, Console(file=output, width=200)), output.getvalue()
+        return submitting.submit(given, PrintableConsole(file=output, width=200)), output.getvalue()
 
     return call

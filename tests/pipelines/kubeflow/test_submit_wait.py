@@ -91,6 +91,20 @@ def test_a_failed_task_is_printed_with_its_error_and_log_command(submit: Submit,
     assert f" --namespace team-a --selector pipeline/runid={run_id} --container main" in shown
 
 
+def test_texts_of_the_server_are_printable(submit: Submit, server: KfpServer) -> None:
+    error = {"error": {"code": 2, "message": "[/x] \x1b[2J"}}
+    failed = node(
+        "Trainer", "FAILED", at(15), at(30), **_child(11), state_history=[{"state": "FAILED", **error}]
+    )
+    server.progress = [run_status("FAILED", failed, finished_at=at(31))]
+    server.logs = {POD: "no images in [/data]\x9b1A"}
+    status, shown = submit(wait=True)
+    assert status == 1
+    assert r"Trainer failed: [/x] \x1b[2J" in shown
+    assert r"no images in [/data]\x9b1A" in shown
+    assert not {"\x1b", "\x9b"} & set(shown)
+
+
 def _child(number: int) -> dict[str, object]:
     return {"child_tasks": [{"pod_name": f"catsdogs-x7k2p-{number}"}]}
 

@@ -19,8 +19,14 @@ def test_threads_send_whole_lines_and_progress_of_the_running_step() -> None:
     threads = [threading.Thread(target=log.info, args=[text]) for text in texts]
     for thread in threads:
         thread.start()
-    with open(read_fd, "rb") as pipe:  # noqa: PTH123
+    with open(read_fd, "rb", closefd=False) as pipe:
         received = [RunRecord.model_validate_json(pipe.readline()) for _ in texts]
     assert {sent.steps["B"].text for sent in received} == set(texts)
     assert {sent.steps["A"].text for sent in received} == {""}
+
+    log.info("Reading cat\n\x1b[2J.jpg")
+    with open(read_fd, "rb", closefd=False) as pipe:
+        sent = RunRecord.model_validate_json(pipe.readline())
+    assert sent.steps["B"].text == r"Reading cat\n\x1b[2J.jpg"
+    os.close(read_fd)
     os.close(write_fd)
