@@ -70,6 +70,7 @@ def predict(
     """
     from serving.client import Client, RequestRejected
     from serving.client.images import UnreadableImage, display_name, find_images, read_image
+    from serving.client.protocol import single_line
 
     paths = find_images(images)
     output = _JsonLines() if as_json else _Table(len(paths))
@@ -95,8 +96,8 @@ def predict(
             for result in client.predict_each(read_all()):
                 path = pending.popleft()
                 if isinstance(result, RequestRejected):
-                    message = result.text.partition("\n")[0]
-                    output.add_error(path, f"{display_name(path)} was rejected: {message}")
+                    message = single_line(result.text.partition("\n")[0])
+                    output.add_error(path, f"{display_name(path)} was rejected: {message}.")
                 else:
                     output.add(path, result)
     except KeyboardInterrupt:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -10,8 +12,11 @@ from serving.client.retries import RetryableError
 from serving.errors import ServingError, UsageError
 from serving.printable import printable
 
+MAX_RESPONSE_BYTES = 4 * 2**20  # gRPC's default; enough for 40,000 predictions
+
 _GRPC_PORT = 8500
 _MAX_VERSION = 2**63 - 1
+_MAX_MESSAGE_LENGTH = 1000  # characters of a server's message
 _SUFFIX = "_probability"
 
 
@@ -133,6 +138,19 @@ def is_local(url: str) -> bool:
     return urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1")
 
 
+def parse_version(value: object) -> int:
+    """Returns a model version, which TensorFlow Serving's JSON holds as text.
+
+    Raises:
+        ValueError: The value is not a version number.
+    """
+    if isinstance(value, str) and re.fullmatch("[0-9]{1,19}", value):
+        value = int(value)
+    if type(value) is int and 0 <= value <= _MAX_VERSION:
+        return value
+    raise ValueError(f"{reprlib.repr(value)} is not a model version")
+
+
 def parse_prediction(row: object, version: int | None, url: str) -> Prediction:
     """Returns the prediction in one row of a response.
 
@@ -147,12 +165,20 @@ def parse_prediction(row: object, version: int | None, url: str) -> Prediction:
     if isinstance(row, Mapping):
         names = [name for name in row if name.endswith(_SUFFIX)]
         label = row.get("label")
-        if len(names) == 1 and isinstance(row[names[0]], int | float) and isinstance(label, str):
-            return Prediction(float(row[names[0]]), names[0].removesuffix(_SUFFIX), label, version)
-    outputs = ", ".join(map(str, row)) if isinstance(row, Mapping) else f"one unnamed {type(row).__name__}"
+        if len(names) == 1 and isinstance(label, str):
+            name, value = names[0], row[names[0]]
+            if type(value) in (int, float) and 0 <= value <= 1:
+                return Prediction(float(value), name.removesuffix(_SUFFIX), label, version)
+            raise ServingError(
+                f"The model at {url} returns {single_line(name)} {reprlib.repr(value)}; expected a "
+                "number from 0 to 1: use a model that this project exported."
+            )
+        outputs = single_line(", ".join(f"{name} ({type(value).__name__})" for name, value in row.items()))
+    else:
+        outputs = f"one unnamed {type(row).__name__}"
     raise ServingError(
-        f"The model at {url} returns {outputs}; expected a label and a probability: use a model that this "
-        "project exported."
+        f"The model at {url} returns {outputs or 'nothing'}; expected a label and a probability: use a model "
+        "that this project exported."
     )
 
 
@@ -166,5 +192,8 @@ def no_server_error(url: str) -> RetryableError:
 
 
 def single_line(text: object) -> str:
-    """Returns a server's message in one printable line, without a final full stop."""
-    return printable(" ".join(str(text).split())).rstrip(".")
+    """Returns a server's message in one printable line, shortened, without a final full stop."""
+    line = " ".join(str(text).split())
+    if len(line) > _MAX_MESSAGE_LENGTH:
+        line = f"{line[:_MAX_MESSAGE_LENGTH]} …"
+    return printable(line).rstrip(".")

@@ -22,6 +22,7 @@ import aiohttp
 import yarl
 
 from serving.client.protocol import (
+    MAX_RESPONSE_BYTES,
     ModelSpec,
     Prediction,
     RequestRejected,
@@ -30,6 +31,7 @@ from serving.client.protocol import (
     is_local,
     no_server_error,
     parse_prediction,
+    parse_version,
     single_line,
 )
 from serving.client.retries import RetryableError, RetryPolicy
@@ -46,7 +48,6 @@ _CODES = {
     501: "UNIMPLEMENTED",
 }
 _CONNECT_SECONDS = 5.0
-_MAX_RESPONSE_BYTES = 2**24
 _VERSION_ATTEMPTS = 3  # the version may be replaced between the two requests
 
 
@@ -100,7 +101,7 @@ class RestTransport:
         if not self._include_version or self._model.version is not None:
             return self._predict(body, len(rows), self._model.version, self._selector())
         for _ in range(_VERSION_ATTEMPTS):
-            version = int(self.metadata()["model_spec"]["version"])
+            version = parse_version(self.metadata()["model_spec"]["version"])
             try:
                 return self._predict(body, len(rows), version, f"/versions/{version}")
             except RequestRejected as error:
@@ -113,7 +114,7 @@ class RestTransport:
         """Returns `{"model_spec": {"name", "version"}, "metadata": {"signature_def": …}}`."""
         response = self._send("GET", f"{self._selector()}/metadata")
         try:
-            int(response["model_spec"]["version"])
+            parse_version(response["model_spec"]["version"])
         except (KeyError, TypeError, ValueError):
             raise self._unexpected_response("without model metadata") from None
         return response
@@ -123,12 +124,7 @@ class RestTransport:
         selector = "" if self._model.version is None else f"/versions/{self._model.version}"
         response = self._send("GET", selector)
         try:
-            return [
-                VersionStatus(
-                    int(status["version"]), status["state"], status.get("status", {}).get("error_message", "")
-                )
-                for status in response["model_version_status"]
-            ]
+            return [_parse_status(status) for status in response["model_version_status"]]
         except (AttributeError, KeyError, TypeError, ValueError):
             raise self._unexpected_response("without a model status") from None
 
@@ -178,7 +174,9 @@ class RestTransport:
             ) from None
         except (aiohttp.ClientProxyConnectionError, aiohttp.ClientHttpProxyError) as error:
             raise RetryableError(
-                Unreachable(f"{self.url} cannot be reached through the configured proxy: {error}.")
+                Unreachable(
+                    f"{self.url} cannot be reached through the configured proxy: {single_line(error)}."
+                )
             ) from None
         except (aiohttp.ConnectionTimeoutError, aiohttp.ClientConnectorError):
             raise no_server_error(self.url) from None
@@ -190,23 +188,23 @@ class RestTransport:
                 )
             ) from None
         except aiohttp.ClientResponseError as error:
-            raise self._unexpected_response(f"that is not HTTP ({error.message.splitlines()[0]})") from None
+            raise self._unexpected_response(f"that is not HTTP ({single_line(error.message)})") from None
         except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError) as error:
             raise RetryableError(
                 Unreachable(
-                    f"{self.url} closed the connection during the request ({error}): it may be restarting, "
-                    "or reject requests of this size."
+                    f"{self.url} closed the connection during the request ({single_line(error)}): it may be "
+                    "restarting, or reject requests of this size."
                 )
             ) from None
         except (aiohttp.ClientError, ValueError) as error:
-            raise ServingError(f"The request to {self.url} failed: {error}.") from None
+            raise ServingError(f"The request to {self.url} failed: {single_line(error)}.") from None
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         body = bytearray()
         async for chunk in response.content.iter_chunked(2**16):
             body += chunk
-            if len(body) > _MAX_RESPONSE_BYTES:
-                raise self._unexpected_response(f"of more than {_MAX_RESPONSE_BYTES >> 20} MiB")
+            if len(body) > MAX_RESPONSE_BYTES:
+                raise self._unexpected_response(f"of more than {MAX_RESPONSE_BYTES >> 20} MiB")
         return bytes(body)
 
     def _parse(self, response: aiohttp.ClientResponse, body: bytes) -> Any:
@@ -216,6 +214,8 @@ class RestTransport:
         except (ValueError, RecursionError):
             content = None
         message = content.get("error") if isinstance(content, dict) else None
+        if not isinstance(message, str):
+            message = None
         after = _retry_after(response.headers)
         if status in _RETRYABLE or (status == 429 and after is not None):
             text = single_line(message or response.reason or "no reason given")
@@ -226,7 +226,7 @@ class RestTransport:
             raise self._unexpected_response(
                 "that is not JSON" if status == 200 else f"with status {status} {response.reason}"
             )
-        text = str(message or response.reason)
+        text = message or response.reason or "no reason given"
         raise RequestRejected(
             f"{self.url} rejects the request ({status}): {single_line(text)}.",
             _CODES.get(status, "UNKNOWN"),
@@ -246,6 +246,13 @@ async def _hold_connections(url: str, tls: ssl.SSLContext | bool, ready: Future[
         connections = _Connections(asyncio.get_running_loop(), session, asyncio.Event())
         ready.set_result(connections)
         await connections.closed.wait()
+
+
+def _parse_status(status: Any) -> VersionStatus:
+    state, error = status["state"], status.get("status", {}).get("error_message", "")
+    if not (isinstance(state, str) and isinstance(error, str)):
+        raise TypeError
+    return VersionStatus(parse_version(status["version"]), state, error)
 
 
 def _tls_context() -> ssl.SSLContext:
