@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections import deque
@@ -88,6 +89,7 @@ def predict(
                 pending.append(path)
                 yield image
 
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # it would log what is wrong with a response
     with silence_stderr():
         client = Client(url, model_name, version=version, label=label, batch=batch, include_version=True)
     try:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import reprlib
+import struct
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import grpc
-import numpy as np
 import tensorflow as tf
 from google.protobuf import json_format
+from google.protobuf.message import DecodeError
+from tensorflow.core.framework import types_pb2
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
@@ -19,6 +22,9 @@ from tensorflow_serving.apis import (
 )
 
 from serving.client.protocol import (
+    LABEL,
+    MAX_RESPONSE_BYTES,
+    PROBABILITY_SUFFIX,
     ModelSpec,
     Prediction,
     RequestRejected,
@@ -27,6 +33,7 @@ from serving.client.protocol import (
     is_local,
     no_server_error,
     parse_prediction,
+    parse_version,
     single_line,
 )
 from serving.client.retries import RetryableError, RetryPolicy
@@ -53,7 +60,8 @@ class GrpcTransport:
         self._channel = grpc.insecure_channel(
             target,
             options=[
-                ("grpc.max_receive_message_length", -1),
+                ("grpc.max_receive_message_length", MAX_RESPONSE_BYTES),
+                ("grpc.compression_enabled_algorithms_bitset", 1),  # none, whose size is not limited
                 ("grpc.max_send_message_length", -1),
                 ("grpc.enable_retries", 0),  # RetryPolicy retries
                 ("grpc.enable_http_proxy", int(not is_local(self.url))),
@@ -72,16 +80,12 @@ class GrpcTransport:
         request = predict_pb2.PredictRequest(model_spec=self._spec())
         request.inputs[INPUT].CopyFrom(tf.make_tensor_proto(list(images), tf.string))
         response = self._call(self._predictions.Predict, request)
-        outputs = {name: tf.make_ndarray(value) for name, value in response.outputs.items()}
         rows: list[dict[str, object]] = [{} for _ in images]
-        for name, values in outputs.items():
-            if values.shape[:1] != (len(rows),):
-                raise ServingError(
-                    f"{self.url} returns the output {name} with shape {values.shape}; expected {len(rows)} "
-                    "predictions."
-                )
+        for name, tensor in response.outputs.items():
+            is_used = name == LABEL or name.endswith(PROBABILITY_SUFFIX)
+            values = self._unpack(name, tensor, len(rows)) if is_used else [tensor] * len(rows)
             for row, value in zip(rows, values, strict=True):
-                row[name] = _to_json_value(value)
+                row[name] = value
         version = response.model_spec.version.value if response.model_spec.HasField("version") else None
         return [parse_prediction(row, version, self.url) for row in rows]
 
@@ -91,17 +95,31 @@ class GrpcTransport:
             model_spec=self._spec(), metadata_field=["signature_def"]
         )
         response = self._call(self._predictions.GetModelMetadata, request)
-        return json_format.MessageToDict(response, preserving_proto_field_name=True)
+        signatures = get_model_metadata_pb2.SignatureDefMap()
+        try:  # not the whole response as JSON: it can hold messages of any type, nested to any depth
+            is_valid = response.metadata["signature_def"].Unpack(signatures)
+            parse_version(response.model_spec.version.value)
+        except (DecodeError, ValueError):
+            is_valid = False
+        if not is_valid:
+            raise self._unexpected_response("without model metadata")
+        signature_def = {"@type": response.metadata["signature_def"].type_url, **_to_json(signatures)}
+        return {"model_spec": _to_json(response.model_spec), "metadata": {"signature_def": signature_def}}
 
     def status(self) -> list[VersionStatus]:
         """Returns the status of each version."""
         response = self._call(
             self._models.GetModelStatus, get_model_status_pb2.GetModelStatusRequest(model_spec=self._spec())
         )
-        return [
-            VersionStatus(status.version, _STATE.Name(status.state), status.status.error_message)
-            for status in response.model_version_status
-        ]
+        try:
+            return [
+                VersionStatus(
+                    parse_version(status.version), _STATE.Name(status.state), status.status.error_message
+                )
+                for status in response.model_version_status
+            ]
+        except ValueError:
+            raise self._unexpected_response("without a model status") from None
 
     def close(self) -> None:
         """Closes the connection."""
@@ -115,6 +133,30 @@ class GrpcTransport:
             spec.version_label = self._model.label
         return spec
 
+    def _unpack(self, name: str, tensor: Any, count: int) -> list[object]:
+        """Returns the values of a float or string tensor of shape [count].
+
+        tf.make_ndarray would allocate memory for the tensor's shape before it looks for the values.
+
+        Raises:
+            ServingError: The tensor has another type or shape, or another number of values.
+        """
+        values: list[object] = []
+        if tensor.dtype == types_pb2.DT_STRING:
+            values = [value.decode(errors="replace") for value in tensor.string_val]
+        elif tensor.dtype == types_pb2.DT_FLOAT and len(tensor.tensor_content) == 4 * count:
+            values = [*struct.unpack(f"<{count}f", tensor.tensor_content)]
+        elif tensor.dtype == types_pb2.DT_FLOAT:
+            values = [*tensor.float_val]
+        shape = [dimension.size for dimension in tensor.tensor_shape.dim]
+        if shape != [count] or len(values) != count:
+            raise ServingError(
+                f"{self.url} returns the output {single_line(name)} with data type {tensor.dtype}, shape "
+                f"{reprlib.repr(shape)} and {len(values)} values; expected {count} strings or 32-bit floats: "
+                "use a model that this project exported."
+            )
+        return values
+
     def _call(self, method: Callable[..., Any], request: Any) -> Any:
         def attempt(seconds: float) -> Any:
             try:
@@ -124,7 +166,9 @@ class GrpcTransport:
 
         return self._retries.run(attempt)
 
-    def _translate(self, code: grpc.StatusCode, text: str) -> RetryableError | RequestRejected:
+    def _translate(self, code: grpc.StatusCode, text: str) -> RetryableError | ServingError:
+        if code is grpc.StatusCode.UNAVAILABLE and "Failed parsing HTTP/2" in text:
+            return self._unexpected_response("that is not HTTP/2")
         if code is grpc.StatusCode.UNAVAILABLE and "failed to connect" in text.lower():
             return no_server_error(self.url)
         if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
@@ -135,9 +179,13 @@ class GrpcTransport:
             f"{self.url} rejects the request ({code.name}): {single_line(text)}.", code.name, text
         )
 
+    def _unexpected_response(self, description: str) -> ServingError:
+        return ServingError(
+            f"{self.url} is not TensorFlow Serving's gRPC port, usually 8500: it sent a response "
+            f"{description}."
+        )
 
-def _to_json_value(value: Any) -> object:
-    """Converts an element of a tensor to the type that JSON would have."""
-    if isinstance(value, bytes):
-        return value.decode(errors="replace")
-    return value.item() if isinstance(value, np.generic) else value
+
+def _to_json(message: Any) -> dict[str, Any]:
+    content: dict[str, Any] = json_format.MessageToDict(message, preserving_proto_field_name=True)
+    return content

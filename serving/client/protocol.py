@@ -17,7 +17,7 @@ MAX_RESPONSE_BYTES = 4 * 2**20  # gRPC's default; enough for 40,000 predictions
 _GRPC_PORT = 8500
 _MAX_VERSION = 2**63 - 1
 _MAX_MESSAGE_LENGTH = 1000  # characters of a server's message
-_SUFFIX = "_probability"
+LABEL, PROBABILITY_SUFFIX = "label", "_probability"  # names of a model's outputs
 
 
 @dataclass(frozen=True)
@@ -163,12 +163,12 @@ def parse_prediction(row: object, version: int | None, url: str) -> Prediction:
         ServingError: The row has other outputs.
     """
     if isinstance(row, Mapping):
-        names = [name for name in row if name.endswith(_SUFFIX)]
-        label = row.get("label")
+        names = [name for name in row if name.endswith(PROBABILITY_SUFFIX)]
+        label = row.get(LABEL)
         if len(names) == 1 and isinstance(label, str):
             name, value = names[0], row[names[0]]
             if type(value) in (int, float) and 0 <= value <= 1:
-                return Prediction(float(value), name.removesuffix(_SUFFIX), label, version)
+                return Prediction(float(value), name.removesuffix(PROBABILITY_SUFFIX), label, version)
             raise ServingError(
                 f"The model at {url} returns {single_line(name)} {reprlib.repr(value)}; expected a "
                 "number from 0 to 1: use a model that this project exported."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,15 @@ def test_a_broken_response_is_one_sentence(catsdogs: Command, image: Path, kind:
 def test_wrong_metadata_is_one_sentence(catsdogs: Command, image: Path, metadata: bytes) -> None:
     with hostile_server.running(lambda _: metadata) as address:
         assert_one_sentence(catsdogs("predict", image, "--url", f"http://{address}"))
+
+
+@pytest.mark.slow  # imports TensorFlow
+def test_a_broken_grpc_response_is_one_sentence(image: Path) -> None:
+    status_that_grpc_logs = "none"
+    with hostile_server.running(lambda _: hostile_server.grpc(b"", status_that_grpc_logs)) as address:
+        command = [sys.executable, "-m", "pipelines.cli", "predict", str(image), "--url", f"grpc://{address}"]
+        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert_one_sentence((ended.returncode, ended.stdout, ended.stderr))
 
 
 def test_a_server_that_closes_every_connection_is_used(catsdogs: Command, image: Path) -> None:

@@ -14,7 +14,7 @@ from functools import cache
 
 from serving.client.protocol import MAX_RESPONSE_BYTES
 
-Chunks = Callable[[], Iterable[bytes]]
+Chunks = Callable[[socket.socket], Iterable[bytes]]
 
 GOOD_ROW = {"dog_probability": 0.75, "label": "dog"}
 GOOD_METADATA = {"model_spec": {"name": "catsdogs", "version": "17"}, "metadata": {}}
@@ -35,13 +35,55 @@ def http(
 def endless(first: bytes, block: bytes, pause: float = 0) -> Chunks:
     """Returns a function that yields the first bytes and then the block for ever."""
 
-    def chunks() -> Iterator[bytes]:
+    def chunks(_: socket.socket) -> Iterator[bytes]:
         yield first
         while True:
             time.sleep(pause)
             yield block
 
     return chunks
+
+
+def grpc(
+    message: bytes, status: str = "0", detail: str = "", encoding: str = "", broken: bool = False
+) -> Chunks:
+    """Returns a function that yields a gRPC response.
+
+    Args:
+        message: The serialized message.
+        status: The status code.
+        detail: The error message.
+        encoding: The message's compression.
+        broken: Ends the response without a status.
+    """
+
+    def chunks(connection: socket.socket) -> Iterator[bytes]:
+        yield _frame(4, 0, 0, b"")  # SETTINGS; the client then sends its request
+        received = b""
+        while not (received := received + connection.recv(2**16)).count(b"/tensorflow.serving."):
+            pass
+        header = b"\x88" + _field("content-type", "application/grpc")  # status 200
+        header += _field("grpc-encoding", encoding) if encoding else b""
+        yield _frame(1, 4, 1, header)
+        data = (b"\1" if encoding else b"\0") + len(message).to_bytes(4, "big") + message
+        for start in range(0, len(data), 2**14):
+            yield _frame(0, 0, 1, data[start : start + 2**14])
+        if not broken:
+            yield _frame(1, 5, 1, _field("grpc-status", status) + _field("grpc-message", detail))
+            while connection.recv(2**16):  # otherwise closing the connection could discard the response
+                pass
+
+    return chunks
+
+
+def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    """Returns an HTTP/2 frame."""
+    return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+
+
+def _field(name: str, value: str) -> bytes:
+    """Returns a header field as an HPACK literal."""
+    return b"\0" + b"".join(bytes([len(text)]) + text.encode() for text in (name, value))
 
 
 @contextlib.contextmanager
@@ -58,7 +100,7 @@ def running(reply: Callable[[str], bytes | Chunks]) -> Iterator[str]:
             with connection, contextlib.suppress(OSError):
                 request = _read_request(connection)
                 content = reply(request.partition(b"\r\n")[0].decode(errors="replace"))
-                for chunk in [content] if isinstance(content, bytes) else content():
+                for chunk in [content] if isinstance(content, bytes) else content(connection):
                     connection.sendall(chunk)
 
         def accept() -> None:
@@ -157,8 +199,8 @@ BROKEN: dict[str, bytes | Chunks] = {
     "endless chunks": endless(_chunked(), b"1\r\n \r\n" * 1000),
     "slow header": endless(b"HTTP/1.1 200 OK\r\nX: ", b"x", pause=0.05),
     "slow body": endless(http({}, headers={"Content-Length": "9999"}), b" ", pause=0.05),
-    "gzip bomb": lambda: [_encoded("gzip", _gzip_bomb())],
-    "gzip bomb in chunks": lambda: [_gzip_bomb_in_chunks()],
+    "gzip bomb": lambda _: [_encoded("gzip", _gzip_bomb())],
+    "gzip bomb in chunks": lambda _: [_gzip_bomb_in_chunks()],
     "not gzip": _encoded("gzip", b"{}"),
     "gzip cut off": _encoded("gzip", gzip.compress(b"{}" * 99)[:20]),
     "not deflate": _encoded("deflate", b"{}"),
@@ -172,8 +214,8 @@ BROKEN: dict[str, bytes | Chunks] = {
     "deep lists": http(b"[" * 10**6),
     "deep objects": http(b'{"error":' * 10**5),
     "number of 5,000 digits": http(b'{"predictions": %b, "model_version_status": []}' % (b"9" * 5000)),
-    "small lists": lambda: [http(_lists(MAX_RESPONSE_BYTES))],
-    "too many small lists": lambda: [http(_lists(15 * 2**20))],
+    "small lists": lambda _: [http(_lists(MAX_RESPONSE_BYTES))],
+    "too many small lists": lambda _: [http(_lists(15 * 2**20))],
     "null": http(None),
     "number": http(1),
     "text": http("predictions"),
