@@ -16,6 +16,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from components.errors import InputError, PipelineError
+from pipelines.console import echo
+from serving.client.protocol import is_local
 from serving.printable import printable
 
 with warnings.catch_warnings():
@@ -216,6 +218,7 @@ class _Requests(rest.RESTClientObject):
 
     def __init__(self, configuration: Any) -> None:
         self._endpoint = configuration.host
+        self._warns = urlsplit(self._endpoint).scheme == "http" and not is_local(self._endpoint)
         logging.getLogger("urllib3").setLevel(logging.ERROR)  # otherwise it logs each retry
         super().__init__(configuration)
 
@@ -225,6 +228,14 @@ class _Requests(rest.RESTClientObject):
                 f"The token or the cookies for {self._endpoint} must be one line of ASCII characters: copy "
                 "them again (they are not shown here)."
             )
+        if self._warns and {"authorization", "cookie"} & set(map(str.lower, options["headers"])):
+            echo(
+                f"Warning: the token or the cookies for {self._endpoint} are sent unencrypted, so that "
+                "others on the network can read and use them: use https://, or http://localhost with kubectl "
+                "port-forward.",
+                err=True,
+            )
+            self._warns = False
         options["_request_timeout"] = options.get("_request_timeout") or _TIMEOUTS
         try:
             response = super().request(method, url, **options)

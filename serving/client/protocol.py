@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import reprlib
 from collections.abc import Mapping
@@ -135,7 +136,11 @@ def parse_url(url: str) -> tuple[bool, str]:
 
 def is_local(url: str) -> bool:
     """Returns True if the URL names this machine, which a proxy cannot reach."""
-    return urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1")
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def parse_version(value: object) -> int:

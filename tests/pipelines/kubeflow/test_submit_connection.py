@@ -82,6 +82,42 @@ def test_a_token_file_is_read_anew_for_every_request(
     assert len(server.runs) == 1
 
 
+@pytest.mark.parametrize(
+    ("host", "login", "warns"),
+    [
+        ("kfp.example", {"token": SECRET}, True),
+        ("kfp.example", {"token_file": SECRET}, True),
+        ("kfp.example", {"cookies": f"session={SECRET}"}, True),
+        ("kfp.example", {}, False),
+        ("localhost", {"token": SECRET}, False),
+        ("127.0.0.1", {"cookies": f"session={SECRET}"}, False),
+    ],
+)
+def test_credentials_without_encryption_are_warned_about_once(
+    submit: Submit,
+    server: KfpServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    host: str,
+    login: dict[str, str | Path],
+    warns: bool,
+) -> None:
+    if "token_file" in login:
+        login = {"token_file": tmp_path / "token"}
+        (tmp_path / "token").write_text(SECRET)
+    resolve = socket.getaddrinfo
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda _, *others, **options: resolve("127.0.0.1", *others, **options)
+    )
+    endpoint = server.endpoint.replace("localhost", host).replace("127.0.0.1", host)
+    submit(endpoint=endpoint, **login)
+    assert len(server.requests) > 1
+    warnings = capsys.readouterr().err.splitlines()
+    assert len(warnings) == warns
+    assert all(endpoint in warning and SECRET not in warning for warning in warnings)
+
+
 def test_cookies_go_with_every_request(
     submit: Submit, server: KfpServer, monkeypatch: pytest.MonkeyPatch, context: Path
 ) -> None:

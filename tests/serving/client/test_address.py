@@ -5,7 +5,7 @@ import re
 import pytest
 
 from serving.client import Client
-from serving.client.protocol import parse_url
+from serving.client.protocol import is_local, parse_url
 from serving.errors import UsageError
 
 
@@ -50,3 +50,14 @@ def test_invalid_versions_are_usage_errors(url: str, version: int) -> None:
 def test_version_and_label_together_are_a_usage_error() -> None:
     with pytest.raises(UsageError, match="3.*'stable'"):
         Client(version=3, label="stable")
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        *((host, True) for host in ("localhost", "127.0.0.1", "127.1.2.3", "[::1]")),
+        *((host, False) for host in ("localhost.example", "127.0.0.1.example", "0.0.0.0", "[::2]")),
+    ],
+)
+def test_is_local_is_true_for_loopback_addresses_only(host: str, expected: bool) -> None:
+    assert is_local(f"http://{host}:8501/path") == expected
