@@ -25,6 +25,7 @@ from pipelines.commands.serve import serve
 from pipelines.commands.submit import submit
 from pipelines.console import echo
 from serving.errors import ServingError
+from serving.printable import printable_lines
 
 app = typer.Typer(
     help="Train, evaluate and push an image classifier for cats and dogs, or for any two classes.",
@@ -48,7 +49,7 @@ def main() -> None:
         details_path = ""
         with contextlib.suppress(OSError):  # the disk may be full
             with tempfile.NamedTemporaryFile("w", prefix="catsdogs-", suffix=".log", delete=False) as details:
-                traceback.print_exc(file=details)
+                details.write(printable_lines(traceback.format_exc()))
             details_path = f" Details: {details.name}"
         _exit(f"Unexpected error: {type(error).__name__}: {error}.{details_path}", 1)
 

@@ -10,6 +10,7 @@ import typer
 from pipelines.commands.options import Config, Overrides
 from pipelines.console import echo
 from pipelines.settings.configs import DEFAULT_CONFIG
+from serving.printable import printable
 
 
 def clean(
@@ -42,7 +43,7 @@ def clean(
             return
         echo(f"Old runs: {len(plan.runs)}; folders: {len(plan.folders)}, {format_size(plan.size)}:")
         for folder in plan.folders:
-            echo(f"  {folder}")
+            echo(f"  {printable(folder)}")
         if dry_run:
             return
         if not yes and not sys.stdin.isatty():

@@ -138,7 +138,7 @@ def _table(rows: list[_Row]) -> Table:
             str(row.version),
             row.pushed.strftime("%Y-%m-%d %H:%M") if row.pushed else "",
             "" if row.accuracy is None else f"{row.accuracy:.2%}",
-            printable(row.run_id or ""),
+            Text(printable(row.run_id or "")),
             state,
             format_size(row.size),
         )

@@ -70,7 +70,7 @@ def predict(
     usage, such as a missing file; 130 interrupted.
     """
     from serving.client import Client, RequestRejected
-    from serving.client.images import UnreadableImage, display_name, find_images, read_image
+    from serving.client.images import UnreadableImage, find_images, printable_name, read_image
     from serving.client.protocol import single_line
 
     paths = find_images(images)
@@ -99,7 +99,7 @@ def predict(
                 path = pending.popleft()
                 if isinstance(result, RequestRejected):
                     message = single_line(result.text.partition("\n")[0])
-                    output.add_error(path, f"{display_name(path)} was rejected: {message}.")
+                    output.add_error(path, f"{printable_name(path)} was rejected: {message}.")
                 else:
                     output.add(path, result)
     except KeyboardInterrupt:
@@ -178,8 +178,9 @@ class _Table:
 
     def _print(self) -> None:
         from rich.table import Table
+        from rich.text import Text
 
-        from serving.client.images import display_name
+        from serving.client.images import printable_name
 
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
         table.add_column("file", overflow="fold")
@@ -190,8 +191,8 @@ class _Table:
         table.add_column("version", no_wrap=True)
         for file, prediction in self._predictions:
             table.add_row(
-                display_name(file),
-                printable(prediction.label),
+                Text(printable_name(file)),
+                Text(printable(prediction.label)),
                 f"{prediction.probability:.4f}",
                 str(prediction.version or ""),
             )

@@ -18,7 +18,6 @@ from urllib.parse import urlsplit
 from components.errors import InputError, PipelineError
 from pipelines.console import echo
 from serving.client.protocol import is_local
-from serving.printable import printable
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # KFP's deprecation warnings
@@ -287,4 +286,4 @@ def _one_line(error: object) -> str:
     text = str(error)
     if ": " in text and text.startswith(("<urllib3", "HTTPConnection", "HTTPSConnection")):
         text = text.partition(": ")[2]  # removes the memory address of an object
-    return printable(" ".join(text.split())).rstrip(".")
+    return " ".join(text.split()).rstrip(".")

@@ -14,7 +14,6 @@ from components.errors import PipelineError
 from pipelines.console import print_line
 from pipelines.formatting import format_duration
 from pipelines.kubeflow.connection import KfpClient, ServerError
-from serving.printable import printable
 
 INTERRUPTED = 130
 
@@ -217,8 +216,7 @@ def _nodes(run: Any) -> list[Any]:
 def _error_of(run_or_node: Any) -> str:
     """Returns the error of a run or a node in one line; empty if there is none."""
     errors = [run_or_node.error, *(status.error for status in reversed(run_or_node.state_history or ()))]
-    message = next((error.message for error in errors if error and error.message), "")
-    return printable(" ".join(message.split()))
+    return next((" ".join(error.message.split()) for error in errors if error and error.message), "")
 
 
 def _time(moment: datetime | None) -> datetime | None:

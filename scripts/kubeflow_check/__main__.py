@@ -14,10 +14,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from components.errors import PipelineError
+from pipelines.console import PrintableConsole
 from pipelines.settings import loading as pipeline_settings
 from scripts.kubeflow_check import images, result_checks
 from scripts.kubeflow_check.containers import Podman, change_owner
@@ -26,7 +27,7 @@ from tests.kubeflow_backend.backend import Backend, Run
 _CONFIG = "kubeflow"
 _LINES_OF_A_FAILURE = 15
 
-_console = Console(highlight=False, soft_wrap=True)
+_console = PrintableConsole(highlight=False, soft_wrap=True)
 
 
 def main() -> int:
@@ -40,7 +41,7 @@ def main() -> int:
     try:
         passed = check(["cpu"] if options.cpu_only else ["cpu", "gpu"], options.images, options.set)
     except PipelineError as error:
-        _console.print(f"kubeflow-check: {error}", markup=False)
+        _console.print(f"kubeflow-check: {error}")
         passed = False
     except KeyboardInterrupt:
         _console.print("Interrupted; repeat the command to start over: layers that are built are kept.")
@@ -129,21 +130,21 @@ def _show(run: Run) -> None:
     table = Table("step", "state", "seconds", box=None, pad_edge=False)
     for name, task in run.tasks.items():
         colour = {"executed": "green", "cached": "cyan"}.get(task.state, "red")
-        table.add_row(name, f"[{colour}]{task.state}[/]", f"{task.seconds:.1f}")
+        table.add_row(name, Text(task.state, colour), f"{task.seconds:.1f}")
     _console.print(table)
     for name, task in run.tasks.items():
         if task.error:
-            _console.print(f"{name}: {task.error}", style="red", markup=False)
-            _console.print("\n".join(task.output.splitlines()[-_LINES_OF_A_FAILURE:]), markup=False)
-    _console.print(f"Logs: {run.folder}", markup=False)
+            _console.print(f"{name}: {task.error}", style="red")
+            _console.print("\n".join(task.output.splitlines()[-_LINES_OF_A_FAILURE:]))
+    _console.print(f"Logs: {run.folder}")
 
 
 def _step(text: str) -> None:
-    _console.print(f"==> {text}", style="bold", markup=False)
+    _console.print(f"==> {text}", style="bold")
 
 
 def _line(text: str) -> None:
-    _console.print(f"    {text}", markup=False)
+    _console.print(f"    {text}")
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ def find_images(paths: Iterable[str]) -> list[str | UnreadableImage]:
             if not in_folder:
                 suffixes = ", ".join(sorted(_SUFFIXES))
                 raise UsageError(
-                    f"The folder {display_name(path)} and its sub-folders have no images ({suffixes})."
+                    f"The folder {printable_name(path)} and its sub-folders have no images ({suffixes})."
                 )
             images += in_folder
         else:
@@ -68,18 +68,18 @@ def read_image(path: str) -> bytes:
             with Path(path).open("rb") as file:
                 data = file.read(MAX_REQUEST_BYTES + 1)
     except OSError as error:
-        raise UnreadableImage(f"{display_name(path)} cannot be read: {error.strerror}.") from None
+        raise UnreadableImage(f"{printable_name(path)} cannot be read: {error.strerror}.") from None
     if not data:
-        raise UnreadableImage(f"{display_name(path)} is empty; expected an image.")
+        raise UnreadableImage(f"{printable_name(path)} is empty; expected an image.")
     if len(data) > MAX_REQUEST_BYTES:
         raise UnreadableImage(
-            f"{display_name(path)} is larger than {MAX_REQUEST_BYTES // 2**20} MiB, the limit of a "
+            f"{printable_name(path)} is larger than {MAX_REQUEST_BYTES // 2**20} MiB, the limit of a "
             "request: make the image smaller."
         )
     return data
 
 
-def display_name(path: str) -> str:
+def printable_name(path: str) -> str:
     """Returns a file's printable name, in one line."""
     return "standard input" if path == STANDARD_INPUT else printable(path)
 
@@ -88,9 +88,9 @@ def _is_folder(path: str) -> bool:
     try:
         return stat.S_ISDIR(Path(path).stat().st_mode)
     except FileNotFoundError:
-        raise UsageError(f"There is no file or folder {display_name(path)}.") from None
+        raise UsageError(f"There is no file or folder {printable_name(path)}.") from None
     except OSError as error:
-        raise UsageError(f"{display_name(path)} cannot be read: {error.strerror}.") from None
+        raise UsageError(f"{printable_name(path)} cannot be read: {error.strerror}.") from None
 
 
 def _images_below(folder: str) -> Iterator[str | UnreadableImage]:
@@ -101,5 +101,5 @@ def _images_below(folder: str) -> Iterator[str | UnreadableImage]:
             if not name.startswith(".") and Path(name).suffix.lower() in _SUFFIXES:
                 yield str(Path(root, name))
     for error in errors:
-        name = display_name(str(error.filename))
+        name = printable_name(str(error.filename))
         yield UnreadableImage(f"The folder {name} cannot be read: {error.strerror}.")

@@ -214,8 +214,6 @@ class RestTransport:
         except (ValueError, RecursionError):
             content = None
         message = content.get("error") if isinstance(content, dict) else None
-        if not isinstance(message, str):
-            message = None
         after = _retry_after(response.headers)
         if status in _RETRYABLE or (status == 429 and after is not None):
             text = single_line(message or response.reason or "no reason given")
@@ -226,7 +224,7 @@ class RestTransport:
             raise self._unexpected_response(
                 "that is not JSON" if status == 200 else f"with status {status} {response.reason}"
             )
-        text = message or response.reason or "no reason given"
+        text = str(message or response.reason or "no reason given")
         raise RequestRejected(
             f"{self.url} rejects the request ({status}): {single_line(text)}.",
             _CODES.get(status, "UNKNOWN"),

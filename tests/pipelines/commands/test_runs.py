@@ -91,9 +91,9 @@ def test_texts_of_a_run_record_are_printable(
     outcome = RunOutcome(blessed=True, push=PushOutcome("[/x]\x9b1A\n", "/m"))
     run_dir = tmp_path / "runs" / "2026-11-22T05-10-33"
     run_dir.mkdir(parents=True)
-    RunRecord(run_id="[/x]\x1b[2J", state="done", outcome=outcome).write(run_dir)
+    RunRecord(run_id="[/x]\x1b[2J\n", state="done", outcome=outcome).write(run_dir)
     _, line = listed(tmp_path, monkeypatch=monkeypatch, capsys=capsys).splitlines()
-    assert line.split() == [r"[/x]\x1b[2J", "done", "blessed", r"[/x]\x9b1A\n"]
+    assert line.split() == [r"[/x]\x1b[2J\n", "done", "blessed", r"[/x]\x9b1A\n"]
 
 
 @pytest.mark.parametrize("by_earlier_version", [False, True])

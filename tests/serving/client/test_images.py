@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from serving.client.client import MAX_REQUEST_BYTES
-from serving.client.images import UnreadableImage, display_name, find_images, read_image
+from serving.client.images import UnreadableImage, find_images, printable_name, read_image
 from serving.errors import UsageError
 
 
@@ -106,4 +106,4 @@ def test_empty_missing_and_huge_files_are_errors_that_name_them(tmp_path: Path) 
 
 def test_control_characters_in_names_are_visible() -> None:
     name = os.fsdecode(b"a\x1b[31m\n\xff.jpg")
-    assert display_name(name) == r"a\x1b[31m\n\udcff.jpg"
+    assert printable_name(name) == r"a\x1b[31m\n\udcff.jpg"
