@@ -14,6 +14,7 @@ from tfx import types
 from tfx.dsl.components.common import resolver
 from tfx.dsl.io import fileio
 
+from components import integrity
 from components.approvals import approval_order
 
 ArtifactLists = dict[str, list[types.Artifact]]
@@ -35,8 +36,9 @@ class NewestApproved(resolver.ResolverStrategy):
         subject_id_property: Custom property of the approval with the id of the subject: `current_model_id`
             of a ModelBlessing, `statistics_id` of a DataVerdict.
         where: Custom properties that an approval must have.
-        include_missing: If True, resolves to the last approved subject even if its files are missing, so that
-            the next node can report it. If False, falls back to the approval before. Defaults to False.
+        include_missing: If True, resolves to the last approved subject even if its files are missing or
+            damaged, so that the next node can report it. If False, falls back to the approval before.
+            Defaults to False.
     """
 
     def __init__(
@@ -63,10 +65,12 @@ class NewestApproved(resolver.ResolverStrategy):
             subject = subjects.get(approval.get_int_custom_property(self._subject_id_property))
             if subject is None:
                 continue
-            if self._include_missing or fileio.exists(subject.uri):
+            if self._include_missing or (
+                fileio.exists(subject.uri) and not integrity.is_damaged(subject.mlmd_artifact)
+            ):
                 return {"candidate": candidate, "subject": [subject], "approval": [approval]}
             logging.warning(
-                "Skipping the approved %s %d because its files are missing: %s",
+                "Skipping the approved %s %d because its files are missing or damaged: %s",
                 subject.type_name,
                 subject.id,
                 subject.uri,

@@ -12,6 +12,7 @@ from tfx import types
 from tfx.dsl.io import fileio
 from tfx.utils import path_utils
 
+from components import integrity
 from components.prediction_table import columns, perturbations
 from components.prediction_table.table import BaselineState, is_probability
 from trainer.signatures import EXAMPLES_SIGNATURE
@@ -123,6 +124,8 @@ def _load(artifact: types.Artifact, output: str) -> ScoringModel:
     reason = artifact.get_string_custom_property(UNREADABLE)
     if reason:
         raise UnreadableModel(reason)
+    if fileio.exists(artifact.uri) and integrity.is_damaged(artifact.mlmd_artifact):
+        raise UnreadableModel("its files have changed since it was trained")
     model = ScoringModel(artifact.uri, output)
     if not is_probability(model.grey):
         raise UnreadableModel(f"it predicts {model.grey:g} for a grey image, which is not a probability")

@@ -10,6 +10,7 @@ from tfx.orchestration import node_proto_view
 from tfx.orchestration.portable import partial_run_utils
 from tfx.proto.orchestration import pipeline_pb2
 
+from components import integrity
 from components.errors import InputError
 from pipelines.runs import metadata
 from pipelines.settings.errors import did_you_mean
@@ -34,8 +35,8 @@ def mark_nodes(
         base_run_id: The run whose outputs are reused; None means the newest run with all outputs needed.
 
     Raises:
-        InputError: A name is unknown, `to_node` does not depend on `from_node`, or no earlier run has the
-            outputs needed.
+        InputError: A name is unknown, `to_node` does not depend on `from_node`, no earlier run has the
+            outputs needed, or they are damaged.
     """
     if from_node is None and to_node is None:
         return
@@ -74,6 +75,7 @@ def mark_nodes(
                 f"--from {first} reuses the outputs of {_join_names(missing)}, and no earlier run has "
                 "all of them: run once without --from."
             )
+        _check_files(store, base, needed)
         pipeline.runtime_spec.snapshot_settings.base_pipeline_run_strategy.base_run_id = base
     for node in pipeline.nodes if base_run_id is None else ():
         node.pipeline_node.execution_options.caching_options.enable_cache = False
@@ -121,6 +123,15 @@ def _newest_run_with(
         ):
             return str(run.name)
     return None
+
+
+def _check_files(store: ml_metadata.MetadataStore, run_id: str, nodes: Sequence[str]) -> None:
+    for name, output in metadata.run_outputs(store, run_id).items():
+        if name.partition(".")[0] in nodes and integrity.is_damaged(output.artifact):
+            raise InputError(
+                f"{name} of the run {run_id} cannot be reused: the files in {output.artifact.uri} have "
+                "changed since they were written. catsdogs run without --from makes them anew."
+            )
 
 
 def _join_names(names: Sequence[str]) -> str:

@@ -19,7 +19,7 @@ from tfx.orchestration.portable.mlmd import context_lib
 from tfx.proto.orchestration import pipeline_pb2
 
 from components.errors import PipelineError
-from pipelines.local import outcome, partial_run
+from pipelines.local import outcome, partial_run, reuse
 from pipelines.runs.run_record import RunRecord, StepRecord, StepState
 
 _UNFINISHED = {mlmd.Execution.NEW, mlmd.Execution.RUNNING}
@@ -127,6 +127,9 @@ class ReportingRunner(LocalDagRunner):
                 custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, name),
             ).launch()
             state = _final_state(connection, name, info.execution_id)
+            if state is StepState.DONE:
+                with metadata.Metadata(connection) as handle:
+                    reuse.record_outputs(handle.store, info.execution_id)
         except BaseException as error:
             if self._is_interrupted() or isinstance(error, KeyboardInterrupt):
                 state = StepState.STOPPED

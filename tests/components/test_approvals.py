@@ -10,6 +10,7 @@ from ml_metadata.proto import metadata_store_pb2
 from tfx.components.evaluator import constants
 from tfx.types import Artifact, standard_artifacts
 
+from components import integrity
 from components.approvals.newest_approved import NewestApproved
 
 Model, ModelBlessing = standard_artifacts.Model, standard_artifacts.ModelBlessing
@@ -134,6 +135,18 @@ def test_deleted_files_are_passed_over_and_logged(past: Past, caplog: pytest.Log
     assert second.uri in caplog.text
     Path(first.uri).rmdir()
     assert past.resolve(candidate) == []
+
+
+def test_damaged_files_are_passed_over_as_deleted_ones_are(past: Past) -> None:
+    first, second, candidate = past.train(), past.train(), past.train()
+    for model in (first, second):
+        (Path(model.uri) / "variables").write_text("as trained")
+        integrity.record_files(model.mlmd_artifact)
+        past.judge(model)
+    assert past.resolve(candidate) == [second.id]
+    (Path(second.uri) / "variables").write_text("as Trained")
+    assert past.resolve(candidate) == [first.id]
+    assert past.resolve(candidate, include_missing=True) == [second.id]
 
 
 def test_deleted_files_are_handed_on_where_that_is_wanted(past: Past) -> None:

@@ -21,6 +21,7 @@ from tfx.orchestration import metadata
 from tfx.orchestration.portable import data_types
 from tfx.types import artifact_utils, standard_artifacts
 
+from components import integrity
 from components.errors import PipelineError
 from components.image_example_gen.examples import serialize
 from components.image_example_gen.inspection import inspect
@@ -271,6 +272,16 @@ def test_a_model_that_cannot_be_asked_is_told_with_the_reason(
     states, loaded = load_baselines({"newest": [trained[1]], "best": [artifact]}, OUTPUT)
     assert [states[name].state for name in ("newest", "best")] == ["compared", "unreadable"]
     assert set(loaded) == {"newest"}
+
+
+def test_a_model_that_still_loads_but_was_changed_is_unreadable(tmp_path: Path) -> None:
+    artifact = model_artifact(tmp_path, 3)
+    integrity.record_files(artifact.mlmd_artifact)
+    assert load_baselines({"newest": [artifact]}, OUTPUT)[0]["newest"].state == "compared"
+    with (Path(artifact.uri) / "Format-Serving" / "fingerprint.pb").open("ab") as file:
+        file.write(bytes(1))
+    states, loaded = load_baselines({"newest": [artifact]}, OUTPUT)
+    assert (states["newest"].state, states["newest"].model_id, loaded) == ("unreadable", 3, {})
 
 
 def test_what_kubeflow_found_gone_is_unreadable_with_its_reason(tmp_path: Path) -> None:

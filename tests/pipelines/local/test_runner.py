@@ -182,6 +182,73 @@ def test_a_node_whose_artifacts_were_deleted_runs_again(tiny: Tiny) -> None:
     assert tiny().states["Ingest"] is DONE
 
 
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[0] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_damaged_output_is_made_anew_with_all_that_depends_on_it(tiny: Tiny) -> None:
+    first = tiny()
+    [model] = first.settings.artifacts_dir.glob("Trainer/model/*/model")
+    flip_a_bit(model)
+    second = tiny()
+    assert second.states == {"Ingest": CACHED, "Trainer": DONE, "QualityGate": DONE, "Pusher": DONE}
+    assert set(tiny().states.values()) == {CACHED}
+
+    [examples] = first.settings.artifacts_dir.glob("Ingest/examples/*/examples")
+    examples.unlink()
+    assert set(tiny().states.values()) == {DONE}
+
+
+def test_the_cache_falls_back_to_an_older_undamaged_output(tiny: Tiny) -> None:
+    settings = tiny().settings
+    tiny(from_node="Ingest")  # writes everything again
+    newest = max(settings.artifacts_dir.glob("Ingest/examples/*"), key=lambda folder: int(folder.name))
+    flip_a_bit(newest / "examples")
+    assert set(tiny().states.values()) == {CACHED}
+
+
+def test_outputs_of_an_earlier_version_are_reused_as_before(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipelines.local import reuse
+
+    with monkeypatch.context() as patch:
+        patch.setattr(reuse, "record_outputs", lambda *_: None)
+        tiny()
+    assert set(tiny().states.values()) == {CACHED}
+    assert tiny(from_node="QualityGate").states["Trainer"] is StepState.REUSED
+
+
+def test_from_refuses_damaged_outputs(tiny: Tiny) -> None:
+    [examples] = tiny().settings.artifacts_dir.glob("Ingest/examples/*/examples")
+    flip_a_bit(examples)
+    with pytest.raises(InputError) as caught:
+        tiny(from_node="QualityGate")
+    assert str(examples.parent) in str(caught.value)
+    assert "Ingest.examples" in str(caught.value)
+    assert tiny().states["Ingest"] is DONE
+    assert tiny(from_node="QualityGate").states["Ingest"] is StepState.REUSED
+
+
+def test_what_a_resolver_finds_is_not_recorded_again(tiny: Tiny) -> None:
+    from ml_metadata.proto import metadata_store_pb2 as mlmd
+
+    from pipelines.local import reuse
+    from pipelines.runs import metadata
+
+    store = metadata.open_store(tiny().settings.metadata_path, writable=True)
+    assert store is not None
+    [model] = store.get_artifacts_by_type("Model")
+    execution = store.get_executions()[-1]
+    event = mlmd.Event(artifact_id=model.id, execution_id=execution.id, type=mlmd.Event.INTERNAL_OUTPUT)
+    store.put_events([event])
+    flip_a_bit(Path(model.uri, "model"))
+    reuse.record_outputs(store, execution.id)
+    assert tiny().states["Trainer"] is DONE
+
+
 def test_a_node_that_the_launcher_skips_is_a_failure(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TINY_FAULT", "QualityGate:starve")
     with pytest.raises(PipelineError, match="QualityGate"):
