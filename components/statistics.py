@@ -13,17 +13,22 @@ Statistics: TypeAlias = statistics_pb2.DatasetFeatureStatisticsList
 
 
 def statistics_options() -> tfdv.StatsOptions:
-    """Returns the options of StatisticsGen; encoded images and file names do not go through TFDV.
+    """Returns the options of StatisticsGen, which does not read encoded images, file names and digests.
 
     The label is categorical, so that TFDV counts each value: a numeric histogram shows that a label is out of
     range, but not how many images have it.
     """
-    label = schema_pb2.Feature(
-        name=features.LABEL, type=schema_pb2.INT, int_domain=schema_pb2.IntDomain(is_categorical=True)
+    types = {
+        **dict.fromkeys(features.STRINGS, schema_pb2.BYTES),
+        **dict.fromkeys(features.INTEGERS, schema_pb2.INT),
+        **dict.fromkeys(features.FLOATS, schema_pb2.FLOAT),
+    }
+    schema = schema_pb2.Schema(
+        feature=[schema_pb2.Feature(name=name, type=types[name]) for name in features.IN_STATISTICS]
     )
-    return tfdv.StatsOptions(
-        feature_allowlist=list(features.IN_STATISTICS), schema=schema_pb2.Schema(feature=[label])
-    )
+    schema.feature[features.IN_STATISTICS.index(features.LABEL)].int_domain.is_categorical = True
+    # An allowlist alone drops the other features only after Beam has read all encoded images into memory.
+    return tfdv.StatsOptions(experimental_filter_read_paths=True, schema=schema)
 
 
 def image_count(statistics: Statistics) -> int:

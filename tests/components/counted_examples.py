@@ -54,15 +54,17 @@ def statistics(values: Mapping[str, list]) -> statistics_pb2.DatasetFeatureStati
             type=pa.large_list(_arrow_type(column)),
         )
         for name, column in values.items()
+        if name in features.IN_STATISTICS
     }
     batch = pa.RecordBatch.from_arrays(list(arrays.values()), list(arrays))
     return stats_impl.generate_statistics_in_memory(batch, statistics_options())
 
 
 def write(values: Mapping[str, list], file: Path) -> None:
-    """Writes the images as a TFRecord file of `tf.Example`s."""
+    """Writes the images as a TFRecord file of `tf.Example`s, in gzip's format if its name ends in `.gz`."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    with tf.io.TFRecordWriter(str(file)) as writer:
+    options = tf.io.TFRecordOptions("GZIP" if file.suffix == ".gz" else "", compression_level=0)
+    with tf.io.TFRecordWriter(str(file), options) as writer:
         for row in zip(*values.values(), strict=True):
             example = tf.train.Example()
             for name, value in zip(values, row, strict=True):
