@@ -77,37 +77,143 @@ def test_train_alone_is_split_like_a_flat_folder(folder_of: FolderOf) -> None:
     assert map_source_splits(has_validation=False, has_test=False) == {"train": ("train", "eval", "test")}
 
 
-def test_nested_folders_links_and_system_files(
-    folder_of: FolderOf, tmp_path: Path, make_image: Callable[..., bytes]
-) -> None:
+def test_nested_folders_and_system_files(folder_of: FolderOf) -> None:
     root = folder_of({"cat/tabby/young": 2, "dog": 1})
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    (elsewhere / "linked.jpg").write_bytes(make_image(99))
-    (root / "dog" / "more").symlink_to(elsewhere)
-    (root / "dog" / "one.jpg").symlink_to(elsewhere / "linked.jpg")
-    (root / "cat" / "loop").symlink_to(root / "cat")
     for litter in ("cat/.DS_Store", "cat/Thumbs.db", ".hidden"):
         (root / litter).write_bytes(b"litter")
     assert sorted(images(root)) == [
         "cat/tabby/young/0000.jpg",
         "cat/tabby/young/0001.jpg",
         "dog/0002.jpg",
-        "dog/more/linked.jpg",
-        "dog/one.jpg",
     ]
+
+
+def test_links_that_lead_out_of_the_folder_are_followed_and_logged(
+    folder_of: FolderOf, tmp_path: Path, make_image: Callable[..., bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    root = folder_of({"cat": 1})
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "deep").mkdir(parents=True)
+    for name in ("a.jpg", "b.jpg", "deep/c.jpg"):
+        (elsewhere / name).write_bytes(make_image(len(name)))
+    (root / "dog").symlink_to(elsewhere / "deep")
+    (root / "cat" / "link.jpg").symlink_to(elsewhere / "a.jpg")
+    (root / "cat" / "inside.jpg").symlink_to("0000.jpg")
+    found = images(root)
+    assert sorted(found) == ["cat/0000.jpg", "cat/link.jpg", "dog/c.jpg"]
+    assert found["cat/link.jpg"].read() == make_image(len("a.jpg"))
+    assert "(2)" in caplog.text
+    assert f"'{root}/dog'" in caplog.text
+    assert f"'{root}/cat/link.jpg'" in caplog.text
+    assert "inside.jpg" not in caplog.text
+
+
+def test_each_file_counts_once_under_its_own_name(folder_of: FolderOf) -> None:
+    root = folder_of({"cat/tabby": 2, "dog": 1})
+    (root / "cat" / "a.jpg").symlink_to("tabby/0000.jpg")
+    (root / "cat" / "again").symlink_to("tabby")
+    (root / "cat" / "loop").symlink_to(".")
+    (root / "Cats").symlink_to("cat")
+    assert sorted(images(root)) == ["cat/tabby/0000.jpg", "cat/tabby/0001.jpg", "dog/0002.jpg"]
+
+
+def test_a_hard_link_and_a_copy_are_files_of_their_own(folder_of: FolderOf) -> None:
+    root = folder_of({"cat": 1, "dog": 1})
+    (root / "dog" / "same.jpg").hardlink_to(root / "cat" / "0000.jpg")
+    assert sorted(images(root)) == ["cat/0000.jpg", "dog/0001.jpg", "dog/same.jpg"]
+
+
+def test_a_file_in_two_splits_counts_in_both(folder_of: FolderOf) -> None:
+    root = folder_of({"train/cat": 1, "train/dog": 1, "test/dog": 1})
+    (root / "test" / "cat").symlink_to("../train/cat")
+    assert sorted(images(root)) == [
+        "test/cat/0000.jpg",
+        "test/dog/0002.jpg",
+        "train/cat/0000.jpg",
+        "train/dog/0001.jpg",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("link", "target", "paths"),
+    [
+        ("cat/loop", "..", ["/dog", "/cat/loop/dog"]),
+        ("cat/link.jpg", "../dog/0001.jpg", ["/dog/0001.jpg", "/cat/link.jpg"]),
+        ("dog/more", "../cat/deep", ["/cat/deep", "/dog/more"]),
+        ("Cats", "dog", ["/dog", "/Cats"]),
+    ],
+)
+def test_a_link_that_gives_a_file_both_classes_is_an_error(
+    folder_of: FolderOf, link: str, target: str, paths: list[str]
+) -> None:
+    root = folder_of({"cat": 1, "dog": 1, "cat/deep": 1})
+    (root / link).symlink_to(target)
+    with pytest.raises(InputError) as error:
+        check(root)
+    assert named(error, "'cat'", "'dog'", *(f"'{root}{path}'" for path in paths))
+
+
+def test_a_file_outside_the_folder_that_both_classes_link_to_is_an_error(
+    folder_of: FolderOf, tmp_path: Path
+) -> None:
+    root = folder_of({"cat": 1, "dog": 1})
+    (tmp_path / "either.jpg").touch()
+    for name in CLASSES:
+        (root / name / "link.jpg").symlink_to(tmp_path / "either.jpg")
+    with pytest.raises(InputError) as error:
+        check(root)
+    assert named(error, f"'{root}/cat/link.jpg'", f"'{root}/dog/link.jpg'")
+
+
+def test_crossing_links_are_followed_once(folder_of: FolderOf) -> None:
+    folders = [f"cat/{number}" for number in range(12)]
+    root = folder_of({"dog": 1} | dict.fromkeys(folders, 1))
+    for folder in folders:
+        for number in range(12):
+            (root / folder / f"to-{number}").symlink_to(f"../{number}")
+    assert len(images(root)) == 13
+
+
+def test_a_folder_deeper_than_the_recursion_limit_is_read(folder_of: FolderOf) -> None:
+    root = folder_of({"cat": 1, "dog": 1})
+    deepest = root / "cat" / "/".join(["deep"] * 300)
+    deepest.mkdir(parents=True)
+    (deepest / "1.jpg").touch()
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(250)  # a folder deeper than the usual 1,000 could not be deleted by pytest
+    try:
+        assert len(images(root)) == 3
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 def test_unreadable_files_are_listed(folder_of: FolderOf) -> None:
     root = folder_of({"cat": 1, "dog": 1})
-    (root / "cat" / "dangling.jpg").symlink_to(root / "nowhere.jpg")
-    os.mkfifo(root / "cat" / "pipe.jpg")
+    for name in CLASSES:
+        (root / name / "dangling.jpg").symlink_to(root / "nowhere.jpg")
+    (root / "cat" / "itself.jpg").symlink_to("itself.jpg")
+    (root / "itself").symlink_to("itself")
     found = images(root)
-    with pytest.raises(FileNotFoundError):
-        found["cat/dangling.jpg"].read()
-    with pytest.raises(ImageRejected) as rejection:
-        found["cat/pipe.jpg"].read()
-    assert rejection.value.reason == "not a file"
+    assert len(found) == 5
+    for name in ("cat/dangling.jpg", "dog/dangling.jpg", "cat/itself.jpg"):
+        with pytest.raises(OSError, match=name):
+            found[name].read()
+
+
+def test_only_regular_files_are_read(folder_of: FolderOf) -> None:
+    root = folder_of({"cat": 1, "dog": 1})
+    os.mkfifo(root / "cat" / "pipe.jpg")
+    (root / "cat" / "zero.jpg").symlink_to("/dev/zero")
+    found = images(root)
+    for name in ("cat/pipe.jpg", "cat/zero.jpg"):
+        with pytest.raises(ImageRejected) as rejection:
+            found[name].read()
+        assert rejection.value.reason == "not a file"
+    (root / "cat" / "0000.jpg").unlink()
+    os.mkfifo(root / "cat" / "0000.jpg")  # after the folder was listed
+    with pytest.raises(ImageRejected):
+        found["cat/0000.jpg"].read()
+    assert found["dog/0001.jpg"].read()
 
 
 def test_names_that_are_not_utf8_are_written_with_escapes(

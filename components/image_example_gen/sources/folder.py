@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 import stat
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -49,18 +50,23 @@ class _File:
 class FolderSource:
     """A folder with one sub-folder per class, or with split folders that contain class folders.
 
+    Links are followed, also out of the folder. A file that several links lead to counts once in each split.
+
     Args:
         folder: Path of the folder.
         class_names: The two classes; folder names match them in singular or plural, any case.
 
     Raises:
-        InputError: The folder is missing, unreadable or empty, or has another layout.
+        InputError: The folder is missing, unreadable or empty, has another layout, or contains a link that
+            gives a file both classes.
     """
 
     def __init__(self, folder: str | Path, class_names: Sequence[str]) -> None:
         self._folder = Path(folder)
+        self._real_folder = Path(os.path.realpath(folder))
         self._class_names = tuple(class_names)
         self._ignored_files: list[str] = []  # files next to the class folders
+        self._outside_links: list[str] = []  # links that lead out of the folder
         self._class_folders = self._find_class_folders()
 
     def count(self) -> int:
@@ -75,6 +81,13 @@ class FolderSource:
             )
         # Ordered by a hash of the name: shuffled, but the same in every run.
         shuffled = sorted(self._files, key=lambda file: hashlib.sha256(_encode_name(file.name)).digest())
+        if self._outside_links:
+            _log.warning(
+                "Links that lead out of the folder %s (%s): %s.",
+                self._folder,
+                f"{len(self._outside_links):,}",
+                format_names(self._outside_links),
+            )
         shards = shard_count(sum(file.size for file in shuffled))
         return [tuple(shuffled[start::shards]) for start in range(min(shards, len(shuffled)))]
 
@@ -112,18 +125,49 @@ class FolderSource:
     @cached_property
     def _files(self) -> list[_File]:
         files = []
-        for class_folder in self._class_folders:
-            for path, status in _walk(class_folder.path, set()):
-                files.append(
-                    _File(
-                        name=path.relative_to(self._folder).as_posix(),
-                        label=class_folder.label,
-                        splits=class_folder.splits,
-                        size=status.st_size if status else -1,
-                        mtime_ns=status.st_mtime_ns if status else -1,
-                    )
+        found: dict[Path, tuple[int, Path]] = {}  # real path → label, and the first path to it
+        visited: set[tuple[Path, tuple[str, ...]]] = set()
+        # Links come last, so that a file that is itself in the folder keeps its own name.
+        pending = deque(
+            (each.path, Path(os.path.realpath(each.path)), each)
+            for each in sorted(self._class_folders, key=lambda each: each.path.is_symlink())
+        )
+        while pending:
+            path, real_path, class_folder = pending.popleft()
+            try:
+                status = path.stat()
+            except OSError:  # such as a dangling link; reading it fails with the reason
+                status, real_path = None, path
+            label, splits = class_folder.label, class_folder.splits
+            first_label, first_path = found.setdefault(real_path, (label, path))
+            if first_label != label:
+                first_class, second_class = self._class_names[first_label], self._class_names[label]
+                raise InputError(
+                    f"{format_names([str(first_path), str(path)])} are the same file or folder, but their "
+                    f"classes are {first_class!r} and {second_class!r}: remove one of the links."
                 )
+            if (real_path, splits) in visited:
+                continue
+            visited.add((real_path, splits))
+            if status is None or not stat.S_ISDIR(status.st_mode):
+                name = path.relative_to(self._folder).as_posix()
+                size, mtime_ns = (status.st_size, status.st_mtime_ns) if status else (-1, -1)
+                files.append(_File(name, label, splits, size, mtime_ns))
+                continue
+            for entry in _entries(path):
+                entry_path = Path(entry.path)
+                if entry.is_symlink():
+                    pending.append((entry_path, self._resolve_link(entry_path), class_folder))
+                else:
+                    pending.appendleft((entry_path, real_path / entry.name, class_folder))
         return sorted(files, key=lambda file: file.name)
+
+    def _resolve_link(self, link: Path) -> Path:
+        """Returns the real path that a link leads to; records a link that leads out of the folder."""
+        real_path = Path(os.path.realpath(link))  # Path.resolve raises RuntimeError for a link to itself
+        if not real_path.is_relative_to(self._real_folder):
+            self._outside_links.append(str(link))
+        return real_path
 
     def _find_class_folders(self) -> list[_ClassFolder]:
         if not self._folder.exists():
@@ -197,9 +241,20 @@ class FolderSource:
         return [_ClassFolder(path, label, splits) for path, label in labels.items() if label is not None]
 
     def _subfolders(self, folder: Path) -> list[Path]:
-        entries = _entries(folder)
-        self._ignored_files += [entry.path for entry in entries if not entry.is_dir()]
-        return [Path(entry.path) for entry in entries if entry.is_dir()]
+        subfolders = []
+        for entry in _entries(folder):
+            path = Path(entry.path)
+            try:
+                is_folder = path.is_dir()
+            except OSError as error:
+                raise _unreadable_folder(path, error) from None
+            if not is_folder:
+                self._ignored_files.append(entry.path)
+                continue
+            if entry.is_symlink():
+                self._resolve_link(path)
+            subfolders.append(path)
+        return subfolders
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
@@ -207,39 +262,33 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         with os.scandir(folder) as entries:
             visible = [entry for entry in entries if not entry.name.startswith(".")]
     except OSError as error:
-        raise InputError(
-            f"The folder {folder} cannot be read ({error.strerror}): give it read and search permission."
-        ) from None
+        raise _unreadable_folder(folder, error) from None
     return sorted(
         (entry for entry in visible if entry.name.casefold() not in _SYSTEM_FILES),
         key=lambda entry: entry.name,
     )
 
 
-def _walk(folder: Path, parents: set[tuple[int, int]]) -> Iterator[tuple[Path, os.stat_result | None]]:
-    """Yields all files below a folder with their status (None for a dangling link); follows links."""
-    status = folder.stat()
-    identity = (status.st_dev, status.st_ino)
-    if identity in parents:  # a link to a parent folder
-        return
-    for entry in _entries(folder):
-        path = Path(entry.path)
-        if entry.is_dir():
-            yield from _walk(path, parents | {identity})
-            continue
-        try:
-            yield path, entry.stat()
-        except OSError:
-            yield path, None
+def _unreadable_folder(folder: Path, error: OSError) -> InputError:
+    return InputError(
+        f"The folder {folder} cannot be read ({error.strerror}): give it read and search permission."
+    )
 
 
 def _read(path: Path) -> bytes:
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):
-        raise ImageRejected("not a file")  # opening a named pipe would block
-    if status.st_size > _MAX_FILE_BYTES:
-        raise ImageRejected("file too large", f"{status.st_size:,} bytes, the limit is {_MAX_FILE_BYTES:,}")
-    return path.read_bytes()
+    with open(path, "rb", opener=_open_without_waiting) as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise ImageRejected("not a file")
+        if status.st_size > _MAX_FILE_BYTES:
+            raise ImageRejected(
+                "file too large", f"{status.st_size:,} bytes, the limit is {_MAX_FILE_BYTES:,}"
+            )
+        return file.read()
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # otherwise a named pipe waits for a writer
 
 
 def _encode_name(text: str) -> bytes:
