@@ -56,16 +56,22 @@ def read_image(path: str) -> bytes:
     """Returns a file's bytes.
 
     Args:
-        path: The file, or `-` for standard input.
+        path: A regular file, or `-` for standard input.
 
     Raises:
-        UnreadableImage: The file cannot be read, is empty, or is larger than MAX_REQUEST_BYTES.
+        UnreadableImage: The file cannot be read, is not regular, is empty, or is larger than
+            MAX_REQUEST_BYTES.
     """
     try:
         if path == STANDARD_INPUT:
             data = sys.stdin.buffer.read(MAX_REQUEST_BYTES + 1)
         else:
-            with Path(path).open("rb") as file:
+            with open(path, "rb", opener=_open_without_waiting) as file:
+                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                    raise UnreadableImage(
+                        f"{printable_name(path)} is a pipe or a device; expected a regular file: send its "
+                        "data to standard input, and pass - instead of its name."
+                    )
                 data = file.read(MAX_REQUEST_BYTES + 1)
     except OSError as error:
         raise UnreadableImage(f"{printable_name(path)} cannot be read: {error.strerror}.") from None
@@ -93,13 +99,28 @@ def _is_folder(path: str) -> bool:
         raise UsageError(f"{printable_name(path)} cannot be read: {error.strerror}.") from None
 
 
+def _open_without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # otherwise a named pipe waits for a writer
+
+
 def _images_below(folder: str) -> Iterator[str | UnreadableImage]:
-    errors: list[OSError] = []
-    for root, folders, files in os.walk(folder, onerror=errors.append):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            if not name.startswith(".") and Path(name).suffix.lower() in _SUFFIXES:
-                yield str(Path(root, name))
-    for error in errors:
-        name = printable_name(str(error.filename))
-        yield UnreadableImage(f"The folder {name} cannot be read: {error.strerror}.")
+    pending = [folder]
+    while pending:
+        current = pending.pop()
+        try:
+            with os.scandir(current) as entries:
+                visible = [entry for entry in entries if not entry.name.startswith(".")]
+        except OSError as error:
+            yield UnreadableImage(f"The folder {printable_name(current)} cannot be read: {error.strerror}.")
+            continue
+        folders = []
+        for entry in sorted(visible, key=lambda entry: entry.name):
+            try:
+                is_folder = entry.is_dir()
+            except OSError:  # such as a link to itself; reading it fails with the reason
+                is_folder = False
+            if is_folder and not entry.is_symlink():
+                folders.append(entry.path)
+            elif not is_folder and Path(entry.name).suffix.lower() in _SUFFIXES:
+                yield str(Path(entry.path))
+        pending += reversed(folders)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -40,6 +41,28 @@ def test_a_link_to_a_folder_is_followed_only_if_it_is_named(folder: Path, tmp_pa
     (folder / "deep" / "loop").symlink_to(folder)
     (folder / "link").symlink_to(folder / "deep")
     assert find_images([str(folder / "link")]) == [str(folder / "link" / "er" / "c.jpeg")]
+
+
+def test_links_that_lead_nowhere_are_listed(folder: Path) -> None:
+    (folder / "broken.jpg").symlink_to("nowhere")
+    (folder / "itself.jpg").symlink_to("itself.jpg")
+    (folder / "folder.jpg").symlink_to("deep")
+    names = [str(image) for image in find_images([str(folder)])]
+    assert names == [
+        str(folder / name) for name in ("a.png", "b.JPG", "broken.jpg", "itself.jpg", "deep/er/c.jpeg")
+    ]
+
+
+def test_a_folder_deeper_than_the_recursion_limit_is_searched(tmp_path: Path) -> None:
+    deepest = tmp_path / "/".join(["deep"] * 300)
+    deepest.mkdir(parents=True)
+    (deepest / "a.jpg").touch()
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(250)  # a folder deeper than the usual 1,000 could not be deleted by pytest
+    try:
+        assert find_images([str(tmp_path)]) == [str(deepest / "a.jpg")]
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 @pytest.mark.parametrize(
@@ -99,9 +122,28 @@ def test_empty_missing_and_huge_files_are_errors_that_name_them(tmp_path: Path) 
     for name in ("empty.jpg", "broken.jpg"):
         with pytest.raises(UnreadableImage, match=name):
             read_image(str(tmp_path / name))
-    for name in (str(tmp_path / "huge.jpg"), "/dev/zero"):
-        with pytest.raises(UnreadableImage, match=f"{name}.* {MAX_REQUEST_BYTES // 2**20} MiB"):
+    with pytest.raises(UnreadableImage, match=f"huge.jpg.* {MAX_REQUEST_BYTES // 2**20} MiB"):
+        read_image(str(tmp_path / "huge.jpg"))
+
+
+def test_only_regular_files_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe.jpg")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("socket.jpg")
+    Path("tty.jpg").symlink_to("/dev/ptmx")  # reading it would wait for ever
+    for name in ("pipe.jpg", "socket.jpg", "tty.jpg", "/dev/zero", "."):
+        with pytest.raises(UnreadableImage, match=f"^{name}"):
             read_image(name)
+
+
+def test_a_pipe_is_read_from_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b"sent")
+    os.close(writing)
+    with os.fdopen(reading, "r") as pipe:
+        monkeypatch.setattr(sys, "stdin", pipe)
+        assert read_image("-") == b"sent"
 
 
 def test_control_characters_in_names_are_visible() -> None:
