@@ -147,6 +147,11 @@ install_pins() {
 make_venv() {
     local python
     python=$(find_python)
+    # The environment may have been moved to another disk, but what a link leads to is never deleted.
+    if [[ -L $VENV ]]; then
+        fail "$VENV is a link to $(readlink "$VENV"), which is no environment of this project that can be updated:" \
+            "remove the link (rm $VENV) and repeat."
+    fi
     rm -f "$STAMP"
     rm -rf "$VENV"
     require_disk

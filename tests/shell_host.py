@@ -8,8 +8,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = (
-    "awk bash cat cp cut df dirname find flock getconf grep head mkdir mktemp mv rm sed sha256sum sleep "
-    "sort tail uname xargs"
+    "awk bash cat cp cut df dirname find flock getconf grep head mkdir mktemp mv readlink rm sed sha256sum "
+    "sleep sort tail uname xargs"
 )
 
 

@@ -316,6 +316,42 @@ def test_killed_set_up_is_not_taken_for_finished(copy: Host) -> None:
     assert not is_ready(copy)
 
 
+def test_link_to_another_environment_is_refused_and_kept(copy: Host, tmp_path: Path) -> None:
+    other = Host(tmp_path / "other", tmp_path / "other-project")
+    shutil.copytree(copy.project, other.project)
+    finish(other)
+    (copy.project / ".venv").symlink_to(other.project / ".venv")
+    sentence = refusal(copy.run("main"))
+    assert str(copy.project / ".venv") in sentence
+    assert str(other.project / ".venv") in sentence
+    assert is_ready(other)
+
+
+@pytest.mark.parametrize("name", ["nowhere", "file", "folder"])
+def test_link_to_what_is_no_environment_is_refused_and_kept(copy: Host, tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_text("kept")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder/set-up-finished").write_text("kept")
+    (copy.project / ".venv").symlink_to(tmp_path / name)
+    assert str(tmp_path / name) in refusal(copy.run("main"))
+    assert (tmp_path / "file").read_text() == (tmp_path / "folder/set-up-finished").read_text() == "kept"
+
+
+def test_environment_that_was_moved_and_linked_is_used_and_updated(copy: Host, tmp_path: Path) -> None:
+    finish(copy)
+    environment = copy.project / ".venv"
+    moved = environment.rename(tmp_path / "larger-disk")
+    environment.symlink_to(moved)
+    assert is_ready(copy)
+    (copy.project / "pyproject.toml").open("a").write("# changed\n")
+    copy.add(environment / "bin/uv", "exit 0")
+    copy.add("env", "exit 0")  # starts TFX
+    result = copy.run("main")
+    assert result.returncode == 0, result.stderr
+    assert is_ready(copy)
+    assert environment.readlink() == moved
+
+
 def test_failed_update_leaves_the_environment_in_use(copy: Host) -> None:
     finish(copy)
     (copy.project / "pyproject.toml").open("a").write("# changed\n")
