@@ -24,6 +24,8 @@ def _pod(task: str, settings: KubeflowConfig) -> kubernetes.KubernetesExecutorCo
     pod = kubernetes.KubernetesExecutorConfig(
         image_pull_policy="IfNotPresent",  # a digest always identifies the same image
         active_deadline_seconds=settings.task(task).timeout_seconds,
+        # The user is the image's, 1000, or the one that the cluster assigns, as OpenShift does.
+        security_context=kubernetes.SecurityContext(run_as_non_root=True),
     )
     for volume in settings.volumes:
         mount = pod.pvc_mount.add(constant=volume.claim, mount_path=volume.mount_path)

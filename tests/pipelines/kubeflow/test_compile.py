@@ -146,6 +146,12 @@ def test_the_configuration_as_shipped_puts_the_trainer_alone_on_gpu_nodes() -> N
     assert containers(spec)["Trainer"]["resources"]["accelerator"] == {"type": "nvidia.com/gpu", "count": "1"}
 
 
+def test_no_pod_may_run_as_root(pods: dict[str, dict[str, Any]]) -> None:
+    assert pods.keys() == {*NODES, *LOOKUP_TASKS}
+    for pod in pods.values():
+        assert pod["securityContext"] == {"runAsNonRoot": True}
+
+
 def test_every_pod_has_the_volumes_the_secrets_and_a_time_limit(pods: dict[str, dict[str, Any]]) -> None:
     assert pods.keys() == {*NODES, *LOOKUP_TASKS}
     for pod in pods.values():
