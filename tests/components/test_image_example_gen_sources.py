@@ -267,9 +267,10 @@ def test_unknown_source(use: Callable[[Mapping[str, Any], Sequence[str]], object
     assert named(error, "'web'", "folder", "sample", "tfds")
 
 
-def test_missing_folder_and_file_instead_of_a_folder(tmp_path: Path) -> None:
+def test_missing_and_unreadable_folder_and_file_instead_of_a_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    for path in (tmp_path / "nowhere", tmp_path / "file"):
+    (tmp_path / "itself").symlink_to("itself")
+    for path in (tmp_path / "nowhere", tmp_path / "file", tmp_path / "itself", tmp_path / ("x" * 300)):
         with pytest.raises(InputError) as error:
             check(path)
         assert named(error, str(path))
@@ -326,6 +327,23 @@ def test_unreadable_folder(unprivileged: Path, name: str) -> None:
         assert named(error, str(unprivileged / name), "Permission denied")
     finally:
         (unprivileged / name).chmod(0o700)
+
+
+def test_class_that_is_a_link_to_an_unreadable_folder(unprivileged: Path) -> None:
+    for folder in ("shut/cats", "images/dogs"):
+        (unprivileged / folder).mkdir(parents=True)
+        (unprivileged / folder / "1.jpg").write_bytes(b"bytes")
+    link = unprivileged / "images/cats"
+    link.symlink_to(unprivileged / "shut/cats")
+    check(link.parent)
+    (unprivileged / "shut").chmod(0)
+    try:
+        for folder in (link.parent, link):
+            with pytest.raises(InputError) as error:
+                check(folder)
+            assert named(error, str(link), "Permission denied")
+    finally:
+        (unprivileged / "shut").chmod(0o700)
 
 
 def test_unprepared_builder(tmp_path: Path) -> None:

@@ -170,11 +170,15 @@ class FolderSource:
         return real_path
 
     def _find_class_folders(self) -> list[_ClassFolder]:
-        if not self._folder.exists():
+        try:
+            status = self._folder.stat()
+        except FileNotFoundError:
             raise InputError(
                 f"The folder {self._folder} does not exist: choose a folder with one subfolder per class."
-            )
-        if not self._folder.is_dir():
+            ) from None
+        except OSError as error:
+            raise _unreadable_folder(self._folder, error) from None
+        if not stat.S_ISDIR(status.st_mode):
             raise InputError(f"{self._folder} is a file: choose a folder with one subfolder per class.")
         folders = self._subfolders(self._folder)
         split_folders = [path for path in folders if path.name.casefold() in SOURCE_SPLIT_NAMES]
@@ -271,7 +275,7 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 
 def _unreadable_folder(folder: Path, error: OSError) -> InputError:
     return InputError(
-        f"The folder {folder} cannot be read ({error.strerror}): give it read and search permission."
+        f"The folder {folder} cannot be read ({error.strerror}): correct its path or its permissions."
     )
 
 
