@@ -91,6 +91,7 @@ def count_rejected(folder: str) -> JsonObject:
         "pictures": sum(reasons.values()),
         "reasons": dict(sorted(reasons.items(), key=lambda item: -item[1])),
         "in_test_and_elsewhere": counts.get("in_test_and_elsewhere", 0),
+        "outside_links": counts.get("outside_links", 0),
     }
 
 

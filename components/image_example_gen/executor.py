@@ -29,7 +29,7 @@ from components.image_example_gen.examples import serialize
 from components.image_example_gen.inspection import inspect
 from components.image_example_gen.shards import ShardWriter, os_error, unfinished_folder
 from components.image_example_gen.sources import open_source, source_name
-from components.image_example_gen.sources.base import SPLITS, ImageRejected, Source, SourceImage
+from components.image_example_gen.sources.base import SPLITS, ImageRejected, Source, SourceImage, format_names
 from components.progress import Progress
 from serving.printable import printable
 
@@ -46,11 +46,13 @@ class IngestCounts:
         accepted: Number of accepted images by split and class name.
         rejected: File name, reason and detail of each rejected image.
         leaks: The file names of identical images, one of which is in the source's test split and one is not.
+        outside_links: Paths of the links that lead out of the source.
     """
 
     accepted: dict[str, dict[str, int]] = field(default_factory=dict)
     rejected: list[tuple[str, str, str]] = field(default_factory=list)
     leaks: list[list[str]] = field(default_factory=list)
+    outside_links: list[str] = field(default_factory=list)
 
     @property
     def total(self) -> int:
@@ -163,7 +165,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         _check_unchanged(config, open_source(config.source, config.class_names))
         if fileio.exists(unfinished_folder(config.uri)):
             fileio.rmtree(unfinished_folder(config.uri))
-        counts = IngestCounts()
+        counts = IngestCounts(outside_links=source.outside_links())
         with fileio.open(counts_uri) as lines:
             for line in lines:
                 counts.add(IngestCounts(**json.loads(line)))
@@ -244,7 +246,7 @@ def _as_os_error(error: Exception, uri: str) -> Exception:
 
 
 def _log_counts(counts: IngestCounts, max_files: int | None) -> None:
-    """Logs up to `max_files` rejected images (None: all) and the images leaked between splits."""
+    """Logs up to `max_files` rejected images (None: all), images leaked between splits, and outside links."""
     logged = sorted(counts.rejected)[:max_files]
     for filename, reason, detail in logged:
         _log.warning("Rejected: %s: %s%s", printable(filename), reason, f" ({detail})" if detail else "")
@@ -256,6 +258,12 @@ def _log_counts(counts: IngestCounts, max_files: int | None) -> None:
             "optimistic; for example %s.",
             f"{len(counts.leaks):,}",
             " = ".join(min(counts.leaks)),
+        )
+    if counts.outside_links:
+        _log.warning(
+            "Links that lead out of the image folder (%s): %s.",
+            f"{len(counts.outside_links):,}",
+            format_names(counts.outside_links),
         )
 
 
@@ -289,6 +297,7 @@ def _write_counts(counts: IngestCounts, uri: str) -> None:
         "accepted": counts.accepted,
         "rejected": dict(Counter(reason for _, reason, _ in counts.rejected)),
         "in_test_and_elsewhere": len(counts.leaks),
+        "outside_links": len(counts.outside_links),
     }
     for name, text in {
         "rejected.csv": table.getvalue(),

@@ -347,7 +347,7 @@ def test_unreadable_inputs_are_null_and_logged(
 @pytest.mark.parametrize(
     ("name", "nothing"),
     [
-        ("rejected", {"pictures": 0, "reasons": {}, "in_test_and_elsewhere": 0}),
+        ("rejected", {"pictures": 0, "reasons": {}, "in_test_and_elsewhere": 0, "outside_links": 0}),
         ("verdict", {"summary": "fine", "drift": None}),
     ],
 )
@@ -356,6 +356,17 @@ def test_unreadable_inputs_render_differently_from_empty_ones(
 ) -> None:
     texts = {render({**report, "data": {**report["data"], name: found}}) for found in (None, nothing)}
     assert len(texts) == 2
+
+
+@pytest.mark.parametrize("render", [lambda report: page.render(report, {}), model_card.render])
+def test_links_out_of_the_image_folder_are_counted(
+    render: Callable[[dict[str, Any]], str], report: dict[str, Any]
+) -> None:
+    rejected = report["data"]["rejected"]
+    assert rejected["outside_links"] == 0
+    assert "out of the image folder" not in render(report)
+    data = {**report["data"], "rejected": {**rejected, "outside_links": 12_345}}
+    assert "12,345" in render({**report, "data": data})
 
 
 def test_truncated_examples_do_not_fail_the_report(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -122,6 +122,22 @@ def test_shares_and_seed() -> None:
     assert set(assigned(0, ("test",))) == {"test"}
 
 
+def test_links_that_lead_out_of_the_folder_are_counted_and_logged(
+    folder_of: FolderOf,
+    ingest: Callable[..., Any],
+    tmp_path: Path,
+    make_image: MakeImage,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    root = folder_of({"cat": 20, "dog": 20})
+    (tmp_path / "elsewhere.jpg").write_bytes(make_image(1000))
+    (root / "cat" / "link.jpg").symlink_to(tmp_path / "elsewhere.jpg")
+    ingested = ingest(folder(root))
+    assert sum(map(len, everything(ingested).values())) == 41
+    assert ingested.counts["outside_links"] == 1
+    assert f"'{root}/cat/link.jpg'" in caplog.text
+
+
 def test_source_test_split_and_leaks(
     folder_of: FolderOf, ingest: Callable[..., Any], make_image: MakeImage, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -69,6 +69,9 @@ class Source(Protocol):
     def read(self, portion: Any) -> Iterator[SourceImage]:
         """Yields the images of a portion in a fixed order."""
 
+    def outside_links(self) -> list[str]:
+        """Returns the paths of the links that lead out of the source."""
+
     def fingerprint(self) -> str:
         """Returns a string that changes whenever the images change."""
 

@@ -81,13 +81,6 @@ class FolderSource:
             )
         # Ordered by a hash of the name: shuffled, but the same in every run.
         shuffled = sorted(self._files, key=lambda file: hashlib.sha256(_encode_name(file.name)).digest())
-        if self._outside_links:
-            _log.warning(
-                "Links that lead out of the folder %s (%s): %s.",
-                self._folder,
-                f"{len(self._outside_links):,}",
-                format_names(self._outside_links),
-            )
         shards = shard_count(sum(file.size for file in shuffled))
         return [tuple(shuffled[start::shards]) for start in range(min(shards, len(shuffled)))]
 
@@ -108,6 +101,11 @@ class FolderSource:
         for file in self._files:
             digest.update(_encode_name(f"{file.name}\0{file.size}\0{file.mtime_ns}\n"))
         return digest.hexdigest()
+
+    def outside_links(self) -> list[str]:
+        """See `Source`."""
+        self.count()  # follows the links
+        return self._outside_links
 
     def check(self) -> None:
         """Raises InputError if a class has no file."""

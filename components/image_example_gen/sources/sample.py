@@ -71,6 +71,10 @@ class SampleSource:
                 read=partial(jpeg, index, self._seed, drawn_labels[label]),
             )
 
+    def outside_links(self) -> list[str]:
+        """See `Source`."""
+        return []
+
     def fingerprint(self) -> str:
         """See `Source`; the component's `code_fingerprint` covers the drawing code."""
         return hashlib.sha256(f"{self._count} drawn from {self._seed}".encode()).hexdigest()

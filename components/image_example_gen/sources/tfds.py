@@ -115,6 +115,10 @@ class TfdsSource:
                 read=partial(bytes, data) if has_label else _reject_unlabelled,
             )
 
+    def outside_links(self) -> list[str]:
+        """See `Source`."""
+        return []
+
     def fingerprint(self) -> str:
         """See `Source`; computed from the names, sizes and modification times of the prepared files."""
         import tensorflow as tf

@@ -85,6 +85,19 @@ def test_json_output_has_one_object_per_line(
     ]
 
 
+def test_a_pipe_and_a_device_are_reported_and_the_images_are_classified(
+    predict: Command, images: Path
+) -> None:
+    os.mkfifo(images / "pipe.jpg")
+    (images / "zero.jpg").symlink_to("/dev/zero")
+    status, out, err = predict(images)
+    pipe, device = err.splitlines()
+    assert status == 1
+    assert f"{images}/pipe.jpg" in pipe
+    assert f"{images}/zero.jpg" in device
+    assert len(rows(out)) == 4
+
+
 def test_a_bad_image_is_reported_and_the_others_are_classified(predict: Command, images: Path) -> None:
     (images / "bad.jpg").write_bytes(b"bad")
     (images / "empty.jpg").touch()
