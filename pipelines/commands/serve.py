@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,6 +44,14 @@ def serve(
         str,
         typer.Option(metavar="ADDRESS", help="Address to listen on; 0.0.0.0 for all interfaces."),
     ] = "127.0.0.1",
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Name under which clients reach the server, besides localhost, ADDRESS, this machine's host "
+            "name and IP addresses; repeatable.",
+        ),
+    ] = None,
     rest_port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port for REST and the web page; 0 picks a free port.")
     ] = 8501,
@@ -68,11 +79,13 @@ def serve(
     folder = model_dir or Path("output/serving_model") / model_name
     if model_config_file is None:
         _check_model_dir(folder)
+    for name in allow_host or ():
+        if not re.fullmatch(r"[\w.-]+", name):
+            raise UsageError(f"--allow-host {name}: expected a name such as models.example, without port.")
     limits = RequestLimits(max_body_bytes=max_body_bytes, max_pixels=max_pixels)
+    options = ServerOptions(host, rest_port, grpc_port, limits, tuple(allow_host or ()))
     try:
-        _serve(
-            console, model_name, folder, model_config_file, ServerOptions(host, rest_port, grpc_port, limits)
-        )
+        _serve(console, model_name, folder, model_config_file, options)
     except KeyboardInterrupt:  # before the server was ready, or a second time while it was stopping
         console.print("Interrupted.")
         raise typer.Exit(130) from None
@@ -100,9 +113,14 @@ def _serve(
     with console.status("Starting TensorFlow …"), silence_stderr():
         from serving.local.models_config import config_source
         from serving.local.served_models import ServedModels
+    source = config_source(model_name, folder, config_file)
+    for served_model in source():
+        _warn_if_writable(served_model.folder)
+    if config_file:
+        _warn_if_writable(config_file)
     _log_to(console)
     server.serve(
-        ServedModels(config_source(model_name, folder, config_file)),
+        ServedModels(source),
         options,
         on_ready=lambda ports: _print_addresses(console, options.host, ports),
         on_loading=lambda seconds: _print_loading(console, seconds),
@@ -122,6 +140,20 @@ def _check_model_dir(folder: Path) -> None:
         raise UsageError(
             f"The folder {folder} is one version of a model: name its parent folder, {folder.parent}."
         )
+
+
+def _warn_if_writable(models: Path) -> None:
+    """Prints a warning if every user of this machine can change the models, which are code that runs here."""
+    for path in [models, *models.rglob("*")]:
+        with contextlib.suppress(OSError):  # a version that was just removed, or a broken link
+            if path.stat().st_mode & stat.S_IWOTH:
+                typer.secho(
+                    f"{str(path)!r} can be changed by every user of this machine, and a model is code that "
+                    f"the server runs: chmod -R o-w {models}",
+                    fg="yellow",
+                    err=True,
+                )
+                return
 
 
 def _log_to(console: Console) -> None:

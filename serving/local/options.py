@@ -32,9 +32,12 @@ class ServerOptions:
         rest_port: Port for HTTP; 0 selects a free one.
         grpc_port: Port for gRPC; 0 selects a free one.
         limits: Limits on a single request.
+        allowed_hosts: Further names of the server in URLs, besides `host`, localhost, this machine's host
+            name and IP addresses.
     """
 
     host: str = "127.0.0.1"
     rest_port: int = 8501
     grpc_port: int = 8500
     limits: RequestLimits = field(default_factory=RequestLimits)
+    allowed_hosts: tuple[str, ...] = ()

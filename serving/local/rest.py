@@ -8,7 +8,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar
@@ -22,7 +22,7 @@ from google.protobuf.message import Message
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_pb2
 
 from serving.local import metrics as prometheus
-from serving.local import page
+from serving.local import page, same_origin
 from serving.local.batching import Batcher
 from serving.local.metrics import ServerMetrics
 from serving.local.options import MIB, RequestLimits
@@ -49,7 +49,11 @@ _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def create_runner(
-    batcher: Batcher, models: ServedModels, metrics: ServerMetrics, limits: RequestLimits
+    batcher: Batcher,
+    models: ServedModels,
+    metrics: ServerMetrics,
+    limits: RequestLimits,
+    hosts: Iterable[str] = (),
 ) -> web.AppRunner:
     """Returns the HTTP server, not yet set up. Call this on the event loop that runs it.
 
@@ -58,10 +62,12 @@ def create_runner(
         models: The served models.
         metrics: Counts the requests.
         limits: Limits on a single request.
+        hosts: The server's names, besides localhost, this machine's host name and IP addresses.
     """
     api = _RestApi(batcher, models, metrics, limits)
     requests = _RequestTracker()
-    app = web.Application(client_max_size=limits.max_body_bytes, middlewares=[requests.middleware])
+    middlewares = [requests.middleware, same_origin.create_middleware(hosts)]
+    app = web.Application(client_max_size=limits.max_body_bytes, middlewares=middlewares)
     app.router.add_get("/", api.page)
     app.router.add_get(prometheus.PATH, api.metrics_page)
     app.router.add_route("*", "/{api:[vV]1/.*}", api.handle)
@@ -151,7 +157,7 @@ class _RestApi:
         return web.Response(body=body, headers=headers)
 
     async def metrics_page(self, request: web.Request) -> web.Response:
-        if request.query_string:
+        if "?" in request.raw_path:
             return _error_response(400, f"Unexpected query: expected {prometheus.PATH}")
         return web.Response(body=self._metrics.page(), headers={"Content-Type": prometheus.CONTENT_TYPE})
 
@@ -239,8 +245,9 @@ def _parse_route(request: web.Request) -> _Route:
     pattern = _ROUTES.get(request.method)
     match = pattern.fullmatch(target) if pattern else None
     version = int(match["version"]) if match and match["version"] else None
-    if not match or (version is not None and version > MAX_VERSION):
-        raise invalid_argument(f"Malformed request: {request.method} {target}")
+    is_empty_query = request.raw_path.endswith("?")  # which the parsed URL does not have
+    if not match or is_empty_query or (version is not None and version > MAX_VERSION):
+        raise invalid_argument(f"Malformed request: {request.method} {request.raw_path}")
     label = unquote(match["label"]) if match["label"] else None
     return _Route(unquote(match["model"]), version, label, (match["method"] or "").lower())
 

@@ -102,7 +102,7 @@ async def _serve(
         models.start()
         batcher = Batcher(PixelLimiter(limits.max_pixels).run, metrics)
         grpc_server = grpc_service.create_server(batcher, models, metrics, limits)
-        runner = rest.create_runner(batcher, models, metrics, limits)
+        runner = rest.create_runner(batcher, models, metrics, limits, (options.host, *options.allowed_hosts))
         try:
             if await _wait_until_loaded(models, stop, on_loading):
                 grpc_host = f"[{options.host}]" if ":" in options.host else options.host

@@ -61,8 +61,47 @@ def test_listening_on_all_networks_prints_a_warning(
         assert (host in output) is warned
 
 
-def get(url: str) -> Any:
-    with urllib.request.urlopen(url, timeout=30) as response:
+@pytest.mark.parametrize("writable", ["", ".", "7", "7/saved_model.pb"])
+def test_a_folder_that_others_can_change_prints_a_warning(
+    writable: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.local.server.serve", lambda *args, **options: None)
+    (tmp_path / "m" / "7").mkdir(parents=True)
+    (tmp_path / "m" / "7" / "saved_model.pb").touch()
+    (tmp_path / "m" / "broken link").symlink_to("nowhere")
+    config = tmp_path / "models.config"
+    place = f'name: "m" base_path: "{tmp_path / "m"}" model_platform: "tensorflow"'
+    config.write_text(f"model_config_list {{ config {{ {place} }} }}")
+    if writable:
+        changed = tmp_path / "m" / writable
+        changed.chmod(changed.stat().st_mode | 0o002)
+    for model_config_file in (None, config):
+        serve.serve(model_dir=tmp_path / "m", model_config_file=model_config_file, rest_port=0, grpc_port=0)
+        warnings = capsys.readouterr().err.splitlines()
+        assert len(warnings) == (1 if writable else 0)
+        assert all(str(changed) in line and f"chmod -R o-w {tmp_path / 'm'}" in line for line in warnings)
+
+
+def test_a_models_config_that_others_can_change_prints_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.local.server.serve", lambda *args, **options: None)
+    config = tmp_path / "models.config"
+    config.write_text("model_config_list { }")
+    config.chmod(0o666)
+    serve.serve(model_config_file=config, rest_port=0, grpc_port=0)
+    assert str(config) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["", "http://models.example", "models.example:8501", "*"])
+def test_an_allowed_host_that_is_no_name_is_a_usage_error(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match="--allow-host"):
+        serve.serve(model_dir=tmp_path, allow_host=[name])
+
+
+def get(url: str, host: str = "localhost") -> Any:
+    request = urllib.request.Request(url, headers={"Host": host})
+    with urllib.request.urlopen(request, timeout=30) as response:
         return json.load(response)
 
 
@@ -79,6 +118,7 @@ def test_serve_loads_new_versions_and_stops_on_sigint(tmp_path: Path) -> None:
     served, log = tmp_path / "half", tmp_path / "log"
     served.mkdir()
     options = ["--model-dir", served, "--model-name", "half", "--rest-port", "0", "--grpc-port", "0"]
+    options += ["--allow-host", "models.example"]
     with (
         log.open("w") as output,
         subprocess.Popen([*CATSDOGS, "serve", *map(str, options)], stdout=output, stderr=output) as process,
@@ -91,6 +131,9 @@ def test_serve_loads_new_versions_and_stops_on_sigint(tmp_path: Path) -> None:
             saved_models.half_plus_two(served, 7)
             wait_for(lambda: "half version 7" in log.read_text())
             assert get(model)["model_version_status"][0]["version"] == "7"
+            assert get(model, host="models.example") == get(model)
+            with pytest.raises(urllib.error.HTTPError, match="403"):
+                get(model, host="other.example")
             process.send_signal(signal.SIGINT)
             assert process.wait(60) == 0
         finally:

@@ -216,3 +216,19 @@ def test_selects_another_model(opened: Page, make_image: Callable[..., bytes]) -
     expect(opened.locator("#served")).to_have_text("version 3")
     drop(opened, mine=make_image(7))
     expect(opened.locator("#title")).to_be_visible()
+
+
+@pytest.mark.slow
+def test_another_sites_page_can_link_here_but_send_nothing(browser: Browser, url: str) -> None:
+    page = browser.new_page()
+    predict = f"{url}/v1/models/numbers:predict"
+    foreign = f'<a href="{url}">classify</a><form method="post" action="{predict}"></form>'
+    page.route("http://evil.example/", lambda route: route.fulfill(body=foreign, content_type="text/html"))
+    page.goto("http://evil.example/")
+    with page.expect_response(predict) as posted:
+        page.evaluate("document.querySelector('form').submit()")
+    assert posted.value.status == 403
+    page.goto("http://evil.example/")
+    page.click("a")
+    page.wait_for_selector("#served.available")
+    page.close()

@@ -34,6 +34,8 @@ def raw(server: RestServer, request: bytes) -> bytes:
     ("method", "path"),
     [
         ("GET", "/v1/models/half/"),
+        ("GET", "/v1/models/half?"),
+        ("POST", "/v1/models/half:predict?"),
         ("GET", "/v1/models/half/versions/1/labels/a"),
         ("GET", "/v1/models/half/versions/-1"),
         ("GET", f"/v1/models/half/versions/{2**63}"),
@@ -86,7 +88,7 @@ def test_names_are_decoded(server: RestServer, path: str, name: str) -> None:
     assert name in json.loads(response.body)["error"]
 
 
-PREDICT = b"POST /v1/models/half:predict HTTP/1.1\r\nHost: x\r\n"
+PREDICT = b"POST /v1/models/half:predict HTTP/1.1\r\nHost: localhost\r\n"
 
 
 @pytest.mark.parametrize(
@@ -125,6 +127,14 @@ def test_one_connection_serves_many_requests(server: RestServer) -> None:
 
 def test_names_itself_in_the_server_header(server: RestServer) -> None:
     assert server.request("GET", "/v1/models/half").headers["Server"] == "catsdogs local server"
+
+
+@pytest.mark.parametrize("headers", [{"Host": "evil.example"}, {"Origin": "http://evil.example"}])
+@pytest.mark.parametrize("path", ["/", "/v1/models/half:predict", "/monitoring/prometheus/metrics", "/none"])
+def test_rejects_other_hosts_and_origins(server: RestServer, path: str, headers: dict[str, str]) -> None:
+    response = server.request("POST", path, '{"instances": [[1.0]]}', headers)
+    assert (response.status, response.headers["Content-Type"].partition(";")[0]) == (403, "application/json")
+    assert "evil.example" in json.loads(response.body)["error"]
 
 
 def test_page_is_at_the_root(server: RestServer) -> None:

@@ -21,7 +21,7 @@ from tests.serving import saved_models
 from tests.serving.local.rest_server import RestServer, rest_server
 
 PATH = "/v1/models/m:predict"
-HEAD = b"POST /v1/models/m:predict HTTP/1.1\r\nHost: x\r\n"
+HEAD = b"POST /v1/models/m:predict HTTP/1.1\r\nHost: localhost\r\n"
 MIB = 2**20
 
 
@@ -72,7 +72,7 @@ def test_a_slow_body_times_out(server: RestServer) -> None:
     assert response.startswith(b"HTTP/1.1 408 ")
 
 
-@pytest.mark.parametrize("before", [b"", b"GET /v1/models/m HTTP/1.1\r\nHost: x\r\n\r\n"])
+@pytest.mark.parametrize("before", [b"", b"GET /v1/models/m HTTP/1.1\r\nHost: localhost\r\n\r\n"])
 def test_slow_headers_time_out(model: Path, before: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a new connection, and on one that has had a response."""
     monkeypatch.setattr(rest, "_IDLE_SECONDS", 1)

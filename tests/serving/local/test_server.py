@@ -43,7 +43,7 @@ def server(folder: Path) -> Iterator[RunningServer]:
 
 
 def request(body: bytes = BODY) -> bytes:
-    head = f"POST /v1/models/half:predict HTTP/1.1\r\nHost: here\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = f"POST /v1/models/half:predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
     return head.encode() + body
 
 
