@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -29,6 +30,7 @@ from serving.local.status import StatusError, invalid_argument
 
 _MAX_CONCURRENT_CALLS = 4096  # further calls fail with RESOURCE_EXHAUSTED
 _LARGE = MIB  # larger messages and tensors are converted off the event loop
+_ACCEPT_SECONDS = 5.0
 _MAX_ERROR_LENGTH = 1024  # characters, as in TensorFlow Serving: gRPC sends errors in a header
 
 _P = ParamSpec("_P")
@@ -70,6 +72,16 @@ def create_server(
         ]
     )
     return server
+
+
+async def accept_waiting_requests(address: str) -> None:
+    """Waits until a server has accepted all requests that have arrived; when it stops, it cancels the others.
+
+    It accepts requests in their order, so all have been accepted once a request sent now has a response.
+    """
+    async with grpc.aio.insecure_channel(address, [("grpc.enable_http_proxy", 0)]) as channel:
+        with contextlib.suppress(grpc.aio.AioRpcError):  # there is no such method
+            await channel.unary_unary("/")(b"", timeout=_ACCEPT_SECONDS)
 
 
 def _method_handler(

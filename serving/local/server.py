@@ -116,6 +116,7 @@ async def _serve(
                 await grpc_server.start()
                 on_ready(Ports(rest_socket.getsockname()[1], grpc_port))
                 await stop.wait()
+                await grpc_service.accept_waiting_requests(f"{grpc_host}:{grpc_port}")
         finally:
             await asyncio.gather(grpc_server.stop(_GRACE_SECONDS), runner.cleanup())
             batcher.close()
