@@ -97,7 +97,8 @@ class _RequestTracker:
             except web.HTTPException as error:
                 response = _error_response(error.status, error.text or error.reason)
             response.headers["Server"] = "catsdogs local server"
-            if self._stopping:
+            # After a damaged body, aiohttp closes the connection without telling the client.
+            if self._stopping or request.content.exception():
                 response.force_close()
             return response
         finally:

@@ -125,6 +125,13 @@ def test_one_connection_serves_many_requests(server: RestServer) -> None:
     assert statuses == [200, 400, 400, 200]
 
 
+def test_announces_that_it_closes_the_connection_after_a_damaged_body(server: RestServer) -> None:
+    sent = {"Content-Encoding": "gzip"}
+    response = server.request("POST", "/v1/models/half:predict", '{"instances": [[1.0]]}', sent)
+    assert (response.status, response.headers["Connection"]) == (400, "close")
+    assert "Connection" not in server.request("POST", "/v1/models/half:predict", "{").headers
+
+
 def test_names_itself_in_the_server_header(server: RestServer) -> None:
     assert server.request("GET", "/v1/models/half").headers["Server"] == "catsdogs local server"
 
