@@ -42,6 +42,11 @@ from serving.errors import ServingError
 INPUT = "image_bytes"
 
 _STATE = get_model_status_pb2.ModelVersionStatus.State
+_RETRYABLE = {  # overloaded or restarting, too slow, stopped before the server accepted the request
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.CANCELLED,
+}
 
 
 class GrpcTransport:
@@ -171,7 +176,7 @@ class GrpcTransport:
             return self._unexpected_response("that is not HTTP/2")
         if code is grpc.StatusCode.UNAVAILABLE and "failed to connect" in text.lower():
             return no_server_error(self.url)
-        if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+        if code in _RETRYABLE:
             return RetryableError(
                 Unreachable(f"{self.url} is unavailable ({code.name}): {single_line(text)}.")
             )

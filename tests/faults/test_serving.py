@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -222,9 +222,9 @@ def test_memory_is_flat(server: RunningServer, probabilities: np.ndarray, warm_u
 @pytest.mark.parametrize(
     ("number", "times"),
     [
-        (signal.SIGKILL, 1),
-        pytest.param(signal.SIGKILL, 4, marks=pytest.mark.faults),
-        pytest.param(signal.SIGTERM, 4, marks=pytest.mark.faults),
+        pytest.param(signal.SIGKILL, 1, id="once"),
+        pytest.param(signal.SIGKILL, 4, id="SIGKILL", marks=pytest.mark.faults),
+        pytest.param(signal.SIGTERM, 4, id="SIGTERM", marks=pytest.mark.faults),
     ],
 )
 def test_clients_lose_no_request_when_the_server_restarts(
@@ -233,6 +233,7 @@ def test_clients_lose_no_request_when_the_server_restarts(
     """A supervisor restarts the server on its ports; clients retry until it responds."""
     stop = threading.Event()
     predictions: Counter[str] = Counter()
+    longest: dict[str, float] = defaultdict(float)
     ports: dict[str, Any] = {}
     with contextlib.ExitStack() as running:
 
@@ -242,11 +243,13 @@ def test_clients_lose_no_request_when_the_server_restarts(
             return server
 
         def predict(url: str) -> None:
-            with Client(url, "m", retries=20, timeout=120) as client:
+            with Client(url, "m", retries=100, timeout=120) as client:
                 for image in itertools.cycle(range(len(IMAGES))):
                     if stop.is_set():
                         return
+                    sent_at = time.monotonic()
                     (prediction,) = client.predict([IMAGES[image]])
+                    longest[url] = max(longest[url], time.monotonic() - sent_at)
                     assert abs(prediction.probability - probabilities[image]) < 1e-5
                     predictions[url] += 1
 
@@ -265,7 +268,7 @@ def test_clients_lose_no_request_when_the_server_restarts(
                 stop.set()
             for client in clients:
                 client.result()
-    print(predictions)
+    print(predictions, dict(longest))
 
 
 def _port(url: str) -> int:

@@ -144,7 +144,7 @@ def grpc_server() -> Iterator[Callable[..., str]]:
         server.stop(None).wait()
 
 
-@pytest.mark.parametrize("code", ["UNAVAILABLE", "DEADLINE_EXCEEDED"])
+@pytest.mark.parametrize("code", ["UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED"])
 def test_temporary_grpc_failures_are_retried(grpc_server: Callable[..., str], code: str) -> None:
     import grpc
 
