@@ -291,7 +291,7 @@ def test_a_stopped_server_finishes_its_requests(folder: Path, probabilities: np.
             results, failed_at, stopped_at = asyncio.run(_send_until_stopped(server, probabilities))
             assert server.process.wait(40) == 0
         print(results, len(failed_at))
-        assert set(results) == {"right", "rejected"}
+        assert set(results) == {"right"}
         assert len(failed_at) == CLIENTS
         assert min(failed_at) > stopped_at
 
@@ -305,7 +305,7 @@ async def _send_until_stopped(
         The number of results; the time when each client sent the request that failed because the server had
         stopped; and the time of the signal.
     """
-    numbers = itertools.count()
+    numbers = (number for number in itertools.count() if number % 10 != 9)  # none is malformed
     results: Counter[str] = Counter()
     failed_at = []
 
