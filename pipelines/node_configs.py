@@ -52,6 +52,7 @@ def trainer(settings: Settings) -> dict[str, Any]:
             "training_config": training.model_dump(mode="json"),
             "weights_fingerprint": fingerprint.of_file(weights_file) if weights_file else None,
             "class_names": settings.data.class_names,
+            "max_pixels": settings.serving.max_pixels,
             "checkpoint_root": str(settings.checkpoints_dir),
             "feature_cache_root": str(settings.feature_cache_dir),
             "code_fingerprint": fingerprint.of_code("trainer"),

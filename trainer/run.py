@@ -20,9 +20,9 @@ def run_fn(fn_args: FnArgs) -> None:
     Args:
         fn_args: The transformed `train` and `eval` files; the folders for the model and for logs (and the
             history, see `training_loop.TrainingHistory`); and `custom_config`: `training_config` (fields of
-            TrainingConfig), `class_names`, `weights_fingerprint`, `code_fingerprint`, `checkpoint_root`
-            (a folder that outlives this execution, to resume a killed one) and `feature_cache_root` (a folder
-            that later trainings share).
+            TrainingConfig), `class_names`, `max_pixels` of images that the exported model accepts,
+            `weights_fingerprint`, `code_fingerprint`, `checkpoint_root` (a folder that outlives this
+            execution, to resume a killed one) and `feature_cache_root` (a folder that later trainings share).
     """
     custom_config = fn_args.custom_config
     devices = hardware.detect()
@@ -56,7 +56,9 @@ def run_fn(fn_args: FnArgs) -> None:
         )
     history.write(Path(fn_args.model_run_dir))
     class_names = tuple(custom_config["class_names"])
-    signatures.export(network, config.image_size, class_names, fn_args.serving_model_dir)
+    signatures.export(
+        network, config.image_size, class_names, custom_config["max_pixels"], fn_args.serving_model_dir
+    )
     shutil.rmtree(checkpoints, ignore_errors=True)
 
 

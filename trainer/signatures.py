@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
-from trainer import batch_norm_folding, features, model
+from trainer import batch_norm_folding, features, image_limits, model
 from trainer.preprocessing import decode_and_resize
 
 EXAMPLES_SIGNATURE = "serving_examples"
@@ -17,7 +17,9 @@ def probability_name(class_names: tuple[str, str]) -> str:
     return f"{class_names[1]}_probability"
 
 
-def export(network: keras.Model, image_size: int, class_names: tuple[str, str], path: str) -> None:
+def export(
+    network: keras.Model, image_size: int, class_names: tuple[str, str], max_pixels: int, path: str
+) -> None:
     """Writes a float32 SavedModel that takes encoded images; batch normalisation is folded into its weights.
 
     Signatures:
@@ -27,17 +29,21 @@ def export(network: keras.Model, image_size: int, class_names: tuple[str, str], 
         class_activation: `image_bytes` as above → `activation` float32 [N, h, w], in logits: positive where
             a region supports the second class, negative for the first; see `trainer.model.class_activation`.
 
+    Each signature rejects images that are not JPEG or PNG, or exceed a limit, before it decodes any.
+
     Args:
         network: From pixels, float32 [N, size, size, 3] in 0…255, to the second class's probability [N, 1].
         image_size: Height and width that the network expects.
         class_names: The two values of `label`; the second one if the probability is at least 0.5.
+        max_pixels: Largest image: width times height.
         path: Folder to write to.
     """
     network = batch_norm_folding.fold_batch_norm(network, "float32")
     activation = model.class_activation(network)
 
     def read_pixels(encoded: tf.Tensor) -> tf.Tensor:
-        return tf.cast(decode_and_resize(encoded, image_size), tf.float32)
+        accepted = image_limits.check(encoded, max_pixels)
+        return tf.cast(decode_and_resize(accepted, image_size), tf.float32)
 
     def predict(encoded: tf.Tensor) -> dict[str, tf.Tensor]:
         probability = tf.reshape(network(read_pixels(encoded), training=False), [-1])

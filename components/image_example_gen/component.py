@@ -57,6 +57,7 @@ class ImageExampleGen(base_beam_component.BaseBeamComponent):
                     "components.image_example_gen",
                     "components.progress",
                     "components.errors",
+                    "serving.image_limits",
                     "trainer.features",
                 ),
                 examples=channel_utils.as_channel([standard_artifacts.Examples()]),

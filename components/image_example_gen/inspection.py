@@ -12,11 +12,9 @@ from PIL.PngImagePlugin import PngImageFile
 
 from components.image_example_gen import splits
 from components.image_example_gen.sources.base import ImageRejected
+from serving import image_limits
 
-_JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 _OTHER_FORMATS = {
-    b"GIF8": "GIF",
-    b"BM": "BMP",
     b"II*\0": "TIFF",
     b"MM\0*": "TIFF",
     b"%PDF": "PDF",
@@ -66,8 +64,12 @@ def inspect(data: bytes, max_pixels: int) -> Properties:
     """
     if not data:
         raise ImageRejected("empty file")
-    is_jpeg = data.startswith(_JPEG)
-    if not is_jpeg and not data.startswith(_PNG):
+    try:
+        image_limits.check_image(data, max_pixels)
+    except image_limits.ImageLimitError as error:
+        raise ImageRejected(error.reason, error.detail) from None
+    is_jpeg = data.startswith(image_limits.JPEG_MAGIC)
+    if not is_jpeg and not data.startswith(image_limits.PNG_MAGIC):
         raise ImageRejected("not a JPEG or PNG", _guess_format(data))
     try:
         # Image.open would apply its own pixel limit and warn.
@@ -75,8 +77,6 @@ def inspect(data: bytes, max_pixels: int) -> Properties:
     except (SyntaxError, OSError, ValueError) as error:
         raise ImageRejected("damaged", str(error)) from None
     width, height = header.size
-    if width * height > max_pixels:
-        raise ImageRejected("too many pixels", f"{width:,} × {height:,}, the limit is {max_pixels:,}")
     if min(width, height) < _MIN_SIDE:
         raise ImageRejected(f"smaller than {_MIN_SIDE} pixels", f"{width:,} × {height:,}")
     if getattr(header, "is_animated", False):
@@ -102,8 +102,6 @@ def inspect(data: bytes, max_pixels: int) -> Properties:
 
 
 def _guess_format(data: bytes) -> str:
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "WebP"
     if data[4:8] == b"ftyp":
         return "HEIC, AVIF or a video"
     for magic, name in _OTHER_FORMATS.items():

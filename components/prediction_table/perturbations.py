@@ -5,11 +5,9 @@ Each perturbed image is encoded again, because the model decodes and resizes ima
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 
 import tensorflow as tf
-from PIL import Image
 
 from trainer import features
 
@@ -19,7 +17,7 @@ _GREY, _SIDE = 128, 64  # pixel value 0 to 255; width and height in pixels
 
 
 def perturb(encoded: bytes) -> Mapping[str, bytes]:
-    """Returns the image under each of `columns.PERTURBATIONS`, encoded as BMP (`recompressed`: JPEG).
+    """Returns the image under each of `columns.PERTURBATIONS`, encoded as PNG (`recompressed`: JPEG).
 
     Args:
         encoded: JPEG or PNG, read as the model reads it (`trainer.preprocessing`).
@@ -32,16 +30,16 @@ def perturb(encoded: bytes) -> Mapping[str, bytes]:
         tf.image.resize(pixels, size, antialias=True),
     )
     return {
-        "flipped": _bmp(tf.image.flip_left_right(pixels)),
-        "darkened": _bmp(_rounded(darkened)),
+        "flipped": _png(tf.image.flip_left_right(pixels)),
+        "darkened": _png(_rounded(darkened)),
         "recompressed": tf.io.encode_jpeg(pixels, quality=_QUALITY).numpy(),
-        "resized": _bmp(_rounded(resized)),
+        "resized": _png(_rounded(resized)),
     }
 
 
 def grey_image() -> bytes:
-    """Returns a uniformly grey image, encoded as BMP."""
-    return _bmp(tf.fill([_SIDE, _SIDE, 3], tf.constant(_GREY, tf.uint8)))
+    """Returns a uniformly grey image, encoded as PNG."""
+    return _png(tf.fill([_SIDE, _SIDE, 3], tf.constant(_GREY, tf.uint8)))
 
 
 def to_example(encoded: bytes) -> bytes:
@@ -56,8 +54,7 @@ def _rounded(pixels: tf.Tensor) -> tf.Tensor:
     return tf.saturate_cast(tf.round(pixels), tf.uint8)
 
 
-def _bmp(pixels: tf.Tensor) -> bytes:
-    """Encodes pixels as BMP: compressing them as PNG would take longer than the prediction."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels.numpy()).save(buffer, "BMP")
-    return buffer.getvalue()
+def _png(pixels: tf.Tensor) -> bytes:
+    """Encodes pixels as PNG, at the fastest compression level that still compresses."""
+    encoded: bytes = tf.io.encode_png(pixels, compression=1).numpy()
+    return encoded

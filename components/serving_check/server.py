@@ -9,6 +9,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -60,7 +61,11 @@ def running_server(model_dir: Path, model_name: str, log: Path) -> Iterator[Serv
     binary = shutil.which(BINARY)
     if binary is None:
         running = server_process.run_local_server(
-            model_dir, model_name, log=log, ready_seconds=_LOADING_SECONDS
+            model_dir,
+            model_name,
+            log=log,
+            ready_seconds=_LOADING_SECONDS,
+            max_pixels=sys.maxsize,  # the model has its own limit
         )
         with running as address:
             server_process.wait_until_ready(

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from components.serving_check.config import ServingCheckConfig
-from trainer.training_config import ConfigSection
+from trainer.training_config import ConfigSection, Count
 
 _ADDRESS = re.compile(r"[A-Za-z][\w+.-]*:/")  # gs:/bucket is a typing error, not a folder
 _BUCKET = r"gs://[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]"
@@ -44,10 +44,12 @@ class ServingConfig(ConfigSection):
         base_path: Path of the repository as TensorFlow Serving sees it; None means the gs:// address, or
             `/models/<pipeline_name>` for a folder, where containers mount it.
         keep_versions: Number of newest versions to keep; at least as many as a server has loaded.
+        max_pixels: The exported model rejects images with more pixels.
         check: The serving check that a model must pass before it is pushed.
     """
 
     destination: Destination | None = None
     base_path: BasePath | None = None
     keep_versions: Annotated[int, Field(ge=3)] = 5
+    max_pixels: Count = 50_000_000
     check: ServingCheckConfig = ServingCheckConfig()

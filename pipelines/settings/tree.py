@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from components.image_example_gen.config import DataConfig
 from components.quality_gate.limits import GateLimits
@@ -42,6 +42,16 @@ class Settings(ConfigSection):
     beam: BeamConfig = BeamConfig()
     serving: ServingConfig = ServingConfig()
     kubeflow: KubeflowConfig = KubeflowConfig()
+
+    @model_validator(mode="after")
+    def _check_max_pixels(self) -> Settings:
+        if self.data.max_pixels > self.serving.max_pixels:
+            raise ValueError(
+                f"data.max_pixels is {self.data.max_pixels} and serving.max_pixels is "
+                f"{self.serving.max_pixels}: the model would reject images of its own test split, so "
+                "data.max_pixels must be at most serving.max_pixels"
+            )
+        return self
 
     @property
     def metadata_path(self) -> Path:

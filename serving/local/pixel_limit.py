@@ -10,11 +10,10 @@ import numpy as np
 from google.protobuf.message import DecodeError
 from tensorflow.core.example.example_pb2 import Example
 
-from serving.local.image_size import UnreadableSizeError, read_image_size
+from serving.image_limits import ImageLimitError, check_image
 from serving.local.servable import Servable
 from serving.local.status import invalid_argument
 
-_JPEG_XL = (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n")
 _CONCURRENT_IMAGES = 4  # number of images of the largest size that are decoded at the same time
 
 
@@ -22,7 +21,7 @@ class PixelLimiter:
     """Runs a batch once there is enough pixel budget for its images. Thread-safe.
 
     Args:
-        max_pixels: Largest image: width times height, all frames of a GIF together.
+        max_pixels: Largest image: width times height.
     """
 
     def __init__(self, max_pixels: int) -> None:
@@ -51,8 +50,7 @@ class PixelLimiter:
             Tensors by output name.
 
         Raises:
-            StatusError: An image is too large, or is JPEG XL, whose size is not read here; or the model
-                rejects the batch.
+            StatusError: An image exceeds a limit or is not a JPEG or PNG, or the model rejects the batch.
         """
         pixels = min(self._count_pixels(inputs), self._budget)
         with self._released:
@@ -71,23 +69,10 @@ class PixelLimiter:
         for name, array in inputs.items():
             values = array.flat if array.dtype.kind in "OS" else ()
             for encoded in (string for value in values for string in _strings(value)):
-                if encoded.startswith(_JPEG_XL):
-                    raise invalid_argument(
-                        f"{name} is a JPEG XL image, which is not supported: "
-                        "send JPEG, PNG, GIF, BMP or WebP."
-                    )
                 try:
-                    size = read_image_size(encoded)
-                except UnreadableSizeError:
-                    raise invalid_argument(f"{name} is an image whose size cannot be read.") from None
-                if size is None:
-                    continue
-                if size.pixels > self._max_pixels:
-                    raise invalid_argument(
-                        f"{name} is an image of {size} pixels, and the limit is {self._max_pixels} pixels: "
-                        "send a smaller one."
-                    )
-                total += size.pixels
+                    total += check_image(encoded, self._max_pixels)
+                except ImageLimitError as error:
+                    raise invalid_argument(f"{name} is an image that is rejected: {error}.") from None
         return total
 
 

@@ -143,7 +143,7 @@ def _model(folder: Path) -> None:
     pixels = keras.Input((16, 16, 3))
     pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3, strides=4)(pixels))
     network = keras.Model(pixels, keras.layers.Dense(1, activation="sigmoid")(pooled))
-    signatures.export(network, 16, ("cat", "dog"), str(folder))
+    signatures.export(network, 16, ("cat", "dog"), 50_000_000, str(folder))
 
 
 def _examples(folder: Path, encoded: Sequence[bytes], table: Predictions) -> None:

@@ -334,7 +334,7 @@ def test_changes_are_those_that_they_are_called(kind: tuple[str, str]) -> None:
     recompressed = changed["recompressed"]
     assert Image.open(io.BytesIO(recompressed)).format == "JPEG"
     assert 1 < np.abs(pixels_of(recompressed) - pixels).mean() < 60
-    assert {Image.open(io.BytesIO(changed[name])).format for name in columns.PERTURBATIONS[:2]} == {"BMP"}
+    assert {Image.open(io.BytesIO(changed[name])).format for name in columns.PERTURBATIONS[:2]} == {"PNG"}
 
 
 def test_a_image_of_one_pixel_can_be_resized() -> None:

@@ -28,7 +28,7 @@ def export(folder: Path, image_size: int) -> None:
     recipe = TrainingConfig(image_size=image_size)
     keras.utils.set_random_seed(recipe.seed)
     network = model.build(weights.load_backbone(recipe.backbone, image_size, recipe.weights), recipe)
-    signatures.export(network, image_size, ("cat", "dog"), str(folder))
+    signatures.export(network, image_size, ("cat", "dog"), 50_000_000, str(folder))
 
 
 def example(image: bytes) -> bytes:

@@ -40,7 +40,7 @@ def trained(images: Sequence[Labelled], folder: Path) -> Path:
     seen = [pooled.predict(tf.cast(views, tf.float32), verbose=0) for views in (pixels, pixels[:, :, ::-1])]
     head = LogisticRegression(C=0.01, max_iter=1000).fit(np.concatenate(seen), np.tile(labels, 2))
     network.get_layer("probability").set_weights([head.coef_.T, head.intercept_])
-    signatures.export(network, SIZE, ("cat", "dog"), str(folder / "artifact" / "Format-Serving"))
+    signatures.export(network, SIZE, ("cat", "dog"), 50_000_000, str(folder / "artifact" / "Format-Serving"))
     return folder / "artifact"
 
 

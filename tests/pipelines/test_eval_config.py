@@ -102,7 +102,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], types.Art
             artifact = standard_artifacts.Model()
             artifact.id = grey
             artifact.uri = str(tmp_path_factory.mktemp("model"))
-            signatures.export(network, SIZE, CLASSES, f"{artifact.uri}/Format-Serving")
+            signatures.export(network, SIZE, CLASSES, 50_000_000, f"{artifact.uri}/Format-Serving")
             exported[grey] = artifact
         return exported[grey]
 

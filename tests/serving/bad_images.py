@@ -44,6 +44,37 @@ def png_with(kind: bytes, contents: bytes, length: int | None = None) -> bytes:
     return encoded[:33] + chunk + encoded[33:]
 
 
+def png_with_early_chunk(width: int, height: int) -> bytes:
+    """Returns a PNG whose first chunk is unknown: its size is not where it usually is, but it is decoded."""
+    encoded = png_claiming(width, height)
+    contents = struct.pack(">IIB", 1, 1, 0)
+    chunk = struct.pack(">I", len(contents)) + b"vpAg" + contents
+    return encoded[:8] + chunk + struct.pack(">I", zlib.crc32(chunk[4:])) + encoded[8:]
+
+
+def png_with_texts(count: int, length: int = 1000, kind: bytes = b"zTXt") -> bytes:
+    """Returns a PNG with compressed texts of a length in bytes."""
+    prefix = {b"zTXt": b"Comment\0\0", b"iTXt": b"Comment\0\1\0\0\0"}[kind]
+    encoded = png_with(kind, prefix + zlib.compress(b"a" * length, 9))
+    end = len(encoded) - len(encode("PNG")) + 33
+    return encoded[:33] + count * encoded[33:end] + encoded[end:]
+
+
+def jpeg_with_scans(count: int, size: tuple[int, int] = (60, 40)) -> bytes:
+    """Returns a progressive JPEG whose last scan is repeated."""
+    encoded = encode("JPEG", size=size, progressive=True)
+    last = encoded.rindex(b"\xff\xda")
+    repeated = count - encoded.count(b"\xff\xda")
+    return encoded[:-2] + repeated * encoded[last:-2] + encoded[-2:]
+
+
+def with_thumbnail_and_video(jpeg: bytes) -> bytes:
+    """Returns a JPEG with another JPEG inside its metadata, and 10,000 starts of a scan after its end."""
+    thumbnail = b"Exif\0\0" + encode("JPEG", size=(16, 12))
+    segment = b"\xff\xe1" + struct.pack(">H", len(thumbnail) + 2) + thumbnail
+    return jpeg[:2] + segment + jpeg[2:] + b"\xff\xda video" * 10_000
+
+
 def animation(frames: int, size: tuple[int, int] = (60, 40), kind: str = "GIF") -> bytes:
     """Returns an animation."""
     images = [Image.new("RGB", size, (step * 40 % 256, step % 256, 9)) for step in range(frames)]
@@ -59,7 +90,6 @@ def _png_16_bit() -> bytes:
 
 
 ACCEPTED: dict[str, Callable[[], bytes]] = {
-    "animated GIF": lambda: animation(3),
     "CMYK JPEG": lambda: encode("JPEG", "CMYK"),
     "grey JPEG": lambda: encode("JPEG", "L"),
     "16-bit PNG": _png_16_bit,
@@ -67,7 +97,7 @@ ACCEPTED: dict[str, Callable[[], bytes]] = {
     "PNG with an alpha channel": lambda: encode("PNG", "RGBA"),
     "one pixel": lambda: encode("PNG", size=(1, 1)),
     "progressive JPEG": lambda: encode("JPEG", progressive=True),
-    "BMP": lambda: encode("BMP"),
+    "JPEG with a thumbnail and a video after its end": lambda: with_thumbnail_and_video(encode("JPEG")),
     "PNG with a text that inflates to 20 MB": lambda: png_with(
         b"zTXt", b"Comment\0\0" + zlib.compress(bytes(20_000_000))
     ),
@@ -86,5 +116,12 @@ REJECTED: dict[str, Callable[[], bytes]] = {
     "icon": lambda: encode("ICO"),
     "a PNG with a chunk of 4 GB": lambda: png_with(b"IDAT", b"", length=2**32 - 1),
     "a GIF's header only": lambda: encode("GIF")[:13],
+    "GIF": lambda: encode("GIF"),
+    "animated GIF": lambda: animation(3),
+    "BMP": lambda: encode("BMP"),
+    "WebP": lambda: encode("WEBP"),
+    "PNG with a chunk before its header": lambda: png_with_early_chunk(60, 40),
+    "JPEG with 20,000 scans": lambda: jpeg_with_scans(20_000),
+    "PNG with 9 compressed texts": lambda: png_with_texts(9),
 }
 """Files that a server must reject, as the TensorFlow kernels do."""

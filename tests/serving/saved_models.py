@@ -104,7 +104,7 @@ def classifier(
         x = keras.layers.Conv2D(8, 3, strides=2, activation="relu")(x)
         x = keras.layers.GlobalAveragePooling2D()(x)
         network = keras.Model(pixels, keras.layers.Dense(1, activation="sigmoid")(x))
-        signatures.export(network, image_size, class_names, str(folder))
+        signatures.export(network, image_size, class_names, 50_000_000, str(folder))
 
     return _write_version(
         model_dir, version, write, cache_key=f"classifier {image_size} {class_names} {seed}"

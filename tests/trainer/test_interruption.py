@@ -126,6 +126,7 @@ def _run(folder: Path, test: Connection) -> None:
                 "class_names": ["cat", "dog"],
                 "weights_fingerprint": "",
                 "code_fingerprint": "",
+                "max_pixels": 50_000_000,
                 "checkpoint_root": str(folder / "checkpoints"),
                 "feature_cache_root": str(folder / "features"),
             },

@@ -205,6 +205,7 @@ def _run_fn(folder: Path) -> None:
         custom_config={
             "training_config": config.model_dump(mode="json"),
             "class_names": ["cat", "dog"],
+            "max_pixels": 50_000_000,
             "checkpoint_root": str(folder / "checkpoints"),
             "feature_cache_root": str(folder / "features"),
             "weights_fingerprint": "",

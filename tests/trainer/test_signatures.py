@@ -25,7 +25,7 @@ def network() -> keras.Model:
 @pytest.fixture(scope="module")
 def folder(network: keras.Model, tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("model")
-    signatures.export(network, SIZE, ("ant", "bee"), str(path))
+    signatures.export(network, SIZE, ("ant", "bee"), 50_000_000, str(path))
     return str(path)
 
 
@@ -147,7 +147,7 @@ def test_a_network_in_mixed_precision_is_exported_in_float32(
         mixed = model.build(weights.load_backbone("MobileNetV2", SIZE, "packaged"), config)
         mixed.set_weights(network.get_weights())
     assert mixed.get_layer("pool").compute_dtype == "float16"
-    signatures.export(mixed, SIZE, ("ant", "bee"), str(tmp_path))
+    signatures.export(mixed, SIZE, ("ant", "bee"), 50_000_000, str(tmp_path))
 
     serve = tf.saved_model.load(str(tmp_path)).signatures["serving_default"]
     output_values = serve(image_bytes=tf.constant(encoded))["bee_probability"]

@@ -146,7 +146,7 @@ def test_shows_an_error_for_a_dropped_file_that_is_not_an_image(
     buttons.nth(1).focus()
     opened.keyboard.press("Enter")
     assert opened.is_visible("#title")
-    assert "Unknown image file format" in opened.inner_text("#advice")
+    assert "neither a JPEG nor a PNG" in opened.inner_text("#advice")
     assert opened.is_hidden("#retry")
     opened.keyboard.press("Tab")
     opened.keyboard.press("Enter")
