@@ -43,6 +43,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
             "serving.check.max_difference=0.001",
             "serving.check.max_latency_ms=150",
             "serving.keep_versions=3",
+            "serving.max_pixels=60000000",
             "beam.workers=3",
         ]
     )
@@ -194,6 +195,7 @@ def test_settings_reach_the_steps(pipeline: tfx.dsl.Pipeline, settings: Settings
     assert training["training_config"] == settings.training.model_dump(mode="json")
     assert training["training_config"]["frozen"]["learning_rate"] == 0.004
     assert training["class_names"] == ["dog", "cat"]
+    assert training["max_pixels"] == 60_000_000
     assert properties(pipeline, "PredictionTable")["perturbed_images"] == 11
     gate = properties(pipeline, "QualityGate")
     assert GateLimits.model_validate_json(gate["limits"]) == settings.evaluation

@@ -36,6 +36,18 @@ def png_claiming(width: int, height: int) -> bytes:
     return bytes(encoded)
 
 
+def blank_png(width: int, height: int, depth: int = 1) -> bytes:
+    """Returns a complete black PNG: grey, or RGBA if it has 16 bits per channel."""
+    colour, row = (6, 8 * width) if depth == 16 else (0, (width + 7) // 8)
+    compressor = zlib.compressobj(9)
+    data = b"".join(compressor.compress(bytes(row + 1)) for _ in range(height)) + compressor.flush()
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(contents)) + kind + contents + struct.pack(">I", zlib.crc32(kind + contents))
+        for kind, contents in ((b"IHDR", header), (b"IDAT", data), (b"IEND", b""))
+    )
+
+
 def png_with(kind: bytes, contents: bytes, length: int | None = None) -> bytes:
     """Returns a PNG with an additional chunk after its header, optionally with a false length."""
     encoded = encode("PNG")

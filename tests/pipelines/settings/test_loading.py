@@ -191,6 +191,7 @@ def test_what_dump_writes_load_reads_back(tmp_path: Path) -> None:
         ("evaluation.min_prediction_consistency=97", ["evaluation.min_prediction_consistency", "97", "1"]),
         # what does not go together
         ("data.split.train=0.5", ["data.split", "0.7"]),
+        ("data.max_pixels=60000000", ["data.max_pixels", "60000000", "serving.max_pixels", "50000000"]),
         ("data.split={train: 1, eval: 0, test: 0}", ["data.split", "0"]),
         ("data.source=folder", ["data", "'folder'", "--images DIR"]),
         ("data.class_names=[cat]", ["data.class_names", "['cat']", "[cat, dog]"]),
