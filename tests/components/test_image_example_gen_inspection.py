@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from components.image_example_gen.inspection import inspect
 from components.image_example_gen.sources.base import ImageRejected
+from tests.serving import bad_images
 
 MakeImage = Callable[..., bytes]
 MANY = 1_000_000
@@ -130,6 +131,22 @@ def test_size_is_checked_before_decoding(make_image: MakeImage) -> None:
         assert rejection.value.reason == "too many pixels"
         assert "50,000 × 50,000" in rejection.value.detail
         assert "50,000,000" in rejection.value.detail
+
+
+@pytest.mark.parametrize(
+    ("accepted", "rejected", "reason"),
+    [
+        (bad_images.png_claiming(60, 40), bad_images.png_with_early_chunk(60, 40), "damaged"),
+        (bad_images.jpeg_with_scans(100), bad_images.jpeg_with_scans(101), "too many scans"),
+        (bad_images.png_with_texts(8), bad_images.png_with_texts(9), "too many compressed texts"),
+    ],
+)
+def test_images_that_are_slow_to_decode_are_rejected(accepted: bytes, rejected: bytes, reason: str) -> None:
+    assert inspect(accepted, MANY).width == 60
+    with pytest.raises(ImageRejected) as rejection:
+        inspect(rejected, MANY)
+    assert rejection.value.reason == reason
+    assert rejection.value.detail
 
 
 def test_pixel_limit_is_inclusive(make_image: MakeImage) -> None:

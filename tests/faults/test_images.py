@@ -19,8 +19,9 @@ from tests.serving import bad_images
 
 pytestmark = pytest.mark.slow
 
-MAX_SECONDS = 10  # for a response to a rejected image, on a machine under load
-PEAK_MB = 1500  # TensorFlow's Python package alone takes 800; TensorFlow Serving's pods have 2 GiB
+MAX_CPU_SECONDS = 4  # twice what is promised, for slower machines
+MAX_SECONDS = 10  # for a response, on a machine under load
+PEAK_MB = 1500  # TensorFlow's Python package alone takes 800
 
 # Runs a SavedModel as TensorFlow Serving does, without the limits of the local server.
 _RUN_ALONE = """
@@ -31,14 +32,14 @@ from serving.local.servable import Servable
 from serving.local.status import StatusError
 servable = Servable("m", 1, Path(sys.argv[1]))
 images = [Path(name).read_bytes() for name in sys.argv[2:]]
-started = time.perf_counter()
+started = time.process_time()  # does not depend on the machine's other load
 try:
     servable.run("", {"image_bytes": np.array(images, object)})
     error = ""
 except StatusError as status:
     error = status.code.name
 peak = re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())
-print(json.dumps([error, time.perf_counter() - started, int(peak[1]) / 1024]))
+print(json.dumps([error, time.process_time() - started, int(peak[1]) / 1024]))
 """
 
 
@@ -52,7 +53,7 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run_alone(model: Path, images: list[bytes], folder: Path) -> tuple[str, float, float]:
-    """Returns the error's code, the seconds, and the peak memory in MB of a process that runs a model."""
+    """Returns the error's code, the seconds of CPU time, and the peak memory in MB of a process that runs a model."""
     files = [folder / f"image-{index}" for index in range(len(images))]
     for file, image in zip(files, images, strict=True):
         file.write_bytes(image)
@@ -81,7 +82,7 @@ def test_the_model_alone_rejects_a_hostile_image_at_once(kind: str, model_dir: P
     error, seconds, peak = run_alone(model_dir / "1", HOSTILE[kind](), tmp_path)
     print(f"{kind}: {error} after {seconds:.2f} s, peak memory {peak:.0f} MB")
     assert error == "INVALID_ARGUMENT"
-    assert seconds < MAX_SECONDS
+    assert seconds < MAX_CPU_SECONDS
     assert peak < PEAK_MB
 
 
@@ -115,7 +116,7 @@ def test_the_local_server_rejects_a_hostile_image_at_once(kind: str, url: str) -
 def test_the_slowest_accepted_images_decode_within_seconds(model_dir: Path, tmp_path: Path) -> None:
     images = {
         "JPEG, 100 scans at 4 megapixels": bad_images.jpeg_with_scans(100, (2000, 2000)),
-        "JPEG, 8 scans at 50 megapixels": bad_images.jpeg_with_scans(8, (7071, 7071)),
+        "JPEG, 10 scans at 40 megapixels": bad_images.jpeg_with_scans(10, (6324, 6324)),
         "PNG, 50 megapixels, 16 bits": bad_images.blank_png(7071, 7071, depth=16),
         "PNG, 8 compressed texts": bad_images.png_with_texts(8, 7_900_000),
     }
@@ -123,7 +124,7 @@ def test_the_slowest_accepted_images_decode_within_seconds(model_dir: Path, tmp_
         error, seconds, peak = run_alone(model_dir / "1", [image], tmp_path)
         print(f"{kind}: {seconds:.2f} s, peak memory {peak:.0f} MB")
         assert not error
-        assert seconds < MAX_SECONDS
+        assert seconds < MAX_CPU_SECONDS
         assert peak < PEAK_MB
 
 
