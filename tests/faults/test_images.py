@@ -53,7 +53,7 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run_alone(model: Path, images: list[bytes], folder: Path) -> tuple[str, float, float]:
-    """Returns the error's code, the seconds of CPU time, and the peak memory in MB of a process that runs a model."""
+    """Returns the error code, the seconds of CPU time and the peak memory in MB of running a model."""
     files = [folder / f"image-{index}" for index in range(len(images))]
     for file, image in zip(files, images, strict=True):
         file.write_bytes(image)
@@ -66,7 +66,7 @@ def run_alone(model: Path, images: list[bytes], folder: Path) -> tuple[str, floa
 
 HOSTILE = {
     "three PNGs of 23,000 × 23,000": lambda: [bad_images.blank_png(23_000, 23_000)] * 3,
-    "two JPEGs with 20,000 scans": lambda: [bad_images.jpeg_with_scans(20_000, (640, 480))] * 2,
+    "two JPEGs with 20,000 scans": lambda: [bad_images.jpeg_with_scans(20_000, (160, 120))] * 2,
     "a PNG with 990 compressed texts": lambda: [bad_images.png_with_texts(990, 7_900_000)],
 }
 
