@@ -8,6 +8,7 @@ from pathlib import Path
 
 from components.errors import PipelineError
 
+MIN_FREE_BYTES = 1_000_000_000  # that a run needs
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _NO_PERMISSION = (errno.EACCES, errno.EPERM)
 _FULL_TEXTS = ("No space left on device", "Disk quota exceeded", "database or disk is full")
@@ -25,7 +26,7 @@ def find_disk_error(error: BaseException, folder: Path) -> PipelineError | None:
     text = str(error)
     if number in _FULL or any(part in text for part in _FULL_TEXTS):
         return PipelineError(
-            f"The disk that holds {folder} is full: free some space "
+            f"The disk that holds {folder} is full: free at least {MIN_FREE_BYTES / 1e9:.0f} GB "
             f"(catsdogs clean --set {output_root_is(folder)} removes old runs), "
             "or use another disk (--set output_root=DIR)."
         )

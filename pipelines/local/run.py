@@ -12,7 +12,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
@@ -34,7 +33,6 @@ from pipelines.settings.tree import Settings
 if TYPE_CHECKING:
     from pipelines.local.override import OverrideRequest
 
-MIN_FREE_BYTES = 1_000_000_000
 STOP_TIMEOUT_SECONDS = 10.0  # until the worker is killed
 
 # Defaults for the worker; the user's environment overrides them.

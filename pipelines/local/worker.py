@@ -7,9 +7,9 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import gc
 import importlib
+import io
 import logging
 import os
 import select
@@ -19,7 +19,7 @@ import textwrap
 import threading
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from components.errors import PipelineError, exception_chain, find_user_error, remove_beam_suffix
 from pipelines.disk_errors import find_disk_error
@@ -27,6 +27,9 @@ from pipelines.runs.run_record import EXIT_INTERRUPTED, RunRecord
 from pipelines.settings.loading import load
 from pipelines.settings.tree import Settings
 from serving.printable import log_printable_lines, printable
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 DEFAULT_PIPELINE = "pipelines.pipeline:build"
 SETTINGS_FILE, OVERRIDE_FILE = "settings.yaml", "override.json"  # in the run's folder
@@ -37,6 +40,7 @@ _MAX_LENGTH = 300  # characters; the first line of a TensorFlow error can be ver
 def main() -> NoReturn:
     """Runs the pipeline once and exits with the run's status."""
     options = _parse_options()
+    sys.stdout, sys.stderr = open_log_stream(1), open_log_stream(2)
     _exit_when_parent_exits(options.record)
     interrupt = InterruptHandler()
     signal.signal(signal.SIGTERM, interrupt)
@@ -59,8 +63,28 @@ def main() -> NoReturn:
             status = record.exit_status = user_error.exit_status
             sender.send()
     # Not sys.exit, which would wait for the threads of libraries, for ever in some cases.
-    _flush()
     os._exit(status)
+
+
+class LogFile(io.FileIO):
+    """A log file that ignores what a full disk does not take.
+
+    An exception would replace the error that is being printed: the threads of Beam print an error before they
+    report it, and Beam waits for ever for a thread that has not reported.
+    """
+
+    def write(self, data: ReadableBuffer) -> int:
+        """Writes the data, and returns the number of bytes written or ignored."""
+        try:
+            return super().write(data)
+        except OSError:
+            return memoryview(data).nbytes
+
+
+def open_log_stream(fd: int) -> io.TextIOWrapper:
+    """Returns an unbuffered text stream that writes to a file descriptor and raises no OSError."""
+    file = LogFile(fd, "wb", closefd=False)
+    return io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace", write_through=True)
 
 
 class InterruptHandler:
@@ -139,7 +163,6 @@ def is_user_error(error: BaseException) -> bool:
 
 def redirect_output_to_log(run_dir: Path, position: int, step: str) -> None:
     """Redirects all output of this process, including that of C++ libraries, to the log of a step."""
-    _flush()
     fd = os.open(log_path(run_dir, position, step), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(fd, 1)
     os.dup2(fd, 2)
@@ -205,12 +228,6 @@ def _exit_when_parent_exits(record_fd: int) -> None:
 
     if os.getpgrp() == os.getpid():
         threading.Thread(target=watch, name="parent-watch", daemon=True).start()
-
-
-def _flush() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError):  # the disk is full, which the run reports
-            stream.flush()
 
 
 if __name__ == "__main__":

@@ -182,6 +182,16 @@ def test_kill_9_of_the_worker_is_reported(start: Start, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_full_disk_ends_a_run_whose_log_is_on_it(start: Start, tmp_path: Path) -> None:
+    run = start("Trainer:beam on a full disk")
+    _, err = run.communicate(timeout=WAIT)
+    assert run.returncode == 1
+    assert all(part in err for part in (f"{tmp_path / 'output'} is full", "1 GB", "catsdogs clean"))
+    [listed] = load_run_records(load(overrides=[f"output_root={tmp_path / 'output'}"]))
+    assert (listed.state, listed.steps["Trainer"].state) == ("failed", "failed")
+
+
+@pytest.mark.slow
 def test_an_unknown_node_leaves_no_run_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -40,6 +40,12 @@ def _misbehave(step: str) -> None:
     if what == "beam":
         with beam.Pipeline(argv=["--runner=FnApiRunner"]) as pipeline:
             _ = pipeline | beam.Create([1]) | beam.Map(_reject)
+    if what == "beam on a full disk":
+        for fd in (1, 2):  # the log
+            os.dup2(os.open("/dev/full", os.O_WRONLY), fd)
+        threads = ["--direct_running_mode=multi_threading", "--direct_num_workers=2"]
+        with beam.Pipeline(argv=["--runner=FnApiRunner", *threads]) as pipeline:
+            _ = pipeline | beam.Create([1]) | beam.Map(_write_to_full_disk)
     if what == "full":
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     if what == "interrupt":
@@ -63,6 +69,10 @@ def _hang() -> None:
 
 def _reject(_: int) -> None:
     raise DataRejected("Half of the labels are missing: check them.")
+
+
+def _write_to_full_disk(_: int) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 @component
