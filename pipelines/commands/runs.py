@@ -33,6 +33,7 @@ def runs(
 ) -> None:
     """List all runs, newest first: duration, state, test metrics, verdict and pushed version.
 
+    A run is named after its start in UTC; names without Z, which earlier versions gave, are in local time.
     The 95 % confidence interval follows the accuracy. Verdicts: blessed, refused, overridden (refused by the
     gate, then blessed by a person).
     """
@@ -63,7 +64,7 @@ def _table(records: list[RunRecord]) -> Table:
 
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column(
-        "run", no_wrap=True, min_width=len("2026-11-22T05-10-33")
+        "run", no_wrap=True, min_width=len("2026-11-22T05-10-33Z")
     )  # users copy it: never truncate
     for heading in ("took", "state", "accuracy", "auc", "loss", "verdict", "pushed"):
         table.add_column(heading, no_wrap=True)

@@ -20,7 +20,7 @@ import yaml
 
 from components.errors import InputError, PipelineError
 from pipelines.console import PrintableConsole, print_line
-from pipelines.disk_errors import disk_error, output_root_is
+from pipelines.disk_errors import MIN_FREE_BYTES, disk_error, output_root_is
 from pipelines.formatting import format_size
 from pipelines.local import worker
 from pipelines.local.progress import Display, create_display
@@ -71,7 +71,7 @@ def run_locally(
     out, err = PrintableConsole(), PrintableConsole(stderr=True)
     check_disk(settings.output_root)
     check_classes(settings)
-    run_id = datetime.now().strftime(run_record.RUN_ID_FORMAT)
+    run_id = run_folders.new_run_id(settings)
     run_dir = settings.runs_dir / run_id
     with lock.acquire(settings.output_root, f"run {run_id}") as lock_fd, _raise_on_signals():
         override = override_request.to_override() if override_request else ""

@@ -55,7 +55,7 @@ def run_contexts(store: ml_metadata.MetadataStore) -> list[metadata_store_pb2.Co
     if _RUN_TYPE not in {kind.name for kind in store.get_context_types()}:
         return []
     contexts = store.get_contexts_by_type(_RUN_TYPE)
-    return sorted(contexts, key=lambda context: context.create_time_since_epoch, reverse=True)
+    return sorted(contexts, key=lambda context: context.id, reverse=True)  # the clock may have been set back
 
 
 def run_outputs(store: ml_metadata.MetadataStore, run_id: str) -> dict[str, RunOutput]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,18 @@ def run_ids(settings: Settings) -> list[str]:
         return []
     folders = (folder.name for folder in settings.runs_dir.iterdir() if folder.is_dir())
     return sorted(filter(run_record.is_run_id, folders), reverse=True)
+
+
+def new_run_id(settings: Settings) -> str:
+    """Returns the id of a run that starts now.
+
+    Ids order the runs: where the clock is behind the newest run, the id is one second after that run's.
+    """
+    run_id = datetime.now(UTC).strftime(run_record.RUN_ID_FORMAT)
+    newest = next(iter(run_ids(settings)), "")
+    if run_id > newest:
+        return run_id
+    return (run_record.parse_run_id(newest) + timedelta(seconds=1)).strftime(run_record.RUN_ID_FORMAT)
 
 
 def run_folder(settings: Settings, run_id: str) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,7 +12,8 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 RECORD_FILE = "run.json"
 _EARLIER_RECORD_FILE = "summary.json"  # earlier versions wrote the record under this name
-RUN_ID_FORMAT = "%Y-%m-%dT%H-%M-%S"  # the start of the run, in local time
+RUN_ID_FORMAT = "%Y-%m-%dT%H-%M-%SZ"  # the start of the run, in UTC
+_EARLIER_RUN_ID_FORMAT = "%Y-%m-%dT%H-%M-%S"  # earlier versions: in local time
 EXIT_NOT_PUSHED = 3  # the run is complete, and its model was refused or not pushed
 EXIT_INTERRUPTED = 130
 
@@ -176,8 +177,8 @@ class RunRecord(BaseModel):
 
     @property
     def started(self) -> datetime:
-        """Start of the run, in local time."""
-        return datetime.strptime(self.run_id, RUN_ID_FORMAT).astimezone()
+        """Start of the run, as its id states it, in local time."""
+        return parse_run_id(self.run_id).astimezone()
 
     @property
     def running_step(self) -> str | None:
@@ -199,10 +200,21 @@ class RunRecord(BaseModel):
         temporary_path.replace(run_dir / RECORD_FILE)
 
 
+def parse_run_id(run_id: str) -> datetime:
+    """Returns the time that a run id states: in UTC, or without a time zone if an earlier version wrote it.
+
+    Raises:
+        ValueError: This is not a run id.
+    """
+    if run_id.endswith("Z"):
+        return datetime.strptime(run_id, RUN_ID_FORMAT).replace(tzinfo=UTC)
+    return datetime.strptime(run_id, _EARLIER_RUN_ID_FORMAT)
+
+
 def is_run_id(name: str) -> bool:
     """Returns True if the name of a folder is a run id."""
     try:
-        datetime.strptime(name, RUN_ID_FORMAT)
+        parse_run_id(name)
     except ValueError:
         return False
     return True

@@ -76,11 +76,11 @@ def test_the_table_fits_100_columns(capsys: pytest.CaptureFixture[str]) -> None:
         overridden=True,
         push=PushOutcome("1795348743", "/m/1795348743"),
     )
-    run = RunRecord(run_id="2026-11-22T05-10-03", seconds=754.0, state="interrupted", outcome=outcome)
+    run = RunRecord(run_id="2026-11-22T05-10-03Z", seconds=754.0, state="interrupted", outcome=outcome)
     Console(width=1000).print(runs._table([run]))
     _, line = capsys.readouterr().out.splitlines()
     assert line.rstrip() == (
-        "2026-11-22T05-10-03 12 min 34 s interrupted 100.0% (96.1–100.0) 0.9999 0.0123 overridden 1795348743"
+        "2026-11-22T05-10-03Z 12 min 34 s interrupted 100.0% (96.1–100.0) 0.9999 0.0123 overridden 1795348743"
     )
     assert len(line.rstrip()) <= 100
 

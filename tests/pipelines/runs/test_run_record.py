@@ -1,4 +1,5 @@
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -117,3 +118,20 @@ def test_a_run_without_a_readable_record_is_running(content: str | None, tmp_pat
     if content is not None:
         (tmp_path / "run.json").write_text(content)
     assert read_record(tmp_path) == RunRecord(run_id=tmp_path.name)
+
+
+@pytest.mark.parametrize(
+    ("run_id", "started"),
+    [
+        ("2026-11-22T05-10-33Z", "2026-11-22T07:10:33+02:00"),
+        ("2026-11-22T05-10-33", "2026-11-22T05:10:33+02:00"),  # by an earlier version, in local time
+    ],
+)
+def test_the_start_is_in_local_time(run_id: str, started: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Africa/Cairo")
+    time.tzset()
+    try:
+        assert RunRecord(run_id=run_id).started.isoformat() == started
+    finally:
+        monkeypatch.undo()
+        time.tzset()
