@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import sys
 import tempfile
 import traceback
@@ -46,6 +47,11 @@ def main() -> None:
     except (PipelineError, ServingError) as error:
         _exit(str(error), error.exit_status)
     except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            unwritten = error.filename or "The output of this command"
+            _exit(
+                f"{unwritten} cannot be written: its disk is full. Free some space, or use another disk.", 1
+            )
         details_path = ""
         with contextlib.suppress(OSError):  # the disk may be full
             with tempfile.NamedTemporaryFile("w", prefix="catsdogs-", suffix=".log", delete=False) as details:

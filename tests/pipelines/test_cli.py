@@ -84,6 +84,16 @@ def test_images_of_one_class_are_refused_before_the_run_starts(
     assert not (tmp_path / "output").exists()
 
 
+def test_output_to_a_full_disk_exits_with_1_and_one_sentence(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pipelines.cli", "runs", "--set", f"output_root={tmp_path}"]
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    [sentence] = ended.stderr.splitlines()
+    assert ended.returncode == 1
+    assert "full" in sentence
+    assert "Unexpected" not in sentence
+
+
 def test_an_unwritable_output_root_exits_with_1(catsdogs: Command, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     status, _, err = catsdogs("run", "--set", f"output_root={tmp_path / 'file' / 'output'}")
