@@ -117,6 +117,7 @@ class Chain:
         self, fault: str = "", at: str = "", settings: Sequence[str] = (), clock: str = ""
     ) -> subprocess.Popen[str]:
         """Starts a run that has a fault; `clock` is an offset as the command `faketime` takes it."""
+        self._fault_mark.unlink(missing_ok=True)
         overrides = [f"{name}={value}" for name, value in {**_SETTINGS, "output_root": self.root}.items()]
         environment = {
             **mark(self.root),
@@ -144,7 +145,6 @@ class Chain:
 
     def wait(self, process: subprocess.Popen[str]) -> Run:
         """Waits for a run, which must reuse all that earlier runs have finished."""
-        self._fault_mark.unlink(missing_ok=True)
         try:
             out, err = process.communicate(timeout=_TIMEOUT)
         finally:
@@ -204,15 +204,16 @@ def test_a_run_with_a_fault_resumes_the_one_before(chain: Chain, at: str, fault:
     if fault == "full" and not chain.is_disk:
         pytest.skip("this user may not mount a tmpfs, which the test fills")
     run = chain.run(fault, at)
-    assert run.seconds_after_fault is not None, run.out
+    if fault == "full":
+        chain.remount(f"size={_DISK_SIZE}")
+    assert run.seconds_after_fault is not None, run.out + run.err
     assert run.seconds_after_fault < _MAX_SECONDS_AFTER_FAULT
     print(f"{fault} at {at}: ended {run.seconds_after_fault:.1f} s after the fault")
     assert at not in run.steps("done")
     if fault == "full":
-        chain.remount(f"size={_DISK_SIZE}")
         sentence = run.err.splitlines()[0]
         assert run.status == 1, run.out
-        assert all(part in sentence for part in (str(chain.root), "is full", "1 GB"))
+        assert all(part in sentence for part in (str(chain.root), "is full", "1 GB")), run.err
         assert "Traceback" not in run.out + run.err
     assert _becomes(lambda: not marked(chain.root))
 
