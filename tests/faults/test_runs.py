@@ -59,8 +59,8 @@ _DISK_SIZE = 2 * MIN_FREE_BYTES
 _TIMEOUT = 300.0  # seconds; many times the duration of a run
 _MAX_SECONDS_AFTER_FAULT = 60.0
 
-# In the order of the pipeline. The texts are the start of the Trainer's progress messages: a phase's second fault
-# comes one epoch later than its first, because a finished epoch is not repeated.
+# In the order of the pipeline. The texts are the start of the Trainer's progress messages: the second fault of a
+# phase comes one epoch after the first, because a finished epoch is not repeated.
 _FAULTS_AT = (
     "CuratedSchema",
     "ImageExampleGen",
