@@ -6,6 +6,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import ml_metadata
@@ -22,6 +23,7 @@ from components.errors import PipelineError
 from pipelines.local import outcome, partial_run, reuse
 from pipelines.runs.run_record import RunRecord, StepRecord, StepState
 
+_PAGE_SIZE = 100  # executions that ML Metadata reads at once
 _UNFINISHED = {mlmd.Execution.NEW, mlmd.Execution.RUNNING}
 
 _log = logging.getLogger(__name__)
@@ -70,7 +72,7 @@ class ReportingRunner(LocalDagRunner):
             run_options: Not used; pass `from_node` and `to_node` to the constructor.
 
         Raises:
-            PipelineError: A node's name is unknown, or a node did not run.
+            PipelineError: A node's name is unknown, the clock was set back too far, or a node did not run.
             Exception: The exception of a component.
         """
         runtime_parameter_utils.substitute_runtime_parameter(
@@ -83,6 +85,7 @@ class ReportingRunner(LocalDagRunner):
         )
         root = Path(pipeline.runtime_spec.pipeline_root.field_value.string_value)
         with metadata.Metadata(connection) as handle:
+            check_clock(handle.store)
             partial_run.mark_nodes(pipeline, handle.store, self._from_step, self._to_step, self._base_run_id)
             cancel_unfinished_executions(handle.store, root)
             nodes = [node.pipeline_node for node in pipeline.nodes]
@@ -138,6 +141,25 @@ class ReportingRunner(LocalDagRunner):
         finally:
             step.state, step.seconds = state, round(time.monotonic() - start, 2)
             self._send()
+
+
+def check_clock(store: ml_metadata.MetadataStore) -> None:
+    """Checks that ML Metadata will find the executions of a run that starts now.
+
+    It reads them in pages, newest first, and loses new ones that are older than a page of others.
+
+    Raises:
+        PipelineError: The clock is behind more executions than a page holds.
+    """
+    now = time.time()
+    created = (execution.create_time_since_epoch / 1000 for execution in store.get_executions())
+    ahead = [seconds for seconds in created if seconds > now]
+    if len(ahead) >= _PAGE_SIZE:
+        clock, newest = (f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M} UTC" for at in (now, max(ahead)))
+        raise PipelineError(
+            f"The clock of this machine is at {clock}, but earlier runs in this folder are from {newest}: "
+            "set the clock, or use another output root (--set output_root=DIR)."
+        )
 
 
 def cancel_unfinished_executions(store: ml_metadata.MetadataStore, artifacts_dir: Path) -> None:

@@ -59,8 +59,8 @@ _DISK_SIZE = 2 * MIN_FREE_BYTES
 _TIMEOUT = 300.0  # seconds; many times the duration of a run
 _MAX_SECONDS_AFTER_FAULT = 60.0
 
-# In the order of the pipeline. The texts are the start of the Trainer's progress messages: the second fault of a
-# phase comes one epoch after the first, because a finished epoch is not repeated.
+# In the order of the pipeline. A text is the start of a progress message of the Trainer: the second fault of
+# a phase comes one epoch after the first, because a finished epoch is not repeated.
 _FAULTS_AT = (
     "CuratedSchema",
     "ImageExampleGen",
@@ -252,9 +252,11 @@ def test_training_resumed_after_the_last_finished_epoch_of_each_phase(chain: Cha
 
 
 @pytest.mark.faults
-def test_a_run_after_the_clock_was_set_back_is_the_newest(chain: Chain) -> None:
+def test_a_run_after_the_clock_was_set_back_is_the_newest(tmp_path: Path) -> None:
     if not shutil.which("faketime"):
         pytest.skip("the command faketime, which sets back the clock of a run, is not installed")
+    chain = Chain(tmp_path / "output", is_disk=False)
+    assert chain.run().status == 0
     versions = list_versions(chain.served)
     chain.finished -= STEPS - BEFORE_TRANSFORM - {"Transform"}  # because a setting of the Trainer has changed
     run = chain.run(settings=["training.seed=1"], clock="-400d")

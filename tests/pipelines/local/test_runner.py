@@ -1,6 +1,8 @@
 """ReportingRunner in this process, on the tiny pipeline."""
 
+import contextlib
 import shutil
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +177,21 @@ def test_an_invalid_partial_run_writes_nothing(
     store = metadata.open_store(tiny.root / "metadata.sqlite")
     assert store is not None
     assert metadata.run_contexts(store) == []
+
+
+def test_a_clock_behind_a_page_of_executions_is_refused(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipelines.local import runner
+
+    tiny()
+    with contextlib.closing(sqlite3.connect(tiny.root / "metadata.sqlite")) as database, database:
+        later = "SET create_time_since_epoch = create_time_since_epoch + 10000000000000"  # 317 years
+        for table in ("Execution", "Artifact", "Context"):
+            database.execute(f"UPDATE {table} {later}")
+    assert tiny("training.seed=1").states["Trainer"] is DONE
+    monkeypatch.setattr(runner, "_PAGE_SIZE", 5)
+    with pytest.raises(PipelineError, match=r"2\d\d\d-.*23\d\d-.*output_root"):
+        tiny()
+    assert tiny.last.record.steps == {}
 
 
 def test_a_node_whose_artifacts_were_deleted_runs_again(tiny: Tiny) -> None:
