@@ -23,20 +23,32 @@ def clean(
     """Remove old runs and the files only they use, the feature cache, and unfinished trainings.
 
     Keeps the latest blessed model, the best model, the latest accepted data, and the reports of the runs that
-    it keeps. Never removes model versions from the model repository.
+    it keeps. Never removes model versions from the model repository. Removes nothing in a folder that
+    catsdogs run has not marked with a file .catsdogs, without a readable metadata.sqlite, or through a
+    symbolic link.
+
+    Exit status: 0 success; 1 metadata.sqlite is missing or damaged, or another command uses the folder; 2 it
+    is not marked, or confirmation is needed.
     """
+    from components.errors import PipelineError
     from pipelines.disk_errors import disk_error
     from pipelines.formatting import format_size
-    from pipelines.runs import cleanup, lock
+    from pipelines.runs import cleanup, lock, output_root
     from pipelines.runs.metadata import open_store
     from pipelines.settings.loading import load
 
     settings = load(config, overrides or [])
-    if not settings.output_root.is_dir():
-        echo(f"There is nothing to clean: {settings.output_root} does not exist.")
+    if not output_root.used_folders(settings):
+        echo(f"There is nothing to clean in {settings.output_root}.")
         return
+    output_root.check_deletable(settings)
     with lock.acquire(settings.output_root, "clean"):
         store = open_store(settings.metadata_path, writable=True)
+        if store is None:
+            raise PipelineError(
+                f"Nothing was removed: {settings.metadata_path} does not exist, and without it nothing says "
+                "which runs to keep. Put it back; if it is lost, the next catsdogs run begins a new one."
+            )
         plan = cleanup.plan_cleanup(store, settings, keep)
         if not plan.folders and not plan.runs:
             echo("There is nothing to clean.")

@@ -47,6 +47,7 @@ def read_outcome(store: ml_metadata.MetadataStore, run_id: str) -> RunOutcome:
         reasons=_verdict_reasons(judged) if judged else [],
         overridden=bool(judged and judged.override and judged.override.applied),
         report=report.artifact.uri if report else None,
+        predictions=predictions.artifact.uri if predictions else None,
         push=_read_push(pushed) if pushed and pushed.custom_property("pushed") == 1 else None,
         pusher_ran=pushed is not None,
         not_pushed_reason=str(pushed.custom_property("reason") or "") or None if pushed else None,

@@ -46,6 +46,7 @@ class OverrideRequest:
 
         Raises:
             InputError: There is no refusal, or it cannot be overridden.
+            UnreadableStore: The metadata store is damaged.
         """
         with silence_stderr():  # reading the verdict imports TensorFlow
             store = metadata.open_store(self.settings.metadata_path)
@@ -117,7 +118,10 @@ def _read_refusal(run_id: str, blessing: metadata.RunOutput | None, remedy: str)
         InputError: There is no verdict, it cannot be read, it is no refusal, or it cannot be overridden.
     """
     if blessing is None or not Path(blessing.artifact.uri, VERDICT_FILE).is_file():
-        raise InputError(f"The run {run_id} has no verdict to override: it did not reach QualityGate.")
+        raise InputError(
+            f"The run {run_id} has no verdict to override: it did not reach QualityGate, or metadata.sqlite "
+            f"is newer than the run. In that case, {remedy}."
+        )
     try:
         verdict = verdicts.read(blessing.artifact.uri)
         assert verdict is not None

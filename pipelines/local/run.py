@@ -25,7 +25,7 @@ from pipelines.formatting import format_size
 from pipelines.local import worker
 from pipelines.local.progress import Display, create_display
 from pipelines.local.summary import RunOptions, next_commands, print_failure, print_outcome
-from pipelines.runs import lock, reports, run_folders, run_record
+from pipelines.runs import lock, output_root, reports, run_folders, run_record
 from pipelines.runs.run_record import EXIT_INTERRUPTED, RunRecord, StepState
 from pipelines.settings.loading import dump
 from pipelines.settings.tree import Settings
@@ -75,6 +75,7 @@ def run_locally(
     run_dir = settings.runs_dir / run_id
     with lock.acquire(settings.output_root, f"run {run_id}") as lock_fd, _raise_on_signals():
         override = override_request.to_override() if override_request else ""
+        output_root.prepare(settings)
         _make_run_dir(run_dir, settings, override)
         if override_request:
             override_request.append_to_run(override, run_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from ml_metadata.proto import metadata_store_pb2
 from components.approvals import approval_order
 from components.approvals.store import IS_BEST_PROPERTY, TRUE
 from components.errors import InputError
-from pipelines.runs import metadata, run_folders
+from pipelines.runs import metadata, run_folders, run_record
 from pipelines.settings.tree import Settings
 from serving.repository.model_repository import open_repository
 
@@ -47,16 +48,18 @@ class CleanupPlan:
     size: int
 
 
-def plan_cleanup(store: ml_metadata.MetadataStore | None, settings: Settings, keep: int) -> CleanupPlan:
+def plan_cleanup(store: ml_metadata.MetadataStore, settings: Settings, keep: int) -> CleanupPlan:
     """Finds what can be removed. No run may be active: all checkpoints and feature caches are removed.
 
     The newest runs of each pipeline are kept. So are, whatever their age, the run that pushed the served
     version and the runs with which the next run is compared: the newest blessing, the newest blessing of
     another model, the best model's blessing, and the newest accepted data of each source. A run is kept with
-    its report and all artifacts that it read or wrote. The model repository is never changed.
+    its report and all artifacts that it read or wrote. What an earlier metadata store described is kept, too:
+    runs with steps that this store does not know, and artifacts from before its first execution. Symbolic
+    links are neither followed nor removed. The model repository is never changed.
 
     Args:
-        store: The metadata store; None if there is none.
+        store: The metadata store.
         settings: Names the folders of artifacts, runs, checkpoints and the feature cache.
         keep: Number of runs to keep for each pipeline.
 
@@ -64,23 +67,30 @@ def plan_cleanup(store: ml_metadata.MetadataStore | None, settings: Settings, ke
         InputError: An artifact to keep is outside the artifacts folder, so nothing can be removed safely.
         ServingError: The model repository cannot be read.
     """
-    runs = [run for run in metadata.run_contexts(store) if not metadata.is_cleaned(run)] if store else []
-    kept_runs = _newest_runs(store, runs, keep) if store else []
-    kept_runs += _runs_with_approvals(store, runs, _served_version(settings)) if store else []
-    kept = {artifact.id: artifact for artifact in (_artifacts_of(store, kept_runs) if store else [])}
+    all_runs = metadata.run_contexts(store)
+    runs = [run for run in all_runs if not metadata.is_cleaned(run)]
+    kept_runs = _newest_runs(store, runs, keep)
+    kept_runs += _runs_with_approvals(store, runs, _served_version(settings))
+    kept = {artifact.id: artifact for artifact in _artifacts_of(store, kept_runs)}
     root = settings.artifacts_dir.resolve()
     _check_location(kept.values(), root)
     unused_artifacts = [
         artifact
-        for artifact in (store.get_artifacts() if store else [])
+        for artifact in store.get_artifacts()
         if artifact.id not in kept and _is_live(artifact) and _resolve(artifact).is_relative_to(root)
     ]
     kept_paths = set(map(_resolve, kept.values()))
     # A run that failed before its first step has a folder, and nothing in ML Metadata.
     kept_names = {run.name for run in kept_runs}.union(run_folders.run_ids(settings)[:keep])
+    known_names = {run.name for run in all_runs}
+    first_execution = min((execution.id for execution in store.get_executions()), default=math.inf)
     folders = [
-        *_unused_artifact_folders(root, kept_paths),
-        *(folder for folder in _subfolders(settings.runs_dir) if folder.name not in kept_names),
+        *_unused_artifact_folders(root, kept_paths, first_execution),
+        *(
+            folder
+            for folder in _subfolders(settings.runs_dir)
+            if folder.name not in kept_names and (folder.name in known_names or _has_not_begun(folder))
+        ),
         *_subfolders(settings.checkpoints_dir),
         *_subfolders(settings.feature_cache_dir),
     ]
@@ -92,7 +102,7 @@ def plan_cleanup(store: ml_metadata.MetadataStore | None, settings: Settings, ke
     )
 
 
-def remove_planned(plan: CleanupPlan, store: ml_metadata.MetadataStore | None) -> None:
+def remove_planned(plan: CleanupPlan, store: ml_metadata.MetadataStore) -> None:
     """Removes what `plan_cleanup` found.
 
     Folders without a record in ML Metadata come first, because ML Metadata cannot be written on a full disk;
@@ -103,13 +113,12 @@ def remove_planned(plan: CleanupPlan, store: ml_metadata.MetadataStore | None) -
     for folder in plan.folders:
         if folder not in artifact_folders:
             shutil.rmtree(folder)
-    if store:
-        for artifact in plan.artifacts:
-            artifact.state = metadata_store_pb2.Artifact.DELETED
-        if plan.artifacts:
-            store.put_artifacts(plan.artifacts)
-        for run_id in plan.runs:
-            metadata.mark_run_as_cleaned(store, run_id)
+    for artifact in plan.artifacts:
+        artifact.state = metadata_store_pb2.Artifact.DELETED
+    if plan.artifacts:
+        store.put_artifacts(plan.artifacts)
+    for run_id in plan.runs:
+        metadata.mark_run_as_cleaned(store, run_id)
     for folder in artifact_folders:
         shutil.rmtree(folder)
 
@@ -214,10 +223,14 @@ def _version(pushed: metadata_store_pb2.Artifact) -> int:
     return int(_string_property(pushed, "pushed_version") or 0)
 
 
-def _unused_artifact_folders(artifacts_dir: Path, kept: set[Path]) -> Iterator[Path]:
+def _has_not_begun(run_dir: Path) -> bool:
+    return run_record.is_run_id(run_dir.name) and not run_record.read_record(run_dir).steps
+
+
+def _unused_artifact_folders(artifacts_dir: Path, kept: set[Path], first_execution: float) -> Iterator[Path]:
     """Yields the execution folders without a kept artifact, and TFX's temporary folders."""
     temporary = _TFX_TEMPORARY_FOLDERS
-    yield from (artifacts_dir / name for name in temporary if (artifacts_dir / name).is_dir())
+    yield from (folder for folder in _subfolders(artifacts_dir) if folder.name in temporary)
     for node in _subfolders(artifacts_dir):
         for output in _subfolders(node):
             if output.name in temporary:
@@ -226,12 +239,16 @@ def _unused_artifact_folders(artifacts_dir: Path, kept: set[Path]) -> Iterator[P
                 yield from (
                     folder
                     for folder in _subfolders(output)
-                    if folder.name.isdecimal() and not any(path.is_relative_to(folder) for path in kept)
+                    if folder.name.isdecimal()
+                    and int(folder.name) >= first_execution
+                    and not any(path.is_relative_to(folder) for path in kept)
                 )
 
 
 def _subfolders(folder: Path) -> list[Path]:
-    return sorted(entry for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
+    if not folder.is_dir():
+        return []
+    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.is_symlink())
 
 
 def _size(folder: Path) -> int:

@@ -13,7 +13,7 @@ from components.errors import InputError
 from components.evaluation_report import comparison, formatting
 from components.evaluation_report.comparison import ComparedRun
 from components.prediction_table import table as prediction_table
-from pipelines.runs import metadata
+from pipelines.runs import metadata, run_record
 from pipelines.runs.reports import REPORT_JSON
 from pipelines.settings.tree import Settings
 
@@ -42,23 +42,32 @@ def read_run(settings: Settings, run_id: str) -> ComparedRun:
 
     Raises:
         InputError: `report.json` is missing, malformed or in an unsupported format.
+        UnreadableStore: The run's record does not name both, and the metadata store is damaged.
     """
-    store = metadata.open_store(settings.metadata_path)
-    outputs = metadata.run_outputs(store, run_id) if store else {}
-    output = outputs.get("EvaluationReport.report")
-    report = _read_report(Path(output.artifact.uri, REPORT_JSON)) if output else None
+    report_dir, predictions = _find_artifacts(settings, run_id)
+    report = _read_report(Path(report_dir, REPORT_JSON)) if report_dir else None
     if report is None:
         raise InputError(
             f"The report.json of run {run_id} is missing or cannot be read. To create a new one, run "
             f"catsdogs run --config {settings.runs_dir / run_id / 'settings.yaml'} and compare the new run."
         )
-    predictions = outputs.get("PredictionTable.predictions")
-    has_table = predictions and Path(predictions.artifact.uri, prediction_table.METADATA_FILE).is_file()
-    return ComparedRun(
-        run_id,
-        report,
-        prediction_table.read(predictions.artifact.uri) if predictions and has_table else None,
+    has_table = predictions and Path(predictions, prediction_table.METADATA_FILE).is_file()
+    rows = prediction_table.read(predictions) if predictions and has_table else None
+    return ComparedRun(run_id, report, rows)
+
+
+def _find_artifacts(settings: Settings, run_id: str) -> tuple[str | None, str | None]:
+    """Returns the folders of a run's report and prediction table; None if there is none."""
+    outcome = run_record.read_record(settings.runs_dir / run_id).outcome
+    if outcome and outcome.report and outcome.predictions:
+        return outcome.report, outcome.predictions
+    # The run failed later, or an earlier version wrote its record.
+    store = metadata.open_store(settings.metadata_path)
+    outputs = metadata.run_outputs(store, run_id) if store else {}
+    report, predictions = (
+        outputs.get(name) for name in ("EvaluationReport.report", "PredictionTable.predictions")
     )
+    return report.artifact.uri if report else None, predictions.artifact.uri if predictions else None
 
 
 def _read_report(path: Path) -> dict[str, Any] | None:

@@ -1,14 +1,19 @@
-"""Reads runs and their output artifacts from ML Metadata."""
+"""Opens the metadata store, and reads runs and their output artifacts from it."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import shlex
+import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import ml_metadata
 from ml_metadata.proto import metadata_store_pb2
+
+from components.errors import PipelineError
 
 _RUN_TYPE, _NODE_TYPE = "pipeline_run", "node"
 _CLEANED = "cleaned"
@@ -32,14 +37,72 @@ class RunOutput:
         return custom_properties(self.artifact).get(name)
 
 
+class UnreadableStore(PipelineError):
+    """The metadata store is damaged or cannot be read; the message has the cure."""
+
+
 def open_store(metadata_path: Path, writable: bool = False) -> ml_metadata.MetadataStore | None:
-    """Opens the metadata store; returns None if the file does not exist yet."""
+    """Opens the metadata store; returns None if the file does not exist yet.
+
+    Raises:
+        UnreadableStore: The file is damaged or cannot be read.
+    """
     if not metadata_path.is_file():
         return None
+    _check(metadata_path)
+    modes = metadata_store_pb2.SqliteMetadataSourceConfig
+    return _connect(metadata_path, modes.READWRITE if writable else modes.READONLY)
+
+
+def prepare_store(metadata_path: Path, artifacts_dir: Path) -> None:
+    """Checks the metadata store before a run; begins a new one if the user has moved a damaged one away.
+
+    An artifact's folder has the number of the execution that wrote it. The executions of a new store are
+    therefore numbered after those of the earlier store, whose artifacts stay as they are.
+
+    Raises:
+        UnreadableStore: The file is damaged or cannot be read.
+    """
+    if metadata_path.is_file():
+        _check(metadata_path)
+        return
+    folders = [folder.name for folder in artifacts_dir.glob("*/*/*") if folder.name.isdecimal()]
+    if folders:
+        _connect(metadata_path, metadata_store_pb2.SqliteMetadataSourceConfig.READWRITE_OPENCREATE)
+        with contextlib.closing(sqlite3.connect(metadata_path)) as connection, connection:
+            last = max(map(int, folders))
+            connection.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('Execution', ?)", [last])
+
+
+def _check(metadata_path: Path) -> None:
+    """Raises UnreadableStore unless the file is a whole SQLite database with ML Metadata's tables."""
+    try:
+        # Writable, because SQLite first undoes what a killed process has half written.
+        uri = f"{metadata_path.absolute().as_uri()}?mode=rw"
+        with contextlib.closing(sqlite3.connect(uri, uri=True)) as connection:
+            [(problem,)] = connection.execute("PRAGMA quick_check(1)").fetchall()
+            connection.execute("SELECT schema_version FROM MLMDEnv")
+    except sqlite3.DatabaseError as error:
+        problem = str(error)
+        if isinstance(error, sqlite3.OperationalError) and "no such table" not in problem:
+            raise UnreadableStore(
+                f"{metadata_path} cannot be read ({problem}): check its permissions and its disk, and repeat "
+                "the command."
+            ) from error
+    if problem != "ok":
+        moved = metadata_path.with_name(f"{metadata_path.name}.damaged")
+        move = shlex.join(["mv", str(metadata_path), str(moved)])
+        raise UnreadableStore(
+            f"{metadata_path} is damaged ({' '.join(problem.split())}), and nothing was changed: put a copy "
+            f"in its place, or move it away ({move}). The next run then begins a new one: runs, reports and "
+            "served models stay, but no step is cached, and no earlier model or data are baselines."
+        )
+
+
+def _connect(metadata_path: Path, mode: int) -> ml_metadata.MetadataStore:
     config = metadata_store_pb2.ConnectionConfig()
     config.sqlite.filename_uri = str(metadata_path)
-    modes = metadata_store_pb2.SqliteMetadataSourceConfig
-    config.sqlite.connection_mode = modes.READWRITE if writable else modes.READONLY
+    config.sqlite.connection_mode = mode
     return ml_metadata.MetadataStore(config)
 
 

@@ -6,7 +6,7 @@ import contextlib
 import shutil
 from pathlib import Path
 
-from components.errors import InputError
+from components.errors import InputError, PipelineError
 from pipelines.runs.run_folders import run_folder, run_ids
 from pipelines.settings.tree import Settings
 
@@ -39,16 +39,22 @@ def find_report(settings: Settings, run_id: str | None) -> Path:
 
     Raises:
         InputError: The run does not exist or has no report.
+        UnreadableStore: The run ended before its report was copied, and the metadata store is damaged.
     """
     if run_id is None:
-        for newest in run_ids(settings):
-            report = _find(settings, newest)
-            if report:
-                return report
-        raise InputError(
+        error: PipelineError = InputError(
             f"No run in {settings.output_root} has a report: run `catsdogs run` until it completes "
             "EvaluationReport."
         )
+        for newest in run_ids(settings):
+            try:
+                report = _find(settings, newest)
+            except PipelineError as unreadable_store:  # an earlier run may have a copy of its report
+                error = unreadable_store
+            else:
+                if report:
+                    return report
+        raise error
     report = _find(settings, run_folder(settings, run_id).name)
     if report is None:
         raise InputError(

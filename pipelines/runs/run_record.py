@@ -98,6 +98,7 @@ class RunOutcome:
         reasons: One sentence for each failed rule that `sentence` does not explain, and for an override.
         overridden: True if a person overrode the gate's refusal.
         report: Folder of the report artifact; None if there is no report.
+        predictions: Folder of the prediction table; None if there is none, also in earlier versions' records.
         push: The pushed model; None if nothing was pushed.
         pusher_ran: True if the Pusher ran; `--to` may end a run before it.
         not_pushed_reason: Why the Pusher did not push the model; None if it gave no reason.
@@ -111,6 +112,7 @@ class RunOutcome:
     reasons: list[str] = dataclasses.field(default_factory=list)
     overridden: bool = False
     report: str | None = None
+    predictions: str | None = None
     push: PushOutcome | None = None
     pusher_ran: Annotated[bool, _keys("pusher_ran", "reached_pusher")] = False
     not_pushed_reason: Annotated[str | None, _keys("not_pushed_reason", "not_pushed")] = None

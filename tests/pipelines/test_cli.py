@@ -4,14 +4,17 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from pipelines.runs import lock
+from pipelines.runs.run_record import RunRecord
+from pipelines.settings.loading import dump
 from tests.pipelines.conftest import Command
+from tests.pipelines.stores import PastRuns, damage, files_below
+
+OLD_RUN, NEW_RUN = "2026-11-21T05-10-33", "2026-11-22T05-10-33"
 
 
 def test_help_lists_every_command_without_heavy_imports() -> None:
@@ -106,9 +109,8 @@ def test_an_unexpected_error_prints_one_sentence_and_writes_a_traceback(
     catsdogs: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there_is_room: bool
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path if there_is_room else tmp_path / "none"))
-    (tmp_path / "output").mkdir()
-    (tmp_path / "output" / "metadata.sqlite").write_text("not a database at all " * 100)
-    status, _, err = catsdogs("clean", "--set", f"output_root={tmp_path / 'output'}")
+    monkeypatch.setattr("pipelines.runs.run_folders.load_run_records", lambda _: 1 / 0)
+    status, _, err = catsdogs("runs", "--set", f"output_root={tmp_path}")
     assert status == 1
     assert len(err.splitlines()) == 1
     details = re.findall(r"\S+\.log", err)
@@ -123,37 +125,37 @@ def test_runs_without_any_run(catsdogs: Command, tmp_path: Path) -> None:
     assert catsdogs("runs", "--json", "--set", f"output_root={tmp_path}")[1] == "[]\n"
 
 
-def test_clean_lists_confirms_and_removes(
-    catsdogs: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("how", ["missing", "garbage", "truncated", "empty"])
+def test_with_damaged_metadata_runs_reports_and_models_are_still_listed(
+    catsdogs: Command, tmp_path: Path, how: str
 ) -> None:
+    past = PastRuns(tmp_path)
+    for run_id in (OLD_RUN, NEW_RUN):
+        past.run(run_id, "Model")
+        RunRecord(run_id=run_id, state="failed").write(past.settings.runs_dir / run_id)
+    report = past.settings.runs_dir / OLD_RUN / "report.html"
+    report.touch()
+    damage(past.settings.metadata_path, how)
     root = f"output_root={tmp_path}"
-    assert catsdogs("clean", "--set", root)[0] == 0
-    assert f"{tmp_path}/none" in catsdogs("clean", "--set", f"output_root={tmp_path}/none")[1]
-
-    scrap = tmp_path / "artifacts" / "Trainer" / "model" / "7"
-    scrap.mkdir(parents=True)
-    (scrap / "half").write_bytes(b"x" * 3_000_000)
-    status, out, _ = catsdogs("clean", "--dry-run", "--set", root)
-    assert (status, out.splitlines()[1:]) == (0, [f"  {scrap}"])
-    assert "3.0 MB" in out
-    assert scrap.exists()
-
-    monkeypatch.setattr(sys.stdin, "isatty", lambda: False, raising=False)
-    status, _, err = catsdogs("clean", "--set", root)
-    assert status == 2
-    assert "--yes" in err
-    assert scrap.exists()
-
-    status, out, _ = catsdogs("clean", "--yes", "--set", root)
-    assert status == 0
-    assert "3.0 MB" in out.splitlines()[-1]
-    assert not scrap.exists()
+    status, out, err = catsdogs("runs", "--set", root)
+    assert (status, err) == (0, "")
+    assert [line.split()[0] for line in out.splitlines()[1:]] == [NEW_RUN, OLD_RUN]
+    assert catsdogs("report", "--set", root)[:2] == (0, f"{report}\n")
+    assert catsdogs("models", "--set", root)[0] == 0
 
 
-def test_clean_fails_while_a_run_is_active(catsdogs: Command, tmp_path: Path) -> None:
-    with lock.acquire(tmp_path, "run 2026-11-22T05-10-33"):
-        start = time.monotonic()
-        status, _, err = catsdogs("clean", "--yes", "--set", f"output_root={tmp_path}")
+@pytest.mark.parametrize("how", ["garbage", "truncated", "empty"])
+@pytest.mark.parametrize("command", [["run"], ["report", NEW_RUN], ["bless", NEW_RUN, "--reason", "why"]])
+def test_with_damaged_metadata_a_command_that_needs_them_names_the_cure(
+    catsdogs: Command, tmp_path: Path, command: list[str], how: str
+) -> None:
+    past = PastRuns(tmp_path)
+    past.run(NEW_RUN, "Model")
+    (past.settings.runs_dir / NEW_RUN / "settings.yaml").write_text(dump(past.settings))
+    damage(past.settings.metadata_path, how)
+    before = files_below(tmp_path)
+    status, _, err = catsdogs(*command, "--set", f"output_root={tmp_path}")
     assert status == 1
-    assert "2026-11-22T05-10-33" in err
-    assert time.monotonic() - start < 5
+    assert len(err.splitlines()) == 1
+    assert f"mv {tmp_path}/metadata.sqlite {tmp_path}/metadata.sqlite.damaged" in err
+    assert files_below(tmp_path) - {".lock"} == before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -138,3 +139,31 @@ def test_run_without_report_or_report_json_exits_with_2(catsdogs: Command, tmp_p
     status, _, output = catsdogs(*arguments)
     assert status == 2
     assert f"catsdogs run --config {tmp_path / 'runs' / OLD}" in output
+
+
+@pytest.mark.parametrize("has_record", [True, False])
+def test_runs_with_a_record_are_read_without_metadata(tmp_path: Path, has_record: bool) -> None:
+    from components.prediction_table import table as prediction_table
+    from pipelines.runs import comparison
+    from pipelines.runs.metadata import UnreadableStore
+    from pipelines.runs.run_record import RunOutcome, RunRecord
+    from pipelines.settings.loading import load
+    from tests.components.prediction_tables import drawn
+
+    settings = load(overrides=[f"output_root={tmp_path}"])
+    settings.metadata_path.write_text("damaged")
+    made = make_run(OLD, *drawn(40, 0.9), seed=1)
+    (tmp_path / "report.json").write_text(json.dumps(dict.fromkeys(comparison._REQUIRED_KEYS, 40)))
+    prediction_table.write(str(tmp_path), made.table)
+    run_dir = settings.runs_dir / OLD
+    run_dir.mkdir(parents=True)
+    if has_record:
+        outcome = RunOutcome(report=str(tmp_path), predictions=str(tmp_path))
+        RunRecord(run_id=OLD, outcome=outcome).write(run_dir)
+        run = comparison.read_run(settings, OLD)
+        assert run.report["pictures"] == 40
+        assert run.table is not None
+        assert list(run.table.labels) == list(made.table.labels)
+    else:
+        with pytest.raises(UnreadableStore):
+            comparison.read_run(settings, OLD)

@@ -22,19 +22,6 @@ def _files(folder: Path) -> set[str]:
     return {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()}
 
 
-@pytest.mark.parametrize(
-    "path", ["artifacts/Trainer/model/7", "checkpoints/0123456789abcdef", "feature_cache/0123456789abcdef"]
-)
-def test_without_a_metadata_store_temporary_folders_are_removed(path: str, tmp_path: Path) -> None:
-    stale = tmp_path / path
-    stale.mkdir(parents=True)
-    (stale / "half").write_bytes(b"x" * 1000)
-    plan = cleanup.plan_cleanup(None, Settings(output_root=tmp_path), keep=1)
-    assert (plan.folders, plan.size, plan.runs) == ([stale], 1000, [])
-    cleanup.remove_planned(plan, None)
-    assert not stale.exists()
-
-
 @pytest.mark.slow
 def test_old_runs_are_removed_and_the_newest_kept(tiny: Any) -> None:
     old, middle, new = (tiny(f"training.seed={seed}") for seed in range(3))

@@ -1,67 +1,16 @@
 """Which runs `clean` keeps regardless of their age, and when it refuses to run."""
 
-import itertools
 import subprocess
 import sys
 from pathlib import Path
 
-import ml_metadata
 import pytest
 from ml_metadata.proto import metadata_store_pb2
 
 from components.errors import InputError
-from pipelines.runs import cleanup
-from pipelines.settings.tree import Settings
-
-
-class PastRuns:
-    """Creates runs of one step each in a real metadata store and on disk, as TFX does."""
-
-    def __init__(self, root: Path) -> None:
-        self.settings = Settings(output_root=root)
-        config = metadata_store_pb2.ConnectionConfig()
-        config.sqlite.filename_uri = str(root / "metadata.sqlite")
-        self.store = ml_metadata.MetadataStore(config)
-        context_type = metadata_store_pb2.ContextType
-        self._run_type = self.store.put_context_type(context_type(name="pipeline_run"))
-        pipeline_type = self.store.put_context_type(context_type(name="pipeline"))
-        self._pipeline = metadata_store_pb2.Context(type_id=pipeline_type, name="catsdogs")
-        [self._pipeline.id] = self.store.put_contexts([self._pipeline])
-        self._step = self.store.put_execution_type(metadata_store_pb2.ExecutionType(name="Step"))
-        self._count = itertools.count(1)
-
-    def run(self, run_id: str, type_name: str, **properties: int | str) -> metadata_store_pb2.Artifact:
-        kind = self.store.put_artifact_type(metadata_store_pb2.ArtifactType(name=type_name))
-        folder = self.settings.artifacts_dir / "Step" / "output" / str(next(self._count))
-        folder.mkdir(parents=True)
-        (folder / "file").write_text(run_id)
-        artifact = metadata_store_pb2.Artifact(
-            type_id=kind, uri=str(folder), state=metadata_store_pb2.Artifact.LIVE
-        )
-        for name, value in properties.items():
-            field = "int_value" if isinstance(value, int) else "string_value"
-            setattr(artifact.custom_properties[name], field, value)
-        return self.output(run_id, artifact)
-
-    def output(
-        self, run_id: str, artifact: metadata_store_pb2.Artifact, kind: int = metadata_store_pb2.Event.OUTPUT
-    ) -> metadata_store_pb2.Artifact:
-        (self.settings.runs_dir / run_id).mkdir(parents=True)
-        context = metadata_store_pb2.Context(type_id=self._run_type, name=run_id)
-        [context.id] = self.store.put_contexts([context])
-        self.store.put_parent_contexts(
-            [metadata_store_pb2.ParentContext(child_id=context.id, parent_id=self._pipeline.id)]
-        )
-        _, [artifact.id], _ = self.store.put_execution(
-            metadata_store_pb2.Execution(type_id=self._step),
-            [(artifact, metadata_store_pb2.Event(type=kind))],
-            [self._pipeline, context],
-        )
-        return artifact
-
-    def plan(self, output_root: Path | None = None) -> cleanup.CleanupPlan:
-        settings = Settings(output_root=output_root) if output_root else self.settings
-        return cleanup.plan_cleanup(self.store, settings, keep=1)
+from pipelines.runs import cleanup, metadata
+from pipelines.runs.run_record import RunRecord, StepRecord
+from tests.pipelines.stores import PastRuns
 
 
 @pytest.fixture
@@ -154,6 +103,38 @@ def test_a_symbolic_link_to_the_output_root_is_the_same_root(past: PastRuns, tmp
     cleanup.remove_planned(plan, past.store)
     assert not Path(old.uri).exists()
     assert Path(new.uri, "file").is_file()
+
+
+@pytest.mark.parametrize("path", ["checkpoints/0123456789abcdef", "feature_cache/0123456789abcdef"])
+def test_checkpoints_and_feature_caches_are_removed(past: PastRuns, tmp_path: Path, path: str) -> None:
+    past.run("1", "Model")
+    (tmp_path / path).mkdir(parents=True)
+    (tmp_path / path / "half").write_bytes(b"x" * 1000)
+    plan = past.plan()
+    assert (plan.folders, plan.size, plan.runs) == ([tmp_path / path], 1000, [])
+    cleanup.remove_planned(plan, past.store)
+    assert not (tmp_path / path).exists()
+
+
+def test_runs_and_artifacts_of_an_earlier_metadata_store_are_kept(past: PastRuns, tmp_path: Path) -> None:
+    lost, never_begun = "2026-11-20T05-10-01", "2026-11-20T05-10-02"
+    model = Path(past.run(lost, "ModelBlessing", blessed=1).uri)
+    RunRecord(run_id=lost, steps={"Trainer": StepRecord()}).write(past.settings.runs_dir / lost)
+    past.settings.metadata_path.rename(tmp_path / "metadata.sqlite.damaged")
+    (past.settings.runs_dir / never_begun).mkdir()
+    (past.settings.runs_dir / "notes").mkdir()
+
+    metadata.prepare_store(past.settings.metadata_path, past.settings.artifacts_dir)
+    begun = PastRuns(tmp_path)
+    assert begun.plan().folders == []
+    first, second = (Path(begun.run(f"2026-11-21T05-10-0{n}", "Model").uri) for n in (1, 2))
+    assert [folder.name for folder in (model, first, second)] == ["1", "2", "3"]
+    plan = begun.plan()
+    assert plan.folders == [
+        first,
+        past.settings.runs_dir / never_begun,
+        past.settings.runs_dir / "2026-11-21T05-10-01",
+    ]
 
 
 def test_a_moved_output_root_is_refused(tmp_path: Path) -> None:
