@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import getpass
 import json
+import logging
 import os
 from datetime import UTC, datetime
 
 from pydantic import TypeAdapter
 
 NAME = "history.jsonl"
+
+_log = logging.getLogger(__name__)
 
 
 def now() -> str:
@@ -59,9 +61,19 @@ _ENTRY = TypeAdapter(HistoryEntry)
 
 
 def parse(text: str) -> list[HistoryEntry]:
-    """Returns the entries of a history; skips incomplete lines that a killed process left."""
-    entries = []
-    for line in text.splitlines():
-        with contextlib.suppress(ValueError):
+    """Returns the entries of a history.
+
+    Skips lines that are no entries, and logs their numbers. An incomplete last line, which a killed process
+    left, is skipped silently.
+    """
+    entries, malformed = [], []
+    for number, line in enumerate(text.splitlines(keepends=True), start=1):
+        try:
             entries.append(_ENTRY.validate_json(line))
+        except ValueError:
+            if line.endswith("\n"):
+                malformed.append(number)
+    if malformed:
+        numbers = ", ".join(map(str, malformed))
+        _log.warning("Skipped %d malformed lines of %s: %s.", len(malformed), NAME, numbers)
     return entries

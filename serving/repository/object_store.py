@@ -85,8 +85,10 @@ class ObjectStorage:
         """See `Storage`."""
         while True:
             contents, generation = self._bucket.read(name)
+            text = contents.decode(errors="replace")
+            separator = "" if text.endswith("\n") or not text else "\n"  # after an incomplete line
             try:
-                self._bucket.write(name, contents.decode(errors="replace") + line, generation)
+                self._bucket.write(name, text + separator + line, generation)
                 return
             except ObjectChanged:
                 _pause()

@@ -190,13 +190,3 @@ def test_staged_files_of_another_machine_stay_for_a_day(
     os.utime(left, (then, then))
     push("first")
     assert left.exists() == stays
-
-
-def test_an_incomplete_history_line_does_not_affect_the_others(
-    push: Push, repository: ModelRepository, folder: Path
-) -> None:
-    push("first")
-    with (folder / "history.jsonl").open("a") as file:
-        file.write('{"action": "ro')
-    push("second")
-    assert [entry.action for entry in repository.history()] == ["push", "push"]

@@ -228,6 +228,38 @@ OLD_HISTORY = """\
 """
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"action": "ro',
+        "nonsense",
+        "{}",
+        "[]",
+        "null",
+        '{"action": "push"}',
+        '{"action": "push", "before": null, "after": "new"}',
+        '{"action": "remove", "before": 1, "after": 1, "removed": 7}',
+        "[" * 100_000,
+    ],
+)
+@pytest.mark.parametrize("is_last", [False, True])
+def test_a_malformed_history_line_does_not_affect_the_others(
+    push: Push,
+    repository: ModelRepository,
+    stored: StoredFiles,
+    caplog: pytest.LogCaptureFixture,
+    line: str,
+    is_last: bool,
+) -> None:
+    push("first")
+    history = stored.read("history.jsonl")
+    stored.write("history.jsonl", history + line + ("" if is_last else "\n"))
+    assert [entry.action for entry in repository.history()] == ["push"]
+    assert [record.args for record in caplog.records] == ([] if is_last else [(1, "history.jsonl", "2")])
+    push("second")
+    assert [entry.action for entry in repository.history()] == ["push", "push"]
+
+
 def write_old_version(stored: StoredFiles, folder: str, contents: str) -> None:
     files = {"saved_model.pb": "graph", "variables/variables.index": contents}
     checksums = {
