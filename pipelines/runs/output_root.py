@@ -27,22 +27,29 @@ def prepare(settings: Settings) -> None:
         PipelineError: The metadata store is damaged, or the folder cannot be written.
     """
     mark = settings.output_root / MARK_FILE
-    if not mark.exists():
-        # Earlier versions wrote no mark. A damaged metadata store that was moved away has a longer name.
-        stores = settings.output_root.glob(f"{settings.metadata_path.name}*")
-        is_from_earlier_version = settings.runs_dir.is_dir() and any(stores)
-        used = used_folders(settings)
-        if used and not is_from_earlier_version:
-            raise InputError(
-                f"{used[0]} has files, and no earlier run used {settings.output_root}: name another folder "
-                "(--set output_root=DIR), so that catsdogs clean cannot delete them. If catsdogs wrote them, "
-                f"mark the folder ({shlex.join(['touch', str(mark)])})."
-            )
+    is_marked = mark.is_file()
+    if not is_marked:
+        _check_no_other_files(settings)
     metadata.prepare_store(settings.metadata_path, settings.artifacts_dir)
-    try:
-        mark.write_text(_MARK, encoding="utf-8")
-    except OSError as error:
-        raise disk_error(error, settings.output_root) from error
+    if not is_marked:
+        try:
+            mark.write_text(_MARK, encoding="utf-8")
+        except OSError as error:
+            raise disk_error(error, settings.output_root) from error
+
+
+def _check_no_other_files(settings: Settings) -> None:
+    # Earlier versions wrote no mark. A damaged metadata store that was moved away has a longer name.
+    stores = settings.output_root.glob(f"{settings.metadata_path.name}*")
+    is_from_earlier_version = settings.runs_dir.is_dir() and any(stores)
+    used = used_folders(settings)
+    if used and not is_from_earlier_version:
+        touch = shlex.join(["touch", str(settings.output_root / MARK_FILE)])
+        raise InputError(
+            f"{used[0]} has files, and no earlier run used {settings.output_root}: name another folder "
+            "(--set output_root=DIR), so that catsdogs clean cannot delete them. If catsdogs wrote them, "
+            f"mark the folder ({touch})."
+        )
 
 
 def used_folders(settings: Settings) -> list[Path]:

@@ -1,7 +1,8 @@
-"""Kills pushes and rollbacks at random moments while a server watches and a client sends requests."""
+"""Kills pushes and rollbacks (kill -9) at random moments; a server watches and a client sends requests."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 import time
@@ -11,10 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.protobuf import text_format
+from tensorflow_serving.config import model_server_config_pb2
 
 from serving.local import server_process
 from serving.repository import object_store
+from serving.repository.folder import FolderStorage
 from serving.repository.model_repository import ModelRepository, open_repository
+from serving.repository.object_store import ObjectStorage
 from serving.repository.storage import PushConfig
 from tests.components import pushing
 from tests.serving import saved_models
@@ -22,7 +27,8 @@ from tests.serving.repository import cloud_storage
 
 pytestmark = pytest.mark.slow
 
-KILLS = 24  # of pushes to a folder; with those of rollbacks and in an object store, 54
+FEW_KILLS = 5  # in make test
+MANY_KILLS = pytest.param(50, marks=pytest.mark.faults)
 CONFIG = PushConfig("catsdogs", "/models/catsdogs", 3)
 
 
@@ -99,10 +105,44 @@ def client(model: Path, served: Path, tmp_path_factory: pytest.TempPathFactory) 
         client.stop()
 
 
-def check_intact(repository: ModelRepository) -> None:
+def check_intact(address: str) -> None:
+    """Checks that a server finds only whole versions, and that their labels and the history fit them."""
+    repository = open_repository(address, CONFIG)
+    stored = (
+        ObjectStorage(address, CONFIG)
+        if address.startswith("gs://")
+        else FolderStorage(Path(address), CONFIG)
+    )
     versions = repository.versions()
     assert versions.served is not None
-    assert {number: repository.damage(number) for number in versions.known} == dict.fromkeys(versions.known)
+    for number in versions.known:
+        assert repository.damage(number) is None
+        for name, expected in repository.files(number).items():
+            content = stored.read(name, number)
+            assert content is not None
+            assert hashlib.sha256(content).hexdigest() == expected.sha256
+    config = model_server_config_pb2.ModelServerConfig()
+    text_format.Parse((stored.read("models.config") or b"").decode(), config)
+    assert set(config.model_config_list.config[0].version_labels.values()) <= set(versions.live)
+    history = (stored.read("history.jsonl") or b"").decode()
+    entries = repository.history()
+    assert len(entries) == len(history.splitlines())
+    pushed = [entry.after or 0 for entry in entries if entry.action == "push"]
+    assert pushed == sorted(set(pushed))
+    assert all(not set(entry.removed) & set(versions.known) for entry in entries)
+
+
+def check_next_push(model: Path, address: str, *emulator: str) -> None:
+    """Checks that a push after a killed one succeeds, and is recorded after the version served before."""
+    repository = open_repository(address, CONFIG)
+    before = repository.versions().served
+    pushing.change_model(model, f"after {before}")
+    pushing.run_to_end(pushing.push, str(model), address, *emulator)
+    served = repository.versions().served
+    push = [entry for entry in repository.history() if entry.action == "push"][-1]
+    assert (push.before, push.after) == (before, served)
+    assert len(repository.versions().known) <= CONFIG.keep_versions
+    check_intact(address)
 
 
 def wait_for(client: Client, number: int) -> None:
@@ -112,8 +152,9 @@ def wait_for(client: Client, number: int) -> None:
         time.sleep(0.1)
 
 
-def test_a_killed_push_does_not_change_the_served_versions(
-    model: Path, served: Path, repository: ModelRepository, client: Client
+@pytest.mark.parametrize("kills", [FEW_KILLS, MANY_KILLS])
+def test_a_killed_push_to_a_folder_leaves_whole_versions(
+    model: Path, served: Path, repository: ModelRepository, client: Client, kills: int
 ) -> None:
     pushing.change_model(model, "the second")
     duration = pushing.run_to_end(pushing.push, str(model), str(served))
@@ -122,14 +163,12 @@ def test_a_killed_push_does_not_change_the_served_versions(
         pushing.change_model(model, f"killed after {moment}")
         before = repository.versions()
         was_running = pushing.kill_after(moment, pushing.push, str(model), str(served))
-        check_intact(repository)
+        check_intact(str(served))
         assert set(before.live[-2:]) <= set(repository.versions().live)
+        check_next_push(model, str(served))
         return was_running
 
-    pushing.kill_at_random(KILLS, 1, duration, attempt)
-
-    pushing.change_model(model, "the last")
-    pushing.run_to_end(pushing.push, str(model), str(served))
+    pushing.kill_at_random(kills, 1, duration, attempt)
     newest = repository.versions().served
     assert newest is not None
     wait_for(client, newest)
@@ -137,11 +176,12 @@ def test_a_killed_push_does_not_change_the_served_versions(
     own = {".lock", "history.jsonl", "models.config", *map(str, repository.versions().live)}
     assert {entry.name for entry in served.iterdir()} == own
     assert client.failures == []
-    assert client.correct_responses > KILLS
+    assert client.correct_responses > kills
 
 
+@pytest.mark.parametrize("kills", [FEW_KILLS, MANY_KILLS])
 def test_a_killed_rollback_is_completed_by_the_next_one(
-    model: Path, served: Path, repository: ModelRepository, client: Client
+    served: Path, repository: ModelRepository, client: Client, kills: int
 ) -> None:
     target, *newer = repository.versions().live
     duration = pushing.run_to_end(pushing.roll_back, target, str(served))
@@ -150,19 +190,21 @@ def test_a_killed_rollback_is_completed_by_the_next_one(
         repository.roll_back(newer[-1])
         before = repository.versions()
         was_running = pushing.kill_after(moment, pushing.roll_back, target, str(served))
-        check_intact(repository)
+        check_intact(str(served))
         assert repository.versions().known == before.known
         repository.roll_back(target)
         assert repository.versions().served == target
         return was_running
 
-    pushing.kill_at_random(KILLS // 2, 2, duration, attempt)
+    pushing.kill_at_random(kills, 2, duration, attempt)
     wait_for(client, target)
+    repository.roll_back(newer[-1])
     assert client.failures == []
 
 
+@pytest.mark.parametrize("kills", [FEW_KILLS, MANY_KILLS])
 def test_a_killed_push_to_an_object_store_leaves_whole_versions(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kills: int
 ) -> None:
     monkeypatch.setattr(object_store, "_LOAD_SECONDS", 0.0)  # no server is watching
     model = pushing.model_artifact(tmp_path / "model", saved_models.half_plus_two, files=3)
@@ -175,21 +217,20 @@ def test_a_killed_push_to_an_object_store_leaves_whole_versions(
         def attempt_push(moment: float) -> bool:
             pushing.change_model(model, f"killed after {moment}")
             was_running = pushing.kill_after(moment, pushing.push, str(model), address, emulator)
-            check_intact(repository)
+            check_intact(address)
+            check_next_push(model, address, emulator)
             return was_running
 
-        pushing.kill_at_random(KILLS // 2, 3, duration, attempt_push)
-        pushing.change_model(model, "the last")
-        pushing.run_to_end(pushing.push, str(model), address, emulator)
+        pushing.kill_at_random(kills, 3, duration, attempt_push)
         newest, before = repository.versions().served, repository.versions().stable
         assert newest is not None
         assert before is not None
 
         def attempt_rollback(moment: float) -> bool:
             was_running = pushing.kill_after(moment, pushing.roll_back, before, address, emulator)
-            check_intact(repository)
+            check_intact(address)
             repository.roll_back(newest)
             assert repository.versions().served == newest
             return was_running
 
-        pushing.kill_at_random(KILLS // 4, 4, duration / 2, attempt_rollback)
+        pushing.kill_at_random(kills // 2, 4, duration / 2, attempt_rollback)
