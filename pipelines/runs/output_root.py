@@ -66,11 +66,13 @@ def check_deletable(settings: Settings) -> None:
         InputError: Nothing may be deleted.
     """
     root = settings.output_root
-    if not (root / MARK_FILE).is_file():
+    mark = root / MARK_FILE
+    if not mark.is_file():
         raise InputError(
             f"Nothing was removed: {root} has no file {MARK_FILE}, with which catsdogs run marks its output "
             "root. Name your output root (--set output_root=DIR); if an earlier version wrote this one, "
-            f"catsdogs run --set {output_root_is(root)} marks it."
+            f"catsdogs run --set {output_root_is(root)} marks it, or, if its disk is too full for a run, "
+            f"{shlex.join(['touch', str(mark)])}."
         )
     for folder in used_folders(settings):
         if folder.is_symlink():

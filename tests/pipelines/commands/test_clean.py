@@ -99,6 +99,9 @@ def test_an_output_root_of_an_earlier_version_is_not_marked_by_clean(clean: Comm
     assert status == 2
     assert f"catsdogs run --set output_root={root}" in err
     assert files_below(root) == before
+    (root / ".catsdogs").touch()  # as the error says for a full disk
+    assert clean("--yes")[0] == 0
+    assert not (root / "runs" / OLD).exists()
 
 
 @pytest.mark.parametrize("how", ["missing", "garbage", "truncated", "empty"])
