@@ -94,8 +94,9 @@ def repository(served: Path) -> ModelRepository:
 
 @pytest.fixture(scope="module")
 def client(model: Path, served: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    pushing.change_model(model, "the first")
-    pushing.run_to_end(pushing.push, str(model), str(served))
+    for text in ("the first", "the second"):
+        pushing.change_model(model, text)
+        pushing.run_to_end(pushing.push, str(model), str(served))
     log = tmp_path_factory.mktemp("log") / "log"
     with server_process.run_local_server(served, log=log) as address:
         server_process.wait_until_ready(address.process, address.rest_url, "catsdogs", 60, log)
@@ -156,7 +157,7 @@ def wait_for(client: Client, number: int) -> None:
 def test_a_killed_push_to_a_folder_leaves_whole_versions(
     model: Path, served: Path, repository: ModelRepository, client: Client, kills: int
 ) -> None:
-    pushing.change_model(model, "the second")
+    pushing.change_model(model, "the third")
     duration = pushing.run_to_end(pushing.push, str(model), str(served))
 
     def attempt(moment: float) -> bool:
