@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import time
 from collections import deque
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from serving.client import Prediction
 
+_ASSERTION = re.compile(r"^assertion failed: \[(.*)\]$")  # how TensorFlow words the model's own checks
 _PROGRESS_AFTER = 2.0  # seconds until the progress bar appears
 
 

@@ -255,7 +255,7 @@ class TestFailedLoads:
         staged.rename(folder / "5")
         with served(folder) as watched:
             [status] = watched.statuses("m")
-            assert "Unknown image file format" in status.status.error_message
+            assert status.status.error_code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
             with pytest.raises(StatusError, match=r"Latest\(m\)"):
                 watched.get_servable("m")
 
