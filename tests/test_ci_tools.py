@@ -12,7 +12,7 @@ import pytest
 from tests import shell_host
 from tests.shell_host import ROOT
 
-TOOLS = ("chromium", "kubectl", "openssl", "podman")
+TOOLS = ("chromium", "faketime", "kubectl", "openssl", "podman")
 
 
 class Host(shell_host.Host):

@@ -175,3 +175,13 @@ def leaves(section: object, prefix: str = "") -> Iterator[tuple[str, object]]:
 def test_the_readme_describes_every_node() -> None:
     rows = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \|", (ROOT / "README.md").read_text(), re.MULTILINE)
     assert {name for row in rows for name in re.findall(r"\w+", row)} == nodes()
+
+
+def test_the_faults_in_the_docs_are_those_that_are_tested() -> None:
+    page = (ROOT / "docs" / "reliability.md").read_text()
+    columns = re.findall(r"^\|.*\| ([^|]*) \|$", page, re.MULTILINE)
+    names = {name for column in columns for name in re.findall(r"`(\w+)`", column)}
+    files = (ROOT / "tests" / "faults").glob("test_*.py")
+    tests = {test for file in files for test in re.findall(r"^def test_(\w+)", file.read_text(), re.MULTILINE)}
+    assert [name for name in names if not any(name in test for test in tests)] == []
+    assert [test for test in tests if not any(name in test for name in names)] == []

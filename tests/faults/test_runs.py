@@ -6,7 +6,6 @@ All runs use one output root, so that each one resumes the run before it, up to 
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -259,9 +258,10 @@ def test_training_resumed_after_the_last_finished_epoch_of_each_phase(chain: Cha
 
 
 @pytest.mark.faults
-def test_a_run_after_the_clock_was_set_back_is_the_newest(tmp_path: Path) -> None:
-    if not shutil.which("faketime"):
-        pytest.skip("the command faketime, which sets back the clock of a run, is not installed")
+def test_a_run_after_the_clock_was_set_back_is_the_newest(
+    require_tool: Callable[[str], str], tmp_path: Path
+) -> None:
+    require_tool("faketime")
     chain = Chain(tmp_path / "output", is_disk=False)
     assert chain.run().status == 0
     versions = list_versions(chain.served)
