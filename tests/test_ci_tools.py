@@ -38,7 +38,7 @@ def test_what_is_missing_is_installed(host: Host) -> None:
     assert (done.returncode, done.stdout) == (0, "kubectl\n")
     update, install = (line.split() for line in host.called("apt-get"))
     assert update[0] == "update"
-    assert [word for word in install if word in TOOLS] == ["chromium", "podman"]
+    assert [word for word in install if word in TOOLS] == ["chromium", "faketime", "podman"]
 
 
 def test_kubectl_alone_needs_no_packages(host: Host) -> None:
