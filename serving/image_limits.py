@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import struct
+from itertools import islice
 
 # Decoding a JPEG takes up to 4.5 ns per pixel and scan, and a compressed text of a PNG up to 40 ms and 8 MB:
 # within these limits, an image that fits into a request is decoded within 2 seconds (docs/serving.md).
@@ -115,7 +116,7 @@ def _png_size(encoded: bytes) -> tuple[int, int]:
 
 
 def _check_scans(encoded: bytes, pixels: int) -> None:
-    scans = len(_SCAN.findall(encoded))
     limit = min(MAX_SCANS, MAX_SCAN_PIXELS // max(pixels, 1))
-    if scans > limit:
-        raise ImageLimitError("too many scans", f"{scans:,}, the limit for its size is {limit}")
+    scans = islice(_SCAN.finditer(encoded), limit + 1)
+    if sum(1 for _ in scans) > limit:
+        raise ImageLimitError("too many scans", f"more than {limit}, the limit for its size")

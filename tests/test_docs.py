@@ -182,6 +182,8 @@ def test_the_faults_in_the_docs_are_those_that_are_tested() -> None:
     columns = re.findall(r"^\|.*\| ([^|]*) \|$", page, re.MULTILINE)
     names = {name for column in columns for name in re.findall(r"`(\w+)`", column)}
     files = (ROOT / "tests" / "faults").glob("test_*.py")
-    tests = {test for file in files for test in re.findall(r"^def test_(\w+)", file.read_text(), re.MULTILINE)}
+    tests = {
+        test for file in files for test in re.findall(r"^def test_(\w+)", file.read_text(), re.MULTILINE)
+    }
     assert [name for name in names if not any(name in test for test in tests)] == []
     assert [test for test in tests if not any(name in test for name in names)] == []

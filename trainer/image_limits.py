@@ -13,7 +13,8 @@ MAX_SCAN_PIXELS = 400_000_000  # number of scans times width times height
 MAX_COMPRESSED_TEXTS = 8
 
 _JPEG_MAGIC, _PNG_MAGIC = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
-_SCAN_LENGTHS = (b"\0\x08\x01", b"\0\x0a\x02", b"\0\x0c\x03", b"\0\x0e\x04")
+# A scan's marker and the only lengths and numbers of components that the decoder accepts after it.
+_SCAN_HEADERS = tuple(b"\xff\xda\0" + bytes([6 + 2 * components, components]) for components in range(1, 5))
 _PNG_HEADER = 24  # bytes: magic, the length and type of the first chunk, width, height
 
 
@@ -42,12 +43,18 @@ def _find_problem(image: tf.Tensor, max_pixels: int) -> tf.Tensor:
 
     def find_jpeg_problem() -> tf.Tensor:
         pixels = tf.reduce_prod(tf.cast(tf.image.extract_jpeg_shape(image)[:2], tf.int64))
-        scans = _count_scans(image)
+        scans = tf.add_n([_count(image, header, MAX_SCANS) for header in _SCAN_HEADERS])
         max_scans = tf.minimum(MAX_SCAN_PIXELS // tf.maximum(pixels, 1), MAX_SCANS)
         return tf.case(
             [
-                (pixels > max_pixels, lambda: _too_many("pixels", pixels, max_pixels)),
-                (scans > max_scans, lambda: _too_many("scans for its size", scans, max_scans)),
+                (pixels > max_pixels, lambda: _too_many_pixels(pixels, max_pixels)),
+                (
+                    scans > max_scans,
+                    lambda: tf.strings.format(
+                        "The image has more than {} scans: save it as a baseline JPEG.",
+                        max_scans,
+                    ),
+                ),
             ],
             default=lambda: tf.constant(""),
         )
@@ -56,17 +63,17 @@ def _find_problem(image: tf.Tensor, max_pixels: int) -> tf.Tensor:
         # A side of 2^31 or more is negative here; the decoder rejects it.
         sides = tf.io.decode_raw(tf.strings.substr(header, 16, 8), tf.int32, little_endian=False)
         pixels = tf.reduce_prod(tf.cast(sides, tf.int64))
-        texts = _count(image, b"zTXt") + _count(image, b"iTXt")
+        texts = tf.add_n([_count(image, kind, MAX_COMPRESSED_TEXTS) for kind in (b"zTXt", b"iTXt")])
         return tf.case(
             [
                 (
                     tf.strings.substr(header, 12, 4) != b"IHDR",
                     lambda: tf.constant("The first chunk of a PNG is not IHDR."),
                 ),
-                (pixels > max_pixels, lambda: _too_many("pixels", pixels, max_pixels)),
+                (pixels > max_pixels, lambda: _too_many_pixels(pixels, max_pixels)),
                 (
                     texts > MAX_COMPRESSED_TEXTS,
-                    lambda: _too_many("compressed texts", texts, MAX_COMPRESSED_TEXTS),
+                    lambda: tf.constant(f"The image has more than {MAX_COMPRESSED_TEXTS} compressed texts."),
                 ),
             ],
             default=lambda: tf.constant(""),
@@ -81,15 +88,10 @@ def _find_problem(image: tf.Tensor, max_pixels: int) -> tf.Tensor:
     )
 
 
-def _count(image: tf.Tensor, pattern: bytes) -> tf.Tensor:
-    return tf.size(tf.strings.split(image, pattern), tf.int64) - 1
+def _count(image: tf.Tensor, pattern: bytes, limit: int) -> tf.Tensor:
+    """Counts the occurrences of a pattern up to one more than the limit, which bounds the memory."""
+    return tf.size(tf.strings.split(image, pattern, maxsplit=limit + 1), tf.int64) - 1
 
 
-def _count_scans(image: tf.Tensor) -> tf.Tensor:
-    """Counts the headers of scans, with the only lengths that the decoder accepts."""
-    lengths = tf.strings.substr(tf.strings.split(image + bytes(3), b"\xff\xda")[1:], 0, 3)
-    return tf.reduce_sum(tf.cast(tf.reduce_any(lengths[:, None] == _SCAN_LENGTHS, axis=1), tf.int64))
-
-
-def _too_many(what: str, value: tf.Tensor, limit: tf.Tensor | int) -> tf.Tensor:
-    return tf.strings.format(f"The image has too many {what}: {{}}, the limit is {{}}.", (value, limit))
+def _too_many_pixels(pixels: tf.Tensor, limit: int) -> tf.Tensor:
+    return tf.strings.format("The image has too many pixels: {}, the limit is {}.", (pixels, limit))

@@ -100,7 +100,7 @@ def predict(
             for result in client.predict_each(read_all()):
                 path = pending.popleft()
                 if isinstance(result, RequestRejected):
-                    message = single_line(result.text.partition("\n")[0])
+                    message = single_line(_ASSERTION.sub(r"\1", result.text.partition("\n")[0]))
                     output.add_error(path, f"{printable_name(path)} was rejected: {message}.")
                 else:
                     output.add(path, result)

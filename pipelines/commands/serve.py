@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.console import PrintableConsole, silence_stderr
+from pipelines.console import PrintableConsole, echo, silence_stderr
 from serving.errors import UsageError
 from serving.local.options import RequestLimits
 
@@ -147,10 +148,9 @@ def _warn_if_writable(models: Path) -> None:
     for path in [models, *models.rglob("*")]:
         with contextlib.suppress(OSError):  # a version that was just removed, or a broken link
             if path.stat().st_mode & stat.S_IWOTH:
-                typer.secho(
-                    f"{str(path)!r} can be changed by every user of this machine, and a model is code that "
-                    f"the server runs: chmod -R o-w {models}",
-                    fg="yellow",
+                echo(
+                    f"Warning: {path} can be changed by every user of this machine, and what is in it "
+                    f"decides which code the server runs: chmod -R o-w {shlex.quote(str(models))}",
                     err=True,
                 )
                 return

@@ -75,9 +75,9 @@ def create_server(
 
 
 async def accept_waiting_requests(address: str) -> None:
-    """Waits until a server has accepted all requests that have arrived; when it stops, it cancels the others.
+    """Waits until a server has accepted every request that has arrived: it cancels the others when it stops.
 
-    It accepts requests in their order, so all have been accepted once a request sent now has a response.
+    In practice, once a request that is sent now has a response, the earlier ones have been accepted.
     """
     async with grpc.aio.insecure_channel(address, [("grpc.enable_http_proxy", 0)]) as channel:
         with contextlib.suppress(grpc.aio.AioRpcError):  # there is no such method

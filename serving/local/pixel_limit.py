@@ -72,7 +72,9 @@ class PixelLimiter:
                 try:
                     total += check_image(encoded, self._max_pixels)
                 except ImageLimitError as error:
-                    raise invalid_argument(f"{name} is an image that is rejected: {error}.") from None
+                    raise invalid_argument(
+                        f"{name}: {error}: send a smaller image, as a baseline JPEG or a PNG."
+                    ) from None
         return total
 
 

@@ -1,8 +1,8 @@
-"""Rejects the requests that pages of other web sites send through a user's browser.
+"""Rejects requests that pages of other web sites send through a user's browser.
 
-The server has no authentication, so a browser that can reach it is an accomplice of every page that it shows.
-Clients that are not browsers send no `Origin` and are not affected. gRPC needs no such check: pages cannot
-send HTTP/2 without TLS.
+The server has no authentication, so any page open in a browser that can reach the server could use it. Other
+clients send no `Origin`; for them only `Host` is checked. gRPC needs no such check: pages cannot send HTTP/2
+without TLS.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def create_middleware(hosts: Iterable[str]) -> Middleware:
 
     Args:
         hosts: The server's names, besides `localhost` and this machine's host name. IP addresses are always
-            accepted: an attacker can make a domain of his own resolve to this machine, but not an address.
+            accepted: an attacker can make their own domain resolve to this machine, but not an address.
     """
     names = {"localhost", socket.gethostname().lower(), *(host.lower() for host in hosts)}
 
@@ -65,4 +65,5 @@ def _is_cross_origin(request: web.Request) -> bool:
         is_link = request.method == "GET" and request.headers.get("Sec-Fetch-Mode") == "navigate"
         return site not in ("same-origin", "none") and not is_link
     origin = request.headers.get("Origin")
-    return origin is not None and origin.partition("://")[2] != request.headers.get("Host")
+    host = request.headers.get("Host", "")
+    return origin is not None and origin.partition("://")[2].lower() != host.lower()

@@ -60,10 +60,10 @@ class HistoryEntry:
 _ENTRY = TypeAdapter(HistoryEntry)
 
 
-def parse(text: str) -> list[HistoryEntry]:
+def parse(text: str, address: str) -> list[HistoryEntry]:
     """Returns the entries of a history.
 
-    Skips lines that are no entries, and logs their numbers. An incomplete last line, which a killed process
+    Skips lines that are not entries, and logs their numbers. An incomplete last line, which a killed process
     left, is skipped silently.
     """
     entries, malformed = [], []
@@ -75,5 +75,5 @@ def parse(text: str) -> list[HistoryEntry]:
                 malformed.append(number)
     if malformed:
         numbers = ", ".join(map(str, malformed))
-        _log.warning("Skipped %d malformed lines of %s: %s.", len(malformed), NAME, numbers)
+        _log.warning("Skipped malformed lines of %s: %s. Repair or delete them.", address, numbers)
     return entries

@@ -131,7 +131,8 @@ class ModelRepository:
 
     def history(self) -> list[HistoryEntry]:
         """Returns the changes to the repository, oldest first."""
-        return history.parse((self._storage.read(history.NAME) or b"").decode(errors="replace"))
+        text = (self._storage.read(history.NAME) or b"").decode(errors="replace")
+        return history.parse(text, f"{self.address}/{history.NAME}")
 
     def matching(self, versions: ModelVersions, files: Mapping[str, FileInfo]) -> ModelVersions:
         """Returns the subset of `versions` that hold the same model as `files`."""

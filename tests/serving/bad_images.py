@@ -74,10 +74,26 @@ def png_with_texts(count: int, length: int = 1000, kind: bytes = b"zTXt") -> byt
 
 def jpeg_with_scans(count: int, size: tuple[int, int] = (60, 40)) -> bytes:
     """Returns a progressive JPEG whose last scan is repeated."""
-    encoded = encode("JPEG", size=size, progressive=True)
+    return _repeat_last_scan(encode("JPEG", size=size, progressive=True), count)
+
+
+def noisy_jpeg_with_scans(count: int, size: tuple[int, int]) -> bytes:
+    """Returns a progressive JPEG of noise, which is slow to decode, whose last scan is repeated."""
+    pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=30, subsampling=0, progressive=True)
+    return _repeat_last_scan(buffer.getvalue(), count)
+
+
+def _repeat_last_scan(encoded: bytes, count: int) -> bytes:
     last = encoded.rindex(b"\xff\xda")
     repeated = count - encoded.count(b"\xff\xda")
     return encoded[:-2] + repeated * encoded[last:-2] + encoded[-2:]
+
+
+def scan_header(components: int) -> bytes:
+    """Returns the beginning of a JPEG's scan with 1 to 4 components."""
+    return b"\xff\xda\0" + bytes([6 + 2 * components, components])
 
 
 def with_thumbnail_and_video(jpeg: bytes) -> bytes:

@@ -20,8 +20,13 @@ _ORIGINALS = [
     *[encode(kind) for kind in ("GIF", "BMP", "WEBP")],
     bad_images.png_with_early_chunk(60, 40),
     bad_images.with_thumbnail_and_video(encode("JPEG"))[:3000],
+    bad_images.jpeg_with_scans(100),
+    bad_images.png_with_texts(8),
 ]
-_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM", b"RIFF", b"\xff\xc0", b"\xff\xda", b"IHDR")
+_MAGIC = [
+    *(b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM", b"RIFF", b"\xff\xc0", b"\xff\xda"),
+    *(b"IHDR", b"zTXt", bad_images.scan_header(1), bad_images.scan_header(3)),
+]
 
 
 def mutate(chance: random.Random) -> bytes:

@@ -94,7 +94,7 @@ def test_a_models_config_that_others_can_change_prints_a_warning(
 
 
 @pytest.mark.parametrize("name", ["", "http://models.example", "models.example:8501", "*"])
-def test_an_allowed_host_that_is_no_name_is_a_usage_error(tmp_path: Path, name: str) -> None:
+def test_an_invalid_allowed_host_is_a_usage_error(tmp_path: Path, name: str) -> None:
     with pytest.raises(UsageError, match="--allow-host"):
         serve.serve(model_dir=tmp_path, allow_host=[name])
 

@@ -43,7 +43,7 @@ def test_a_link_to_a_folder_is_followed_only_if_it_is_named(folder: Path, tmp_pa
     assert find_images([str(folder / "link")]) == [str(folder / "link" / "er" / "c.jpeg")]
 
 
-def test_links_that_lead_nowhere_are_listed(folder: Path) -> None:
+def test_broken_links_are_listed(folder: Path) -> None:
     (folder / "broken.jpg").symlink_to("nowhere")
     (folder / "itself.jpg").symlink_to("itself.jpg")
     (folder / "folder.jpg").symlink_to("deep")

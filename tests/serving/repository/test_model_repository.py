@@ -255,7 +255,8 @@ def test_a_malformed_history_line_does_not_affect_the_others(
     history = stored.read("history.jsonl")
     stored.write("history.jsonl", history + line + ("" if is_last else "\n"))
     assert [entry.action for entry in repository.history()] == ["push"]
-    assert [record.args for record in caplog.records] == ([] if is_last else [(1, "history.jsonl", "2")])
+    warning = (f"{repository.address}/history.jsonl", "2")
+    assert [record.args for record in caplog.records] == ([] if is_last else [warning])
     push("second")
     assert [entry.action for entry in repository.history()] == ["push", "push"]
 
