@@ -37,9 +37,12 @@ def of_file(path: Path) -> str:
 
 
 def of_folder(folder: Path) -> str:
-    """Returns the hexadecimal SHA-256 over names and contents of all files below a folder."""
+    """Returns the hexadecimal SHA-256 over names and contents of all files below a folder but hidden ones.
+
+    Desktop programs leave hidden files, such as .DS_Store, where a user looks at a folder.
+    """
     digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+    for path in sorted(path for path in folder.rglob("[!.]*") if path.is_file()):
         digest.update(f"{path.relative_to(folder).as_posix()}\0{of_file(path)}\n".encode())
     return digest.hexdigest()
 

@@ -6,6 +6,7 @@ store verifies its contents itself, so on Kubeflow there is none.
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 from ml_metadata.proto import metadata_store_pb2
@@ -13,6 +14,7 @@ from ml_metadata.proto import metadata_store_pb2
 from components import fingerprint
 
 _FINGERPRINT = "files_fingerprint"  # custom property
+_DAMAGE = (errno.EIO, errno.EBADMSG, errno.ENOENT)  # such as a bad sector
 
 
 def record_files(artifact: metadata_store_pb2.Artifact) -> None:
@@ -21,7 +23,7 @@ def record_files(artifact: metadata_store_pb2.Artifact) -> None:
 
 
 def is_damaged(artifact: metadata_store_pb2.Artifact) -> bool:
-    """Returns True if a file was changed, added or removed, or cannot be read.
+    """Returns True if a file was changed, added or removed, or its disk is damaged; ignores hidden files.
 
     An artifact without a recorded fingerprint, as earlier versions wrote them, counts as undamaged.
     """
@@ -30,5 +32,7 @@ def is_damaged(artifact: metadata_store_pb2.Artifact) -> bool:
     recorded = artifact.custom_properties[_FINGERPRINT].string_value
     try:
         return fingerprint.of_folder(Path(artifact.uri)) != recorded
-    except OSError:  # such as a bad sector
-        return True
+    except OSError as error:
+        if error.errno in _DAMAGE:
+            return True
+        raise

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import sys
 import tempfile
 import traceback
@@ -25,6 +24,7 @@ from pipelines.commands.runs import runs
 from pipelines.commands.serve import serve
 from pipelines.commands.submit import submit
 from pipelines.console import echo
+from pipelines.disk_errors import FULL
 from serving.errors import ServingError
 from serving.printable import printable_lines
 
@@ -47,7 +47,7 @@ def main() -> None:
     except (PipelineError, ServingError) as error:
         _exit(str(error), error.exit_status)
     except Exception as error:
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        if isinstance(error, OSError) and error.errno in FULL:
             unwritten = error.filename or "The output of this command"
             _exit(
                 f"{unwritten} cannot be written: its disk is full. Free some space, or use another disk.", 1

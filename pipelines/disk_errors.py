@@ -9,7 +9,7 @@ from pathlib import Path
 from components.errors import PipelineError
 
 MIN_FREE_BYTES = 1_000_000_000  # that a run needs
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+FULL = (errno.ENOSPC, errno.EDQUOT)
 _NO_PERMISSION = (errno.EACCES, errno.EPERM)
 _FULL_TEXTS = ("No space left on device", "Disk quota exceeded", "database or disk is full")
 _READ_ONLY_TEXTS = ("Read-only file system", "attempt to write a readonly database")
@@ -24,7 +24,7 @@ def find_disk_error(error: BaseException, folder: Path) -> PipelineError | None:
     """
     number = error.errno if isinstance(error, OSError) else None
     text = str(error)
-    if number in _FULL or any(part in text for part in _FULL_TEXTS):
+    if number in FULL or any(part in text for part in _FULL_TEXTS):
         return PipelineError(
             f"The disk that holds {folder} is full: free at least {MIN_FREE_BYTES / 1e9:.0f} GB "
             f"(catsdogs clean --set {output_root_is(folder)} removes old runs), "

@@ -149,7 +149,7 @@ make_venv() {
     python=$(find_python)
     # The environment may have been moved to another disk, but what a link leads to is never deleted.
     if [[ -L $VENV ]]; then
-        fail "$VENV is a link to $(readlink "$VENV"), which is no environment of this project that can be updated:" \
+        fail "$VENV is a link to $(readlink "$VENV"), which is not an environment that this project can update:" \
             "remove the link (rm $VENV) and repeat."
     fi
     rm -f "$STAMP"

@@ -47,7 +47,7 @@ def clean(
         if store is None:
             raise PipelineError(
                 f"Nothing was removed: {settings.metadata_path} does not exist, and without it nothing says "
-                "which runs to keep. Put it back; if it is lost, the next catsdogs run begins a new one."
+                "which runs to keep. Put it back; if it is lost, the next catsdogs run creates a new one."
             )
         plan = cleanup.plan_cleanup(store, settings, keep)
         if not plan.folders and not plan.runs:

@@ -130,7 +130,7 @@ def _check_files(store: ml_metadata.MetadataStore, run_id: str, nodes: Sequence[
         if name.partition(".")[0] in nodes and integrity.is_damaged(output.artifact):
             raise InputError(
                 f"{name} of the run {run_id} cannot be reused: the files in {output.artifact.uri} have "
-                "changed since they were written. catsdogs run without --from makes them anew."
+                "changed since they were written. catsdogs run (without --from) creates them again."
             )
 
 

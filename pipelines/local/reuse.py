@@ -1,13 +1,13 @@
-"""Decides which outputs of earlier executions the cache may reuse: only those whose files are unchanged."""
+"""Lets the cache reuse only outputs whose files are unchanged since their node wrote them."""
 
 from __future__ import annotations
 
 import logging
 from itertools import chain
+from typing import Any
 
-import ml_metadata
-from ml_metadata.proto import metadata_store_pb2 as mlmd
 from tfx import types
+from tfx.orchestration.portable import launcher
 from tfx.types import artifact_utils
 
 from components import integrity
@@ -17,15 +17,16 @@ _log = logging.getLogger(__name__)
 _verify_existence = artifact_utils.verify_artifacts
 
 
-def record_outputs(store: ml_metadata.MetadataStore, execution_id: int) -> None:
-    """Records the files of an execution's outputs in ML Metadata, before any later node reads them."""
-    events = store.get_events_by_execution_ids([execution_id])
-    # What a resolver found is an INTERNAL_OUTPUT: another execution has written it.
-    outputs = [event.artifact_id for event in events if event.type == mlmd.Event.OUTPUT]
-    artifacts = store.get_artifacts_by_id(outputs)
-    for artifact in artifacts:
-        integrity.record_files(artifact)
-    store.put_artifacts(artifacts)
+class RecordingLauncher(launcher.Launcher):
+    """Launches a node, and records the files of its outputs in the transaction that publishes them."""
+
+    def _publish_successful_execution(
+        self, execution_id: int, contexts: Any, output_dict: Any, executor_output: Any
+    ) -> None:
+        for outputs in executor_output.output_artifacts.values():
+            for artifact in outputs.artifacts:
+                integrity.record_files(artifact)
+        super()._publish_successful_execution(execution_id, contexts, output_dict, executor_output)
 
 
 def verify_cached_outputs(outputs: dict[str, list[types.Artifact]]) -> None:

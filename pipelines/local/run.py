@@ -70,6 +70,7 @@ def run_locally(
     started = time.monotonic()
     out, err = PrintableConsole(), PrintableConsole(stderr=True)
     check_disk(settings.output_root)
+    output_root.check_usable(settings)
     check_classes(settings)
     run_id = run_folders.new_run_id(settings)
     run_dir = settings.runs_dir / run_id

@@ -15,7 +15,7 @@ from tfx.dsl.compiler import constants
 from tfx.orchestration import metadata
 from tfx.orchestration.local import runner_utils
 from tfx.orchestration.local.local_dag_runner import LocalDagRunner
-from tfx.orchestration.portable import launcher, partial_run_utils, runtime_parameter_utils
+from tfx.orchestration.portable import partial_run_utils, runtime_parameter_utils
 from tfx.orchestration.portable.mlmd import context_lib
 from tfx.proto.orchestration import pipeline_pb2
 
@@ -121,7 +121,7 @@ class ReportingRunner(LocalDagRunner):
             if node.execution_options.run.perform_snapshot:
                 with metadata.Metadata(connection) as handle:
                     partial_run_utils.snapshot(handle, pipeline)
-            info = launcher.Launcher(
+            info = reuse.RecordingLauncher(
                 pipeline_node=node,
                 mlmd_connection=metadata.Metadata(connection),
                 pipeline_info=pipeline.pipeline_info,
@@ -130,9 +130,6 @@ class ReportingRunner(LocalDagRunner):
                 custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, name),
             ).launch()
             state = _final_state(connection, name, info.execution_id)
-            if state is StepState.DONE:
-                with metadata.Metadata(connection) as handle:
-                    reuse.record_outputs(handle.store, info.execution_id)
         except BaseException as error:
             if self._is_interrupted() or isinstance(error, KeyboardInterrupt):
                 state = StepState.STOPPED

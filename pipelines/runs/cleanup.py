@@ -14,7 +14,7 @@ from ml_metadata.proto import metadata_store_pb2
 from components.approvals import approval_order
 from components.approvals.store import IS_BEST_PROPERTY, TRUE
 from components.errors import InputError
-from pipelines.runs import metadata, run_folders, run_record
+from pipelines.runs import metadata, reports, run_folders, run_record
 from pipelines.settings.tree import Settings
 from serving.repository.model_repository import open_repository
 
@@ -224,7 +224,10 @@ def _version(pushed: metadata_store_pb2.Artifact) -> int:
 
 
 def _has_not_begun(run_dir: Path) -> bool:
-    return run_record.is_run_id(run_dir.name) and not run_record.read_record(run_dir).steps
+    """Returns True if no step of a run has written a log; its record may be damaged."""
+    logs = {log.name for log in (run_dir / "logs").glob("*")}
+    has_report = (run_dir / reports.REPORT).exists()
+    return run_record.is_run_id(run_dir.name) and logs <= {run_record.START_LOG} and not has_report
 
 
 def _unused_artifact_folders(artifacts_dir: Path, kept: set[Path], first_execution: float) -> Iterator[Path]:

@@ -17,6 +17,7 @@ from components.errors import PipelineError
 
 _RUN_TYPE, _NODE_TYPE = "pipeline_run", "node"
 _CLEANED = "cleaned"
+_LOCK_SECONDS = 30.0  # how long another process may write
 _COMPLETE, _CACHED = metadata_store_pb2.Execution.COMPLETE, metadata_store_pb2.Execution.CACHED
 
 
@@ -55,7 +56,7 @@ def open_store(metadata_path: Path, writable: bool = False) -> ml_metadata.Metad
 
 
 def prepare_store(metadata_path: Path, artifacts_dir: Path) -> None:
-    """Checks the metadata store before a run; begins a new one if the user has moved a damaged one away.
+    """Checks the metadata store before a run; creates a new one if the user has moved a damaged one away.
 
     An artifact's folder has the number of the execution that wrote it. The executions of a new store are
     therefore numbered after those of the earlier store, whose artifacts stay as they are.
@@ -63,15 +64,19 @@ def prepare_store(metadata_path: Path, artifacts_dir: Path) -> None:
     Raises:
         UnreadableStore: The file is damaged or cannot be read.
     """
+    executions = [int(folder.name) for folder in artifacts_dir.glob("*/*/*") if folder.name.isdecimal()]
     if metadata_path.is_file():
-        _check(metadata_path)
-        return
-    folders = [folder.name for folder in artifacts_dir.glob("*/*/*") if folder.name.isdecimal()]
-    if folders:
-        _connect(metadata_path, metadata_store_pb2.SqliteMetadataSourceConfig.READWRITE_OPENCREATE)
-        with contextlib.closing(sqlite3.connect(metadata_path)) as connection, connection:
-            last = max(map(int, folders))
-            connection.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('Execution', ?)", [last])
+        # An empty file is what a kill in the first run leaves before ML Metadata has created its tables.
+        if executions or metadata_path.stat().st_size:
+            _check(metadata_path)
+    elif executions:
+        unfinished = metadata_path.with_name(f"{metadata_path.name}.part")
+        unfinished.unlink(missing_ok=True)
+        _connect(unfinished, metadata_store_pb2.SqliteMetadataSourceConfig.READWRITE_OPENCREATE)
+        with contextlib.closing(sqlite3.connect(unfinished)) as connection, connection:
+            numbered = "INSERT INTO sqlite_sequence (name, seq) VALUES ('Execution', ?)"
+            connection.execute(numbered, [max(executions)])
+        unfinished.replace(metadata_path)
 
 
 def _check(metadata_path: Path) -> None:
@@ -79,22 +84,22 @@ def _check(metadata_path: Path) -> None:
     try:
         # Writable, because SQLite first undoes what a killed process has half written.
         uri = f"{metadata_path.absolute().as_uri()}?mode=rw"
-        with contextlib.closing(sqlite3.connect(uri, uri=True)) as connection:
+        with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=_LOCK_SECONDS)) as connection:
             [(problem,)] = connection.execute("PRAGMA quick_check(1)").fetchall()
             connection.execute("SELECT schema_version FROM MLMDEnv")
     except sqlite3.DatabaseError as error:
         problem = str(error)
         if isinstance(error, sqlite3.OperationalError) and "no such table" not in problem:
             raise UnreadableStore(
-                f"{metadata_path} cannot be read ({problem}): check its permissions and its disk, and repeat "
-                "the command."
+                f"{metadata_path} cannot be read ({problem}): check its permissions, its disk, and whether "
+                "another process is writing it, and repeat the command."
             ) from error
     if problem != "ok":
         moved = metadata_path.with_name(f"{metadata_path.name}.damaged")
         move = shlex.join(["mv", str(metadata_path), str(moved)])
         raise UnreadableStore(
             f"{metadata_path} is damaged ({' '.join(problem.split())}), and nothing was changed: put a copy "
-            f"in its place, or move it away ({move}). The next run then begins a new one: runs, reports and "
+            f"in its place, or move it away ({move}). The next run then creates a new one: runs, reports and "
             "served models stay, but no step is cached, and no earlier model or data are baselines."
         )
 

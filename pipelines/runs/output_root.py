@@ -8,6 +8,7 @@ from pathlib import Path
 from components.errors import InputError
 from pipelines.disk_errors import disk_error, output_root_is
 from pipelines.runs import metadata
+from pipelines.runs.run_folders import run_ids
 from pipelines.settings.tree import Settings
 
 MARK_FILE = ".catsdogs"
@@ -17,39 +18,38 @@ _MARK = (
 )
 
 
+def check_usable(settings: Settings) -> None:
+    """Checks that no other program has files where runs write theirs, and where `clean` deletes them.
+
+    Raises:
+        InputError: There are such files.
+    """
+    mark = settings.output_root / MARK_FILE
+    is_from_earlier_version = bool(run_ids(settings))  # earlier versions wrote no mark
+    used = used_folders(settings)
+    if used and not mark.is_file() and not is_from_earlier_version:
+        raise InputError(
+            f"{used[0]} is not empty, and {settings.output_root} is not an output root: name another folder "
+            "(--set output_root=DIR), so that catsdogs clean cannot delete files of other programs. If "
+            f"catsdogs wrote them, mark the folder ({shlex.join(['touch', str(mark)])})."
+        )
+
+
 def prepare(settings: Settings) -> None:
     """Marks the output root as one of catsdogs, and checks or creates its metadata store.
 
     The caller must have the output root's lock.
 
     Raises:
-        InputError: The folder is not marked, and another program has files where runs write theirs.
         PipelineError: The metadata store is damaged, or the folder cannot be written.
     """
-    mark = settings.output_root / MARK_FILE
-    is_marked = mark.is_file()
-    if not is_marked:
-        _check_no_other_files(settings)
     metadata.prepare_store(settings.metadata_path, settings.artifacts_dir)
-    if not is_marked:
+    mark = settings.output_root / MARK_FILE
+    if not mark.is_file():
         try:
             mark.write_text(_MARK, encoding="utf-8")
         except OSError as error:
             raise disk_error(error, settings.output_root) from error
-
-
-def _check_no_other_files(settings: Settings) -> None:
-    # Earlier versions wrote no mark. A damaged metadata store that was moved away has a longer name.
-    stores = settings.output_root.glob(f"{settings.metadata_path.name}*")
-    is_from_earlier_version = settings.runs_dir.is_dir() and any(stores)
-    used = used_folders(settings)
-    if used and not is_from_earlier_version:
-        touch = shlex.join(["touch", str(settings.output_root / MARK_FILE)])
-        raise InputError(
-            f"{used[0]} has files, and no earlier run used {settings.output_root}: name another folder "
-            "(--set output_root=DIR), so that catsdogs clean cannot delete them. If catsdogs wrote them, "
-            f"mark the folder ({touch})."
-        )
 
 
 def used_folders(settings: Settings) -> list[Path]:

@@ -21,7 +21,7 @@ def run_ids(settings: Settings) -> list[str]:
     if not settings.runs_dir.is_dir():
         return []
     folders = (folder.name for folder in settings.runs_dir.iterdir() if folder.is_dir())
-    return sorted(filter(run_record.is_run_id, folders), reverse=True)
+    return sorted(filter(run_record.is_run_id, folders), key=_start, reverse=True)
 
 
 def new_run_id(settings: Settings) -> str:
@@ -29,11 +29,12 @@ def new_run_id(settings: Settings) -> str:
 
     Ids order the runs: where the clock is behind the newest run, the id is one second after that run's.
     """
-    run_id = datetime.now(UTC).strftime(run_record.RUN_ID_FORMAT)
-    newest = next(iter(run_ids(settings)), "")
-    if run_id > newest:
-        return run_id
-    return (run_record.parse_run_id(newest) + timedelta(seconds=1)).strftime(run_record.RUN_ID_FORMAT)
+    starts = [_start(run_id) + timedelta(seconds=1) for run_id in run_ids(settings)[:1]]
+    return max([datetime.now(UTC), *starts]).strftime(run_record.RUN_ID_FORMAT)
+
+
+def _start(run_id: str) -> datetime:
+    return run_record.parse_run_id(run_id).astimezone(UTC)
 
 
 def run_folder(settings: Settings, run_id: str) -> Path:

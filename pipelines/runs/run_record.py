@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 RECORD_FILE = "run.json"
+START_LOG = "00-Start.log"  # in the run's folder logs: the log until the first step
 _EARLIER_RECORD_FILE = "summary.json"  # earlier versions wrote the record under this name
 RUN_ID_FORMAT = "%Y-%m-%dT%H-%M-%SZ"  # the start of the run, in UTC
 _EARLIER_RUN_ID_FORMAT = "%Y-%m-%dT%H-%M-%S"  # earlier versions: in local time

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from tfx import v1 as tfx
-from tfx.orchestration.portable import launcher
 
 from pipelines import pipeline
+from pipelines.local import reuse
 from pipelines.settings.tree import Settings
 
 _FAULT, _AT = os.environ.get("FAULT", ""), os.environ.get("FAULT_AT", "")
@@ -42,7 +42,7 @@ def _halve_files(folder: Path) -> None:
         os.truncate(path, path.stat().st_size // 2)
 
 
-class _FaultyLauncher(launcher.Launcher):
+class _FaultyLauncher(reuse.RecordingLauncher):
     """Fills the disk when a node's executor starts, or halves its outputs and kills the run when it ends."""
 
     cause: Callable[[], None]
@@ -94,6 +94,6 @@ def build(settings: Settings, override: str = "") -> tfx.dsl.Pipeline:
 
     if _FAULT:
         _FaultyLauncher.cause = staticmethod(cause)
-        launcher.Launcher = _FaultyLauncher
+        reuse.RecordingLauncher = _FaultyLauncher  # type: ignore[misc]
         logging.getLogger("catsdogs.progress").addHandler(_FaultyProgress(cause))
     return pipeline.build(settings, override=override)

@@ -10,9 +10,7 @@ import pytest
 
 from components import integrity
 from pipelines.runs.metadata import open_store
-from pipelines.runs.run_record import StepState
 from tests.e2e.driver import BEFORE_TRANSFORM, LOOKUPS, TRAINING, Workshop
-from tests.pipelines.conftest import TINY, TinyRuns
 from tests.trainer import test_checkpoints
 from tests.trainer.test_feature_cache import SPLIT, feature_file, filled_cache, open_cache
 from trainer.checkpoints import EpochCheckpoints
@@ -41,28 +39,6 @@ def positions(file: Path, count: int = 100) -> list[int]:
     """Returns random positions of bytes in a file, all of them if it has no more."""
     size = file.stat().st_size
     return random.Random(size).sample(range(size), min(count, size))
-
-
-@pytest.mark.parametrize(
-    "node",
-    [
-        "Trainer",
-        pytest.param("Ingest", marks=pytest.mark.faults),
-        pytest.param("QualityGate", marks=pytest.mark.faults),
-    ],
-)
-def test_a_node_with_a_damaged_output_runs_again(
-    node: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.syspath_prepend(str(TINY))
-    run = TinyRuns(tmp_path / "output")
-    nodes = list(run().states)
-    [file] = [path for path in (run.root / "artifacts" / node).rglob("*") if path.is_file()]
-    flip_a_bit(file, file.stat().st_size - 1)
-    states = run().states
-    assert states[node] is StepState.DONE
-    assert {states[earlier] for earlier in nodes[: nodes.index(node)]} <= {StepState.CACHED}
-    assert set(run().states.values()) == {StepState.CACHED}
 
 
 @pytest.mark.parametrize("feature", ["pooled", pytest.param("activations", marks=pytest.mark.faults)])

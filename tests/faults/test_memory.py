@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import re
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -70,7 +69,7 @@ def evaluate(folder: Path, times: int) -> list[float]:
 def count_statistics(folder: Path) -> tuple[float, float]:
     """Runs StatisticsGen on large images; returns the memory before, and the peak."""
     values = counted_examples.columns(LARGE_IMAGES)
-    values[features.ENCODED] = [os.urandom(LARGE_BYTES)] * LARGE_IMAGES
+    values[features.ENCODED] = [bytes(LARGE_BYTES)] * LARGE_IMAGES
     counted_examples.write(values, folder / "Split-train" / "examples.gz")
     inputs = {"examples": [examples_in(folder, "train")]}
     statistics = standard_artifacts.ExampleStatistics()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from components import integrity
 from components.errors import DataRejected, InputError, PipelineError
 from pipelines.local.worker import to_pipeline_error
 from pipelines.runs.run_record import StepState
@@ -229,10 +230,8 @@ def test_the_cache_falls_back_to_an_older_undamaged_output(tiny: Tiny) -> None:
 def test_outputs_of_an_earlier_version_are_reused_as_before(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipelines.local import reuse
-
     with monkeypatch.context() as patch:
-        patch.setattr(reuse, "record_outputs", lambda *_: None)
+        patch.setattr(integrity, "record_files", lambda _: None)
         tiny()
     assert set(tiny().states.values()) == {CACHED}
     assert tiny(from_node="QualityGate").states["Trainer"] is StepState.REUSED
@@ -247,23 +246,6 @@ def test_from_refuses_damaged_outputs(tiny: Tiny) -> None:
     assert "Ingest.examples" in str(caught.value)
     assert tiny().states["Ingest"] is DONE
     assert tiny(from_node="QualityGate").states["Ingest"] is StepState.REUSED
-
-
-def test_what_a_resolver_finds_is_not_recorded_again(tiny: Tiny) -> None:
-    from ml_metadata.proto import metadata_store_pb2 as mlmd
-
-    from pipelines.local import reuse
-    from pipelines.runs import metadata
-
-    store = metadata.open_store(tiny().settings.metadata_path, writable=True)
-    assert store is not None
-    [model] = store.get_artifacts_by_type("Model")
-    execution = store.get_executions()[-1]
-    event = mlmd.Event(artifact_id=model.id, execution_id=execution.id, type=mlmd.Event.INTERNAL_OUTPUT)
-    store.put_events([event])
-    flip_a_bit(Path(model.uri, "model"))
-    reuse.record_outputs(store, execution.id)
-    assert tiny().states["Trainer"] is DONE
 
 
 def test_a_node_that_the_launcher_skips_is_a_failure(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:

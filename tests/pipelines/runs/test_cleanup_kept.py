@@ -9,7 +9,6 @@ from ml_metadata.proto import metadata_store_pb2
 
 from components.errors import InputError
 from pipelines.runs import cleanup, metadata
-from pipelines.runs.run_record import RunRecord, StepRecord
 from tests.pipelines.stores import PastRuns
 
 
@@ -119,7 +118,10 @@ def test_checkpoints_and_feature_caches_are_removed(past: PastRuns, tmp_path: Pa
 def test_runs_and_artifacts_of_an_earlier_metadata_store_are_kept(past: PastRuns, tmp_path: Path) -> None:
     lost, never_begun = "2026-11-20T05-10-01", "2026-11-20T05-10-02"
     model = Path(past.run(lost, "ModelBlessing", blessed=1).uri)
-    RunRecord(run_id=lost, steps={"Trainer": StepRecord()}).write(past.settings.runs_dir / lost)
+    log = past.settings.runs_dir / lost / "logs" / "01-Trainer.log"
+    log.parent.mkdir(parents=True)
+    log.touch()
+    (past.settings.runs_dir / lost / "run.json").touch()  # as a crash of the machine may leave it
     past.settings.metadata_path.rename(tmp_path / "metadata.sqlite.damaged")
     (past.settings.runs_dir / never_begun).mkdir()
     (past.settings.runs_dir / "notes").mkdir()

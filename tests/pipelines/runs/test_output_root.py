@@ -25,26 +25,29 @@ def test_a_folder_in_which_clean_would_delete_nothing_is_marked(tmp_path: Path, 
     for name in ("runs", "artifacts"):
         (tmp_path / name).mkdir()
     for _ in range(2):
+        output_root.check_usable(Settings(output_root=tmp_path))
         output_root.prepare(Settings(output_root=tmp_path))
         assert "catsdogs" in (tmp_path / ".catsdogs").read_text()
         assert files_below(tmp_path) == {".catsdogs", *files}
 
 
 @pytest.mark.parametrize("name", ["runs", "artifacts", "checkpoints", "feature_cache"])
-def test_a_folder_of_another_program_is_refused_and_not_marked(tmp_path: Path, name: str) -> None:
+def test_a_folder_of_another_program_is_refused(tmp_path: Path, name: str) -> None:
     file = tmp_path / name / "Step" / "output" / "7" / "file"
     file.parent.mkdir(parents=True)
     file.touch()
     with pytest.raises(InputError) as caught:
-        output_root.prepare(Settings(output_root=tmp_path))
+        output_root.check_usable(Settings(output_root=tmp_path))
     assert all(part in str(caught.value) for part in (str(tmp_path / name), "--set output_root=DIR"))
-    assert files_below(tmp_path) == {str(file.relative_to(tmp_path))}
+    (tmp_path / ".catsdogs").touch()
+    output_root.check_usable(Settings(output_root=tmp_path))
 
 
 @pytest.mark.parametrize("store_name", ["metadata.sqlite", "metadata.sqlite.damaged"])
 def test_an_output_root_of_an_earlier_version_is_marked(tmp_path: Path, store_name: str) -> None:
     PastRuns(tmp_path).run(RUN, "Model")
     (tmp_path / "metadata.sqlite").rename(tmp_path / store_name)
+    output_root.check_usable(Settings(output_root=tmp_path))
     output_root.prepare(Settings(output_root=tmp_path))
     assert (tmp_path / ".catsdogs").is_file()
 

@@ -45,13 +45,29 @@ def test_runs_that_start_in_one_second_have_ids_in_their_order(settings: Setting
     assert run_folders.run_ids(settings) == started[::-1]
 
 
-@pytest.mark.parametrize("suffix", ["", "Z"])  # earlier versions wrote none
-def test_a_run_after_the_clock_was_set_back_is_the_newest(settings: Settings, suffix: str) -> None:
+def test_a_run_after_the_clock_was_set_back_is_the_newest(settings: Settings) -> None:
     ahead = datetime.now(UTC) + timedelta(days=400)
-    newest = _start(settings, ahead.strftime(RUN_ID_FORMAT).removesuffix("Z") + suffix)
+    newest = _start(settings, ahead.strftime(RUN_ID_FORMAT))
     started = [_start(settings), _start(settings)]
     assert run_folders.run_ids(settings) == [*started[::-1], newest]
     assert parse_run_id(started[0]) == ahead.replace(microsecond=0) + timedelta(seconds=1)
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo", "America/New_York"])
+def test_a_run_after_one_with_an_id_in_local_time_is_the_newest(
+    settings: Settings, zone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        earlier = (datetime.now() - timedelta(minutes=5)).strftime("%Y-%m-%dT%H-%M-%S")
+        _start(settings, earlier)
+        new = _start(settings)
+        assert datetime.now(UTC) - parse_run_id(new) < timedelta(minutes=1)
+        assert run_folders.run_ids(settings) == [new, earlier]
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_runs_of_an_earlier_version_are_listed_in_order_and_other_folders_ignored(settings: Settings) -> None:
