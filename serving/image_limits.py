@@ -119,4 +119,4 @@ def _check_scans(encoded: bytes, pixels: int) -> None:
     limit = min(MAX_SCANS, MAX_SCAN_PIXELS // max(pixels, 1))
     scans = islice(_SCAN.finditer(encoded), limit + 1)
     if sum(1 for _ in scans) > limit:
-        raise ImageLimitError("too many scans", f"more than {limit}, the limit for its size")
+        raise ImageLimitError("too many scans", f"more than {limit}: save it as a baseline JPEG")

@@ -292,7 +292,7 @@ def _write_counts(counts: IngestCounts, uri: str) -> None:
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(("file", "reason", "detail"))
-    writer.writerows(sorted(counts.rejected))
+    writer.writerows((printable(name), *rest) for name, *rest in sorted(counts.rejected))
     summary = {
         "accepted": counts.accepted,
         "rejected": dict(Counter(reason for _, reason, _ in counts.rejected)),

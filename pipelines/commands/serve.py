@@ -82,7 +82,7 @@ def serve(
         _check_model_dir(folder)
     for name in allow_host or ():
         if not re.fullmatch(r"[\w.-]+", name):
-            raise UsageError(f"--allow-host {name}: expected a name such as models.example, without port.")
+            raise UsageError(f"--allow-host {name!r}: expected a name such as models.example.")
     limits = RequestLimits(max_body_bytes=max_body_bytes, max_pixels=max_pixels)
     options = ServerOptions(host, rest_port, grpc_port, limits, tuple(allow_host or ()))
     try:

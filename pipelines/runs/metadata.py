@@ -48,7 +48,7 @@ def open_store(metadata_path: Path, writable: bool = False) -> ml_metadata.Metad
     Raises:
         UnreadableStore: The file is damaged or cannot be read.
     """
-    if not metadata_path.is_file():
+    if not metadata_path.exists():
         return None
     _check(metadata_path)
     modes = metadata_store_pb2.SqliteMetadataSourceConfig
@@ -65,9 +65,9 @@ def prepare_store(metadata_path: Path, artifacts_dir: Path) -> None:
         UnreadableStore: The file is damaged or cannot be read.
     """
     executions = [int(folder.name) for folder in artifacts_dir.glob("*/*/*") if folder.name.isdecimal()]
-    if metadata_path.is_file():
+    if metadata_path.exists():
         # An empty file is what a kill in the first run leaves before ML Metadata has created its tables.
-        if executions or metadata_path.stat().st_size:
+        if executions or not metadata_path.is_file() or metadata_path.stat().st_size:
             _check(metadata_path)
     elif executions:
         unfinished = metadata_path.with_name(f"{metadata_path.name}.part")
@@ -81,6 +81,8 @@ def prepare_store(metadata_path: Path, artifacts_dir: Path) -> None:
 
 def _check(metadata_path: Path) -> None:
     """Raises UnreadableStore unless the file is a whole SQLite database with ML Metadata's tables."""
+    if not metadata_path.is_file():
+        raise UnreadableStore(f"{metadata_path} is not a file: move it away, and repeat the command.")
     try:
         # Writable, because SQLite first undoes what a killed process has half written.
         uri = f"{metadata_path.absolute().as_uri()}?mode=rw"
@@ -98,9 +100,10 @@ def _check(metadata_path: Path) -> None:
         moved = metadata_path.with_name(f"{metadata_path.name}.damaged")
         move = shlex.join(["mv", str(metadata_path), str(moved)])
         raise UnreadableStore(
-            f"{metadata_path} is damaged ({' '.join(problem.split())}), and nothing was changed: put a copy "
-            f"in its place, or move it away ({move}). The next run then creates a new one: runs, reports and "
-            "served models stay, but no step is cached, and no earlier model or data are baselines."
+            f"{metadata_path} is damaged or not a metadata store ({' '.join(problem.split())}), and nothing "
+            f"was changed: put a copy in its place, or move it away ({move}). The next run then creates a "
+            "new one: runs, reports and served models stay, but no step is cached, and no earlier model or "
+            "data are baselines."
         )
 
 

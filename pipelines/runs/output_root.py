@@ -22,8 +22,11 @@ def check_usable(settings: Settings) -> None:
     """Checks that no other program has files where runs write theirs, and where `clean` deletes them.
 
     Raises:
-        InputError: There are such files.
+        InputError: There are such files, or the output root is / or the user's home folder.
     """
+    root = settings.output_root.resolve()
+    if root in (Path("/"), Path.home()):
+        raise InputError(f"output_root is {root}: choose a folder for runs alone, such as ./output.")
     mark = settings.output_root / MARK_FILE
     is_from_earlier_version = bool(run_ids(settings))  # earlier versions wrote no mark
     used = used_folders(settings)

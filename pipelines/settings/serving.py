@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from components.serving_check.config import ServingCheckConfig
-from trainer.training_config import ConfigSection, Count
+from trainer.training_config import ConfigSection
 
 _ADDRESS = re.compile(r"[A-Za-z][\w+.-]*:/")  # gs:/bucket is a typing error, not a folder
 _BUCKET = r"gs://[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]"
@@ -51,5 +51,5 @@ class ServingConfig(ConfigSection):
     destination: Destination | None = None
     base_path: BasePath | None = None
     keep_versions: Annotated[int, Field(ge=3)] = 5
-    max_pixels: Count = 50_000_000
+    max_pixels: Annotated[int, Field(ge=1, le=10**12)] = 50_000_000
     check: ServingCheckConfig = ServingCheckConfig()

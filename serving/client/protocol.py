@@ -191,7 +191,7 @@ def no_server_error(url: str) -> RetryableError:
     """Returns the error for a URL at which no server listens."""
     return RetryableError(
         Unreachable(
-            f"There is no server at {url}: start one with catsdogs serve, or choose another with --url."
+            f"No model server responds at {url}: start one with catsdogs serve, or choose another with --url."
         )
     )
 

@@ -72,9 +72,7 @@ class PixelLimiter:
                 try:
                     total += check_image(encoded, self._max_pixels)
                 except ImageLimitError as error:
-                    raise invalid_argument(
-                        f"{name}: {error}: send a smaller image, as a baseline JPEG or a PNG."
-                    ) from None
+                    raise invalid_argument(f"{name} is rejected: {error}.") from None
         return total
 
 

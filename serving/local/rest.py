@@ -199,7 +199,9 @@ class _RestApi:
                 text=f"The body did not arrive within {self._timeout_seconds:g} seconds."
             ) from None
         except web.HTTPRequestEntityTooLarge as error:
-            error.text = f"{error.text}: send fewer images per request, or raise --max-body-bytes"
+            error.text = (
+                f"{(error.text or '').rstrip('.')}: send fewer images per request, or raise --max-body-bytes"
+            )
             raise
         except (web.RequestPayloadError, OSError) as error:  # bad chunks, bad gzip, or a lost connection
             raise web.HTTPBadRequest(text=f"The body is incomplete: {error}") from None

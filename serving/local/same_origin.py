@@ -31,7 +31,7 @@ def create_middleware(hosts: Iterable[str]) -> Middleware:
     async def middleware(request: web.Request, handler: _Handler) -> web.StreamResponse:
         host = request.headers.get("Host")  # aiohttp rejects HTTP/1.1 without it
         if host is not None:
-            name = re.sub(r":\d*$", "", host).strip("[]").lower()
+            name = re.sub(r":\d*$", "", host).strip("[]").rstrip(".").lower()
             if name not in names and not _is_ip_address(name):
                 raise web.HTTPForbidden(
                     text=f"The request is for the host {name}, which is not a name of this server: "

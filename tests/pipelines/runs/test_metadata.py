@@ -111,3 +111,18 @@ def test_the_newest_run_comes_first_also_after_the_clock_was_set_back(tmp_path: 
     reopened = metadata.open_store(path)
     assert reopened is not None
     assert [run.name for run in metadata.run_contexts(reopened)] == names[::-1]
+
+
+def test_a_store_that_is_not_a_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "metadata.sqlite"
+    path.mkdir()
+    with pytest.raises(metadata.UnreadableStore, match=str(path)):
+        metadata.open_store(path)
+    with pytest.raises(metadata.UnreadableStore, match=str(path)):
+        metadata.prepare_store(path, tmp_path / "artifacts")
+
+
+def test_an_empty_file_from_a_killed_first_run_is_left_to_ml_metadata(tmp_path: Path) -> None:
+    path = tmp_path / "metadata.sqlite"
+    path.touch()
+    metadata.prepare_store(path, tmp_path / "artifacts")

@@ -43,6 +43,12 @@ def test_a_folder_of_another_program_is_refused(tmp_path: Path, name: str) -> No
     output_root.check_usable(Settings(output_root=tmp_path))
 
 
+@pytest.mark.parametrize("folder", ["/", "~"])
+def test_the_root_of_the_disk_and_the_home_folder_are_refused(folder: str) -> None:
+    with pytest.raises(InputError, match="output_root"):
+        output_root.check_usable(Settings(output_root=Path(folder).expanduser()))
+
+
 @pytest.mark.parametrize("store_name", ["metadata.sqlite", "metadata.sqlite.damaged"])
 def test_an_output_root_of_an_earlier_version_is_marked(tmp_path: Path, store_name: str) -> None:
     PastRuns(tmp_path).run(RUN, "Model")
