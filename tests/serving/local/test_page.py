@@ -225,7 +225,7 @@ def test_another_sites_page_can_link_here_but_send_nothing(browser: Browser, url
     foreign = f'<a href="{url}">classify</a><form method="post" action="{predict}"></form>'
     page.route("http://evil.example/", lambda route: route.fulfill(body=foreign, content_type="text/html"))
     page.goto("http://evil.example/")
-    with page.expect_response(predict) as posted:
+    with page.expect_navigation(url=predict) as posted:  # also waits until the response is shown
         page.evaluate("document.querySelector('form').submit()")
     assert posted.value.status == 403
     page.goto("http://evil.example/")
