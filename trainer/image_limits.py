@@ -43,7 +43,7 @@ def _find_problem(image: tf.Tensor, max_pixels: int) -> tf.Tensor:
 
     def find_jpeg_problem() -> tf.Tensor:
         pixels = tf.reduce_prod(tf.cast(tf.image.extract_jpeg_shape(image)[:2], tf.int64))
-        scans = tf.add_n([_count(image, header, MAX_SCANS) for header in _SCAN_HEADERS])
+        scans = tf.add_n([_count(image, scan_header, MAX_SCANS) for scan_header in _SCAN_HEADERS])
         max_scans = tf.minimum(MAX_SCAN_PIXELS // tf.maximum(pixels, 1), MAX_SCANS)
         return tf.case(
             [
@@ -51,8 +51,7 @@ def _find_problem(image: tf.Tensor, max_pixels: int) -> tf.Tensor:
                 (
                     scans > max_scans,
                     lambda: tf.strings.format(
-                        "The image has more than {} scans: save it as a baseline JPEG.",
-                        max_scans,
+                        "The image has more than {} scans: save it as a baseline JPEG.", max_scans
                     ),
                 ),
             ],

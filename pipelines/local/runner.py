@@ -154,7 +154,7 @@ def check_clock(store: ml_metadata.MetadataStore) -> None:
     if len(ahead) >= _PAGE_SIZE:
         clock, newest = (f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M} UTC" for at in (now, max(ahead)))
         raise PipelineError(
-            f"The clock of this machine is at {clock}, but earlier runs in this folder are from {newest}: "
+            f"The clock of this machine is at {clock}, but runs in this output root are from {newest}: "
             "set the clock, or use another output root (--set output_root=DIR)."
         )
 

@@ -49,7 +49,7 @@ def cache_key(
 
 
 def fingerprint(key: Mapping[str, Any]) -> str:
-    """Returns what the cache is asked for: the SHA-256 of the key's JSON, in hexadecimal digits."""
+    """Returns the key of the cache: the SHA-256 of its JSON, in hexadecimal digits."""
     return hashlib.sha256(dumps(key).encode()).hexdigest()
 
 

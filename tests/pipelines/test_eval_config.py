@@ -39,7 +39,7 @@ from trainer import signatures
 pytestmark = pytest.mark.slow
 
 Context = base_beam_executor.BaseBeamExecutor.Context
-# The predictions and the evaluation of a candidate beside its baseline.
+# The predictions and the evaluation of a candidate and its baseline.
 Measured = tuple[types.Artifact, types.Artifact]
 
 SIZE = 32

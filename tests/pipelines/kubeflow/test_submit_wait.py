@@ -230,7 +230,7 @@ def _states(state: str, *nodes: dict[str, object]) -> list[str]:
             [node("ImageExampleGen-driver", "FAILED", at(3), at(4)), node("ImageExampleGen", "")],
             ["failed", "skipped", "skipped"],
         ),
-        (  # a quick step beside a cached one
+        (  # a quick step next to a cached one
             "RUNNING",
             [*cached("ImageExampleGen", 10), *ran("Trainer", 9, 15)],
             ["cached", "done", "waiting"],

@@ -1,4 +1,4 @@
-"""What the entry point does beside TFX; test_steps.py lets it run steps."""
+"""What the entry point does around TFX; in test_steps.py it runs tasks."""
 
 from __future__ import annotations
 
