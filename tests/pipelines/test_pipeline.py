@@ -200,7 +200,9 @@ def test_settings_reach_the_steps(pipeline: tfx.dsl.Pipeline, settings: Settings
     gate = properties(pipeline, "QualityGate")
     assert GateLimits.model_validate_json(gate["limits"]) == settings.evaluation
     assert gate["override"] == OVERRIDE
-    assert properties(pipeline, "EvaluationReport")["settings"] == dump(settings, without=["kubeflow"])
+    assert properties(pipeline, "EvaluationReport")["settings"] == dump(
+        settings, without=["beam", "kubeflow"]
+    )
     pusher = properties(pipeline, "Pusher")
     assert pusher["destination"] == settings.serving_destination
     assert pusher["base_path"] == settings.serving_base_path
