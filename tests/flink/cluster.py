@@ -35,14 +35,14 @@ _JOB_MANAGER = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntr
 _TASK_MANAGER = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"
 _JAVA = ("java", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")  # small and started soon, for short jobs
 
-# Of the JobManager and the TaskManagers.
+# Of the JobManager and the TaskManagers. A job survives the loss of a TaskManager that is replaced within half a
+# minute, and fails within 50 seconds without that: each of its attempts waits for the delay and for a slot.
 _CONFIGURATION = {
     "heartbeat.interval": "1000",  # ms
-    "heartbeat.timeout": "8000",  # a lost TaskManager is noticed soon; the default is 50 s
-    "slot.request.timeout": "30000",  # how long a job waits for a replacement
-    # Attempts count failed regions, of which a lost TaskManager leaves many.
+    "heartbeat.timeout": "8000",  # ms
+    "slot.request.timeout": "6000",  # ms
     "restart-strategy.type": "fixed-delay",
-    "restart-strategy.fixed-delay.attempts": "20",
+    "restart-strategy.fixed-delay.attempts": "5",
     "restart-strategy.fixed-delay.delay": "3 s",
     "blob.service.cleanup.interval": "20",  # seconds; each job leaves a copy of the job server's archive
 }
