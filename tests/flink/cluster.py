@@ -79,6 +79,11 @@ class Pod:
         self.process.kill()
         self.process.wait()
 
+    def sees(self, path: Path) -> bool:
+        """Returns True if the processes see a path of this machine; needs the rights of a tracer."""
+        [sandboxed] = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return Path(f"/proc/{sandboxed}/root{path}").exists()
+
 
 class _HostNetwork:
     """The network of this machine, where pods share the address and need free ports."""
@@ -132,6 +137,8 @@ class _Bridge:
     def remove(self) -> None:
         """Removes the bridge and its namespaces."""
         for namespace in self._namespaces:
+            # Connections that were not closed keep the namespace, and so the link, for minutes.
+            _ip("-n", namespace, "link", "delete", "eth0")
             _ip("netns", "delete", namespace)
         _ip("link", "delete", self._name)
 
