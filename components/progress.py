@@ -26,6 +26,8 @@ class Progress:
     def step(self) -> None:
         """Counts one image."""
         with self._lock:
+            if self._count == self._total:
+                return  # Beam reads images again after a failure
             self._count += 1
             now = time.monotonic()
             is_due = now - self._last_report >= REPORT_INTERVAL or self._count == self._total

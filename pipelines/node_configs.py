@@ -10,6 +10,7 @@ from tfx.proto import trainer_pb2, transform_pb2
 from components import fingerprint
 from components.errors import InputError
 from pipelines.beam import arguments
+from pipelines.beam.jobs import job_name
 from pipelines.settings.tree import Settings
 from trainer import backbones, divide_backbone, weights
 
@@ -59,4 +60,6 @@ def trainer(settings: Settings) -> dict[str, Any]:
 
 def beam(settings: Settings, step: str) -> list[str]:
     """Returns the Beam arguments of a step of a local run."""
-    return arguments.arguments(settings.beam, step, threads=settings.beam.workers or os.cpu_count() or 1)
+    threads = settings.beam.workers or os.cpu_count() or 1
+    name = job_name(settings.pipeline_name, str(settings.output_root), step)
+    return [*arguments.arguments(settings.beam, step, threads), f"--job_name={name}"]

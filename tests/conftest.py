@@ -7,11 +7,13 @@ import signal
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from tests.flink.packages import FlinkPackages, PackagesUnavailable, load_packages
 
 # The background job of a shell, as CI may be one, ignores these; what the tests start would inherit that.
 for number, usual in (
@@ -34,7 +36,13 @@ def photographs() -> Path:
 
 
 # Debian's packages of the programs that tests run, where the names differ.
-_PACKAGES = {"apt-get": "apt", "kubectl": "kubernetes-client"}
+_PACKAGES = {
+    "apt-get": "apt",
+    "bwrap": "bubblewrap",
+    "java": "default-jre-headless",
+    "kubectl": "kubernetes-client",
+    "mvn": "maven",
+}
 
 
 @pytest.fixture(scope="session")
@@ -47,12 +55,28 @@ def require_tool() -> Callable[[str], str]:
     def find(name: str) -> str:
         if path := shutil.which(name):
             return path
-        reason = f"needs {name}, which is not installed: Debian's package {_PACKAGES.get(name, name)}"
-        if os.environ.get("REQUIRE_TOOLS"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+        _skip(f"needs {name}, which is not installed: Debian's package {_PACKAGES.get(name, name)}")
 
     return find
+
+
+@pytest.fixture(scope="session")
+def flink_packages(require_tool: Callable[[str], str]) -> FlinkPackages:
+    """Flink and Beam's job server for it, for a `tests.flink.cluster.FlinkCluster`."""
+    require_tool("bwrap")
+    require_tool("java")
+    require_tool("mvn")
+    try:
+        return load_packages()
+    except PackagesUnavailable as error:
+        _skip(f"needs Flink: {error}")
+
+
+def _skip(reason: str) -> NoReturn:
+    """Skips a test, or fails it where all that tests need must be there."""
+    if os.environ.get("REQUIRE_TOOLS"):
+        pytest.fail(reason)
+    pytest.skip(reason)
 
 
 @pytest.fixture

@@ -6,8 +6,10 @@ import logging
 from itertools import chain
 from typing import Any
 
+from google.protobuf.message import Message
 from tfx import types
 from tfx.orchestration.portable import launcher
+from tfx.proto.orchestration.executable_spec_pb2 import BeamExecutableSpec
 from tfx.types import artifact_utils
 
 from components import integrity
@@ -18,7 +20,18 @@ _verify_existence = artifact_utils.verify_artifacts
 
 
 class RecordingLauncher(launcher.Launcher):
-    """Launches a node, and records the files of its outputs in the transaction that publishes them."""
+    """Launches a node, and records the files of its outputs in the transaction that publishes them.
+
+    Args:
+        executor_spec: The executor and its Beam arguments; those do not change the outputs, and are not part
+            of the cache key.
+        options: Other arguments of TFX's launcher.
+    """
+
+    def __init__(self, executor_spec: Message | None, **options: Any) -> None:
+        super().__init__(executor_spec=executor_spec, **options)
+        if isinstance(executor_spec, BeamExecutableSpec):
+            self._executor_spec = BeamExecutableSpec(python_executor_spec=executor_spec.python_executor_spec)
 
     def _publish_successful_execution(
         self, execution_id: int, contexts: Any, output_dict: Any, executor_output: Any

@@ -17,6 +17,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 import yaml
+from rich.console import Console
 
 from components.errors import InputError, PipelineError
 from pipelines.console import PrintableConsole, print_line
@@ -77,6 +78,8 @@ def run_locally(
     with lock.acquire(settings.output_root, f"run {run_id}") as lock_fd, _raise_on_signals():
         override = override_request.to_override() if override_request else ""
         output_root.prepare(settings)
+        if settings.beam.runner == "flink":
+            settings = _prepare_cluster(settings, out)
         _make_run_dir(run_dir, settings, override)
         if override_request:
             override_request.append_to_run(override, run_id)
@@ -154,6 +157,18 @@ def check_classes(settings: Settings) -> None:
                 "(--set output_root=DIR)."
             )
         return
+
+
+def _prepare_cluster(settings: Settings, out: Console) -> Settings:
+    """Returns the settings with what they leave to the Flink cluster."""
+    from pipelines.beam.checks import prepare_cluster
+    from pipelines.beam.jobs import job_name
+
+    name_prefix = job_name(settings.pipeline_name, str(settings.output_root))
+    beam, cancelled_jobs = prepare_cluster(settings.beam, name_prefix)
+    for name in cancelled_jobs:
+        print_line(out, f"Cancelled the Flink job {name} of an earlier run that was killed.")
+    return settings.model_copy(update={"beam": beam})
 
 
 def _make_run_dir(run_dir: Path, settings: Settings, override: str) -> None:

@@ -6,6 +6,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -41,6 +42,7 @@ class ReportingRunner(LocalDagRunner):
         base_run_id: The run whose outputs are reused; None means the newest run that has them.
         is_interrupted: Returns True if the user has interrupted the run; libraries may replace
             KeyboardInterrupt by an exception of their own.
+        watch: Returns the context in which the node with this name runs.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class ReportingRunner(LocalDagRunner):
         to_node: str | None = None,
         base_run_id: str | None = None,
         is_interrupted: Callable[[], bool] = lambda: False,
+        watch: Callable[[str], AbstractContextManager[None]] = lambda step: nullcontext(),
     ) -> None:
         super().__init__()
         self._record = record
@@ -61,6 +64,7 @@ class ReportingRunner(LocalDagRunner):
         self._to_step = to_node
         self._base_run_id = base_run_id
         self._is_interrupted = is_interrupted
+        self._watch = watch
 
     def run_with_ir(
         self, pipeline: pipeline_pb2.Pipeline, run_options: pipeline_pb2.RunOptions | None = None
@@ -121,14 +125,16 @@ class ReportingRunner(LocalDagRunner):
             if node.execution_options.run.perform_snapshot:
                 with metadata.Metadata(connection) as handle:
                     partial_run_utils.snapshot(handle, pipeline)
-            info = reuse.RecordingLauncher(
+            launcher = reuse.RecordingLauncher(
                 pipeline_node=node,
                 mlmd_connection=metadata.Metadata(connection),
                 pipeline_info=pipeline.pipeline_info,
                 pipeline_runtime_spec=pipeline.runtime_spec,
                 executor_spec=runner_utils.extract_executor_spec(deployment, name),
                 custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, name),
-            ).launch()
+            )
+            with self._watch(name):
+                info = launcher.launch()
             state = _final_state(connection, name, info.execution_id)
         except BaseException as error:
             if self._is_interrupted() or isinstance(error, KeyboardInterrupt):

@@ -17,11 +17,14 @@ import signal
 import sys
 import textwrap
 import threading
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from components.errors import PipelineError, exception_chain, find_user_error, remove_beam_suffix
+from pipelines.beam.arguments import runs_on_cluster
+from pipelines.beam.job_server import start_job_server
 from pipelines.disk_errors import find_disk_error
 from pipelines.runs.run_record import EXIT_INTERRUPTED, RunRecord
 from pipelines.settings.loading import load
@@ -203,17 +206,41 @@ def _run(
     build = getattr(importlib.import_module(module), function)
     gc.freeze()
     gc.enable()
-    pipeline = build(settings, override=override)
-    runner = ReportingRunner(
-        record,
-        sender.send,
-        open_log=lambda position, step: redirect_output_to_log(options.run_dir, position, step),
-        from_node=options.from_node,
-        to_node=options.to_node,
-        base_run_id=options.base_run,
-        is_interrupted=lambda: interrupt.is_received,
-    )
-    runner.run(pipeline)
+    with start_job_server(settings.beam, settings.output_root / "job-server") as beam:
+        settings = settings.model_copy(update={"beam": beam})
+        pipeline = build(settings, override=override)
+        if beam.runner == "flink" and beam.flink.environment == "external":
+            _check_workers(settings, options.run_dir)
+        runner = ReportingRunner(
+            record,
+            sender.send,
+            open_log=lambda position, step: redirect_output_to_log(options.run_dir, position, step),
+            from_node=options.from_node,
+            to_node=options.to_node,
+            base_run_id=options.base_run,
+            is_interrupted=lambda: interrupt.is_received,
+            watch=lambda step: _watch(settings, step),
+        )
+        runner.run(pipeline)
+
+
+def _check_workers(settings: Settings, run_dir: Path) -> None:
+    from pipelines.beam.jobs import job_name
+    from pipelines.beam.probe import check_workers
+
+    data = settings.data
+    paths = [str(run_dir / SETTINGS_FILE), *([str(data.folder)] if data.source == "folder" else [])]
+    name = job_name(settings.pipeline_name, str(settings.output_root), "WorkerCheck")
+    check_workers(settings.beam, paths, name)
+
+
+def _watch(settings: Settings, step: str) -> AbstractContextManager[None]:
+    if not runs_on_cluster(settings.beam, step):
+        return nullcontext()
+    from pipelines.beam.jobs import job_name, watch_jobs
+
+    name = job_name(settings.pipeline_name, str(settings.output_root), step)
+    return watch_jobs(settings.beam.flink, step, name)
 
 
 def _exit_when_parent_exits(record_fd: int) -> None:

@@ -269,5 +269,5 @@ def test_beam_runs_here_with_the_configured_threads(pipeline: tfx.dsl.Pipeline) 
 def test_only_the_steps_of_the_settings_run_on_the_cluster() -> None:
     overrides = ["beam.runner=flink", "beam.flink.master=flink:8081", "beam.cluster_steps=[Transform]"]
     pipeline = build(load(overrides=overrides))
-    assert "--flink_master=flink:8081" in beam_arguments(pipeline, "Transform")
+    assert "--runner=PortableRunner" in beam_arguments(pipeline, "Transform")
     assert "--runner=FnApiRunner" in beam_arguments(pipeline, "ImageExampleGen")

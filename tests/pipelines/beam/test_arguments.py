@@ -7,7 +7,9 @@ import pytest
 from pipelines.beam.arguments import arguments, runs_on_cluster
 from pipelines.settings.beam import BeamConfig, FlinkConfig
 
-FLINK = BeamConfig(runner="flink", flink=FlinkConfig(master="flink:8081", version="1.19", parallelism=4))
+FLINK = BeamConfig(
+    runner="flink", flink=FlinkConfig(master="flink:8081", job_endpoint="jobs:8099", parallelism=4)
+)
 
 
 def option(given: list[str], name: str) -> str | None:
@@ -30,20 +32,17 @@ def test_a_small_step_has_one_thread_wherever_the_others_run(step: str) -> None:
         assert option(given, "direct_num_workers") == "1"
 
 
-def test_a_step_on_the_cluster_starts_a_job_server() -> None:
+def test_a_step_on_the_cluster_uses_the_job_server() -> None:
     given = arguments(FLINK, "ImageExampleGen", threads=3)
-    assert option(given, "runner") == "FlinkRunner"
-    assert option(given, "flink_master") == "flink:8081"
-    assert option(given, "flink_version") == "1.19"
-    assert option(given, "parallelism") == "4"
-    assert option(given, "environment_type") == "LOOPBACK"
-
-
-def test_a_step_on_the_cluster_uses_the_given_job_server_and_worker_pools() -> None:
-    flink = FlinkConfig(master="flink:8081", job_endpoint="jobs:8099", environment="external")
-    given = arguments(BeamConfig(runner="flink", flink=flink), "Transform", threads=3)
     assert option(given, "runner") == "PortableRunner"
     assert option(given, "job_endpoint") == "jobs:8099"
+    assert option(given, "parallelism") == "4"
+
+
+def test_the_workers_run_here_or_in_a_pool() -> None:
+    assert option(arguments(FLINK, "Transform", threads=3), "environment_type") == "LOOPBACK"
+    external = FLINK.model_copy(update={"flink": FLINK.flink.model_copy(update={"environment": "external"})})
+    given = arguments(external, "Transform", threads=3)
     assert option(given, "environment_type") == "EXTERNAL"
     assert option(given, "environment_config") == "localhost:50000"
 
