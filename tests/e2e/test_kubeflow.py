@@ -241,6 +241,12 @@ def overridden(cluster: Cluster, strict: Path, refused: kfp.Run) -> kfp.Run:
     return cluster.backend.run(strict, {"max_class_shift": 0.5, "override": json.dumps(decision)})
 
 
+@pytest.fixture(scope="module")
+def returned(cluster: Cluster, pipeline: Path, overridden: kfp.Run) -> kfp.Run:
+    """Back to the earlier images, whose model is cached; others have been blessed meanwhile."""
+    return cluster.backend.run(pipeline, {"max_class_shift": 0.5})
+
+
 class TestFirstRun:
     def test_every_step_runs_and_a_model_is_pushed(self, first: kfp.Run, pushed_first: list[Path]) -> None:
         assert first.steps("executed") == ALL
@@ -374,7 +380,23 @@ class TestOverride:
         assert "small enough" in html.unescape(page.read_text())
 
 
-def test_no_temporary_files_remain(cluster: Cluster, overridden: kfp.Run) -> None:
+class TestReturn:
+    def test_what_depends_on_the_baseline_runs_again_and_nothing_else(self, returned: kfp.Run) -> None:
+        assert returned.succeeded, returned
+        assert returned.steps("executed") == {"Lookup", "PredictionTable"} | VERDICT, returned
+
+    def test_the_earlier_model_is_compared_with_the_newer_one(
+        self, cluster: Cluster, tolerated: kfp.Run, recoded: kfp.Run, returned: kfp.Run
+    ) -> None:
+        newer, earlier = (
+            cluster.backend.artifact(run.tasks["Trainer"], "model") for run in (recoded, returned)
+        )
+        assert earlier == cluster.backend.artifact(tolerated.tasks["Trainer"], "model")
+        assert newer.uri in compared_with(returned, "PredictionTable")
+        assert earlier.uri not in compared_with(returned, "PredictionTable")
+
+
+def test_no_temporary_files_remain(cluster: Cluster, returned: kfp.Run) -> None:
     cluster.containers.close()
     assert marked(cluster.folder) == []
     assert list((cluster.folder / "state" / "catsdogs" / "checkpoints").iterdir()) == []

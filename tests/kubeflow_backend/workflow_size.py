@@ -3,8 +3,9 @@
 KFP's Argo compiler (v2/compiler/argocompiler) makes of each task a driver and an executor:
 
 - the driver's inputs are `component`, `task`, `container` and `kubernetes-config`, each a text of JSON; its
-  output is `pod-spec-patch`, the text of a pod: image, environment, volumes, and as arguments of KFP's launcher
-  the ExecutorInput, the component and the task's own command line (initPodSpecPatch in v2/driver/driver.go);
+  output is `pod-spec-patch`, the text of a pod: image, environment, volumes, and as arguments of KFP's
+  launcher the ExecutorInput, the component and the task's own command line (initPodSpecPatch in
+  v2/driver/driver.go);
 - a DAG around the executor and the executor have that patch as an input.
 
 Argo keeps a node for each of these pods and DAGs in `status.nodes`, and around each node whose template has a
