@@ -22,16 +22,11 @@ from pipelines.settings.loading import dump
 from pipelines.settings.tree import Settings
 
 
-def build(
-    settings: Settings,
-    newest_approved: baseline_nodes.MakeBaselineNode = baseline_nodes.resolver_node,
-    override: str = "",
-) -> Pipeline:
+def build(settings: Settings, override: str = "") -> Pipeline:
     """Builds the pipeline; each component is documented in its own module.
 
     Args:
         settings: The settings of the run.
-        newest_approved: Creates the nodes that resolve the accepted data and the blessed models.
         override: A person's decision to bless the model, as JSON; empty lets the gate's rules decide.
     """
     data, class_names = settings.data, settings.data.class_names
@@ -44,7 +39,7 @@ def build(
     curated_schema = CuratedSchema(class_names)
     schema = curated_schema.outputs["schema"]
     validator = ExampleValidator(statistics, schema)
-    accepted_data = newest_approved(baseline_nodes.accepted_data(statistics, data.source_name))
+    accepted_data = baseline_nodes.accepted_data(statistics, data.source_name)
     data_gate = DataGate(
         statistics,
         schema,
@@ -63,8 +58,8 @@ def build(
     )
     model = trainer.outputs["model"]
 
-    blessed_model = newest_approved(baseline_nodes.blessed_model(model))
-    best_model = newest_approved(baseline_nodes.best_model(model))
+    blessed_model = baseline_nodes.blessed_model(model)
+    best_model = baseline_nodes.best_model(model)
     prediction_table = PredictionTable(
         examples,
         model,

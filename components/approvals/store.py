@@ -1,7 +1,7 @@
 """Stores approvals on a volume, in order, for pipelines without access to ML Metadata.
 
-The approved files are stored too: a task on Kubeflow Pipelines can only output files in the folder of its
-own run, so a later run cannot output the earlier artifact itself.
+The approved files are stored too: a later run on Kubeflow Pipelines cannot have an artifact of an earlier run
+as an input.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ class Approval:
         contents: Fingerprint of the subject's files; equal for equal subjects.
         metadata: Properties of the subject.
         properties: Properties of the approval.
-        files: Folder with a copy of the subject's files; empty if the copy is missing.
+        files: Folder with a copy of the subject's files.
+        run_key: Equal for runs that produce the subject from the same data, settings and code; empty in
+            approvals of versions without it.
     """
 
     id: str
@@ -49,9 +51,10 @@ class Approval:
     metadata: dict[str, Any]
     properties: dict[str, str]
     files: str
+    run_key: str = ""
 
     def text(self) -> str:
-        """Returns the approval as one line of JSON with sorted keys, for a task parameter."""
+        """Returns the approval as one line of JSON with sorted keys."""
         return json.dumps(asdict(self), sort_keys=True)
 
     @classmethod
@@ -83,6 +86,7 @@ class ApprovalStore:
         uri: str,
         metadata: Mapping[str, Any] | None = None,
         properties: Mapping[str, str] | None = None,
+        run_key: str = "",
     ) -> Approval:
         """Adds an approval unless the newest one of the same source is equal.
 
@@ -91,6 +95,7 @@ class ApprovalStore:
             uri: URI of the subject.
             metadata: Properties of the subject.
             properties: Properties of the approval, which a lookup can filter by.
+            run_key: Key of the run.
 
         Returns:
             The newest approval.
@@ -107,7 +112,9 @@ class ApprovalStore:
             return newest
         name = self._next_id()
         folder = self._folder / name
-        approval = Approval(name, uri, contents, dict(metadata or {}), properties, str(folder / _FILES))
+        approval = Approval(
+            name, uri, contents, dict(metadata or {}), properties, str(folder / _FILES), run_key
+        )
         temporary_folder = self._folder / f".{name}"
         try:
             shutil.copytree(subject, temporary_folder / _FILES)
@@ -132,11 +139,16 @@ class ApprovalStore:
             other_than: Fingerprint of a subject whose approvals do not count.
             where: Properties that an approval must have.
         """
-        required = (where or {}).items()
-        for approval in reversed(self._approvals()):
-            if approval.contents != other_than and required <= approval.properties.items():
-                return approval
-        return None
+        approvals = self.newest_first(where or {})
+        return next((approval for approval in approvals if approval.contents != other_than), None)
+
+    def newest_first(self, where: Mapping[str, str]) -> list[Approval]:
+        """Returns the approvals that have these properties, newest first."""
+        return [
+            approval
+            for approval in reversed(self._approvals())
+            if where.items() <= approval.properties.items()
+        ]
 
     def _next_id(self) -> str:
         """Returns an id that sorts after all others, even if the clock of another node is ahead."""

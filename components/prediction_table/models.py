@@ -17,7 +17,7 @@ from components.prediction_table import columns, perturbations
 from components.prediction_table.table import BaselineState, is_probability
 from trainer.signatures import EXAMPLES_SIGNATURE
 
-# Custom properties that components.approvals.component sets on its copies.
+# Custom properties of a baseline from the approval store of Kubeflow runs.
 APPROVED_URI, UNREADABLE = "approved_uri", "unreadable"
 
 _CPU = "/CPU:0"
@@ -133,5 +133,5 @@ def _load(artifact: types.Artifact, output: str) -> ScoringModel:
 
 
 def _origin(artifact: types.Artifact) -> str:
-    """Returns the URI at which the model was blessed; on Kubeflow the artifact is a copy."""
+    """Returns the URI at which the model was blessed; on Kubeflow its files are a copy."""
     return artifact.get_string_custom_property(APPROVED_URI) or artifact.uri

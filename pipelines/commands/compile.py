@@ -59,12 +59,12 @@ def _progress() -> Iterator[None]:
 def _print_summary(settings: Settings, output: Path) -> None:
     """Prints what was written and what to type next."""
     from pipelines.console import PrintableConsole, print_line
-    from pipelines.settings.kubeflow import LOOKUP_TASKS, NODES
+    from pipelines.settings.kubeflow import TASKS
 
     kubeflow = settings.kubeflow
     nodes = ", ".join(f"{key}={value}" for key, value in kubeflow.gpu.node_selector.items())
     rows = {
-        "pipeline": f"{settings.pipeline_name}, {len(NODES)} nodes and {len(LOOKUP_TASKS)} lookup tasks",
+        "pipeline": f"{settings.pipeline_name}, {len(TASKS)} tasks",
         "CPU image": kubeflow.images.cpu,
         "GPU image": f"{kubeflow.images.gpu} (Trainer)",
         "GPU": f"{kubeflow.gpu.count} × {kubeflow.gpu.type}" + (f" on nodes with {nodes}" if nodes else ""),

@@ -11,7 +11,7 @@ import yaml
 from kfp import components as kfp_components
 
 from components.errors import InputError
-from pipelines import baseline_nodes, pipeline
+from pipelines import pipeline
 from pipelines.kubeflow import checks, lookups, platform, spec
 from pipelines.settings.tree import Settings
 
@@ -33,14 +33,9 @@ def compile_pipeline(settings: Settings) -> str:
         InputError: The pipeline cannot run on Kubeflow with these settings.
     """
     checks.check_settings(settings)
-    built = pipeline.build(settings, baseline_nodes.component_node)
-    document = spec.compile_with_tfx(built, settings)
-    spec.set_pipeline_root(document, settings)
-    spec.set_run_parameters(document, settings)
-    lookups.add_lookup_tasks(document, settings)
-    spec.disable_push_cache(document)
-    spec.set_arguments(document, built, settings)
-    spec.fill_defaults(document)
+    built = pipeline.build(settings)
+    document = spec.build_spec(built, settings, lookups.parameters_from_lookup())
+    lookups.add_lookup_task(document, settings)
     spec.set_resources(document, settings)
     spec.set_retries(document, settings)
     text = _yaml(document, platform.build_platform_config(document, settings.kubeflow))

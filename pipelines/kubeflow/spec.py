@@ -1,62 +1,77 @@
-"""Compiles the pipeline with TFX and patches the resulting specification for open-source Kubeflow Pipelines.
+"""Builds the specification of the pipeline for open-source Kubeflow Pipelines.
 
-The specification is a dictionary in the form of KFP's proto PipelineSpec, schema 2.1.0.
+The specification is a dictionary in the form of KFP's proto PipelineSpec, schema 2.1.0. TFX's own compiler
+makes a task of every node and writes types into it that the container's entry point finds in the image; KFP
+stores the text of a task up to six times in the Workflow, which may have 1 MiB.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from google.protobuf import json_format
-from tfx import version
-from tfx.dsl.components.base import executor_spec
+from tfx import types, version
+from tfx.dsl.components.base.base_node import BaseNode
+from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
 from tfx.orchestration import pipeline as tfx_pipeline
-from tfx.orchestration.kubeflow.v2 import pipeline_builder
+from tfx.utils import name_utils
 
 from components import fingerprint
 from pipelines.beam.arguments import runs_on_cluster
 from pipelines.kubeflow import beam, package
 from pipelines.kubeflow.container.entrypoint import CODE
-from pipelines.settings.kubeflow import TaskConfig
+from pipelines.settings.kubeflow import LOOKUP_TASK, TASK_OF_NODE, TASKS, TaskConfig
 from pipelines.settings.pod_names import HIDES_GPUS
 from pipelines.settings.tree import Settings
 
 Spec = dict[str, Any]
 
-ENTRY_POINT = ["python", "-m", "pipelines.kubeflow.container.entrypoint"]
 GPU_TASK = "Trainer"
 REQUESTED_GPUS = "CATSDOGS_GPUS"  # the Trainer warns if it finds fewer devices
+
+_ENTRY_POINT = ["python", "-m", "pipelines.kubeflow.container.entrypoint"]
+
+# The cache key does not include the version that is served: with the cache, a run that returns to earlier
+# settings would reuse the earlier push and leave the newer model in service. The Pusher itself does not push
+# a model that is already served.
+_NEVER_CACHED = (LOOKUP_TASK, "Pusher")
 
 # Argo's limit for retries counts from the start of the first attempt and also ends the running attempt.
 _WAIT_FOR_NODE = 24 * 3600
 _ATTEMPT_WITHOUT_TIMEOUT = 7 * 24 * 3600
 
-PUSH_TASK = "Pusher"
+_RUN_PARAMETERS = {
+    "ImageExampleGen": ("source", "max_rejected_fraction"),
+    "DataGate": ("max_class_shift",),
+    "QualityGate": ("override",),
+}
 
-# The input that a task approves when one of its outputs has `blessed` = 1, and its approval store.
-_APPROVES = {"DataGate": "statistics:accepted-data", "QualityGate": "model:blessed-model"}
 
+def build_spec(
+    pipeline: tfx_pipeline.Pipeline, settings: Settings, from_lookup: Mapping[str, Mapping[str, str]]
+) -> Spec:
+    """Returns the specification, without the lookup task.
 
-def compile_with_tfx(pipeline: tfx_pipeline.Pipeline, settings: Settings) -> Spec:
-    """Returns the specification that TFX's own compiler produces."""
-    images = settings.kubeflow.images
-    built = pipeline_builder.PipelineBuilder(
-        pipeline,
-        default_image={pipeline_builder.DEFAULT_IMAGE_PATH_KEY: images.cpu, GPU_TASK: images.gpu},
-        default_commands=ENTRY_POINT,
-        use_pipeline_spec_2_1=True,
-    ).build()
-    built.schema_version = package.SCHEMA
-    built.sdk_version = f"tfx-{version.__version__}"
-    spec: Spec = json_format.MessageToDict(built)
+    Args:
+        pipeline: The pipeline.
+        settings: The settings.
+        from_lookup: The parameters of each task that the lookup task provides, with the names of its outputs.
+    """
+    spec: Spec = {
+        "pipelineInfo": {"name": settings.pipeline_name},
+        "schemaVersion": package.SCHEMA,
+        "sdkVersion": f"tfx-{version.__version__}",
+        "defaultPipelineRoot": pipeline_root(settings),
+        "root": {"inputDefinitions": {"parameters": _run_parameters(settings)}, "dag": {"tasks": {}}},
+        "components": {},
+        "deploymentSpec": {"executors": {}},
+    }
+    nodes = {node.id: node for node in pipeline.components}
+    for task, node_ids in TASKS.items():
+        if task != LOOKUP_TASK:
+            _add_nodes(spec, task, [nodes[node] for node in node_ids], settings, from_lookup.get(task, {}))
     return spec
-
-
-def set_pipeline_root(spec: Spec, settings: Settings) -> None:
-    """Sets the pipeline root, with the address of its object store in the form that KFP's launcher reads."""
-    spec["defaultPipelineRoot"] = pipeline_root(settings)
 
 
 def pipeline_root(settings: Settings) -> str:
@@ -69,97 +84,154 @@ def pipeline_root(settings: Settings) -> str:
     return f"{root}?{query}"
 
 
-def set_run_parameters(spec: Spec, settings: Settings) -> None:
-    """Declares the run's parameters with their defaults and connects them to the tasks that use them."""
+def _run_parameters(settings: Settings) -> dict[str, Any]:
+    """Returns the parameters of a run with their defaults."""
     data = settings.data
-    parameters = {
-        "source": _parameter("STRING", json.dumps(data.source_spec, sort_keys=True)),
-        "max_rejected_fraction": _parameter("NUMBER_DOUBLE", data.max_rejected_fraction),
-        "max_class_shift": _parameter("NUMBER_DOUBLE", data.max_class_shift),
-        "override": _parameter("STRING", ""),
+    return {
+        "source": _string(json.dumps(data.source_spec, sort_keys=True)),
+        "max_rejected_fraction": _number(data.max_rejected_fraction),
+        "max_class_shift": _number(data.max_class_shift),
+        "override": _string(""),
     }
-    spec["root"]["inputDefinitions"] = {"parameters": parameters}
-    for task, name in (
-        ("ImageExampleGen", "source"),
-        ("ImageExampleGen", "max_rejected_fraction"),
-        ("DataGate", "max_class_shift"),
-        ("QualityGate", "override"),
-    ):
-        spec["root"]["dag"]["tasks"][task]["inputs"]["parameters"][name] = {"componentInputParameter": name}
 
 
-def _parameter(kind: str, default: Any) -> dict[str, Any]:
-    return {"parameterType": kind, "defaultValue": default}
+def _string(default: str) -> dict[str, Any]:
+    return {"parameterType": "STRING", "defaultValue": default}
 
 
-def add_input(spec: Spec, task_name: str, name: str, source: Mapping[str, Any], default: str) -> None:
-    """Adds a string parameter to a task, or replaces the source of an existing one.
+def _number(default: float) -> dict[str, Any]:
+    return {"parameterType": "NUMBER_DOUBLE", "defaultValue": default}
+
+
+def _add_nodes(
+    spec: Spec, task: str, nodes: list[BaseNode], settings: Settings, from_lookup: Mapping[str, str]
+) -> None:
+    """Adds a task that runs these nodes."""
+    inputs, links = _connect(task, nodes)
+    parameters = {name: {"componentInputParameter": name} for name in _RUN_PARAMETERS.get(task, ())}
+    parameters |= {name: task_output(LOOKUP_TASK, output) for name, output in from_lookup.items()}
+    outputs = {name: channel.type for node in nodes for name, channel in node.outputs.items()}
+    arguments = [
+        *("--code_fingerprint", fingerprint.of_code(*CODE)),
+        *("--approvals", str(settings.approvals_dir)),
+    ]
+    for node in nodes:
+        arguments += ["--node", node.id, "--component", name_utils.get_full_name(type(node))]
+        arguments += ["--inputs", ",".join(links[node.id])] if len(nodes) > 1 else []
+        constants = _constants(node, parameters)
+        arguments += ["--parameters", json.dumps(constants, separators=(",", ":"))] if constants else []
+        if isinstance(node.executor_spec, BeamExecutorSpec):
+            arguments += ["--keep_remote"] if runs_on_cluster(settings.beam, node.id) else []
+            arguments += beam.task_arguments(settings, node.id)
+    add_task(spec, settings, task, _ENTRY_POINT, arguments, parameters)
+    component, added = spec["components"][task], spec["root"]["dag"]["tasks"][task]
+    component["inputDefinitions"]["artifacts"] = {
+        name: _artifact_type(channel.type) for name, channel in inputs.items()
+    }
+    component["outputDefinitions"] = {
+        "artifacts": {name: _artifact_type(kind) for name, kind in outputs.items()}
+    }
+    added["inputs"]["artifacts"] = {
+        name: {
+            "taskOutputArtifact": {
+                "producerTask": TASK_OF_NODE[channel.producer_component_id],
+                "outputArtifactKey": channel.output_key,
+            }
+        }
+        for name, channel in inputs.items()
+    }
+    upstream = {node.id for one in nodes for node in one.upstream_nodes} & TASK_OF_NODE.keys()
+    lookup = {LOOKUP_TASK} if from_lookup else set()
+    added["dependentTasks"] = sorted({TASK_OF_NODE[node] for node in upstream} - {task} | lookup)
+
+
+def _connect(
+    task: str, nodes: Iterable[BaseNode]
+) -> tuple[dict[str, types.BaseChannel], dict[str, list[str]]]:
+    """Returns the inputs of a task, and those of each node as NAME or NAME=SOURCE for the entry point."""
+    inputs: dict[str, types.BaseChannel] = {}
+    links: dict[str, list[str]] = {}
+    for node in nodes:
+        links[node.id] = []
+        for name, channel in node.inputs.items():
+            producer = TASK_OF_NODE.get(channel.producer_component_id)
+            if producer is None:  # a baseline, which the entry point adds
+                continue
+            source = channel.output_key if producer == task else name
+            links[node.id].append(name if source == name else f"{name}={source}")
+            if producer != task and inputs.setdefault(name, channel) is not channel:
+                raise ValueError(f"the nodes of the task {task} have two inputs {name}")
+    return inputs, links
+
+
+def _constants(node: BaseNode, parameters: Iterable[str]) -> dict[str, Any]:
+    """Returns the execution properties that are the same in every run and not known from the image."""
+    without = {*parameters, "code_fingerprint"}
+    return {
+        name: value
+        for name, value in sorted(node.exec_properties.items())
+        if value is not None and name not in without
+    }
+
+
+def _artifact_type(kind: type[types.Artifact]) -> dict[str, Any]:
+    """Returns the type by its title; TFX's own types have no dot in their names."""
+    title = kind.TYPE_NAME if "." in str(kind.TYPE_NAME) else f"tfx.{kind.TYPE_NAME}"
+    return {"artifactType": {"schemaTitle": title}}
+
+
+def add_task(
+    spec: Spec,
+    settings: Settings,
+    task: str,
+    command: list[str],
+    arguments: list[str],
+    parameters: Mapping[str, Mapping[str, Any]],
+) -> None:
+    """Adds a task without artifacts.
 
     Args:
         spec: The specification.
-        task_name: The task's name.
-        name: The parameter's name.
-        source: Where the value comes from, as in TaskInputsSpec.InputParameterSpec.
-        default: The component's default.
+        settings: The settings.
+        task: Name of the task.
+        command: Command of its container.
+        arguments: Arguments of the command, after the ExecutorInput.
+        parameters: Where each of its parameters comes from, as in TaskInputsSpec.InputParameterSpec.
     """
-    inputs = spec["components"][task_name].setdefault("inputDefinitions", {}).setdefault("parameters", {})
-    inputs[name] = _parameter("STRING", default)
-    task = spec["root"]["dag"]["tasks"][task_name]
-    task.setdefault("inputs", {}).setdefault("parameters", {})[name] = dict(source)
-
-
-def fill_defaults(spec: Spec) -> None:
-    """Sets the default of every component parameter to the value that this pipeline passes.
-
-    Parameters that come from another task already have a default, set by `add_input`.
-    """
-    root = spec["root"]["inputDefinitions"]["parameters"]
-    for task in spec["root"]["dag"]["tasks"].values():
-        definitions = spec["components"][task["componentRef"]["name"]].get("inputDefinitions", {})
-        for key, definition in definitions.get("parameters", {}).items():
-            source = task["inputs"]["parameters"][key]
-            if "runtimeValue" in source:
-                definition["defaultValue"] = source["runtimeValue"]["constant"]
-            elif "componentInputParameter" in source:
-                definition["defaultValue"] = root[source["componentInputParameter"]]["defaultValue"]
-
-
-def set_arguments(spec: Spec, pipeline: tfx_pipeline.Pipeline, settings: Settings) -> None:
-    """Adds the arguments of our entry point to TFX's, and Beam arguments to the Beam components only."""
-    code = fingerprint.of_code(*CODE)
-    for node in pipeline.components:
-        container = _container(spec, node.id)
-        arguments = container["args"]
-        inputs_spec = json.dumps(_types(spec["components"][node.id]["inputDefinitions"]), sort_keys=True)
-        command_line = [
-            *arguments[: arguments.index("--json_serialized_inputs_spec_args")],
-            *("--json_serialized_inputs_spec_args", inputs_spec),
-            *("--code_fingerprint", code),
-        ]
-        if node.id in _APPROVES:
-            command_line += ["--approves", _APPROVES[node.id], "--approvals", str(settings.approvals_dir)]
-        if isinstance(node.executor_spec, executor_spec.BeamExecutorSpec):
-            command_line += ["--keep_remote"] if runs_on_cluster(settings.beam, node.id) else []
-            command_line += beam.task_arguments(settings, node.id)
-        container["args"] = command_line
-
-
-def disable_push_cache(spec: Spec) -> None:
-    """Disables KFP's cache for the push, because the cache key does not include the version that is served.
-
-    With the cache, a run that returns to earlier settings would reuse the earlier push and leave the newer
-    model in service. The Pusher itself does not push a model that is already served.
-    """
-    del spec["root"]["dag"]["tasks"][PUSH_TASK]["cachingOptions"]
-
-
-def _types(definitions: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns input definitions without defaults, which must not affect the cache key."""
-    parameters = {
-        name: {"parameterType": definition["parameterType"]}
-        for name, definition in definitions.get("parameters", {}).items()
+    executor = f"{task}_executor"
+    root_parameters = spec["root"]["inputDefinitions"]["parameters"]
+    spec["components"][task] = {
+        "executorLabel": executor,
+        "inputDefinitions": {
+            "parameters": {
+                name: {
+                    "parameterType": root_parameters[source["componentInputParameter"]]["parameterType"]
+                    if "componentInputParameter" in source
+                    else "STRING"
+                }
+                for name, source in parameters.items()
+            }
+        },
     }
-    return {**definitions, "parameters": parameters}
+    images = settings.kubeflow.images
+    spec["deploymentSpec"]["executors"][executor] = {
+        "container": {
+            "image": images.gpu if task == GPU_TASK else images.cpu,
+            "command": command,
+            "args": ["--executor_input", "{{$}}", *arguments],
+        }
+    }
+    spec["root"]["dag"]["tasks"][task] = {
+        "taskInfo": {"name": task},
+        "componentRef": {"name": task},
+        "inputs": {"parameters": dict(parameters)},
+        **({} if task in _NEVER_CACHED else {"cachingOptions": {"enableCache": True}}),
+    }
+
+
+def task_output(task: str, key: str) -> dict[str, Any]:
+    """Returns the source of a parameter that another task puts out."""
+    return {"taskOutputParameter": {"producerTask": task, "outputParameterKey": key}}
 
 
 def _container(spec: Spec, task: str) -> dict[str, Any]:

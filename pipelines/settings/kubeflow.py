@@ -15,12 +15,28 @@ from pipelines.settings.pod_names import ClaimName, EnvironmentName, MountPath
 from pipelines.settings.quantities import Cores, Memory, parse_quantity
 from trainer.training_config import ConfigSection, Count
 
-LOOKUP_TASKS = ("DataFingerprint", "AcceptedDataLookup", "BlessedModelLookup", "BestModelLookup")
-NODES = (
-    *("ImageExampleGen", "StatisticsGen", "CuratedSchema", "ExampleValidator", "AcceptedData", "DataGate"),
-    *("Transform", "Trainer", "BlessedModel", "BestModel", "PredictionTable", "Evaluator", "ServingCheck"),
-    *("QualityGate", "EvaluationReport", "Pusher"),
-)
+LOOKUP_TASK = "Lookup"
+TASKS: dict[str, tuple[str, ...]] = {
+    LOOKUP_TASK: (),
+    "ImageExampleGen": ("ImageExampleGen",),
+    "StatisticsGen": ("StatisticsGen", "CuratedSchema", "ExampleValidator"),
+    "DataGate": ("DataGate",),
+    "Transform": ("Transform",),
+    "Trainer": ("Trainer",),
+    "PredictionTable": ("PredictionTable", "Evaluator"),
+    "ServingCheck": ("ServingCheck",),
+    "QualityGate": ("QualityGate", "EvaluationReport"),
+    "Pusher": ("Pusher",),
+}
+"""The tasks on Kubeflow, each with the nodes of the pipeline that it runs one after the other."""
+
+TASK_OF_NODE = {node: task for task, nodes in TASKS.items() for node in nodes}
+_FORMER_TASKS = {
+    **dict.fromkeys(
+        ("DataFingerprint", "AcceptedDataLookup", "BlessedModelLookup", "BestModelLookup"), LOOKUP_TASK
+    ),
+    **{"AcceptedData": "DataGate", "BlessedModel": "PredictionTable", "BestModel": "PredictionTable"},
+}
 
 _LONGEST_TIMEOUT = 30 * 24 * 3600
 _LONGEST_PAUSES = 7 * 24 * 3600
@@ -37,10 +53,12 @@ def _root_without_query(root: str) -> str:
 
 
 def _known_task(name: str) -> str:
-    known = (*NODES, *LOOKUP_TASKS)
-    if name not in known:
-        raise ValueError(f"the pipeline has no task {name!r}.{did_you_mean(name, known)}".removesuffix("."))
-    return name
+    if name in TASKS:
+        return name
+    task = (TASK_OF_NODE | _FORMER_TASKS).get(name)
+    if task is not None:
+        raise ValueError(f"{name} has no task of its own: the task {task} runs it, so set {task} instead")
+    raise ValueError(f"the pipeline has no task {name!r}.{did_you_mean(name, TASKS)}".removesuffix("."))
 
 
 def _without_null(labels: Any) -> Any:
@@ -240,8 +258,9 @@ class KubeflowConfig(ConfigSection):
     retry: RetryConfig = RetryConfig()
 
     def task(self, name: str) -> TaskConfig:
-        """Returns the configuration of a task: its own values over `task_defaults`."""
-        own = self.tasks.get(name, TaskConfig()).model_dump(exclude_none=True)
+        """Returns the configuration of a task, or of the task that runs a node, over `task_defaults`."""
+        task = TASK_OF_NODE.get(name, name)
+        own = self.tasks.get(task, TaskConfig()).model_dump(exclude_none=True)
         return self.task_defaults.model_copy(update=own)
 
     def on_volume(self, path: PurePath) -> bool:
@@ -252,7 +271,7 @@ class KubeflowConfig(ConfigSection):
 
     @model_validator(mode="after")
     def _consistent(self) -> KubeflowConfig:
-        for name in (*NODES, *LOOKUP_TASKS):
+        for name in TASKS:
             self._check_task(name)
         memory = self.task("Trainer").memory_limit
         if self.shared_memory and memory and parse_quantity(self.shared_memory) >= parse_quantity(memory):

@@ -41,12 +41,12 @@ def read_verdict(cluster: Backend, run: Run) -> str:
     """
     blessing, report = (
         cluster.store.folder / cluster.artifact(run.tasks[step], output).uri.replace("://", "/")
-        for step, output in (("QualityGate", "blessing"), ("EvaluationReport", "report"))
+        for step, output in (("QualityGate", "blessing"), ("QualityGate", "report"))
     )
     verdict = json.loads((blessing / VERDICT_FILE).read_text())
     page = report / "report.html"
     if not page.is_file():
-        raise InputError(f"EvaluationReport has written no {page}.")
+        raise InputError(f"QualityGate has written no {page}.")
     if not verdict["blessed"]:
         raise InputError(
             f"{verdict['sentence']} Draw more images (--images) or lower the limits (--set evaluation.…); "

@@ -61,12 +61,14 @@ class Pipeline:
         name: Of the pipeline.
         root: Its default pipeline root; may be empty.
         parameters: What a run may be given.
+        root_component: The component of the root DAG.
         tasks: Producers before consumers.
     """
 
     name: str
     root: str
     parameters: Mapping[str, pb.ComponentInputsSpec.ParameterSpec]
+    root_component: pb.ComponentSpec
     tasks: Mapping[str, Task]
 
     def values(self, given: Mapping[str, Any]) -> dict[str, struct_pb2.Value]:
@@ -139,6 +141,7 @@ def load(file: Path) -> Pipeline:
         spec.pipeline_info.name,
         spec.default_pipeline_root,
         dict(spec.root.input_definitions.parameters),
+        spec.root,
         {name: tasks[name] for name in order},
     )
 

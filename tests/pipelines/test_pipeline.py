@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from tfx import v1 as tfx
 from tfx.dsl.compiler.compiler import Compiler
+from tfx.dsl.components.common import resolver
 from tfx.proto.orchestration import pipeline_pb2
 
 from components.quality_gate.limits import GateLimits
 from components.serving_check.config import ServingCheckConfig
-from pipelines import baseline_nodes
 from pipelines.pipeline import build
 from pipelines.settings.loading import dump, load
 from pipelines.settings.tree import Settings
@@ -173,14 +173,16 @@ def test_a_lookup_leaves_the_candidate_itself_out(nodes: dict[str, pipeline_pb2.
         assert list(nodes[lookup].upstream_nodes) == ["Trainer"]
 
 
-def test_the_best_model_is_one_of_the_blessed_and_both_count_also_where_they_are_gone() -> None:
-    model = tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model)
-    best, blessed = baseline_nodes.best_model(model), baseline_nodes.blessed_model(model)
-    assert (best.where, blessed.where) == ({"best": "yes"}, {})
-    assert best.include_missing
-    assert blessed.include_missing
-    statistics = tfx.dsl.Channel(type=tfx.types.standard_artifacts.ExampleStatistics)
-    assert not baseline_nodes.accepted_data(statistics, "sample").include_missing
+def test_the_best_model_is_one_of_the_blessed_and_both_count_also_where_they_are_gone(
+    pipeline: tfx.dsl.Pipeline,
+) -> None:
+    queries = {
+        name: properties(pipeline, name)[resolver.RESOLVER_CONFIG]
+        for name in ("AcceptedData", "BlessedModel", "BestModel")
+    }
+    assert (queries["BestModel"]["where"], queries["BlessedModel"]["where"]) == ({"best": "yes"}, {})
+    assert queries["AcceptedData"]["where"] == {"source": "sample"}
+    assert [query["include_missing"] for query in queries.values()] == [False, True, True]
 
 
 def test_settings_reach_the_steps(pipeline: tfx.dsl.Pipeline, settings: Settings) -> None:

@@ -1,24 +1,31 @@
-"""Runs a TFX executor in a Kubeflow task, translating between the messages of KFP and of TFX.
+"""Runs the nodes of a Kubeflow task, translating between the messages of KFP and of TFX.
 
-`python -m pipelines.kubeflow.container.entrypoint --executor_class_path CLASS --code_fingerprint HEX …`
+`python -m pipelines.kubeflow.container.entrypoint --executor_input JSON --code_fingerprint HEX
+    --approvals DIR --node ID --component CLASS … [--node ID --component CLASS …]`
+
+The nodes run one after the other in this process. What follows a `--node` belongs to it: its inputs, its
+parameters, and the arguments of its Beam pipeline.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import errno
+import itertools
 import json
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from components import fingerprint
-from components.approvals.store import LOOKUP_PROPERTIES, ApprovalStore
 from components.errors import InputError, PipelineError, exception_chain, find_user_error
-from pipelines.kubeflow.container import executor_input
+from pipelines.kubeflow.container import baselines, executor_input
+from pipelines.kubeflow.container.executor_input import Json
 from pipelines.kubeflow.container.paths import Paths
 from serving.printable import log_printable_lines, printable_lines
 
@@ -29,6 +36,28 @@ _FULL_TEXTS = ("No space left on device", "Disk quota exceeded")  # TensorFlow's
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Node:
+    """A node of the pipeline that a task runs.
+
+    Attributes:
+        id: Its id.
+        component: Path of its component class.
+        inputs: Its inputs, each with the input of the task or the output of an earlier node that it takes;
+            None takes all inputs of the task.
+        parameters: Its execution properties, apart from the task's parameters.
+        keep_remote: Whether the workers of its Beam pipeline read `gs://` themselves.
+        beam_arguments: Arguments of its Beam pipeline.
+    """
+
+    id: str
+    component: str
+    inputs: Mapping[str, str] | None
+    parameters: Json
+    keep_remote: bool
+    beam_arguments: tuple[str, ...]
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs one task and ends the process with its exit status."""
     log_printable_lines()
@@ -36,10 +65,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     logging.getLogger("apache_beam.typehints").setLevel(
         logging.WARNING
     )  # it logs hundreds of lines about its own code
-    options, beam_arguments = _parser().parse_known_args(arguments)
+    options, nodes = parse_arguments(sys.argv[1:] if arguments is None else arguments)
     status = 0
     try:
-        run(options, beam_arguments)
+        run(options, nodes)
     except BaseException as error:  # an executor that calls sys.exit(0) has failed, too
         status = _report(error)
     sys.stdout.flush()
@@ -47,42 +76,84 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     os._exit(status)  # not sys.exit, which waits for library threads that may never end
 
 
-def run(options: argparse.Namespace, beam_arguments: list[str]) -> None:
-    """Runs one task and records what it approves.
+def run(options: argparse.Namespace, nodes: Sequence[Node]) -> None:
+    """Runs the nodes of one task; records what they approve once all have succeeded.
 
     Raises:
         InputError: The image holds other code than the pipeline was compiled from.
-        PipelineError: The executor failed, or the volume with the approvals cannot be used.
+        PipelineError: An executor failed, or the volume with the approvals cannot be used.
     """
     _check_code(options.code_fingerprint)
-    message = json.loads(options.json_serialized_invocation_args)
-    inputs_spec = json.loads(options.json_serialized_inputs_spec_args)
-    paths = Paths.from_environment(keep_remote=options.keep_remote)
-    prepared = executor_input.normalize_executor_input(message, inputs_spec)
-    _execute(options, prepared, paths, beam_arguments)
-    output_file = Path(prepared["outputs"]["outputFile"])
-    executor_output = executor_input.with_uris(json.loads(output_file.read_text(encoding="utf-8")), paths)
-    if options.approves is not None:
-        _record_approval(options.approvals, options.approves, prepared, executor_output, paths)
-    output_file.write_text(json.dumps(executor_output), encoding="utf-8")
+    task = executor_input.normalize_executor_input(json.loads(options.executor_input))
+    paths = Paths.from_environment()
+    baselines.check_candidates(task["inputs"], paths)
+    outputs: Json = {}
+    for node in nodes:
+        message = _node_message(node, task, outputs)
+        baselines.add_baselines(node.id, message["inputs"], options.approvals, paths)
+        outputs |= _execute(node, message)
+    for node in nodes:
+        baselines.record_approval(node.id, task["inputs"], outputs, options.approvals, paths)
+    Path(task["outputs"]["outputFile"]).write_text(json.dumps({"artifacts": outputs}), encoding="utf-8")
 
 
-def _execute(
-    options: argparse.Namespace, prepared: dict[str, Any], paths: Paths, beam_arguments: list[str]
-) -> None:
-    """Runs the executor with TFX, which writes an ExecutorOutput that has local paths instead of URIs."""
+def _node_message(node: Node, task: Json, earlier: Json) -> Json:
+    """Returns the ExecutorInput of a node.
+
+    Args:
+        node: The node.
+        task: The ExecutorInput of its task.
+        earlier: The output artifacts of the nodes that ran before.
+    """
+    available = task["inputs"]["artifacts"] | earlier
+    sources = node.inputs if node.inputs is not None else {name: name for name in task["inputs"]["artifacts"]}
+    output_file = Path(task["outputs"]["outputFile"])
+    return copy.deepcopy(
+        {
+            "inputs": {
+                "parameterValues": node.parameters | task["inputs"]["parameterValues"],
+                "artifacts": {name: available[source] for name, source in sources.items()},
+            },
+            "outputs": {
+                "artifacts": task["outputs"]["artifacts"],
+                "outputFile": str(output_file.parent / node.id / output_file.name),
+            },
+        }
+    )
+
+
+def _execute(node: Node, message: Json) -> Json:
+    """Runs the executor of a node with TFX, and returns its output artifacts."""
     from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor  # takes ten seconds
+    from tfx.utils import import_utils, name_utils
 
-    message = executor_input.with_local_paths(prepared, paths)
-    for output in message["outputs"]["artifacts"].values():
+    component = import_utils.import_class_by_path(node.component)
+    input_types, output_types = (
+        {name: name_utils.get_full_name(channel.type) for name, channel in channels.items()}
+        for channels in (component.SPEC_CLASS.INPUTS, component.SPEC_CLASS.OUTPUTS)
+    )
+    paths = Paths.from_environment(keep_remote=node.keep_remote)
+    local = executor_input.with_local_paths(message, paths)
+    outputs = local["outputs"]["artifacts"]
+    for name in outputs.keys() - output_types:
+        del outputs[name]  # of another node
+    executor_input.set_types(local, input_types, output_types)
+    for output in outputs.values():
         for artifact in output["artifacts"]:
             _make_empty(artifact["uri"])
+    integers = [name for name, value in node.parameters.items() if isinstance(value, int)]
     arguments = argparse.Namespace(
-        executor_class_path=options.executor_class_path,
-        json_serialized_invocation_args=json.dumps(message),
-        json_serialized_inputs_spec_args=options.json_serialized_inputs_spec_args,
+        executor_class_path=component.EXECUTOR_SPEC.class_path,
+        json_serialized_invocation_args=json.dumps(local),
+        json_serialized_inputs_spec_args=json.dumps(
+            {"parameters": {name: {"parameterType": "NUMBER_INTEGER"} for name in integers}}
+        ),
     )
-    kubeflow_v2_run_executor.main((arguments, beam_arguments))
+    kubeflow_v2_run_executor.main((arguments, list(node.beam_arguments)))
+    output_file = Path(message["outputs"]["outputFile"])
+    written = executor_input.with_uris(json.loads(output_file.read_text(encoding="utf-8")), paths)
+    artifacts: Json = written["artifacts"]
+    return artifacts
 
 
 def _make_empty(folder: str) -> None:
@@ -102,26 +173,6 @@ def _check_code(compiled: str) -> None:
             f"({compiled[:12]}): build the images with make image, set kubeflow.images to their digests, and "
             "compile again."
         )
-
-
-def _record_approval(
-    approvals: Path, approves: str, prepared: dict[str, Any], executor_output: dict[str, Any], paths: Paths
-) -> None:
-    """Records the approval of one of the task's inputs if one of its outputs has `blessed` = 1."""
-    key, _, store = approves.partition(":")
-    outputs = [output["artifacts"][0].get("metadata", {}) for output in executor_output["artifacts"].values()]
-    blessed = next((metadata for metadata in outputs if metadata.get("blessed") == 1), None)
-    if blessed is None:
-        _log.info("Nothing was approved, so nothing is recorded in %s.", store)
-        return
-    subject = prepared["inputs"]["artifacts"][key]["artifacts"][0]
-    approval = ApprovalStore(approvals / store).record(
-        paths.local_path(subject["uri"]),
-        subject["uri"],
-        executor_input.properties(subject),
-        {name: blessed[name] for name in LOOKUP_PROPERTIES if name in blessed},
-    )
-    _log.info("Recorded the approval in %s as %s.", store, approval.id)
 
 
 def _report(error: BaseException) -> int:
@@ -150,16 +201,38 @@ def _full_disk(error: BaseException) -> PipelineError | None:
     return None
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(allow_abbrev=False)  # unknown arguments are passed to Beam
-    parser.add_argument("--executor_class_path", required=True)
-    parser.add_argument("--json_serialized_invocation_args", required=True)
-    parser.add_argument("--json_serialized_inputs_spec_args", required=True)
+def parse_arguments(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[Node]]:
+    """Returns the options of the task, and its nodes."""
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    parser.add_argument("--executor_input", required=True)
     parser.add_argument("--code_fingerprint", required=True)
-    parser.add_argument("--approvals", type=Path)
-    parser.add_argument("--approves", metavar="INPUT:STORE")
-    parser.add_argument("--keep_remote", action="store_true")
-    return parser
+    parser.add_argument("--approvals", type=Path, required=True)
+    of_node = argparse.ArgumentParser(allow_abbrev=False)
+    of_node.add_argument("--node", required=True)
+    of_node.add_argument("--component", required=True)
+    of_node.add_argument("--inputs", metavar="NAME[=SOURCE],…")
+    of_node.add_argument("--parameters", type=json.loads, default={})
+    of_node.add_argument("--keep_remote", action="store_true")
+    starts = [index for index, argument in enumerate(arguments) if argument == "--node"]
+    nodes = []
+    for start, end in itertools.pairwise([*starts, len(arguments)]):
+        options, beam_arguments = of_node.parse_known_args(arguments[start:end])
+        nodes.append(
+            Node(
+                options.node,
+                options.component,
+                None if options.inputs is None else _parse_inputs(options.inputs),
+                options.parameters,
+                options.keep_remote,
+                tuple(beam_arguments),
+            )
+        )
+    return parser.parse_args(arguments[: starts[0]]), nodes
+
+
+def _parse_inputs(text: str) -> dict[str, str]:
+    pairs = [item.partition("=") for item in text.split(",") if item]
+    return {name: source or name for name, _, source in pairs}
 
 
 if __name__ == "__main__":

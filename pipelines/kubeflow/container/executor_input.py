@@ -1,59 +1,38 @@
 """Converts the ExecutorInput of KFP's driver for TFX's executors, and converts their ExecutorOutput back.
 
-Messages are JSON in the form of the protocol buffers ExecutorInput, ComponentInputsSpec and
-ExecutorOutput of Kubeflow Pipelines.
+Messages are JSON in the form of the protocol buffers ExecutorInput and ExecutorOutput of Kubeflow Pipelines.
 """
 
 from __future__ import annotations
 
 import copy
-import re
+from collections.abc import Mapping
 from typing import Any
 
 from pipelines.kubeflow.container.paths import Paths
 
 Json = dict[str, Any]
 
-_ABSENT = "absent"  # as components.approvals.component writes it
 _LOGS_OUTPUT = "executor-logs"  # added where the cluster stores logs; TFX has no such type
 _ADDED_BY_LAUNCHER = {"display_name", "store_session_info"}
-_OUR_TYPE = re.compile(r"^(title: *)catsdogs\.", re.MULTILINE)
 
 
-def normalize_executor_input(executor_input: Json, inputs_spec: Json) -> Json:
-    """Returns the message as TFX expects it, with unchanged URIs.
-
-    The driver leaves the types of inputs empty, has no optional inputs, and adds an output for logs.
-
-    Args:
-        executor_input: The ExecutorInput from the driver.
-        inputs_spec: The ComponentInputsSpec from the compiled pipeline.
-    """
+def normalize_executor_input(executor_input: Json) -> Json:
+    """Returns the driver's message with all sections, and without the output that it adds for logs."""
     prepared = copy.deepcopy(executor_input)
     inputs = prepared.setdefault("inputs", {})
-    artifacts = inputs.setdefault("artifacts", {})
-    for name, artifact_list in list(artifacts.items()):
-        present = [artifact for artifact in artifact_list.get("artifacts", []) if not _is_absent(artifact)]
-        if not present:
-            del artifacts[name]
-            continue
-        artifact_list["artifacts"] = present
-        for artifact in present:
-            if not any((artifact.get("type") or {}).values()):
-                artifact["type"] = copy.deepcopy(inputs_spec["artifacts"][name]["artifactType"])
-    outputs = prepared.setdefault("outputs", {}).setdefault("artifacts", {})
-    outputs.pop(_LOGS_OUTPUT, None)
-    for artifact in [*_all(artifacts), *_all(outputs)]:
-        schema = artifact["type"]
-        if "instanceSchema" in schema:
-            # MLMD stores our types under a short name; TFX imports them by their module path.
-            schema["instanceSchema"] = _OUR_TYPE.sub(r"\1components.artifacts.", schema["instanceSchema"])
+    inputs.setdefault("artifacts", {})
+    inputs.setdefault("parameterValues", {})
+    prepared["outputs"].setdefault("artifacts", {}).pop(_LOGS_OUTPUT, None)
     return prepared
 
 
-def _is_absent(artifact: Json) -> bool:
-    """Returns True if the artifact is a placeholder for a missing optional input."""
-    return bool(artifact.get("metadata", {}).get(_ABSENT))
+def set_types(message: Json, input_types: Mapping[str, str], output_types: Mapping[str, str]) -> None:
+    """Sets the artifact types, which the driver leaves empty, to the paths by which TFX imports them."""
+    for side, types in (("inputs", input_types), ("outputs", output_types)):
+        for name, group in message[side]["artifacts"].items():
+            for artifact in group["artifacts"]:
+                artifact["type"] = {"schemaTitle": types[name]}
 
 
 def properties(artifact: Json) -> Json:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 import re
@@ -14,9 +13,14 @@ from typing import Any
 
 import pytest
 import yaml
+from tfx.dsl.components.common.resolver import Resolver
+from tfx.utils import name_utils
 
 from components.errors import InputError
-from pipelines.settings.kubeflow import LOOKUP_TASKS, NODES
+from pipelines.kubeflow.container import lookup
+from pipelines.kubeflow.container.entrypoint import Node, parse_arguments
+from pipelines.pipeline import build
+from pipelines.settings.kubeflow import LOOKUP_TASK, TASK_OF_NODE, TASKS
 from pipelines.settings.loading import load
 from pipelines.settings.tree import Settings
 from tests.kubeflow_backend import object_store
@@ -84,6 +88,12 @@ def containers(spec: dict[str, Any]) -> dict[str, dict[str, Any]]:
     }
 
 
+def nodes(spec: dict[str, Any]) -> dict[str, Node]:
+    """Returns the nodes that the tasks run, by their ids."""
+    arguments = [container["args"] for task, container in containers(spec).items() if task != LOOKUP_TASK]
+    return {node.id: node for found in arguments for node in parse_arguments(found)[1]}
+
+
 def test_kfp_reads_both_documents(text: str, tmp_path: Path) -> None:
     from kfp.client.client import _extract_pipeline_yaml
 
@@ -91,10 +101,8 @@ def test_kfp_reads_both_documents(text: str, tmp_path: Path) -> None:
     file.write_text(text)
     read = _extract_pipeline_yaml(str(file))
     assert read.pipeline_spec.schema_version == "2.1.0"
-    assert set(read.pipeline_spec.root.dag.tasks) == {*NODES, *LOOKUP_TASKS}
-    assert len(read.platform_spec.platforms["kubernetes"].deployment_spec.executors) == len(
-        NODES + LOOKUP_TASKS
-    )
+    assert set(read.pipeline_spec.root.dag.tasks) == set(TASKS)
+    assert len(read.platform_spec.platforms["kubernetes"].deployment_spec.executors) == len(TASKS)
 
 
 def test_the_header_describes_the_file(text: str) -> None:
@@ -119,7 +127,7 @@ def test_all_others_do_not_see_gpus(spec: dict[str, Any]) -> None:
         for name, container in containers(spec).items()
         if {"name": "CUDA_VISIBLE_DEVICES", "value": "-1"} in container.get("env", [])
     }
-    assert hidden == {*NODES, *LOOKUP_TASKS} - {"Trainer"}
+    assert hidden == TASKS.keys() - {"Trainer"}
     assert containers(spec)["Trainer"]["env"] == [{"name": "CATSDOGS_GPUS", "value": "2"}]
 
 
@@ -132,7 +140,7 @@ def test_only_the_trainer_s_pod_goes_to_gpu_nodes(pods: dict[str, dict[str, Any]
     assert trainer["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
     [memory] = trainer["emptyDirMounts"]
     assert (memory["mountPath"], memory["medium"], memory["sizeLimit"]) == ("/dev/shm", "Memory", "2Gi")
-    for name in {*NODES, *LOOKUP_TASKS} - {"Trainer"}:
+    for name in TASKS.keys() - {"Trainer"}:
         assert not PLACES & pods[name].keys()
 
 
@@ -147,13 +155,13 @@ def test_the_configuration_as_shipped_puts_the_trainer_alone_on_gpu_nodes() -> N
 
 
 def test_no_pod_may_run_as_root(pods: dict[str, dict[str, Any]]) -> None:
-    assert pods.keys() == {*NODES, *LOOKUP_TASKS}
+    assert pods.keys() == TASKS.keys()
     for pod in pods.values():
         assert pod["securityContext"] == {"runAsNonRoot": True}
 
 
 def test_every_pod_has_the_volumes_the_secrets_and_a_time_limit(pods: dict[str, dict[str, Any]]) -> None:
-    assert pods.keys() == {*NODES, *LOOKUP_TASKS}
+    assert pods.keys() == TASKS.keys()
     for pod in pods.values():
         mounts = [(mount["constant"], mount["mountPath"]) for mount in pod["pvcMount"]]
         assert mounts == [("catsdogs-state", "/state"), ("catsdogs-pictures", "/data")]
@@ -258,20 +266,103 @@ def test_names_are_legal_in_argo_and_in_kfp(spec: dict[str, Any]) -> None:
 
 
 def test_no_two_tasks_are_one_to_the_cache(spec: dict[str, Any]) -> None:
-    """KFP's key is made of these, and holds no task's name."""
-    keys = [
-        json.dumps([tasks(spec)[name]["inputs"].get(kind, {}) for kind in ("artifacts", "parameters")])
-        + json.dumps(containers(spec)[name]["args"])
-        for name in NODES
-    ]
-    for lookup in LOOKUP_TASKS:  # where both have found the same
-        keys = [key.replace(f'"{lookup}"', '"look"') for key in keys]
-    assert len(set(keys)) == len(NODES)
+    """KFP's key holds a task's arguments, and not its name."""
+    assert len({json.dumps(container["args"]) for container in containers(spec).values()}) == len(TASKS)
 
 
-def test_the_looks_and_the_push_are_never_cached(spec: dict[str, Any]) -> None:
+def test_the_lookup_and_the_push_are_never_cached(spec: dict[str, Any]) -> None:
     cached = {name for name, task in tasks(spec).items() if task.get("cachingOptions", {}).get("enableCache")}
-    assert cached == set(NODES) - {"Pusher"}
+    assert cached == TASKS.keys() - {LOOKUP_TASK, "Pusher"}
+
+
+def test_every_node_but_the_resolvers_is_run_by_one_task(spec: dict[str, Any]) -> None:
+    components = build(load("kubeflow", OVERRIDES)).components
+    expected = {
+        node.id: name_utils.get_full_name(type(node)) for node in components if not isinstance(node, Resolver)
+    }
+    assert {node.id: node.component for node in nodes(spec).values()} == expected
+
+
+def test_the_nodes_of_a_task_are_connected_as_in_the_pipeline(spec: dict[str, Any]) -> None:
+    for node in build(load("kubeflow", OVERRIDES)).components:
+        if isinstance(node, Resolver):
+            continue
+        task = TASK_OF_NODE[node.id]
+        of_task = tasks(spec)[task]["inputs"]["artifacts"]
+        links = nodes(spec)[node.id].inputs
+        if links is None:
+            links = {name: name for name in of_task}
+        for name, channel in node.inputs.items():
+            producer = TASK_OF_NODE.get(channel.producer_component_id)
+            if producer is None:
+                assert name not in links  # a baseline
+            elif producer == task:
+                assert links[name] == channel.output_key
+                assert channel.output_key in spec["components"][task]["outputDefinitions"]["artifacts"]
+                assert channel.output_key not in of_task
+            else:
+                assert of_task[links[name]]["taskOutputArtifact"] == {
+                    "producerTask": producer,
+                    "outputArtifactKey": channel.output_key,
+                }
+
+
+def test_a_task_waits_for_the_producers_of_its_inputs(spec: dict[str, Any]) -> None:
+    for task in tasks(spec).values():
+        producers = {
+            produced["producerTask"]
+            for group in task["inputs"].values()
+            for source in group.values()
+            for kind, produced in source.items()
+            if kind != "componentInputParameter"
+        }
+        assert producers <= set(task.get("dependentTasks", ()))
+    for name, earlier in (
+        ("Transform", "DataGate"),
+        ("ServingCheck", "PredictionTable"),
+        ("Pusher", "QualityGate"),
+    ):
+        assert earlier in tasks(spec)[name]["dependentTasks"]
+
+
+def test_artifact_types_are_titles_that_ml_metadata_has_had_before(spec: dict[str, Any]) -> None:
+    titles = {
+        name: output["artifactType"]
+        for component in spec["components"].values()
+        for name, output in component["outputDefinitions"].get("artifacts", {}).items()
+    }
+    assert titles["examples"] == {"schemaTitle": "tfx.Examples"}
+    assert titles["verdict"] == {"schemaTitle": "catsdogs.DataVerdict"}
+
+
+def test_the_image_s_own_knowledge_is_not_passed(spec: dict[str, Any]) -> None:
+    for component in spec["components"].values():
+        for definition in component["inputDefinitions"].get("parameters", {}).values():
+            assert definition.keys() == {"parameterType"}
+    for node in nodes(spec).values():
+        assert "code_fingerprint" not in node.parameters
+
+
+@pytest.mark.parametrize(
+    ("override", "changed"),
+    [
+        ("training.seed=8", {"model_key"}),
+        ("data.split.seed=8", {"data_key", "model_key"}),
+        ("evaluation.min_accuracy=0.5", set()),
+        ("kubeflow.retry.backoff_seconds=1", set()),
+    ],
+)
+def test_the_keys_of_a_run_change_with_what_determines_its_data_and_its_model(
+    override: str, changed: set[str], spec: dict[str, Any]
+) -> None:
+    other = next(yaml.safe_load_all(compiled([*OVERRIDES, override])))
+    keys, others = (
+        lookup._parser()
+        .parse_args(["--executor_input", "{}", *containers(found)[LOOKUP_TASK]["args"][2:]])
+        .keys
+        for found in (spec, other)
+    )
+    assert {name for name in keys if keys[name] != others[name]} == changed
 
 
 def test_a_run_s_parameters_reach_the_steps(spec: dict[str, Any]) -> None:
@@ -289,7 +380,7 @@ def test_a_run_s_parameters_reach_the_steps(spec: dict[str, Any]) -> None:
         if "componentInputParameter" in source
     }
     assert taken == {
-        ("DataFingerprint", "source"): "source",
+        ("Lookup", "source"): "source",
         ("ImageExampleGen", "source"): "source",
         ("ImageExampleGen", "max_rejected_fraction"): "max_rejected_fraction",
         ("DataGate", "max_class_shift"): "max_class_shift",
@@ -297,27 +388,33 @@ def test_a_run_s_parameters_reach_the_steps(spec: dict[str, Any]) -> None:
     }
 
 
-def test_the_lookup_tasks_search_like_tfx_resolvers(spec: dict[str, Any]) -> None:
-    from tfx.types import Channel
-    from tfx.types.standard_artifacts import Model
-
-    from pipelines import baseline_nodes
-    from pipelines.kubeflow.container import lookup
-
-    model = Channel(type=Model)
-    for wanted in (baseline_nodes.blessed_model(model), baseline_nodes.best_model(model)):
-        looked = lookup._parser().parse_args(containers(spec)[f"{wanted.node_id}Lookup"]["args"])
-        assert looked.where == [f"{name}={value}" for name, value in wanted.where.items()]
-        assert looked.include_missing == wanted.include_missing
+def test_the_lookup_reaches_the_tasks_that_need_it(spec: dict[str, Any]) -> None:
+    taken = {
+        (name, key): source["taskOutputParameter"]["outputParameterKey"]
+        for name, task in tasks(spec).items()
+        for key, source in task["inputs"]["parameters"].items()
+        if "taskOutputParameter" in source
+    }
+    assert taken == {
+        ("ImageExampleGen", "data_fingerprint"): "data_fingerprint",
+        ("DataGate", "source"): "source_name",
+        ("DataGate", "accepted_data"): "accepted_data",
+        ("DataGate", "run_key"): "data_key",
+        ("PredictionTable", "blessed_model"): "blessed_model",
+        ("PredictionTable", "best_model"): "best_model",
+        ("QualityGate", "run_key"): "model_key",
+    }
+    outputs = spec["components"][LOOKUP_TASK]["outputDefinitions"]["parameters"]
+    assert set(taken.values()) == outputs.keys()
 
 
 def test_beam_works_in_its_steps_pods_with_their_cores(spec: dict[str, Any]) -> None:
-    for name in NODES:
-        beam = [argument for argument in containers(spec)[name]["args"] if re.match(r"--\w+=", argument)]
+    for name, node in nodes(spec).items():
+        beam = list(node.beam_arguments)
         if name in {"StatisticsGen", "Evaluator"}:  # they decode no images
             assert {"--runner=FnApiRunner", "--direct_num_workers=1"} < set(beam)
         elif name in BEAM_STEPS:
-            cores = containers(spec)[name]["resources"]["resourceCpuLimit"]
+            cores = load("kubeflow", OVERRIDES).kubeflow.task(name).cpu_limit
             assert beam == [
                 "--runner=FnApiRunner",
                 "--direct_running_mode=multi_threading",
@@ -332,14 +429,14 @@ def test_only_the_parameter_changes_with_what_a_run_may_set(spec: dict[str, Any]
     other = next(
         yaml.safe_load_all(compiled([*OVERRIDES, "data.max_rejected_fraction=0.5", "data.folder=/data/new"]))
     )
-    assert other["deploymentSpec"] == spec["deploymentSpec"]  # and so KFP's keys, the parameters aside
-    ours, others = copy.deepcopy(tasks(spec)), tasks(other)
+    ours, others = nodes(spec), nodes(other)
     for found in (ours, others):  # only the report has the settings, without those of pods
-        parameter = found["EvaluationReport"]["inputs"]["parameters"].pop("settings")
-        settings = yaml.safe_load(parameter["runtimeValue"]["constant"])
+        report = found.pop("EvaluationReport")
+        settings = yaml.safe_load(report.parameters["settings"])
         assert "data" in settings
         assert "kubeflow" not in settings
-    assert others == ours
+    assert others == ours  # and so KFP's keys, the parameters aside
+    assert tasks(other) == tasks(spec)
     assert other["root"]["inputDefinitions"] != spec["root"]["inputDefinitions"]
 
 
@@ -372,11 +469,10 @@ def test_the_root_names_the_service_of_its_store(overrides: list[str], root: str
 def test_the_steps_of_the_settings_run_on_flink() -> None:
     flink = ["master=flink:8081", "job_endpoint=jobs:8099", "environment=external"]
     overrides = ["beam.runner=flink", *(f"beam.flink.{setting}" for setting in flink)]
-    found = containers(next(yaml.safe_load_all(compiled([*IMAGES, *overrides]))))
-    for name in NODES:
+    for name, node in nodes(next(yaml.safe_load_all(compiled([*IMAGES, *overrides])))).items():
         is_remote = name in {"ImageExampleGen", "Transform", "PredictionTable"}
-        assert ("--job_endpoint=jobs:8099" in found[name]["args"]) == is_remote
-        assert ("--keep_remote" in found[name]["args"]) == is_remote
+        assert ("--job_endpoint=jobs:8099" in node.beam_arguments) == is_remote
+        assert node.keep_remote == is_remote
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ import yaml
 
 from components.errors import InputError, PipelineError
 from pipelines.kubeflow import submit as submitting
-from pipelines.settings.kubeflow import LOOKUP_TASKS, NODES
+from pipelines.settings.kubeflow import TASKS
 from tests.pipelines.kubeflow import small_package
 from tests.pipelines.kubeflow.kfp_server import KfpServer, Response
 
@@ -485,4 +485,4 @@ def test_the_real_pipeline_is_taken_with_its_parameters(
         "max_rejected_fraction": 0.5,
         "max_class_shift": 0.25,
     }
-    assert len(re.findall(r"\] \w+: ", shown)) == len(NODES + LOOKUP_TASKS)
+    assert len(re.findall(r"\] \w+: ", shown)) == len(TASKS)

@@ -33,7 +33,7 @@ ROOMY = "kubeflow.tasks={Trainer: {memory_limit: 1Ti}}"
         "kubeflow.artifact_store.endpoint=minio-service.kubeflow:9000",
         "kubeflow.artifact_store.region=eu-central-1",
         "kubeflow.task_defaults={cpu_request: 500m, cpu_limit: 0.5, memory_request: 1Gi, memory_limit: 1Gi}",
-        "kubeflow.tasks.BlessedModelLookup.retries=0",
+        "kubeflow.tasks.Lookup.retries=0",
         "kubeflow.gpu={type: amd.com/gpu, count: 8}",
         "kubeflow.gpu.node_selector={cloud.google.com/gke-accelerator: nvidia-l4, pool: '', a_B.c: A_b.1}",
         "kubeflow.gpu.tolerations=[{operator: Exists}]",
@@ -92,7 +92,7 @@ def test_what_the_cluster_takes(override: str, tmp_path: Path) -> None:
         ("kubeflow.shared_memory=2GB", ["kubeflow.shared_memory", "'2GB'"]),
         (
             "kubeflow.task_defaults={cpu_request: 1, cpu_limit: 999m}",
-            ["cpu_request of ImageExampleGen", "1", "999m"],
+            ["cpu_request of Lookup", "1", "999m"],
         ),
         (
             "kubeflow={task_defaults: {memory_limit: 1Gi}, tasks: {Pusher: {memory_request: 1025Mi}}}",
@@ -169,8 +169,24 @@ def test_a_step_takes_the_defaults_where_it_has_nothing_of_its_own() -> None:
     assert (trainer.cpu_request, trainer.memory_limit, trainer.retries) == ("1", "8Gi", 0)
 
 
-def test_the_steps_that_can_have_settings_are_the_pipeline_s(tmp_path: Path) -> None:
-    from pipelines.pipeline import build
-    from pipelines.settings.kubeflow import NODES
+@pytest.mark.parametrize(
+    ("former", "task"),
+    [
+        ("BlessedModelLookup", "Lookup"),
+        ("DataFingerprint", "Lookup"),
+        ("AcceptedData", "DataGate"),
+        ("BestModel", "PredictionTable"),
+        ("CuratedSchema", "StatisticsGen"),
+        ("Evaluator", "PredictionTable"),
+        ("EvaluationReport", "QualityGate"),
+    ],
+)
+def test_a_task_that_became_part_of_another_names_it(former: str, task: str) -> None:
+    with pytest.raises(SettingsError, match=rf"{former}\b.*\b{task}\b"):
+        load(overrides=[f"kubeflow.tasks.{former}.retries=0"])
 
-    assert {component.id for component in build(load()).components} == set(NODES)
+
+def test_a_node_has_the_values_of_the_task_that_runs_it() -> None:
+    kubeflow = load(overrides=["kubeflow.tasks.PredictionTable.retries=7"]).kubeflow
+    assert kubeflow.task("Evaluator") == kubeflow.task("PredictionTable")
+    assert kubeflow.task("Evaluator").retries == 7

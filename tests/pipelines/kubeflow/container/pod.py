@@ -96,26 +96,21 @@ class Cluster:
             "outputs": {
                 "artifacts": {
                     name: {
-                        "artifacts": [
-                            {"name": name, "type": {"instanceSchema": schema}, "uri": f"{root}/{name}"}
-                        ]
+                        "artifacts": [{"name": name, "type": {"schemaTitle": title}, "uri": f"{root}/{name}"}]
                     }
-                    for name, schema in outputs.items()
+                    for name, title in outputs.items()
                 },
                 "outputFile": str(self.local(root) / "output_metadata.json"),
             },
         }
 
     def start(
-        self, executor: str, message: Mapping[str, Any], inputs_spec: Mapping[str, Any], *arguments: str
+        self, message: Mapping[str, Any], *nodes: str, code: str = ""
     ) -> subprocess.CompletedProcess[str]:
-        """Runs the entry point to its end."""
+        """Runs the entry point to its end; `nodes` are its arguments from the first `--node` on."""
         command = [sys.executable, "-m", "pipelines.kubeflow.container.entrypoint"]
-        command += ["--executor_class_path", executor]
-        command += ["--json_serialized_invocation_args", json.dumps(message)]
-        command += ["--json_serialized_inputs_spec_args", json.dumps(inputs_spec), *arguments]
-        if "--code_fingerprint" not in arguments:
-            command += ["--code_fingerprint", fingerprint.of_code(*CODE)]
+        command += ["--executor_input", json.dumps(message), "--approvals", str(self.state)]
+        command += ["--code_fingerprint", code or fingerprint.of_code(*CODE), *nodes]
         environment = {
             **os.environ,
             "CATSDOGS_LAUNCHER_ROOT": str(self.folder),

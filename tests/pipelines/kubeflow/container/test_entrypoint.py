@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from components.approvals.store import ApprovalStore
-from components.errors import DataRejected, PipelineError
+from components.errors import DataRejected
 from pipelines.kubeflow.container import entrypoint
+from pipelines.kubeflow.container.entrypoint import Node
 from pipelines.kubeflow.container.executor_input import normalize_executor_input
-from pipelines.kubeflow.container.paths import Paths
 from tests.pipelines.kubeflow.container.pod import Artifact, Cluster
 
-GATE = "components.data_gate.component.Executor"
-SPEC = {
-    "artifacts": {"statistics": {"artifactType": {"instanceSchema": "title: tfx.ExampleStatistics"}}},
-    "parameters": {"source": {"parameterType": "STRING"}},
-}
-OUTPUTS = {"verdict": "title: catsdogs.DataVerdict"}
+GATE = ("--node", "DataGate", "--component", "components.data_gate.component.DataGate")
+OUTPUTS = {"verdict": "catsdogs.DataVerdict"}
 
 
 @pytest.fixture
@@ -40,43 +37,63 @@ def message(cluster: Cluster, statistics: Artifact) -> dict[str, Any]:
     return cluster.message("DataGate", OUTPUTS, {"statistics": statistics}, {"source": "sample"})
 
 
-def record_approval(cluster: Cluster, statistics: Artifact, metadata: dict[str, Any]) -> None:
-    """Does what follows on a step whose output has these properties."""
-    prepared = normalize_executor_input(message(cluster, statistics), SPEC)
-    answer = {"artifacts": {"verdict": {"artifacts": [{"metadata": metadata}]}}}
-    entrypoint._record_approval(
-        cluster.state, "statistics:accepted-data", prepared, answer, Paths(cluster.folder)
-    )
-
-
 def test_an_image_of_other_code_is_refused(cluster: Cluster, statistics: Artifact) -> None:
-    done = cluster.start(GATE, message(cluster, statistics), SPEC, "--code_fingerprint", "0123456789abcdef")
+    done = cluster.start(message(cluster, statistics), *GATE, code="0123456789abcdef")
     assert done.returncode == 2
     assert "0123456789ab" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_what_a_step_approves_is_recorded(cluster: Cluster, statistics: Artifact) -> None:
-    record_approval(cluster, statistics, {"blessed": 1.0, "source": "sample"})
-    approval = ApprovalStore(cluster.state / "accepted-data").newest()
-    assert approval is not None
-    assert (approval.uri, approval.properties) == (statistics.uri, {"source": "sample"})
-    assert approval.metadata == {"split_names": "[]"}  # without what the launcher has added
-    assert (Path(approval.files) / "Split-train" / "FeatureStats.pb").read_bytes() == b"counted"
-
-
-@pytest.mark.parametrize("metadata", [{"blessed": 0.0}, {}])
-def test_what_was_not_approved_is_not_recorded(
-    cluster: Cluster, statistics: Artifact, metadata: dict[str, Any]
+@pytest.mark.parametrize("left", ["nothing", "an empty folder"])
+def test_a_candidate_that_was_removed_from_the_store(
+    cluster: Cluster, statistics: Artifact, left: str
 ) -> None:
-    record_approval(cluster, statistics, metadata)
-    assert ApprovalStore(cluster.state / "accepted-data").newest() is None
+    """Its own approval must not be taken for that of another."""
+    shutil.rmtree(cluster.local(statistics.uri))
+    if left == "an empty folder":
+        (cluster.local(statistics.uri) / "Split-train").mkdir(parents=True)
+    done = cluster.start(message(cluster, statistics), *GATE)
+    assert done.returncode == 1
+    assert statistics.uri in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
 
 
-def test_an_approval_that_cannot_be_recorded_fails_the_step(cluster: Cluster, statistics: Artifact) -> None:
-    cluster.state.write_text("a file in the way")
-    with pytest.raises(PipelineError):
-        record_approval(cluster, statistics, {"blessed": 1.0})
+def test_what_follows_a_node_belongs_to_it() -> None:
+    options, [table, evaluator] = entrypoint.parse_arguments(
+        [
+            *("--executor_input", "{}", "--code_fingerprint", "0", "--approvals", "/state"),
+            *("--node", "PredictionTable", "--component", "a.Table", "--inputs", "examples,model"),
+            *("--parameters", '{"rows": 3}', "--keep_remote", "--runner=FlinkRunner"),
+            *("--node", "Evaluator", "--component", "b.Evaluator", "--inputs", "examples=predictions"),
+        ]
+    )
+    assert options.approvals == Path("/state")
+    assert table == Node(
+        "PredictionTable",
+        "a.Table",
+        {"examples": "examples", "model": "model"},
+        {"rows": 3},
+        True,
+        ("--runner=FlinkRunner",),
+    )
+    assert evaluator == Node("Evaluator", "b.Evaluator", {"examples": "predictions"}, {}, False, ())
+
+
+def test_a_node_takes_its_inputs_from_the_task_and_from_nodes_before_it(cluster: Cluster) -> None:
+    examples, model = (cluster.put(name, {"file": b"x"}) for name in ("examples", "model"))
+    task = normalize_executor_input(
+        cluster.message("t", OUTPUTS, {"examples": examples, "model": model}, {"source": "sample"})
+    )
+    predictions = {"artifacts": [{"uri": "minio://b/predictions"}]}
+    node = Node("Evaluator", "b.Evaluator", {"examples": "predictions"}, {"rows": 3}, False, ())
+    given = entrypoint._node_message(node, task, {"predictions": predictions})
+    assert given["inputs"] == {
+        "artifacts": {"examples": predictions},
+        "parameterValues": {"rows": 3, "source": "sample"},
+    }
+    assert given["outputs"]["outputFile"] != task["outputs"]["outputFile"]
+    whole = entrypoint._node_message(replace(node, inputs=None), task, {})
+    assert whole["inputs"]["artifacts"] == task["inputs"]["artifacts"]
 
 
 @pytest.mark.slow
@@ -86,7 +103,7 @@ def test_a_step_that_fails_for_a_reason_that_nobody_foresaw(cluster: Cluster, st
     output = cluster.local(given["outputs"]["artifacts"]["verdict"]["artifacts"][0]["uri"])
     output.mkdir(parents=True)
     (output / "of an earlier attempt").touch()
-    done = cluster.start(GATE, given, SPEC)
+    done = cluster.start(given, *GATE, "--parameters", '{"max_class_shift": 0.1}')
     assert done.returncode == 1
     assert "Traceback" in done.stderr
     assert list(output.iterdir()) == []
@@ -113,8 +130,8 @@ def test_an_executor_that_ends_the_process_has_failed(
     with pytest.raises(Ended) as ended:
         entrypoint.main(
             [
-                *("--executor_class_path", GATE, "--json_serialized_invocation_args", "{}"),
-                *("--json_serialized_inputs_spec_args", "{}", "--code_fingerprint", "0"),
+                *("--executor_input", "{}", "--code_fingerprint", "0", "--approvals", "/state"),
+                *GATE,
             ]
         )
     assert ended.value.args == (1,)

@@ -2,12 +2,11 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,33 +14,66 @@ from components.approvals.store import ApprovalStore
 from components.image_example_gen.config import DataConfig
 from components.image_example_gen.sources import open_source, source_name
 from pipelines.kubeflow.container import lookup
-from tests.pipelines.kubeflow.container.pod import Cluster
 
 CLASSES = '["cat", "dog"]'
+SAMPLE = {"kind": "sample", "count": 10, "seed": 0}
+KEYS = {"data_key": "1", "model_key": "2"}
 
 
-def data_fingerprint(source: Mapping[str, object], output: Path, *more: str) -> int:
-    return lookup.main(
-        [
-            *("data-fingerprint", "--source", json.dumps(source), "--class_names", CLASSES),
-            *("--output", str(output), *more),
+@pytest.fixture
+def arguments(tmp_path: Path) -> Callable[[Mapping[str, object]], list[str]]:
+    def of_source(source: Mapping[str, object]) -> list[str]:
+        message = {
+            "inputs": {"parameterValues": {"source": json.dumps(source)}},
+            "outputs": {"outputFile": str(tmp_path / "task" / "output.json")},
+        }
+        return [
+            *("--executor_input", json.dumps(message), "--class_names", CLASSES),
+            *("--approvals", str(tmp_path / "approvals"), "--keys", json.dumps(KEYS)),
         ]
-    )
+
+    return of_source
+
+
+@pytest.fixture
+def looked_up(
+    tmp_path: Path, arguments: Callable[[Mapping[str, object]], list[str]]
+) -> Callable[[Mapping[str, object]], dict[str, Any]]:
+    """`looked_up(source)`: the outputs of the task."""
+
+    def outputs(source: Mapping[str, object]) -> dict[str, Any]:
+        assert lookup.main(arguments(source)) == 0
+        output = json.loads((tmp_path / "task" / "output.json").read_text())
+        written: dict[str, Any] = output["parameterValues"]
+        return written
+
+    return outputs
 
 
 def test_it_finds_what_the_local_driver_finds(
-    tmp_path: Path, folder_of: Callable[[Mapping[str, int]], Path]
+    looked_up: Callable[..., dict[str, Any]], folder_of: Callable[[Mapping[str, int]], Path], tmp_path: Path
 ) -> None:
     source = {"kind": "folder", "folder": str(folder_of({"cats": 2, "dogs": 2}))}
-    assert data_fingerprint(source, tmp_path / "found") == 0
-    found = (tmp_path / "found").read_text()
-    assert found == open_source(source, ["cat", "dog"]).fingerprint()
+    found = looked_up(source)
+    assert found["data_fingerprint"] == open_source(source, ["cat", "dog"]).fingerprint()
+    assert found["source_name"] == source_name(source)
+    assert looked_up(source) == found
 
-    data_fingerprint(source, tmp_path / "again")
-    assert (tmp_path / "again").read_text() == found
     next((tmp_path / "pictures" / "cats").iterdir()).write_bytes(b"another image")
-    data_fingerprint(source, tmp_path / "changed")
-    assert (tmp_path / "changed").read_text() != found
+    changed = looked_up(source)
+    for name in ("data_fingerprint", "data_key", "model_key"):
+        assert changed[name] != found[name]
+
+
+def test_the_keys_change_with_those_that_were_compiled(
+    looked_up: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = looked_up(SAMPLE)
+    assert found["data_key"] != found["model_key"]
+    monkeypatch.setitem(KEYS, "model_key", "3")
+    changed = looked_up(SAMPLE)
+    assert changed["model_key"] != found["model_key"]
+    assert changed["data_key"] == found["data_key"]
 
 
 @pytest.mark.parametrize(
@@ -57,111 +89,52 @@ def test_sources_are_called_as_they_are_in_the_settings(settings: DataConfig) ->
 
 
 @pytest.mark.parametrize("is_there", [False, True])
-def test_a_folder_without_images(is_there: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_without_images(
+    is_there: bool,
+    tmp_path: Path,
+    arguments: Callable[[Mapping[str, object]], list[str]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     folder = tmp_path / "data"
     if is_there:
         folder.mkdir()
-    assert data_fingerprint({"kind": "folder", "folder": str(folder)}, tmp_path / "found") == 2
+    assert lookup.main(arguments({"kind": "folder", "folder": str(folder)})) == 2
     [sentence] = capsys.readouterr().err.strip().splitlines()[-1:]
     assert str(folder) in sentence
     assert ("kubeflow.volumes" in sentence) is not is_there
-    assert not (tmp_path / "found").exists()
+    assert not (tmp_path / "task").exists()
 
 
-def test_a_source_that_is_not_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as end:
-        lookup.main(["data-fingerprint", "--source", "{", "--class_names", CLASSES, "--output", "f"])
-    assert end.value.code == 2
-    assert "--source" in capsys.readouterr().err
-
-
-@pytest.fixture
-def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
-    monkeypatch.setenv("CATSDOGS_LAUNCHER_ROOT", str(tmp_path))
-    return Cluster(tmp_path)
-
-
-def look_for_approved(cluster: Cluster, candidate: str, *more: str) -> int:
-    arguments = ["--approvals", str(cluster.state), "--store", "blessed-model", "--candidate", candidate]
-    return lookup.main(["approved", *arguments, "--output", str(cluster.folder / "approved"), *more])
-
-
-def approved(cluster: Cluster, candidate: str, *more: str) -> str:
-    assert look_for_approved(cluster, candidate, *more) == 0
-    return (cluster.folder / "approved").read_text()
-
-
-def test_it_finds_the_newest_approval_of_another(cluster: Cluster) -> None:
-    store = ApprovalStore(cluster.state / "blessed-model")
-    entries = {}
-    for name in ("A", "B"):
-        artifact = cluster.put("model", {"weights": name.encode()})
-        entries[name] = store.record(cluster.local(artifact.uri), artifact.uri).text()
-    assert approved(cluster, cluster.put("model", {"weights": b"C"}).uri) == entries["B"]
-    assert approved(cluster, cluster.put("model", {"weights": b"B"}).uri) == entries["A"]
-
-
-def test_it_finds_only_what_has_the_property(cluster: Cluster) -> None:
-    store = ApprovalStore(cluster.state / "blessed-model")
-    artifact = cluster.put("statistics", {"counts": b"1"})
-    entry = store.record(
-        cluster.local(artifact.uri), artifact.uri, properties={"source": "folder /a=b"}
-    ).text()
-    candidate = cluster.put("statistics", {"counts": b"2"}).uri
-    assert approved(cluster, candidate, "--where", "source=folder /a=b") == entry
-    assert approved(cluster, candidate, "--where", "source=sample") == ""
-
-
-def test_an_approval_whose_files_are_gone_is_told_where_that_is_wanted(cluster: Cluster) -> None:
-    store = ApprovalStore(cluster.state / "blessed-model")
-    kept = []
-    for name in ("A", "B"):
-        artifact = cluster.put("model", {"weights": name.encode()})
-        kept.append(store.record(cluster.local(artifact.uri), artifact.uri))
-    candidate = cluster.put("model", {"weights": b"C"}).uri
-    assert approved(cluster, candidate, "--include_missing") == approved(cluster, candidate) == kept[1].text()
-    shutil.rmtree(kept[1].files)
-    assert approved(cluster, candidate, "--include_missing") == replace(kept[1], files="").text()
-    assert approved(cluster, candidate) == kept[1].text()
-
-
-def test_a_damaged_approval(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
-    (cluster.state / "blessed-model" / "2026").mkdir(parents=True)
-    (cluster.state / "blessed-model" / "2026" / "approval.json").write_text("{")
-    candidate = cluster.put("model", {"weights": b"A"}).uri
-    assert look_for_approved(cluster, candidate) == 1
-    assert str(cluster.state / "blessed-model" / "2026") in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("left", ["nothing", "an empty folder"])
-def test_a_candidate_that_was_removed_from_the_store(
-    cluster: Cluster, left: str, capsys: pytest.CaptureFixture[str]
+def test_what_was_approved_changes_the_parameter_of_its_baseline_only(
+    looked_up: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
-    """Its own approval must not be taken for that of another."""
-    candidate = cluster.put("model", {"variables/weights": b"A"}).uri
-    ApprovalStore(cluster.state / "blessed-model").record(cluster.local(candidate), candidate)
-    shutil.rmtree(cluster.local(candidate))
-    if left == "an empty folder":
-        (cluster.local(candidate) / "variables").mkdir(parents=True)
-    assert look_for_approved(cluster, candidate) == 1
-    assert candidate in capsys.readouterr().err
-    assert not (cluster.folder / "approved").exists()
+    first = looked_up(SAMPLE)
+    assert (first["accepted_data"], first["blessed_model"], first["best_model"]) == ("none", "none", "none")
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "weights").write_text("A")
+    ApprovalStore(tmp_path / "approvals" / "blessed-model").record(model, "minio://b/model")
+    found = looked_up(SAMPLE)
+    assert found["blessed_model"] != "none"
+    assert found | {"blessed_model": "none"} == first
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        [
-            *("data-fingerprint", "--source", '{"kind": "sample", "count": 10, "seed": 0}'),
-            *("--class_names", CLASSES, "--output", "found"),
-        ],
-        ["approved", "--approvals", "a", "--store", "l", "--candidate", "model", "--output", "found"],
-    ],
-)
-def test_a_look_is_light(arguments: list[str], tmp_path: Path) -> None:
-    (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "weights").touch()
-    command = f"import sys; from pipelines.kubeflow.container import lookup; lookup.main({arguments!r})"
+def test_a_damaged_approval(
+    tmp_path: Path,
+    arguments: Callable[[Mapping[str, object]], list[str]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    damaged = tmp_path / "approvals" / "blessed-model" / "2026"
+    damaged.mkdir(parents=True)
+    (damaged / "approval.json").write_text("{")
+    assert lookup.main(arguments(SAMPLE)) == 1
+    assert str(damaged) in capsys.readouterr().err
+
+
+def test_the_lookup_is_light(arguments: Callable[[Mapping[str, object]], list[str]], tmp_path: Path) -> None:
+    command = (
+        f"import sys; from pipelines.kubeflow.container import lookup; lookup.main({arguments(SAMPLE)!r})"
+    )
     heavy = "print([name for name in ('tensorflow', 'tfx', 'apache_beam', 'kfp') if name in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", f"{command}; {heavy}"],
@@ -172,4 +145,4 @@ def test_a_look_is_light(arguments: list[str], tmp_path: Path) -> None:
         check=True,
     )
     assert done.stdout.strip() == "[]"
-    assert (tmp_path / "found").exists()
+    assert (tmp_path / "task" / "output.json").exists()
