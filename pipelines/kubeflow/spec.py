@@ -18,7 +18,6 @@ from tfx.orchestration import pipeline as tfx_pipeline
 from tfx.utils import name_utils
 
 from components import fingerprint
-from pipelines.beam.arguments import runs_on_cluster
 from pipelines.kubeflow import beam, package
 from pipelines.kubeflow.container.entrypoint import CODE
 from pipelines.settings.kubeflow import LOOKUP_TASK, TASK_OF_NODE, TASKS, TaskConfig
@@ -121,8 +120,7 @@ def _add_nodes(
         constants = _constants(node, parameters)
         arguments += ["--parameters", json.dumps(constants, separators=(",", ":"))] if constants else []
         if isinstance(node.executor_spec, BeamExecutorSpec):
-            arguments += ["--keep_remote"] if runs_on_cluster(settings.beam, node.id) else []
-            arguments += beam.task_arguments(settings, node.id)
+            arguments += beam.node_arguments(settings, node.id)
     add_task(spec, settings, task, _ENTRY_POINT, arguments, parameters)
     component, added = spec["components"][task], spec["root"]["dag"]["tasks"][task]
     component["inputDefinitions"]["artifacts"] = {

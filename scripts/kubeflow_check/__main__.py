@@ -22,6 +22,7 @@ from pipelines.console import PrintableConsole
 from pipelines.settings import loading as pipeline_settings
 from scripts.kubeflow_check import images, result_checks
 from scripts.kubeflow_check.containers import Podman, change_owner
+from scripts.kubeflow_check.flink import check_flink
 from tests.kubeflow_backend.backend import Backend, Run
 
 _CONFIG = "kubeflow"
@@ -64,6 +65,7 @@ def check(targets: Sequence[str], image_count: int, overrides: Sequence[str]) ->
         PipelineError: The check cannot run, or a result of the pipeline is wrong.
     """
     images.require_podman()
+    images.require_flink()
     settings = pipeline_settings.load(_CONFIG, list(overrides))
     base = images.find_base(_step)
     names = images.build(base, targets)
@@ -94,8 +96,12 @@ def check(targets: Sequence[str], image_count: int, overrides: Sequence[str]) ->
     _step("Predicting with the pushed model")
     repository, images_folder = settings.serving_destination, claims[result_checks.IMAGES_CLAIM]
     _line(result_checks.check_pushed_model(podman, names["cpu"], folder, repository, images_folder))
-    _step("Running a Beam worker in a container")
-    _line(result_checks.check_beam_worker(flags, names["cpu"], folder, claims, image_count, _line))
+    _step("Running the Beam steps on Flink, with a worker in another container")
+
+    def compile_for_flink(output: Path, changes: Sequence[str]) -> None:
+        _compile(names["cpu"], names["cpu"], output, [*overrides, *changes])
+
+    _line(check_flink(flags, names["cpu"], folder, claims, compile_for_flink, (cluster, run), _line))
     return True
 
 

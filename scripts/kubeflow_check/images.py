@@ -30,6 +30,15 @@ def require_podman() -> None:
         )
 
 
+def require_flink() -> None:
+    """Raises InputError if this machine lacks what runs Flink and builds Beam's job server for it."""
+    for program, package in (("java", "openjdk-17-jdk-headless"), ("mvn", "maven"), ("bwrap", "bubblewrap")):
+        if shutil.which(program) is None:
+            raise InputError(
+                f"{program} is not installed, which the check on Flink needs: apt-get install {package}"
+            )
+
+
 def find_base(report: Callable[[str], None]) -> str:
     """Returns the base image: $BASE, else Debian's own, else one that debootstrap makes once."""
     if base := os.environ.get("BASE"):

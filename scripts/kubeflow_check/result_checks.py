@@ -1,14 +1,11 @@
 """Checks the results of a pipeline run.
 
-The verdict and the report exist, the pushed model predicts correctly, and the image works as a Beam worker.
+The verdict and the report exist, and the pushed model predicts correctly.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from components.errors import InputError
@@ -21,8 +18,6 @@ STATE_CLAIM, IMAGES_CLAIM = "catsdogs-state", "catsdogs-pictures"  # the claims 
 
 _IMAGES_PER_CLASS = 10
 _MIN_ACCURACY = 0.8
-_PORT = 50000
-_POOL_SECONDS = 1800
 _PROGRAMS = Path(__file__).parent / "container_programs"
 
 
@@ -85,58 +80,6 @@ def check_pushed_model(podman: Podman, image: str, folder: Path, repository: str
             f"{_MIN_ACCURACY:.0%}: see {log}."
         )
     return f"Version {result['version']} is correct on {result['accuracy']:.0%} of {len(image_paths)} images"
-
-
-def check_beam_worker(
-    flags: Sequence[str],
-    image: str,
-    folder: Path,
-    claims: Mapping[str, Path],
-    images: int,
-    report: Callable[[str], None],
-) -> str:
-    """Runs a Beam pipeline whose worker pool is a container of the image.
-
-    Args:
-        flags: Podman's flags for this machine.
-        image: The CPU image.
-        folder: Folder for the logs.
-        claims: Folder behind each claim.
-        images: Number of images to ingest.
-        report: Called with progress messages.
-
-    Returns:
-        The result in one sentence.
-
-    Raises:
-        InputError: The worker did not process all images.
-    """
-    pod, pool = _pod(folder, "beam"), f"catsdogs-check-pool-{os.getpid()}"
-    mounts, pool_log, log = {"/data": IMAGES_CLAIM}, folder / "beam-pool.log", folder / "beam.log"
-    program = ["python", "-m", "apache_beam.runners.worker.worker_pool_main", f"--service_port={_PORT}"]
-    # The timeout ends the pool if the check is killed.
-    workers = Podman([*flags, "--detach", f"--timeout={_POOL_SECONDS}"], claims, frozenset(claims))
-    command = workers.command(Container("worker pool", image, program, {}, pod, mounts, pool_log), pool)
-    submitter = Podman(flags, claims, frozenset(claims), report, network=f"container:{pool}")
-    program = ["python", "-c", (_PROGRAMS / "ingest_on_worker.py").read_text(), f"localhost:{_PORT}"]
-    try:
-        started = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-        )
-        if started.returncode:
-            raise InputError(f"Beam's worker pool did not start: {started.stderr.strip()}")
-        status = submitter.run(Container("ingestion on a worker", image, program, {}, pod, mounts, log))
-    finally:
-        with pool_log.open("wb") as output:
-            subprocess.run(["podman", "logs", pool], stdout=output, stderr=output, check=False)
-        subprocess.run(["podman", "rm", "--force", "--ignore", pool], capture_output=True, check=False)
-    if status:
-        raise InputError(f"The Beam pipeline failed: see {log} and {pool_log}.")
-    counts = json.loads((pod / "minio/rejected/counts.json").read_text())["accepted"]
-    written = sum(sum(by_class.values()) for by_class in counts.values())
-    if "Starting worker with command" not in pool_log.read_text() or written != images:
-        raise InputError(f"Beam's worker wrote {written} of {images} images: see {pool_log}.")
-    return f"A Beam worker in its own container wrote all {written} images"
 
 
 def _pod(folder: Path, name: str) -> Path:

@@ -159,6 +159,7 @@ class FlinkCluster:
         network_memory: Of each TaskManager. StatisticsGen, with its 342 vertices, needs 512 MB.
         host_network: True for a cluster with one TaskManager, to which the submitting process is "localhost".
             False needs root.
+        worker_pools: False for pools that something else starts, at the address `worker_pool`.
 
     Attributes:
         master: The JobManager's REST address.
@@ -176,8 +177,10 @@ class FlinkCluster:
         slots: int = 1,
         network_memory: str = "256m",
         host_network: bool = False,
+        worker_pools: bool = True,
     ) -> None:
         self._packages, self._shared, self._slots = packages, shared.resolve(), slots
+        self._starts_pools = worker_pools
         self._memory = _TASK_MANAGER_MEMORY | {f"network.{end}": network_memory for end in ("min", "max")}
         self._numbers = itertools.count(1)
         self._pods: list[Pod] = []
@@ -249,16 +252,19 @@ class FlinkCluster:
             "taskmanager.cpu.cores": 1,
             **{f"taskmanager.memory.{part}": size for part, size in self._memory.items()},
         }
-        pool = "python -m apache_beam.runners.worker.worker_pool_main --service_port="
-        pool += self.worker_pool.partition(":")[2]
-        command = ["sh", "-c", f'{pool} & exec "$@"', "sh", *self._flink(_TASK_MANAGER, configuration)]
+        command = self._flink(_TASK_MANAGER, configuration)
+        if self._starts_pools:
+            pool = "python -m apache_beam.runners.worker.worker_pool_main --service_port="
+            pool += self.worker_pool.partition(":")[2]
+            command = ["sh", "-c", f'{pool} & exec "$@"', "sh", *command]
         self.task_managers[name] = self._start_pod(name, address, inside, command)
 
     def wait_for_task_managers(self) -> None:
         """Waits until the live TaskManagers, and no others, are known to the JobManager, with their pools."""
         for pod in self.task_managers.values():
             pool = f"{pod.address}:{self.worker_pool.partition(':')[2]}"
-            _wait(lambda pool=pool: self._can_connect(pool), pod)  # type: ignore[misc]
+            if self._starts_pools:
+                _wait(lambda pool=pool: self._can_connect(pool), pod)  # type: ignore[misc]
         names = self.task_managers.keys()
         _wait(lambda: {found["id"] for found in self.get("taskmanagers")["taskmanagers"]} == names, pod)
 

@@ -17,19 +17,27 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 from components import fingerprint
 from components.errors import InputError, PipelineError, exception_chain, find_user_error
-from pipelines.kubeflow.container import baselines, executor_input
+from pipelines.beam.arguments import cluster_arguments
+from pipelines.beam.checks import prepare_cluster
+from pipelines.beam.jobs import watch_jobs
+from pipelines.kubeflow.container import baselines, executor_input, staging
 from pipelines.kubeflow.container.executor_input import Json
 from pipelines.kubeflow.container.paths import Paths
+from pipelines.settings.beam import BeamConfig
 from serving.printable import log_printable_lines, printable_lines
 
-CODE = ("components", "trainer", "serving", "pipelines.kubeflow.container")
+CODE = (
+    *("components", "trainer", "serving"),
+    *("pipelines.beam", "pipelines.settings.beam", "pipelines.kubeflow.container"),
+)
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 _FULL_TEXTS = ("No space left on device", "Disk quota exceeded")  # TensorFlow's errors have no number
 
@@ -46,15 +54,19 @@ class Node:
         inputs: Its inputs, each with the input of the task or the output of an earlier node that it takes;
             None takes all inputs of the task.
         parameters: Its execution properties, apart from the task's parameters.
-        keep_remote: Whether the workers of its Beam pipeline read `gs://` themselves.
-        beam_arguments: Arguments of its Beam pipeline.
+        beam: The Flink cluster that runs its Beam pipeline; None runs it here.
+        keep_remote: Whether the workers of the cluster read `gs://` themselves.
+        staging: Folder on a volume for what the workers of the cluster read and write otherwise.
+        beam_arguments: Arguments of a Beam pipeline that runs here.
     """
 
     id: str
     component: str
     inputs: Mapping[str, str] | None
     parameters: Json
+    beam: BeamConfig | None
     keep_remote: bool
+    staging: Path | None
     beam_arguments: tuple[str, ...]
 
 
@@ -132,28 +144,46 @@ def _execute(node: Node, message: Json) -> Json:
         {name: name_utils.get_full_name(channel.type) for name, channel in channels.items()}
         for channels in (component.SPEC_CLASS.INPUTS, component.SPEC_CLASS.OUTPUTS)
     )
-    paths = Paths.from_environment(keep_remote=node.keep_remote)
-    local = executor_input.with_local_paths(message, paths)
-    outputs = local["outputs"]["artifacts"]
-    for name in outputs.keys() - output_types:
-        del outputs[name]  # of another node
-    executor_input.set_types(local, input_types, output_types)
-    for output in outputs.values():
-        for artifact in output["artifacts"]:
-            _make_empty(artifact["uri"])
-    integers = [name for name, value in node.parameters.items() if isinstance(value, int)]
-    arguments = argparse.Namespace(
-        executor_class_path=component.EXECUTOR_SPEC.class_path,
-        json_serialized_invocation_args=json.dumps(local),
-        json_serialized_inputs_spec_args=json.dumps(
-            {"parameters": {name: {"parameterType": "NUMBER_INTEGER"} for name in integers}}
-        ),
-    )
-    kubeflow_v2_run_executor.main((arguments, list(node.beam_arguments)))
+    with _place_beam(node, message) as (paths, beam_arguments):
+        local = executor_input.with_local_paths(message, paths)
+        outputs = local["outputs"]["artifacts"]
+        for name in outputs.keys() - output_types:
+            del outputs[name]  # of another node
+        executor_input.set_types(local, input_types, output_types)
+        for output in outputs.values():
+            for artifact in output["artifacts"]:
+                _make_empty(artifact["uri"])
+        integers = [name for name, value in node.parameters.items() if isinstance(value, int)]
+        arguments = argparse.Namespace(
+            executor_class_path=component.EXECUTOR_SPEC.class_path,
+            json_serialized_invocation_args=json.dumps(local),
+            json_serialized_inputs_spec_args=json.dumps(
+                {"parameters": {name: {"parameterType": "NUMBER_INTEGER"} for name in integers}}
+            ),
+        )
+        kubeflow_v2_run_executor.main((arguments, beam_arguments))
     output_file = Path(message["outputs"]["outputFile"])
     written = executor_input.with_uris(json.loads(output_file.read_text(encoding="utf-8")), paths)
     artifacts: Json = written["artifacts"]
     return artifacts
+
+
+@contextmanager
+def _place_beam(node: Node, message: Json) -> Iterator[tuple[Paths, list[str]]]:
+    """Yields where a node's artifacts are, and the arguments of its Beam pipeline: here, or on a cluster."""
+    paths = Paths.from_environment(keep_remote=node.keep_remote)
+    if node.beam is None:
+        yield paths, list(node.beam_arguments)
+        return
+    name = staging.execution_name(message)
+    beam, cancelled_jobs = prepare_cluster(node.beam, name)
+    for job in cancelled_jobs:
+        _log.warning("Cancelled the Flink job %s, which a killed attempt has left.", job)
+    with ExitStack() as stack:
+        if node.staging is not None:
+            paths = stack.enter_context(staging.staged_artifacts(message, paths, node.staging / name))
+        stack.enter_context(watch_jobs(beam.flink, node.id, name))
+        yield paths, [*cluster_arguments(beam), f"--job_name={name}"]
 
 
 def _make_empty(folder: str) -> None:
@@ -212,7 +242,9 @@ def parse_arguments(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[
     of_node.add_argument("--component", required=True)
     of_node.add_argument("--inputs", metavar="NAME[=SOURCE],…")
     of_node.add_argument("--parameters", type=json.loads, default={})
+    of_node.add_argument("--beam", type=BeamConfig.model_validate_json)
     of_node.add_argument("--keep_remote", action="store_true")
+    of_node.add_argument("--staging", type=Path)
     starts = [index for index, argument in enumerate(arguments) if argument == "--node"]
     nodes = []
     for start, end in itertools.pairwise([*starts, len(arguments)]):
@@ -223,7 +255,9 @@ def parse_arguments(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[
                 options.component,
                 None if options.inputs is None else _parse_inputs(options.inputs),
                 options.parameters,
+                options.beam,
                 options.keep_remote,
+                options.staging,
                 tuple(beam_arguments),
             )
         )

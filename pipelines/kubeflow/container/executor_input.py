@@ -44,15 +44,16 @@ def properties(artifact: Json) -> Json:
 def with_local_paths(prepared: Json, paths: Paths) -> Json:
     """Returns the message with URIs replaced by paths that the executor can read and write."""
     local = copy.deepcopy(prepared)
-    for artifact in [*_all(local["inputs"]["artifacts"]), *_all(local["outputs"]["artifacts"])]:
-        artifact["uri"] = paths.executor_path(artifact["uri"])
+    for direction in ("inputs", "outputs"):
+        for artifact in all_artifacts(local[direction]["artifacts"]):
+            artifact["uri"] = paths.executor_path(artifact["uri"])
     return local
 
 
 def with_uris(executor_output: Json, paths: Paths) -> Json:
     """Returns the executor's output with paths replaced by URIs, in properties too."""
     converted = copy.deepcopy(executor_output)
-    for artifact in _all(converted.get("artifacts", {})):
+    for artifact in all_artifacts(converted.get("artifacts", {})):
         artifact["uri"] = paths.to_uri(artifact["uri"])
         metadata = artifact.get("metadata", {})
         for name, value in metadata.items():
@@ -61,5 +62,6 @@ def with_uris(executor_output: Json, paths: Paths) -> Json:
     return converted
 
 
-def _all(artifacts: Json) -> list[Json]:
+def all_artifacts(artifacts: Json) -> list[Json]:
+    """Returns the artifacts of all inputs, or of all outputs."""
     return [artifact for group in artifacts.values() for artifact in group.get("artifacts", [])]

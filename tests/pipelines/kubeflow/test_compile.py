@@ -466,13 +466,21 @@ def test_the_root_names_the_service_of_its_store(overrides: list[str], root: str
     assert object_store.session(root)["Provider"] == root.partition(":")[0]
 
 
-def test_the_steps_of_the_settings_run_on_flink() -> None:
+@pytest.mark.parametrize("root", ["minio://mlpipeline/catsdogs", "gs://bucket/catsdogs"])
+def test_the_steps_of_the_settings_run_on_flink(root: str) -> None:
     flink = ["master=flink:8081", "job_endpoint=jobs:8099", "environment=external"]
     overrides = ["beam.runner=flink", *(f"beam.flink.{setting}" for setting in flink)]
+    overrides += [f"kubeflow.pipeline_root={root}"]
     for name, node in nodes(next(yaml.safe_load_all(compiled([*IMAGES, *overrides])))).items():
-        is_remote = name in {"ImageExampleGen", "Transform", "PredictionTable"}
-        assert ("--job_endpoint=jobs:8099" in node.beam_arguments) == is_remote
-        assert node.keep_remote == is_remote
+        if name not in {"ImageExampleGen", "Transform", "PredictionTable"}:
+            assert (node.beam, node.keep_remote, node.staging) == (None, False, None)
+            continue
+        assert node.beam == load("kubeflow", overrides).beam
+        assert node.beam_arguments == ()  # made in the pod, once the cluster's task slots are known
+        # Workers read gs:// themselves; for other stores, they get copies on the volume that they mount.
+        is_google = root.startswith("gs://")
+        assert node.keep_remote == is_google
+        assert node.staging == (None if is_google else Path("/state/catsdogs/beam"))
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ from components.errors import DataRejected
 from pipelines.kubeflow.container import entrypoint
 from pipelines.kubeflow.container.entrypoint import Node
 from pipelines.kubeflow.container.executor_input import normalize_executor_input
+from pipelines.settings.beam import BeamConfig
 from tests.pipelines.kubeflow.container.pod import Artifact, Cluster
 
 GATE = ("--node", "DataGate", "--component", "components.data_gate.component.DataGate")
@@ -63,8 +65,9 @@ def test_what_follows_a_node_belongs_to_it() -> None:
         [
             *("--executor_input", "{}", "--code_fingerprint", "0", "--approvals", "/state"),
             *("--node", "PredictionTable", "--component", "a.Table", "--inputs", "examples,model"),
-            *("--parameters", '{"rows": 3}', "--keep_remote", "--runner=FlinkRunner"),
+            *("--parameters", '{"rows": 3}', "--beam", '{"runner": "flink"}', "--staging", "/state/beam"),
             *("--node", "Evaluator", "--component", "b.Evaluator", "--inputs", "examples=predictions"),
+            "--runner=FnApiRunner",
         ]
     )
     assert options.approvals == Path("/state")
@@ -73,10 +76,21 @@ def test_what_follows_a_node_belongs_to_it() -> None:
         "a.Table",
         {"examples": "examples", "model": "model"},
         {"rows": 3},
-        True,
-        ("--runner=FlinkRunner",),
+        beam=BeamConfig(runner="flink"),
+        keep_remote=False,
+        staging=Path("/state/beam"),
+        beam_arguments=(),
     )
-    assert evaluator == Node("Evaluator", "b.Evaluator", {"examples": "predictions"}, {}, False, ())
+    assert evaluator == Node(
+        "Evaluator",
+        "b.Evaluator",
+        {"examples": "predictions"},
+        {},
+        beam=None,
+        keep_remote=False,
+        staging=None,
+        beam_arguments=("--runner=FnApiRunner",),
+    )
 
 
 def test_a_node_takes_its_inputs_from_the_task_and_from_nodes_before_it(cluster: Cluster) -> None:
@@ -85,7 +99,7 @@ def test_a_node_takes_its_inputs_from_the_task_and_from_nodes_before_it(cluster:
         cluster.message("t", OUTPUTS, {"examples": examples, "model": model}, {"source": "sample"})
     )
     predictions = {"artifacts": [{"uri": "minio://b/predictions"}]}
-    node = Node("Evaluator", "b.Evaluator", {"examples": "predictions"}, {"rows": 3}, False, ())
+    node = Node("Evaluator", "b.Evaluator", {"examples": "predictions"}, {"rows": 3}, None, False, None, ())
     given = entrypoint._node_message(node, task, {"predictions": predictions})
     assert given["inputs"] == {
         "artifacts": {"examples": predictions},
@@ -94,6 +108,19 @@ def test_a_node_takes_its_inputs_from_the_task_and_from_nodes_before_it(cluster:
     assert given["outputs"]["outputFile"] != task["outputs"]["outputFile"]
     whole = entrypoint._node_message(replace(node, inputs=None), task, {})
     assert whole["inputs"]["artifacts"] == task["inputs"]["artifacts"]
+
+
+@pytest.mark.slow
+def test_a_cluster_that_cannot_be_reached_is_said_in_one_sentence(
+    cluster: Cluster, statistics: Artifact
+) -> None:
+    """Nothing listens at port 1."""
+    flink = {"master": "localhost:1", "job_endpoint": "localhost:1", "environment": "external"}
+    beam = json.dumps({"runner": "flink", "flink": flink})
+    done = cluster.start(message(cluster, statistics), *GATE, "--beam", beam, "--staging", str(cluster.state))
+    assert done.returncode == 1
+    assert "localhost:1" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.slow
@@ -179,5 +206,6 @@ def test_the_entry_point_runs_no_code_but_what_the_image_is_held_to() -> None:
         check=True,
     )
     ours = {name for name in done.stdout.split() if name.startswith(("components.", "pipelines."))}
-    held = {name for name in ours if name.startswith(tuple(f"{covered}." for covered in entrypoint.CODE))}
-    assert ours - held == {"pipelines.kubeflow", "pipelines.kubeflow.container"}
+    packages = tuple(f"{covered}." for covered in entrypoint.CODE)
+    held = {name for name in ours if name in entrypoint.CODE or name.startswith(packages)}
+    assert ours - held == {"pipelines.kubeflow", "pipelines.settings"}
