@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Builds the pipeline's images with docker or podman, and pushes them with PUSH=1: image.sh [cpu] [gpu]
-# IMAGE=registry/name, BASE, BEAM_SDK (see Containerfile), ENGINE=docker|podman, PIP_CONF=FILE (a pip.conf for the build).
+# IMAGE=registry/name, BASE (see Containerfile), ENGINE=docker|podman, PIP_CONF=FILE (a pip.conf for the build).
 set -euo pipefail
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # What the images are made from. A change of anything else gives the same tags.
-INPUTS=(Containerfile requirements/{setup,image,gpu}.txt scripts/image_entrypoint.sh components configs pipelines serving trainer)
+INPUTS=(Containerfile requirements/{setup,image,gpu}.txt components configs pipelines serving trainer)
 BASE=${BASE:-$(sed -n 's/^ARG BASE=//p' "$ROOT/Containerfile")}
 IMAGE=${IMAGE:-localhost/catsdogs}
 
@@ -95,8 +95,7 @@ build() {
     local target=$1 name=$2
     step "Building $name (the first time cpu takes minutes and 4 GB, gpu 6 GB more; after that code alone, seconds)"
     DOCKER_BUILDKIT=1 "$ENGINE" build ${FLAGS[@]+"${FLAGS[@]}"} "${SECRETS[@]}" --file "$ROOT/Containerfile" --target "$target" \
-        --build-arg BASE="$BASE" ${BEAM_SDK:+--build-arg BEAM_SDK="$BEAM_SDK"} \
-        --build-arg REVISION="$(revision)" --build-arg CODE="$(code_fingerprint)" --tag "$name" "$ROOT" >&2 ||
+        --build-arg BASE="$BASE" --build-arg REVISION="$(revision)" --build-arg CODE="$(code_fingerprint)" --tag "$name" "$ROOT" >&2 ||
         fail "$name could not be built: see the message of $ENGINE above. Then repeat the command; finished layers are cached."
 }
 
@@ -128,9 +127,6 @@ main() {
     trap 'rm -rf "$WORK"' EXIT
     find_flags
     find_secrets
-    if [[ ${BEAM_SDK:-} == no-beam-boot ]]; then
-        step "Without Beam's boot program: the image runs every step, and cannot be a worker for Dataflow."
-    fi
     tag=$(content)
     for target in "${targets[@]}"; do
         name=$IMAGE:$target-$tag

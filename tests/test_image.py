@@ -9,7 +9,6 @@ import re
 import shutil
 import subprocess
 import tomllib
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -270,7 +269,7 @@ DIGEST = f"sha256:{hashlib.sha256(b'{}').hexdigest()}"
 
 
 def base_images() -> dict[str, str]:
-    return dict(re.findall(r"^ARG (BASE|BEAM_SDK)=(\S+)$", CONTAINERFILE, re.MULTILINE))
+    return dict(re.findall(r"^ARG (BASE)=(\S+)$", CONTAINERFILE, re.MULTILINE))
 
 
 def test_the_images_are_built_on_the_base_that_the_containerfile_pins(host: Host) -> None:
@@ -290,14 +289,14 @@ def test_renewing_pins_every_base_image_and_changes_nothing_else(copy: Host) -> 
         for name, image in base_images().items():
             tagged = image.partition("@")[0]
             expected = expected.replace(f"ARG {name}={image}\n", f"ARG {name}={tagged}@{DIGEST}\n")
-            assert (tagged in done.stdout) == (copy.called("skopeo")[2:] == [])
+            assert (tagged in done.stdout) == (copy.called("skopeo")[1:] == [])
             assert any(line.endswith(f"docker://{tagged}") for line in copy.called("skopeo"))
         assert (copy.project / "Containerfile").read_text() == expected
 
 
 def test_a_digest_that_cannot_be_read_leaves_the_containerfile_as_it_is(copy: Host) -> None:
-    copy.add("skopeo", "[[ $* == *debian* ]] && printf {}")
-    assert "docker.io/apache/beam" in refusal(copy.run("main >/dev/null", "base_images.sh"))
+    copy.add("skopeo", "exit 1")
+    assert "docker.io/library/debian" in refusal(copy.run("main >/dev/null", "base_images.sh"))
     assert (copy.project / "Containerfile").read_text() == CONTAINERFILE
 
 
@@ -326,11 +325,6 @@ def test_the_images_hold_the_project_s_pins_without_the_developers_tools() -> No
     assert {name: gpu[name] for name in gpu.keys() & image.keys()}.items() <= image.items()
 
 
-def test_the_boot_program_is_of_the_pinned_beam_and_of_debian_13_s_python() -> None:
-    sdk = base_images()["BEAM_SDK"].partition("@")[0]
-    assert sdk == f"docker.io/apache/beam_python3.13_sdk:{pins('image.txt')['apache-beam']}"
-
-
 def test_no_address_is_in_the_image_and_its_user_is_not_root() -> None:
     assert "://" not in CONTAINERFILE
     users = re.findall(r"^USER (\S+)$", CONTAINERFILE, re.MULTILINE)
@@ -343,24 +337,6 @@ def test_the_engines_are_sent_what_is_copied_and_nothing_else() -> None:
     assert {source.partition("/")[0] for line in copied for source in line.split()} == {
         name.partition("/")[0] for name in sent
     }
-
-
-@pytest.mark.parametrize(
-    ("arguments", "status", "said"),
-    [
-        (["echo", "-n", "a command"], 0, "a command"),
-        (["--id=1-1", "--control_endpoint=localhost:1"], 2, "Beam"),
-    ],
-    ids=["a command", "a worker's options"],
-)
-def test_the_entry_point_tells_commands_from_a_worker_s_options(
-    arguments: Sequence[str], status: int, said: str
-) -> None:
-    done = subprocess.run(
-        ["sh", ROOT / "scripts/image_entrypoint.sh", *arguments], capture_output=True, text=True, timeout=60
-    )
-    assert done.returncode == status
-    assert said in done.stdout + done.stderr
 
 
 # Containers of the check

@@ -31,6 +31,7 @@ from components.image_example_gen.shards import ShardWriter, os_error, unfinishe
 from components.image_example_gen.sources import open_source, source_name
 from components.image_example_gen.sources.base import SPLITS, ImageRejected, Source, SourceImage, format_names
 from components.progress import Progress
+from components.same_code import SameCodeDoFn
 from serving.printable import printable
 
 _MAX_LOGGED_FILES = 100
@@ -173,10 +174,11 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         return counts
 
 
-class _WriteShard(beam.DoFn):
+class _WriteShard(SameCodeDoFn):
     """Writes a numbered portion as one shard of every split; yields its counts."""
 
     def __init__(self, config: _IngestConfig, shards: int, total: int) -> None:
+        super().__init__()
         self._config = config
         self._shards = shards
         self._total = total
@@ -184,6 +186,7 @@ class _WriteShard(beam.DoFn):
 
     def setup(self) -> None:
         """Opens the source, once per worker."""
+        super().setup()
         self._source = open_source(self._config.source, self._config.class_names)
         self._progress: Progress = self._shared.acquire(lambda: Progress(self._total))
 

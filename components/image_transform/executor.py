@@ -28,6 +28,8 @@ from tfx.types.standard_component_specs import (
     TRANSFORMED_EXAMPLES_KEY,
 )
 
+from components.same_code import SameCodeDoFn
+
 _BATCH_SIZE = 32
 _progress = logging.getLogger("catsdogs.progress")
 
@@ -74,7 +76,7 @@ class Executor(tfx_transform.Executor):
             tf.io.gfile.rmtree(unfinished_folder)
 
 
-class _TransformShard(beam.DoFn):
+class _TransformShard(SameCodeDoFn):
     """Transforms one file of raw examples into one file of transformed examples.
 
     Args:
@@ -83,11 +85,13 @@ class _TransformShard(beam.DoFn):
     """
 
     def __init__(self, transform_graph: str, unfinished_folder: str) -> None:
+        super().__init__()
         self._transform_graph = transform_graph
         self._unfinished_folder = unfinished_folder
 
     def setup(self) -> None:
         """Loads the transform graph, once per worker."""
+        super().setup()
         output = tft.TFTransformOutput(self._transform_graph)
         spec = output.raw_feature_spec()
         layer = output.transform_features_layer()

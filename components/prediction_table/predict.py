@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
-import apache_beam as beam
 import tensorflow as tf
 from apache_beam.utils.shared import Shared
 
@@ -13,6 +12,7 @@ from components.prediction_table import columns, perturbations
 from components.prediction_table.models import ScoringModel
 from components.prediction_table.table import is_probability
 from components.progress import Progress
+from components.same_code import SameCodeDoFn
 from trainer import features
 
 _BATCH_SIZE = 32
@@ -25,7 +25,7 @@ class ModelsByColumn(dict[str, ScoringModel]):
     """Models by the column of their probabilities; `Shared` needs a class of its own."""
 
 
-class PredictDoFn(beam.DoFn):
+class PredictDoFn(SameCodeDoFn):
     """Turns a file of examples into pairs of digest and row, without `SEEN_IN_TRAINING`.
 
     Args:
@@ -34,12 +34,14 @@ class PredictDoFn(beam.DoFn):
     """
 
     def __init__(self, models: ModelsByColumn, shared: Shared) -> None:
+        super().__init__()
         self._sources = {column: (model.uri, model.output) for column, model in models.items()}
         self._shared = shared
         self._shared_progress = Shared()
 
     def setup(self) -> None:
         """Loads the models once per process."""
+        super().setup()
         self._models: ModelsByColumn = self._shared.acquire(
             lambda: ModelsByColumn(
                 {column: ScoringModel(*source) for column, source in self._sources.items()}

@@ -57,12 +57,7 @@ def find_base(report: Callable[[str], None]) -> str:
 
 def build(base: str, targets: Sequence[str]) -> dict[str, str]:
     """Builds the images of the targets (`cpu`, `gpu`) and returns their names by digest."""
-    # Our own base image means that no registry can provide Beam's boot program.
-    beam = os.environ.get("BEAM_SDK") or ("no-beam-boot" if base == OWN_BASE else "")
-    run(
-        [SCRIPTS / "image.sh", *targets],
-        {"ENGINE": "podman", "IMAGE": IMAGE, "BASE": base, "BEAM_SDK": beam, "PUSH": ""},
-    )
+    run([SCRIPTS / "image.sh", *targets], {"ENGINE": "podman", "IMAGE": IMAGE, "BASE": base, "PUSH": ""})
     tag = _image_script("content", base)
     return {target: f"{IMAGE}@{_digest(f'{IMAGE}:{target}-{tag}')}" for target in targets}
 
