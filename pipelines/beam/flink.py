@@ -103,6 +103,10 @@ class JobManager:
         except KeyError:
             raise self._no_job_manager() from None
 
+    def task_managers(self) -> set[str]:
+        """Returns the ids of the TaskManagers."""
+        return {manager["id"] for manager in self._get("/taskmanagers")["taskmanagers"]}
+
     def task_manager_hosts(self) -> list[str]:
         """Returns the host of each TaskManager."""
         paths = [manager["path"] for manager in self._get("/taskmanagers")["taskmanagers"]]

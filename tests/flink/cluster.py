@@ -35,8 +35,8 @@ _JOB_MANAGER = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntr
 _TASK_MANAGER = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"
 _JAVA = ("java", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")  # small and started soon, for short jobs
 
-# Of the JobManager and the TaskManagers. A job survives the loss of a TaskManager that is replaced within half
-# a minute, and fails within 50 seconds without that: each attempt waits for the delay and for a slot.
+# Of the JobManager and the TaskManagers. A job survives the loss of a TaskManager that is replaced within
+# half a minute, and fails within 50 seconds without that: each attempt waits for the delay and for a slot.
 _CONFIGURATION = {
     "heartbeat.interval": "1000",  # ms
     "heartbeat.timeout": "8000",  # ms
