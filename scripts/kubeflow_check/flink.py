@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import tensorflow as tf
 import yaml
 
 from components.errors import InputError
@@ -114,4 +115,10 @@ def _records(backend: Backend, run: Run, task: str, output: str) -> dict[str, Co
     uri = backend.artifact(run.tasks[task], output).uri
     folder = backend.store.folder / uri.replace("://", "/")
     splits = sorted(path.name.removeprefix("Split-") for path in folder.glob("Split-*"))
-    return {split: Counter(records(folder, split)) for split in splits}
+    return {split: Counter(map(_canonical, records(folder, split))) for split in splits}
+
+
+def _canonical(record: bytes) -> bytes:
+    """Returns an example with its features in a fixed order; TensorFlow writes them in any order."""
+    canonical: bytes = tf.train.Example.FromString(record).SerializeToString(deterministic=True)
+    return canonical
