@@ -20,6 +20,7 @@ from components.approvals.store import LOOKUP_PROPERTIES, ApprovalStore
 from components.errors import InputError, PipelineError, exception_chain, find_user_error
 from pipelines.kubeflow.container import executor_input
 from pipelines.kubeflow.container.paths import Paths
+from pipelines.kubeflow.container.transient import run_with_retries
 from serving.printable import log_printable_lines, printable_lines
 
 CODE = ("components", "trainer", "serving", "pipelines.kubeflow.container")
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     options, beam_arguments = _parser().parse_known_args(arguments)
     status = 0
     try:
-        run(options, beam_arguments)
+        run_with_retries(lambda: run(options, beam_arguments))
     except BaseException as error:  # an executor that calls sys.exit(0) has failed, too
         status = _report(error)
     sys.stdout.flush()
