@@ -236,8 +236,7 @@ class _Run:
     def _launch(self, task: Task, given: pb.ExecutorInput, log: Path) -> Results:
         """Tries a task as Argo does: its pod, and the DAG around the pod, have a retry strategy each.
 
-        So have the pipeline's DAG and the workflow: Argo then runs the whole pipeline again. Here, the task has
-        failed.
+        So have the pipeline's DAG and the workflow: Argo then runs the whole pipeline again, unlike this one.
         """
         strategy = self._backend.template_defaults or RetryStrategy(0)
         for retry in count():
