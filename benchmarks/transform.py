@@ -128,7 +128,7 @@ def _transform(executor: type[TfxExecutor], settings: Settings, work: Path, size
 
 def _context(settings: Settings, work: Path) -> BaseBeamExecutor.Context:
     return BaseBeamExecutor.Context(
-        beam_pipeline_args=node_configs.beam(settings), tmp_dir=str(work / "tmp"), unique_id="1"
+        beam_pipeline_args=node_configs.beam(settings, "Transform"), tmp_dir=str(work / "tmp"), unique_id="1"
     )
 
 

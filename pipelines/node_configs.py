@@ -9,12 +9,9 @@ from tfx.proto import trainer_pb2, transform_pb2
 
 from components import fingerprint
 from components.errors import InputError
+from pipelines.beam import arguments
 from pipelines.settings.tree import Settings
 from trainer import backbones, divide_backbone, weights
-
-# For pipelines that decode no images: most of their time goes into building hundreds of transforms, a
-# fifth of it into type checks, and gRPC between worker threads costs more than the threads save.
-SMALL_BEAM = ["--direct_running_mode=in_memory", "--direct_num_workers=1", "--no_pipeline_type_check"]
 
 
 def transform(settings: Settings) -> dict[str, Any]:
@@ -60,11 +57,6 @@ def trainer(settings: Settings) -> dict[str, Any]:
     }
 
 
-def beam(settings: Settings) -> list[str]:
-    """Returns Beam arguments for local threads; an SDK image stops TFX from packaging its own source."""
-    return [
-        "--runner=FnApiRunner",
-        "--direct_running_mode=multi_threading",
-        f"--direct_num_workers={settings.beam.workers or os.cpu_count()}",
-        "--sdk_container_image=none",
-    ]
+def beam(settings: Settings, step: str) -> list[str]:
+    """Returns the Beam arguments of a step of a local run."""
+    return arguments.arguments(settings.beam, step, threads=settings.beam.workers or os.cpu_count() or 1)

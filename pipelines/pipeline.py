@@ -40,7 +40,6 @@ def build(
     examples = ingest.outputs["examples"]
 
     statistics_gen = StatisticsGen(examples, stats_options=statistics_options())
-    statistics_gen.with_beam_pipeline_args(node_configs.SMALL_BEAM)
     statistics = statistics_gen.outputs["statistics"]
     curated_schema = CuratedSchema(class_names)
     schema = curated_schema.outputs["schema"]
@@ -76,7 +75,6 @@ def build(
     )
     predictions = prediction_table.outputs["predictions"]
     evaluator = Evaluator(examples=predictions, eval_config=eval_config(), example_splits=["test"])
-    evaluator.with_beam_pipeline_args(node_configs.SMALL_BEAM)
     evaluation = evaluator.outputs["evaluation"]
 
     serving_check = ServingCheck(model, examples, settings.pipeline_name, class_names, settings.serving.check)
@@ -96,7 +94,7 @@ def build(
         rejected=ingest.outputs["rejected"],
         statistics=statistics,
         data_verdict=data_gate.outputs["verdict"],
-        settings=dump(settings, without=["kubeflow"]),  # the pod settings do not change the result
+        settings=dump(settings, without=["beam", "kubeflow"]),  # they do not change the result
         pipeline_name=settings.pipeline_name,
         class_names=class_names,
     )
@@ -111,6 +109,9 @@ def build(
     ).with_id("Pusher")
     pusher.add_upstream_node(report)
 
+    for step in (ingest, statistics_gen, transform, prediction_table, evaluator):
+        step.with_beam_pipeline_args(node_configs.beam(settings, step.id))
+
     return Pipeline(
         pipeline_name=settings.pipeline_name,
         pipeline_root=str(settings.artifacts_dir),
@@ -121,6 +122,5 @@ def build(
             *(blessed_model, best_model, prediction_table, evaluator, serving_check, quality_gate),
             *(report, pusher),
         ],
-        beam_pipeline_args=node_configs.beam(settings),
         enable_cache=True,
     )

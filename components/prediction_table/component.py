@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from tfx import types
-from tfx.dsl.components.base import base_component, base_driver, executor_spec
+from tfx.dsl.components.base import base_beam_component, base_driver, executor_spec
 from tfx.orchestration import metadata
 from tfx.orchestration.portable import base_driver as portable_base_driver
 from tfx.orchestration.portable import data_types
@@ -64,7 +64,7 @@ class Driver(base_driver.BaseDriver, portable_base_driver.BaseDriver):
         return output
 
 
-class PredictionTable(base_component.BaseComponent):
+class PredictionTable(base_beam_component.BaseBeamComponent):
     """Predicts every image of `test` with the candidate and the baselines, without a server.
 
     Outputs `predictions`: Examples with the split `test`, one row for each image but no pixels, and

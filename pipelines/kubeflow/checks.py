@@ -6,21 +6,13 @@ from pathlib import Path
 
 from components.errors import InputError
 from components.image_example_gen.sources import check_source
-from pipelines.kubeflow import beam
-from pipelines.settings.errors import did_you_mean
+from pipelines.settings.beam import BeamConfig
 from pipelines.settings.serving import is_gcs_address
 from pipelines.settings.tree import Settings
 from trainer.training_config import NAMED_WEIGHTS
 
 # A Kubernetes name has at most 63 characters; KFP names a run after the pipeline, plus a hyphen and five.
 _LONGEST_NAME = 57
-
-_BEAM_NEEDS = {
-    beam.LOCAL_RUNNER: (),
-    "DirectRunner": (),
-    "DataflowRunner": ("project", "region", "temp_location"),
-    "FlinkRunner": ("flink_master",),
-}
 
 
 def check_output(output: Path) -> None:
@@ -51,7 +43,7 @@ def check_settings(settings: Settings) -> None:
     _check_root(settings)
     _check_volumes(settings)
     _check_weights(settings.training.weights)
-    _check_beam(settings)
+    _check_beam(settings.beam)
 
 
 def _check_name(name: str) -> None:
@@ -115,22 +107,17 @@ def _check_weights(weights: str) -> None:
         )
 
 
-def _check_beam(settings: Settings) -> None:
-    options = beam.options(settings)
-    runner = options.get("runner", beam.LOCAL_RUNNER)
-    if runner not in _BEAM_NEEDS:
+def _check_beam(beam: BeamConfig) -> None:
+    if beam.runner == "local":
+        return
+    for setting in ("master", "job_endpoint"):
+        if getattr(beam.flink, setting) is None:
+            raise InputError(
+                f"The setting beam.runner is flink, but beam.flink.{setting} is missing: set it to HOST:PORT "
+                f"of the cluster's {'JobManager' if setting == 'master' else 'job server'}."
+            )
+    if beam.flink.environment != "external":
         raise InputError(
-            f"The --runner of kubeflow.beam_args is {runner!r}.{did_you_mean(runner, list(_BEAM_NEEDS))}"
-        )
-    missing = [f"--{name}" for name in _BEAM_NEEDS[runner] if not options.get(name)]
-    if missing:
-        raise InputError(
-            f"kubeflow.beam_args has --runner={runner} but lacks {' and '.join(missing)}: add "
-            f"{'it' if len(missing) == 1 else 'them'}, as {missing[0]}=VALUE."
-        )
-    root = str(settings.kubeflow.pipeline_root)
-    if beam.is_remote(settings, "Transform") and not root.startswith("gs://"):
-        raise InputError(
-            f"kubeflow.beam_args has --runner={runner}, whose workers reach artifacts only on gs://, but "
-            f"kubeflow.pipeline_root is {root}: use a gs:// root, or remove --runner."
+            f"The setting beam.flink.environment is {beam.flink.environment}, but the TaskManagers cannot "
+            "reach Beam workers in the pod of a task: set it to external."
         )

@@ -16,6 +16,7 @@ from tfx.orchestration import pipeline as tfx_pipeline
 from tfx.orchestration.kubeflow.v2 import pipeline_builder
 
 from components import fingerprint
+from pipelines.beam.arguments import runs_on_cluster
 from pipelines.kubeflow import beam, package
 from pipelines.kubeflow.container.entrypoint import CODE
 from pipelines.settings.kubeflow import TaskConfig
@@ -138,8 +139,8 @@ def set_arguments(spec: Spec, pipeline: tfx_pipeline.Pipeline, settings: Setting
         if node.id in _APPROVES:
             command_line += ["--approves", _APPROVES[node.id], "--approvals", str(settings.approvals_dir)]
         if isinstance(node.executor_spec, executor_spec.BeamExecutorSpec):
-            command_line += ["--keep_remote"] if beam.is_remote(settings, node.id) else []
-            command_line += beam.arguments(settings, node.id)
+            command_line += ["--keep_remote"] if runs_on_cluster(settings.beam, node.id) else []
+            command_line += beam.task_arguments(settings, node.id)
         container["args"] = command_line
 
 

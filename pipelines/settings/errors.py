@@ -83,6 +83,7 @@ RENAMED = {
     "serving.check.pictures": "serving.check.images",
     "kubeflow.step_defaults": "kubeflow.task_defaults",
     "kubeflow.steps": "kubeflow.tasks",
+    "kubeflow.beam_args": "beam.args",
 }
 
 

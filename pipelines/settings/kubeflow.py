@@ -78,9 +78,6 @@ Endpoint = Annotated[
     ),
 ]
 Region = Annotated[str, AfterValidator(_matches(r"[\w-]+", "a region, such as eu-central-1"))]
-BeamArgument = Annotated[
-    str, AfterValidator(_matches(r"--\w+(=.*)?", "a Beam argument: write --NAME=VALUE or --NAME"))
-]
 
 
 class ImagesConfig(ConfigSection):
@@ -222,7 +219,6 @@ class KubeflowConfig(ConfigSection):
         images: The container images.
         pipeline_root: Root of all artifacts: minio://, s3:// or gs://, with bucket and folder.
         artifact_store: The object store of the pipeline root.
-        beam_args: Arguments of Beam pipelines; without a --runner they run in their task's pod.
         task_defaults: Resources, timeout and retries of every task.
         tasks: Per-task overrides of `task_defaults`.
         gpu: The GPUs of the Trainer.
@@ -235,7 +231,6 @@ class KubeflowConfig(ConfigSection):
     images: ImagesConfig = ImagesConfig()
     pipeline_root: Annotated[str, AfterValidator(_root_without_query)] | None = None
     artifact_store: ArtifactStoreConfig = ArtifactStoreConfig()
-    beam_args: tuple[BeamArgument, ...] = ()
     task_defaults: TaskConfig = TaskConfig()
     tasks: dict[TaskName, TaskConfig] = Field(default_factory=dict)
     gpu: GpuConfig = GpuConfig()

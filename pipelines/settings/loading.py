@@ -45,7 +45,7 @@ def load_stored(path: Path) -> Settings:
         for name in sections:
             section = section.get(name) or {}
         if leaf in section:
-            section[new.rpartition(".")[2]] = section.pop(leaf)
+            _merge(tree, _nested(new, section.pop(leaf)))
     return _validated([tree])
 
 
@@ -103,8 +103,14 @@ def _parse_override(text: str) -> dict[str, Any]:
         tree: Any = yaml.safe_load(value)
     except yaml.YAMLError:
         raise SettingsError(f"--set {text!r}: the value {value!r} is not YAML; put it in quotes.") from None
+    return _nested(key, tree)
+
+
+def _nested(key: str, value: Any) -> dict[str, Any]:
+    """Returns the tree that holds a value under a dotted key."""
     for part in reversed(key.split(".")):
-        tree = {part: tree}
+        value = {part: value}
+    tree: dict[str, Any] = value
     return tree
 
 
@@ -132,6 +138,8 @@ def _absolute(settings: Settings) -> Settings:
             "tfds": settings.data.tfds.model_copy(update={"data_dir": absolute(settings.data.tfds.data_dir)}),
         }
     )
+    flink = settings.beam.flink
+    flink = flink.model_copy(update={"job_server_jar": absolute(flink.job_server_jar)})
     serving = settings.serving
     if serving.destination and not is_gcs_address(serving.destination):
         serving = serving.model_copy(update={"destination": str(absolute(Path(serving.destination)))})
@@ -140,6 +148,7 @@ def _absolute(settings: Settings) -> Settings:
             "output_root": absolute(settings.output_root),
             "data": data,
             "training": training,
+            "beam": settings.beam.model_copy(update={"flink": flink}),
             "serving": serving,
         }
     )

@@ -9,20 +9,11 @@ from pydantic import Field, model_validator
 
 from components.image_example_gen.config import DataConfig
 from components.quality_gate.limits import GateLimits
+from pipelines.settings.beam import BeamConfig
 from pipelines.settings.kubeflow import KubeflowConfig
 from pipelines.settings.serving import ServingConfig, is_gcs_address
 from serving.repository.storage import PushConfig
-from trainer.training_config import ConfigSection, Count, TrainingConfig
-
-
-class BeamConfig(ConfigSection):
-    """How Beam pipelines run on this machine.
-
-    Attributes:
-        workers: Number of threads; None means one per core.
-    """
-
-    workers: Count | None = None
+from trainer.training_config import ConfigSection, TrainingConfig
 
 
 class Settings(ConfigSection):

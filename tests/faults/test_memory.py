@@ -48,7 +48,7 @@ def run_step(name: str, inputs: dict[str, Any], outputs: dict[str, Any], folder:
     """Runs the executor of a node of the pipeline, with the node's parameters and Beam arguments."""
     settings = load(overrides=[f"output_root={folder}"])
     [node] = [node for node in build(settings).components if node.id == name]
-    arguments = [*node_configs.beam(settings), *node_configs.SMALL_BEAM]
+    arguments = node_configs.beam(settings, name)
     context = base_beam_executor.BaseBeamExecutor.Context(arguments, tmp_dir=str(folder / "tmp"))
     node.executor_spec.executor_class(context).Do(inputs, outputs, node.exec_properties)
 

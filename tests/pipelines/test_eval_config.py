@@ -32,6 +32,7 @@ from components.quality_gate import verdict
 from components.quality_gate.executor import Executor as QualityGate
 from components.quality_gate.verdict import Verdict
 from components.serving_check.report import REPORT
+from pipelines import node_configs
 from pipelines.pipeline import build
 from pipelines.settings.loading import load
 from trainer import signatures
@@ -119,9 +120,12 @@ def steps(
     output: Path, *overrides: str
 ) -> tuple[base_beam_executor.BaseBeamExecutor.Context, dict[str, Any]]:
     """What the executors are made with, and what the pipeline hands each of them."""
-    pipeline = build(load(overrides=[f"output_root={output}", *overrides]))
+    settings = load(overrides=[f"output_root={output}", *overrides])
+    pipeline = build(settings)
     context = Context(
-        beam_pipeline_args=pipeline.beam_pipeline_args, tmp_dir=str(output / "tmp"), unique_id="1"
+        beam_pipeline_args=node_configs.beam(settings, "Evaluator"),
+        tmp_dir=str(output / "tmp"),
+        unique_id="1",
     )
     return context, {component.id: component.exec_properties for component in pipeline.components}
 

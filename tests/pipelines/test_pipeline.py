@@ -200,7 +200,9 @@ def test_settings_reach_the_steps(pipeline: tfx.dsl.Pipeline, settings: Settings
     gate = properties(pipeline, "QualityGate")
     assert GateLimits.model_validate_json(gate["limits"]) == settings.evaluation
     assert gate["override"] == OVERRIDE
-    assert properties(pipeline, "EvaluationReport")["settings"] == dump(settings, without=["kubeflow"])
+    assert properties(pipeline, "EvaluationReport")["settings"] == dump(
+        settings, without=["beam", "kubeflow"]
+    )
     pusher = properties(pipeline, "Pusher")
     assert pusher["destination"] == settings.serving_destination
     assert pusher["base_path"] == settings.serving_base_path
@@ -252,6 +254,20 @@ def test_everything_lands_in_the_output_root(pipeline: tfx.dsl.Pipeline, setting
     assert pipeline.enable_cache
 
 
-def test_beam_runs_here_with_the_wanted_threads(pipeline: tfx.dsl.Pipeline) -> None:
-    assert "--runner=FnApiRunner" in pipeline.beam_pipeline_args  # not Prism, which would be downloaded
-    assert "--direct_num_workers=3" in pipeline.beam_pipeline_args
+def beam_arguments(pipeline: tfx.dsl.Pipeline, step: str) -> list[str]:
+    [node] = [node for node in pipeline.components if node.id == step]
+    return list(node.executor_spec.beam_pipeline_args)
+
+
+def test_beam_runs_here_with_the_configured_threads(pipeline: tfx.dsl.Pipeline) -> None:
+    # Beam would choose and download Prism.
+    for step in ("ImageExampleGen", "StatisticsGen", "Transform", "PredictionTable", "Evaluator"):
+        assert "--runner=FnApiRunner" in beam_arguments(pipeline, step)
+    assert "--direct_num_workers=3" in beam_arguments(pipeline, "Transform")
+
+
+def test_only_the_steps_of_the_settings_run_on_the_cluster() -> None:
+    overrides = ["beam.runner=flink", "beam.flink.master=flink:8081", "beam.cluster_steps=[Transform]"]
+    pipeline = build(load(overrides=overrides))
+    assert "--flink_master=flink:8081" in beam_arguments(pipeline, "Transform")
+    assert "--runner=FnApiRunner" in beam_arguments(pipeline, "ImageExampleGen")

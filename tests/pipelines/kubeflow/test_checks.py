@@ -16,7 +16,7 @@ from pipelines.settings.loading import load
 
 IMAGES = [f"kubeflow.images.{kind}=r.example/{kind}@sha256:{'a' * 64}" for kind in ("cpu", "gpu")]
 GS = "kubeflow.pipeline_root=gs://bucket/catsdogs"
-DATAFLOW = "--runner=DataflowRunner, --project=p, --region=r"
+FLINK = ["beam.runner=flink", "beam.flink.master=flink:8081"]
 NAME = "a" * 58
 
 
@@ -33,10 +33,8 @@ NAME = "a" * 58
         [f"pipeline_name={NAME[:57]}"],
         ["kubeflow.artifact_store.endpoint=minio:9000"],
         [GS],
-        ["kubeflow.beam_args=[--runner=DirectRunner]"],
-        ["kubeflow.beam_args=[--direct_num_workers=1]"],
-        [GS, f"kubeflow.beam_args=[{DATAFLOW}, --temp_location=gs://bucket/tmp]"],
-        [GS, "kubeflow.beam_args=[--runner=FlinkRunner, --flink_master=flink:8081]"],
+        ["beam.args=[--no_pipeline_type_check]"],
+        [*FLINK, "beam.flink.job_endpoint=jobs:8099", "beam.flink.environment=external"],
     ],
 )
 def test_what_can_run(overrides: list[str]) -> None:
@@ -65,16 +63,9 @@ def test_what_can_run(overrides: list[str]) -> None:
         ),
         ([f"pipeline_name={NAME}"], ["pipeline_name", NAME, "58", "57"]),
         (["training.weights=/state/mine.h5"], ["training.weights", "/state/mine.h5", "imagenet or random"]),
-        ([GS, "kubeflow.beam_args=[--runner=DataflwRunner]"], ["'DataflwRunner'", "'DataflowRunner'"]),
-        ([GS, f"kubeflow.beam_args=[{DATAFLOW}]"], ["DataflowRunner", "--temp_location"]),
-        (
-            [GS, "kubeflow.beam_args=[--runner=DataflowRunner]"],
-            ["--project and --region and --temp_location"],
-        ),
-        (
-            ["kubeflow.beam_args=[--runner=FlinkRunner, --flink_master=flink:8081]"],
-            ["FlinkRunner", "gs://", "minio://mlpipeline/catsdogs"],
-        ),
+        (["beam.runner=flink"], ["beam.flink.master", "HOST:PORT"]),
+        (FLINK, ["beam.flink.job_endpoint", "HOST:PORT"]),
+        ([*FLINK, "beam.flink.job_endpoint=jobs:8099"], ["beam.flink.environment", "loopback", "external"]),
     ],
 )
 def test_what_could_not_run_gets_one_sentence(overrides: list[str], named: list[str]) -> None:

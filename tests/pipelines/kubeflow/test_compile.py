@@ -314,7 +314,9 @@ def test_the_lookup_tasks_search_like_tfx_resolvers(spec: dict[str, Any]) -> Non
 def test_beam_works_in_its_steps_pods_with_their_cores(spec: dict[str, Any]) -> None:
     for name in NODES:
         beam = [argument for argument in containers(spec)[name]["args"] if re.match(r"--\w+=", argument)]
-        if name in BEAM_STEPS:
+        if name in {"StatisticsGen", "Evaluator"}:  # they decode no images
+            assert {"--runner=FnApiRunner", "--direct_num_workers=1"} < set(beam)
+        elif name in BEAM_STEPS:
             cores = containers(spec)[name]["resources"]["resourceCpuLimit"]
             assert beam == [
                 "--runner=FnApiRunner",
@@ -367,27 +369,14 @@ def test_the_root_names_the_service_of_its_store(overrides: list[str], root: str
     assert object_store.session(root)["Provider"] == root.partition(":")[0]
 
 
-def test_remote_beam_workers_run_our_image_and_reach_the_artifacts() -> None:
-    dataflow = ["--runner=DataflowRunner", "--project=p", "--region=r", "--temp_location=gs://b/tmp"]
-    overrides = [
-        *IMAGES,
-        "kubeflow.pipeline_root=gs://bucket/catsdogs",
-        f"kubeflow.beam_args=[{', '.join(dataflow)}]",
-    ]
-    drawn = containers(next(yaml.safe_load_all(compiled([*overrides, "data.source=sample"]))))
-    assert drawn["ImageExampleGen"]["args"][-6:-1] == ["--keep_remote", *dataflow]
-    found = containers(next(yaml.safe_load_all(compiled(overrides))))
-    assert "--runner=FnApiRunner" in found["ImageExampleGen"]["args"]  # it alone mounts the images
-    assert not {"--keep_remote", *dataflow} & set(found["ImageExampleGen"]["args"])
-    for name in set(NODES) - {"ImageExampleGen"}:
-        arguments = found[name]["args"]
-        if name in BEAM_STEPS:
-            assert arguments[-5:] == [*dataflow, f"--sdk_container_image={CPU}"]
-            assert arguments[-6] == "--keep_remote"
-        else:
-            assert not [
-                argument for argument in arguments if argument.startswith(("--runner", "--keep_remote"))
-            ]
+def test_the_steps_of_the_settings_run_on_flink() -> None:
+    flink = ["master=flink:8081", "job_endpoint=jobs:8099", "environment=external"]
+    overrides = ["beam.runner=flink", *(f"beam.flink.{setting}" for setting in flink)]
+    found = containers(next(yaml.safe_load_all(compiled([*IMAGES, *overrides]))))
+    for name in NODES:
+        is_remote = name in {"ImageExampleGen", "Transform", "PredictionTable"}
+        assert ("--job_endpoint=jobs:8099" in found[name]["args"]) == is_remote
+        assert ("--keep_remote" in found[name]["args"]) == is_remote
 
 
 @pytest.mark.slow

@@ -32,7 +32,6 @@ ROOMY = "kubeflow.tasks={Trainer: {memory_limit: 1Ti}}"
         "kubeflow.pipeline_root=gs://bucket/a/b/",
         "kubeflow.artifact_store.endpoint=minio-service.kubeflow:9000",
         "kubeflow.artifact_store.region=eu-central-1",
-        "kubeflow.beam_args=[--runner=DataflowRunner, --no_use_public_ips, '--labels=a=b']",
         "kubeflow.task_defaults={cpu_request: 500m, cpu_limit: 0.5, memory_request: 1Gi, memory_limit: 1Gi}",
         "kubeflow.tasks.BlessedModelLookup.retries=0",
         "kubeflow.gpu={type: amd.com/gpu, count: 8}",
@@ -71,7 +70,6 @@ def test_what_the_cluster_takes(override: str, tmp_path: Path) -> None:
         ("kubeflow.pipeline_root='s3://bucket?region=eu'", ["s3://bucket?region=eu", "artifact_store"]),
         ("kubeflow.artifact_store.endpoint=http://minio:9000", ["endpoint", "http://minio:9000"]),
         ("kubeflow.artifact_store.region=eu central", ["region", "eu central"]),
-        ("kubeflow.beam_args=[runner=x]", ["beam_args.0", "runner=x"]),
         # names of settings and steps
         ("kubeflow.volums=[]", ["'kubeflow.volums'", "'kubeflow.volumes'"]),
         ("kubeflow.tasks.Trainr.memory_limit=16Gi", ["'Trainr'", "'Trainer'"]),
