@@ -18,6 +18,7 @@ import yaml
 from pipelines.cli import app
 from pipelines.kubeflow import schedule
 from pipelines.settings import loading
+from pipelines.settings.quantities import parse_quantity
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -105,10 +106,14 @@ def test_wrong_commands_are_noticed(wrong: str, complaint: str) -> None:
         check_command(shlex.split(wrong)[1:])
 
 
+def page_about_kubeflow() -> str:
+    return (ROOT / "docs/kubeflow.md").read_text()
+
+
 @cache
 def manifests() -> list[dict[str, Any]]:
     """Returns the YAML documents of the page about Kubeflow."""
-    blocks = re.findall(r"^( *)```yaml\n(.*?)^ *```", (ROOT / "docs/kubeflow.md").read_text(), re.M | re.S)
+    blocks = re.findall(r"^( *)```yaml\n(.*?)^ *```", page_about_kubeflow(), re.M | re.S)
     return [one for indent, block in blocks for one in yaml.safe_load_all(textwrap.dedent(block))]
 
 
@@ -118,6 +123,33 @@ def test_settings_for_kubeflow_are_valid(tmp_path: Path) -> None:
     for fragment in fragments:
         (tmp_path / "my.yaml").write_text(yaml.safe_dump(fragment))
         loading.load(str(tmp_path / "my.yaml"))
+
+
+def test_the_values_for_a_small_cluster_compile(tmp_path: Path) -> None:
+    from pipelines.kubeflow.checks import check_settings
+    from pipelines.kubeflow.compile import compile_pipeline
+
+    [values] = [one for one in manifests() if "output_root" in one]
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(values))
+    images = [f"kubeflow.images.{kind}=catsdogs@sha256:{'0' * 64}" for kind in ("cpu", "gpu")]
+    settings = loading.load(str(tmp_path / "small.yaml"), images)
+    check_settings(settings)
+    document = next(yaml.safe_load_all(compile_pipeline(settings)))
+    containers = [one["container"] for one in document["deploymentSpec"]["executors"].values()]
+    resources = [one["resources"] for one in containers]
+    assert max(parse_quantity(one["resourceCpuRequest"]) for one in resources) == 1
+    assert max(parse_quantity(one["resourceMemoryRequest"]) for one in resources) == 3 * 2**30
+
+
+def test_the_cure_of_kfp_s_retries_removes_nothing_else() -> None:
+    """The ConfigMap is that of KFP 2.17.0, in manifests/kustomize/third-party/argo/base."""
+    ttl = {f"secondsAfter{end}": 3600 for end in ("Completion", "Success", "Failure")}
+    retries = {"retryStrategy": {"limit": "2", "retryPolicy": "OnError"}}
+    installed = {"spec": {"ttlStrategy": ttl, "templateDefaults": retries}}
+    [patch] = re.findall(r"kubectl patch configmap.*--patch '\n(.*?)'", page_about_kubeflow(), re.DOTALL)
+    cured = yaml.safe_load(yaml.safe_load(patch)["data"]["workflowDefaults"])
+    del installed["spec"]["templateDefaults"]
+    assert cured == installed
 
 
 def test_manifests_for_kubernetes_fit_the_settings() -> None:

@@ -51,6 +51,15 @@ def submit(
     wait: Annotated[
         bool, typer.Option("--wait", help="Show progress until the run ends; exits with 1 if it fails.")
     ] = False,
+    resubmit: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=0,
+            help="With --wait: submit again, up to N times, after a failure that may not occur again, such "
+            "as a deleted pod.",
+        ),
+    ] = 0,
     namespace: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="Your namespace on a multi-user Kubeflow."),
@@ -102,6 +111,7 @@ def submit(
         no_cache=no_cache,
         schedule=schedule,
         wait=wait,
+        resubmit=resubmit,
         namespace=namespace,
         service_account=service_account,
     )

@@ -207,6 +207,18 @@ class KfpClient(kfp.client.Client):
         )
         return log if isinstance(log, str) else ""  # otherwise an error, which also has status 200
 
+    def workflow_manifest(self, run_id: str) -> str:
+        """Returns the Argo Workflow of a run as JSON; empty if it does not exist yet."""
+        run = self._run_api.api_client.call_api(
+            "/apis/v1beta1/runs/{run_id}",  # v2 has no such field
+            "GET",
+            path_params={"run_id": run_id},
+            response_type="object",
+            auth_settings=["Bearer"],
+            _return_http_data_only=True,
+        )
+        return str(run["pipeline_runtime"].get("workflow_manifest", ""))
+
     def link(self, path: str) -> str:
         """Returns the URL of a page of the user interface."""
         return f"{self._get_url_prefix()}/#/{path}"
@@ -245,6 +257,12 @@ class _Requests(rest.RESTClientObject):
             hint = "check the address, and that a port-forward to it is open."
             if isinstance(reason, ssl.SSLError | urllib3.exceptions.SSLError):
                 hint = "use http:// if the server has no TLS, or trust its certificate with --ca-cert FILE."
+            if isinstance(reason, urllib3.exceptions.ProtocolError):
+                reason = "the connection was closed without an HTTP response"
+                hint = (
+                    "check that a port-forward to it is open, and that the port is the one for HTTP, 8888 of "
+                    "service/ml-pipeline, not the one for gRPC, 8887."
+                )
             raise ServerError(f"Cannot reach {self._endpoint} ({_one_line(reason)}): {hint}") from None
         if "text/html" in (response.urllib3_response.headers.get("content-type") or ""):
             raise self._refusal(200, None, response.urllib3_response.geturl())

@@ -87,19 +87,15 @@ def _run_parameters(settings: Settings) -> dict[str, Any]:
     """Returns the parameters of a run with their defaults."""
     data = settings.data
     return {
-        "source": _string(json.dumps(data.source_spec, sort_keys=True)),
-        "max_rejected_fraction": _number(data.max_rejected_fraction),
-        "max_class_shift": _number(data.max_class_shift),
-        "override": _string(""),
+        "source": _parameter("STRING", json.dumps(data.source_spec, sort_keys=True)),
+        "max_rejected_fraction": _parameter("NUMBER_DOUBLE", data.max_rejected_fraction),
+        "max_class_shift": _parameter("NUMBER_DOUBLE", data.max_class_shift),
+        "override": _parameter("STRING", ""),
     }
 
 
-def _string(default: str) -> dict[str, Any]:
-    return {"parameterType": "STRING", "defaultValue": default}
-
-
-def _number(default: float) -> dict[str, Any]:
-    return {"parameterType": "NUMBER_DOUBLE", "defaultValue": default}
+def _parameter(kind: str, default: Any) -> dict[str, Any]:
+    return {"parameterType": kind, "defaultValue": default}
 
 
 def _add_nodes(

@@ -38,6 +38,7 @@ class SubmitOptions:
         no_cache: Execute every task, without cached results.
         schedule: Cron expression of a recurring run; None starts one run now.
         wait: Wait until the run ends.
+        resubmit: With `wait`, how often to submit the same again after a failure that may not occur again.
         namespace: The user's namespace; None means the one in KFP's context file, if any.
         service_account: Service account of the pods; None means the server's default.
     """
@@ -52,6 +53,7 @@ class SubmitOptions:
     no_cache: bool = False
     schedule: str | None = None
     wait: bool = False
+    resubmit: int = 0
     namespace: str | None = None
     service_account: str | None = None
 
@@ -64,7 +66,7 @@ def submit(options: SubmitOptions, console: Console) -> int:
         console: The console to print to.
 
     Returns:
-        The exit status: 0, or with `wait` the one of `watch.wait`.
+        The exit status: 0, or with `wait` the one of the last run's `Outcome`.
 
     Raises:
         InputError: The file, a parameter, the schedule, the endpoint or the experiment is wrong.
@@ -81,6 +83,8 @@ def submit(options: SubmitOptions, console: Console) -> int:
         raise InputError(
             "--schedule creates a recurring run, but --wait and --no-cache apply to a single run: omit them."
         )
+    if options.resubmit and not options.wait:
+        raise InputError(f"--resubmit {options.resubmit} needs --wait, which finds out how the run ended.")
     others = [f"--param {name}" for name in parameters if name != OVERRIDE]
     if OVERRIDE in parameters and (cron or options.no_cache or others):
         raise InputError(
@@ -94,6 +98,11 @@ def submit(options: SubmitOptions, console: Console) -> int:
     }
 
     client = connect(options.login)
+    if options.namespace and not client.get_kfp_healthz().multi_user:
+        raise InputError(
+            f"--namespace {options.namespace} has no effect: this server is for a single user and runs all "
+            "pods in its own namespace; omit the option."
+        )
     namespace = options.namespace or client.get_user_namespace() or None
     job["experiment_id"] = _experiment_id(client, options, namespace)
     if options.no_cache:  # KFP refuses enable_caching together with a version reference
@@ -104,12 +113,18 @@ def submit(options: SubmitOptions, console: Console) -> int:
         schedule.create_recurring_run(client, cron, options.run_name or package.name, namespace, job, console)
         return 0
     name = options.run_name or f"{package.name} {datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
-    with suppress_kfp_output():
-        run = client.run_pipeline(job_name=name, **job)
-    print_line(console, f"Run {run.run_id} ({name}) has started: {client.link(f'runs/details/{run.run_id}')}")
-    if not options.wait:
-        return 0
-    return watch.wait(client, run.run_id, package.tasks, namespace or "kubeflow", console)
+    for resubmitted in range(options.resubmit + 1):
+        with suppress_kfp_output():
+            run = client.run_pipeline(job_name=name, **job)
+        link = client.link(f"runs/details/{run.run_id}")
+        print_line(console, f"Run {run.run_id} ({name}) has started: {link}")
+        if not options.wait:
+            return 0
+        outcome = watch.RunWatch(client, run.run_id, package.tasks, namespace or "kubeflow", console).wait()
+        if not outcome.may_succeed or resubmitted == options.resubmit:
+            break
+        print_line(console, f"Submitting the same again ({resubmitted + 1} of {options.resubmit}).")
+    return outcome.status
 
 
 def _pipeline_root(options: SubmitOptions, package: Package) -> str:

@@ -21,7 +21,7 @@ RESERVED_PATHS = (
 RESERVED_CLAIMS = (
     *("kfp-launcher", "gcs-scratch", "s3-scratch", "minio-scratch", "dot-local-scratch", "dot-cache-scratch"),
     *("dot-config-scratch", "ca-bundle", "custom-ca", "kfp-workspace", "shared-memory", "var-run-argo"),
-    "tmp-dir-argo",
+    *("tmp-dir-argo", "argo-env-config", "mlpipeline-minio-artifact"),
 )
 
 HIDES_GPUS = "CUDA_VISIBLE_DEVICES"

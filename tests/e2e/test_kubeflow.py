@@ -40,6 +40,7 @@ VERDICT = {"QualityGate", "Pusher"}
 IMPORTED = ("tfx.v1", "tfx.orchestration.kubeflow.v2.container.kubeflow_v2_run_executor")
 IMAGES = 200
 TOLERANCE = 1e-3
+EDIT = "\n_EDITED = True\n"
 SETTINGS = {
     "training.image_size": 96,
     "training.frozen.epochs": 2,
@@ -219,7 +220,7 @@ def tolerated(cluster: Cluster, pipeline: Path, rejected: kfp.Run) -> kfp.Run:
 def recoded(cluster: Cluster, workshop: Workshop, tolerated: kfp.Run) -> kfp.Run:
     """The Trainer's code is edited, the images are built and the pipeline is compiled anew."""
     file = workshop.code / "trainer" / "run.py"
-    file.write_text(file.read_text() + "\n_EDITED = True\n")
+    file.write_text(file.read_text() + EDIT)
     return cluster.backend.run(cluster.compiled(build=2), {"max_class_shift": 0.5})
 
 
@@ -242,8 +243,9 @@ def overridden(cluster: Cluster, strict: Path, refused: kfp.Run) -> kfp.Run:
 
 
 @pytest.fixture(scope="module")
-def returned(cluster: Cluster, pipeline: Path, overridden: kfp.Run) -> kfp.Run:
-    """Back to the earlier images, whose model is cached; others have been blessed meanwhile."""
+def returned(cluster: Cluster, workshop: Workshop, pipeline: Path, overridden: kfp.Run) -> kfp.Run:
+    """Back to the earlier code, whose model is cached; another has been blessed meanwhile."""
+    workshop.edit("trainer/run.py", EDIT, "")
     return cluster.backend.run(pipeline, {"max_class_shift": 0.5})
 
 

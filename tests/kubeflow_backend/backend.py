@@ -38,6 +38,7 @@ from tests.kubeflow_backend.errors import Refused
 from tests.kubeflow_backend.launcher import Failed, Launcher
 from tests.kubeflow_backend.metadata import ArtifactRecords
 from tests.kubeflow_backend.object_store import ObjectStore, session
+from tests.kubeflow_backend.retries import Deleted, RetryStrategy, of_task
 from tests.kubeflow_backend.specs import Pipeline, Task, load
 
 AT_ONCE = 2
@@ -106,15 +107,25 @@ class Backend:
         containers: How commands are run.
         namespace: In which pipelines run.
         keep_pods: Whether the folders of pods that have ended are kept, to look at.
+        template_defaults: The retry strategy that Argo merges under each template; None as in KFP 2.16.
+        deletions: How many of a task's pods are deleted before they have done anything.
     """
 
     def __init__(
-        self, folder: Path, containers: Containers, namespace: str = "kubeflow", keep_pods: bool = False
+        self,
+        folder: Path,
+        containers: Containers,
+        namespace: str = "kubeflow",
+        keep_pods: bool = False,
+        template_defaults: RetryStrategy | None = None,
+        deletions: Mapping[str, int] | None = None,
     ) -> None:
         self.folder = folder
         self.containers = containers
         self.namespace = namespace
         self.keep_pods = keep_pods
+        self.template_defaults = template_defaults
+        self._deletions = dict(deletions or {})
         self.store = ObjectStore(folder / "store")
         self.records = ArtifactRecords()
         self._cache: dict[tuple[str, str, str], Results] = {}
@@ -138,6 +149,16 @@ class Backend:
         run = _Run(self, pipeline, pipeline.values(parameters or {}), identity, folder, root)
         folder.mkdir(parents=True)
         return Run(identity, folder, run.tasks())
+
+    def delete_pod(self, task: str) -> None:
+        """Deletes the pod that a task has started, if it is to be.
+
+        Raises:
+            Deleted: It was.
+        """
+        if self._deletions.get(task):
+            self._deletions[task] -= 1
+            raise Deleted("pod deleted")
 
     def artifact(self, step: Step, output: str) -> pb.RuntimeArtifact:
         """Returns an artifact that a task has put out, as its consumers get it."""
@@ -213,17 +234,36 @@ class _Run:
         return Step("executed", time.monotonic() - started, log, found, inputs)
 
     def _launch(self, task: Task, given: pb.ExecutorInput, log: Path) -> Results:
-        """Tries a task as Argo's retry strategy does: `maxDuration` counts from the start of the first try.
+        """Tries a task as Argo does: its pod, and the DAG around the pod, have a retry strategy each.
+
+        So have the pipeline's DAG and the workflow: Argo then runs the whole pipeline again, unlike this one.
+        """
+        strategy = self._backend.template_defaults or RetryStrategy(0)
+        for retry in count():
+            try:
+                return self._try_pod(task, given, log, f"{task.name}-{retry}")
+            except Failed as error:
+                if not strategy.repeats(error, retry):
+                    raise
+        raise AssertionError("unreachable")
+
+    def _try_pod(self, task: Task, given: pb.ExecutorInput, log: Path, name: str) -> Results:
+        """Tries a pod: `maxDuration` counts from the start of the first try.
 
         The pauses between tries are reckoned with, and not made.
         """
         policy = task.spec.retry_policy
+        strategy = of_task(task, self._backend.template_defaults)
         own = task.kubernetes.active_deadline_seconds or math.inf
-        end = time.monotonic() + policy.backoff_max_duration.seconds  # 0, which is no retry, if it is not set
+        longest = math.inf
+        if task.spec.HasField("retry_policy"):
+            longest = policy.backoff_max_duration.seconds  # 0, which is no retry, if it is not set
+        end = time.monotonic() + longest
         for retry in count():
-            pod = self._folder / "pods" / f"{task.name}-{retry}"
+            pod = self._folder / "pods" / f"{name}-{retry}"
             deadline = min(own, end - time.monotonic()) if retry else own
             try:
+                self._backend.delete_pod(task.name)
                 return self._launcher.execute(
                     task,
                     given,
@@ -233,11 +273,11 @@ class _Run:
                     None if deadline == math.inf else max(math.ceil(deadline), 1),
                 )
             except Failed as error:
-                if retry == policy.max_retry_count:
+                if not strategy.repeats(error, retry):
                     raise
                 end -= policy.backoff_duration.seconds * policy.backoff_factor**retry
                 if time.monotonic() > end:
-                    raise Failed(f"{error}; no further try: Max duration limit exceeded") from error
+                    raise type(error)(f"{error}; no further try: Max duration limit exceeded") from error
             finally:
                 if not self._backend.keep_pods:
                     shutil.rmtree(pod, ignore_errors=True)

@@ -13,6 +13,7 @@ from tests.kubeflow_backend.backend import Backend, Run
 from tests.kubeflow_backend.containers import Subprocesses
 from tests.kubeflow_backend.errors import Refused
 from tests.kubeflow_backend.object_store import session
+from tests.kubeflow_backend.retries import INSTALLED, RetryStrategy
 from tests.kubeflow_backend.small_pipeline import IMAGE, small_pipeline, write
 
 Document = dict[str, Any]
@@ -136,6 +137,51 @@ class TestFailures:
         add_code(document, "words", f"with open({str(tries)!r}, 'a') as file: file.write('.')\nsys.exit(1)")
         task(document, "Words")["retryPolicy"] = {"backoffFactor": 2, **policy}
         assert run().steps("failed") == {"Words"}
+        assert len(tries.read_text()) == tried
+
+    @pytest.mark.parametrize(
+        ("defaults", "retries", "exits", "deleted", "tried", "succeeds"),
+        [
+            (INSTALLED, 2, 1, 0, 1, False),  # an exit status is not retried
+            (INSTALLED, 2, 0, 2, 1, True),
+            (INSTALLED, None, 0, 2, 1, True),  # a task without retries has the default's
+            (INSTALLED, 0, 0, 2, 1, True),  # the DAG around the pod is retried, too
+            (INSTALLED, 2, 0, 8, 1, True),
+            (INSTALLED, 2, 0, 9, 0, False),
+            (None, 2, 2, 0, 3, True),
+            (None, 2, 3, 0, 3, False),
+            (None, 2, 0, 1, 0, False),  # a deleted pod is not retried
+            (None, None, 1, 0, 1, False),
+        ],
+    )
+    def test_argo_s_defaults_decide_what_is_tried_again(
+        self,
+        defaults: RetryStrategy | None,
+        retries: int | None,
+        exits: int,
+        deleted: int,
+        tried: int,
+        succeeds: bool,
+        tmp_path: Path,
+        document: Document,
+    ) -> None:
+        tries = tmp_path / "tries"
+        tries.touch()
+        add_code(document, "words", f"with open({str(tries)!r}, 'a') as file: file.write('.')")
+        add_code(document, "words", f"if pathlib.Path({str(tries)!r}).stat().st_size <= {exits}: sys.exit(1)")
+        if retries is not None:
+            task(document, "Words")["retryPolicy"] = {
+                "maxRetryCount": retries,
+                "backoffMaxDuration": "600s",
+            }
+        backend = Backend(
+            tmp_path / "cluster",
+            Subprocesses({IMAGE: tmp_path}),
+            template_defaults=defaults,
+            deletions={"Words": deleted},
+        )
+        done = backend.run(write(tmp_path, document), {})
+        assert done.succeeded == succeeds
         assert len(tries.read_text()) == tried
 
     def test_an_output_of_another_run_is_refused(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -61,22 +61,36 @@ class Baseline:
         node: The node.
         input: Name of the input that takes the baseline.
         kind: What is compared.
-        where: Properties that an approval must have.
         include_missing: Whether an approved artifact counts even if its files are missing.
+        same_source: Whether only approvals of data of the same source count.
+        is_best: Whether only approvals of models that became the best model count.
     """
 
     name: str
     node: str
     input: str
     kind: ApprovalKind
-    where: Mapping[str, str] = field(default_factory=dict)
     include_missing: bool = True
+    same_source: bool = False
+    is_best: bool = False
+
+    def where(self, source: str) -> dict[str, str]:
+        """Returns the properties that an approval must have, for data of this source."""
+        required = {SOURCE_PROPERTY: source} if self.same_source else {}
+        return required | ({IS_BEST_PROPERTY: TRUE} if self.is_best else {})
 
 
 BASELINES = (
-    Baseline("accepted_data", "DataGate", "baseline_statistics", ACCEPTED_DATA, include_missing=False),
+    Baseline(
+        "accepted_data",
+        "DataGate",
+        "baseline_statistics",
+        ACCEPTED_DATA,
+        include_missing=False,
+        same_source=True,
+    ),
     Baseline("blessed_model", "PredictionTable", "newest", BLESSED_MODEL),
-    Baseline("best_model", "PredictionTable", "best", BLESSED_MODEL, {IS_BEST_PROPERTY: TRUE}),
+    Baseline("best_model", "PredictionTable", "best", BLESSED_MODEL, is_best=True),
 )
 
 
@@ -96,7 +110,7 @@ def cache_parameter(baseline: Baseline, approvals: Path, source: str, run_key: s
     """
     newest: dict[str, Approval] = {}
     own = set()
-    for approval in ApprovalStore(approvals / baseline.kind.store).newest_first(_where(baseline, source)):
+    for approval in ApprovalStore(approvals / baseline.kind.store).newest_first(baseline.where(source)):
         newest.setdefault(approval.contents, approval)
         if approval.run_key == run_key:
             own.add(approval.contents)
@@ -109,10 +123,6 @@ def cache_parameter(baseline: Baseline, approvals: Path, source: str, run_key: s
 def _identify(baseline: Baseline, approval: Approval) -> str:
     is_missing = baseline.include_missing and not Path(approval.files).exists()
     return approval.contents[:_DIGITS] + ("-missing" if is_missing else "")
-
-
-def _where(baseline: Baseline, source: str) -> Mapping[str, str]:
-    return baseline.where if baseline.kind is not ACCEPTED_DATA else {SOURCE_PROPERTY: source}
 
 
 def add_baselines(node: str, inputs: Json, approvals: Path, paths: Paths) -> None:
@@ -134,7 +144,7 @@ def add_baselines(node: str, inputs: Json, approvals: Path, paths: Paths) -> Non
         candidate = inputs["artifacts"][baseline.kind.subject]["artifacts"][0]
         approval = ApprovalStore(approvals / baseline.kind.store).newest(
             fingerprint.of_folder(paths.local_path(candidate["uri"])),
-            _where(baseline, inputs["parameterValues"].get("source", "")),
+            baseline.where(inputs["parameterValues"].get("source", "")),
         )
         if approval is None:
             _log.info("The input %s is empty: nothing else was approved before.", baseline.input)

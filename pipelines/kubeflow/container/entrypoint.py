@@ -31,6 +31,7 @@ from pipelines.beam.jobs import watch_jobs
 from pipelines.kubeflow.container import baselines, executor_input, staging
 from pipelines.kubeflow.container.executor_input import Json
 from pipelines.kubeflow.container.paths import Paths
+from pipelines.kubeflow.container.transient import run_with_retries
 from pipelines.settings.beam import BeamConfig
 from serving.printable import log_printable_lines, printable_lines
 
@@ -80,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     options, nodes = parse_arguments(sys.argv[1:] if arguments is None else arguments)
     status = 0
     try:
-        run(options, nodes)
+        run_with_retries(lambda: run(options, nodes))
     except BaseException as error:  # an executor that calls sys.exit(0) has failed, too
         status = _report(error)
     sys.stdout.flush()

@@ -320,6 +320,15 @@ def test_a_namespace_goes_with_everything_that_has_one(
     assert server.pipelines[-1]["namespace"] == "from-context"
 
 
+def test_a_namespace_that_has_no_effect_is_refused(submit: Submit, server: KfpServer) -> None:
+    """A server for a single user ignores it."""
+    with pytest.raises(InputError, match="team-a"):
+        submit(namespace="team-a")
+    assert server.runs == []
+    submit()
+    assert len(server.runs) == 1
+
+
 # Schedules
 
 

@@ -7,8 +7,10 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import grpc
 import pytest
 
 from components.errors import InputError, PipelineError
@@ -257,7 +259,22 @@ def test_a_connection_that_breaks_off(submit: Submit) -> None:
 
         threading.Thread(target=hang_up, daemon=True).start()
         endpoint = f"http://127.0.0.1:{rude.getsockname()[1]}"
-        assert endpoint in str(_refusal(submit, endpoint=endpoint))
+        error = str(_refusal(submit, endpoint=endpoint))
+    assert endpoint in error
+    assert "port-forward" in error
+    assert "RemoteDisconnected" not in error
+
+
+def test_a_port_that_speaks_grpc(submit: Submit) -> None:
+    server = grpc.server(ThreadPoolExecutor(1))
+    endpoint = f"http://127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    server.start()
+    error = _refusal(submit, endpoint=endpoint)
+    server.stop(None)
+    assert endpoint in str(error)
+    assert "gRPC" in str(error)
+    assert "8888" in str(error)
+    assert str(error).isprintable()
 
 
 LOGIN = "--token-file"  # what only the error that asks for a login names

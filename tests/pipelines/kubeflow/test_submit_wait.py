@@ -14,10 +14,19 @@ from types import SimpleNamespace
 
 import pytest
 
-from components.errors import PipelineError
+from components.errors import InputError, PipelineError
 from pipelines.kubeflow import watch
 from pipelines.kubeflow.watch import task_statuses
-from tests.pipelines.kubeflow.kfp_server import KfpServer, Response, node, run_status
+from pipelines.kubeflow.workflow import listed_nodes
+from tests.pipelines.kubeflow.kfp_server import (
+    KfpServer,
+    Response,
+    compress,
+    listed,
+    node,
+    read_workflow,
+    run_status,
+)
 from tests.pipelines.kubeflow.small_package import STEPS
 
 Submit = Callable[..., tuple[int, str]]
@@ -75,100 +84,269 @@ def test_waiting_shows_each_step_once_per_change_and_ends_with_0(submit: Submit,
     ]
 
 
-def test_a_failed_task_is_printed_with_its_error_and_log_command(submit: Submit, server: KfpServer) -> None:
-    error = {"error": {"code": 2, "message": "OOMKilled:\n exit code 137"}}
-    failed = node("Trainer", "FAILED", at(15), at(30), state_history=[{"state": "FAILED", **error}])
-    server.progress = [
-        run_status(
-            "FAILED", *ran("ImageExampleGen", 5, 9), failed, node("Pusher", "SKIPPED"), finished_at=at(31)
-        )
-    ]
-    status, shown = submit(wait=True, namespace="team-a")
+# Why a run failed
+
+
+LAUNCHER = """
+E1122 08:01:50.231442    24 launcher_v2.go:742] Component failed to execute successfully: exit status {status}
+I1122 08:01:50.240020      24 launcher_v2.go:221] publish success.
+F1122 08:01:50.341107      24 main.go:61] failed to execute component: exit status {status}
+time=2026-11-22T08:01:50.350Z level=INFO msg="sub-process exited" argo=true error=<nil>
+Error: exit status 1
+"""
+SENTENCE = "The folder /data holds no images."
+DRIVER_LOG = "F1122 08:00:59.000000 1 main.go:80] bucket mlpipelin not found\nError: exit status 1\n"
+
+
+def fail(server: KfpServer, name: str, *, has_workflow: bool = True, log: str = "") -> None:
+    """Lets a run end as the workflow of this name."""
+    workflow = read_workflow(name)
+    server.workflow = workflow if has_workflow else None
+    server.progress = [run_status("FAILED", *listed(workflow), finished_at=at(200))]
+    pods = [one for one in workflow["status"]["nodes"].values() if one["type"] == "Pod"]
+    pod = f"catsdogs-x7k2p-{pods[-1]['templateName']}-{pods[-1]['id'].rpartition('-')[2]}"
+    server.logs = {pod: log} if log else {}
+
+
+@pytest.mark.parametrize("has_workflow", [True, False])
+def test_the_last_line_of_a_failed_step_is_its_own(
+    submit: Submit, server: KfpServer, has_workflow: bool
+) -> None:
+    log = "\n".join([*map(str, range(50)), "", SENTENCE, LAUNCHER.format(status=2)])
+    fail(server, "step_failed", has_workflow=has_workflow, log=log)
+    status, shown = submit(wait=True)
     assert status == 1
-    assert "Trainer failed: OOMKilled: exit code 137\n" in shown
-    run_id = server.runs[0]["run_id"]
-    assert f"{server.endpoint}/#/runs/details/{run_id}" in shown
-    assert f" --namespace team-a --selector pipeline/runid={run_id} --container main" in shown
+    lines = shown.splitlines()
+    start = next(number for number, line in enumerate(lines) if "ImageExampleGen failed" in line)
+    assert [line.strip() for line in lines[start + 1 : start + 13]] == [*map(str, range(39, 50)), SENTENCE]
+    namespace = "team-a" if has_workflow else "kubeflow"
+    pod = next(iter(server.logs))
+    assert f" --namespace {namespace} --container main {pod}" in lines[start + 13]
+    assert server.runs[0]["run_id"] in lines[-1]
+
+
+def test_what_the_launcher_says_is_shown_where_the_step_said_nothing(
+    submit: Submit, server: KfpServer
+) -> None:
+    fail(server, "step_failed", log=LAUNCHER.format(status=1))
+    assert "failed to execute component" in submit(wait=True)[1]
+
+
+@pytest.mark.parametrize("has_workflow", [True, False])
+@pytest.mark.parametrize(
+    ("workflow", "named", "reason"),
+    [
+        ("driver_failed", "driver, which prepares ImageExampleGen", "exit code 1"),
+        ("root_driver_failed", "driver, which prepares the run", 'serviceaccount "trainer" not found'),
+    ],
+)
+def test_a_failed_driver_is_named_with_its_log(
+    submit: Submit, server: KfpServer, workflow: str, named: str, reason: str, has_workflow: bool
+) -> None:
+    fail(server, workflow, has_workflow=has_workflow, log=DRIVER_LOG)
+    status, shown = submit(wait=True)
+    assert status == 1
+    [line] = [line for line in shown.splitlines() if named in line]
+    assert (reason in line) == has_workflow
+    assert "bucket mlpipelin not found" in shown
+    assert next(iter(server.logs)) in shown
+    assert "running" not in shown
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "main: Error (exit code 143)",
+        "pod deleted",
+        "Terminated due to imminent node shutdown.",
+    ],
+)
+def test_a_deleted_pod_is_not_a_failed_step(submit: Submit, server: KfpServer, message: str) -> None:
+    fail(server, "pod_deleted", log="epoch 3")
+    _set_message(server, "main: Error (exit code 143)", message)
+    status, shown = submit(wait=True)
+    assert status == 1
+    [line] = [line for line in shown.splitlines() if message in line]
+    assert "pod of Trainer was deleted" in line
+    assert "Trainer failed" not in shown.replace("Trainer: failed", "")
+    assert "kubectl logs" not in shown
+
+
+def test_without_default_retries_the_last_attempt_counts(submit: Submit, server: KfpServer) -> None:
+    fail(server, "step_failed_2_16")
+    shown = submit(wait=True)[1]
+    assert "ImageExampleGen failed: main: OOMKilled (exit code 137)" in shown
+    assert "memory_limit" in shown
+
+
+def test_a_failure_before_argo_ran_the_pipeline_again_does_not_count(
+    submit: Submit, server: KfpServer
+) -> None:
+    fail(server, "run_again")
+    assert server.workflow
+    for one in server.workflow["status"]["nodes"].values():
+        if ".root(1).Trainer" in one["name"] and "executor" in one["name"]:
+            one |= {"phase": "Failed", "message": "main: Error (exit code 1)"}
+    shown = submit(wait=True)[1]
+    assert "The task Trainer failed" in shown
+    assert "deleted" not in shown
+
+
+def _set_message(server: KfpServer, before: str, message: str) -> None:
+    assert server.workflow
+    for one in server.workflow["status"]["nodes"].values():
+        if one.get("message") == before:
+            one["message"] = message
 
 
 def test_texts_of_the_server_are_printable(submit: Submit, server: KfpServer) -> None:
-    error = {"error": {"code": 2, "message": "[/x] \x1b[2J"}}
-    failed = node(
-        "Trainer", "FAILED", at(15), at(30), **_child(11), state_history=[{"state": "FAILED", **error}]
-    )
-    server.progress = [run_status("FAILED", failed, finished_at=at(31))]
-    server.logs = {POD: "no images in [/data]\x9b1A"}
-    status, shown = submit(wait=True)
-    assert status == 1
-    assert r"Trainer failed: [/x] \x1b[2J" in shown
+    fail(server, "step_failed", log="no images in [/data]\x9b1A")
+    _set_message(server, "main: Error (exit code 1)", "[/x] \x1b[2J\n OOM")
+    _, shown = submit(wait=True)
+    assert r"failed: [/x] \x1b[2J OOM" in shown
     assert r"no images in [/data]\x9b1A" in shown
     assert not {"\x1b", "\x9b"} & set(shown)
 
 
-def _child(number: int) -> dict[str, object]:
-    return {"child_tasks": [{"pod_name": f"catsdogs-x7k2p-{number}"}]}
+def test_a_terminated_run_is_no_failed_step(submit: Submit, server: KfpServer) -> None:
+    fail(server, "step_failed")
+    server.progress[0]["state_history"] = [{"state": "RUNNING"}, {"state": "CANCELING"}, {"state": "FAILED"}]
+    status, shown = submit(wait=True)
+    assert status == 1
+    assert "terminated" in shown
+    assert "failed" not in shown
 
 
-FAILED = node("Trainer", "FAILED", at(15), at(30), **_child(11))
-POD = "catsdogs-x7k2p-system-container-impl-11"
-RETRIED = "catsdogs-x7k2p-retry-system-container-impl"
-ATTEMPTS = {"child_tasks": [{"pod_name": "catsdogs-x7k2p-21"}, {"pod_name": "catsdogs-x7k2p-22"}]}
+@pytest.mark.parametrize("workflow", [{}, {"metadata": {"name": "x"}, "status": {"compressedNodes": "?"}}])
+def test_a_workflow_that_cannot_be_read_is_passed_over(
+    submit: Submit, server: KfpServer, workflow: dict[str, object]
+) -> None:
+    fail(server, "step_failed", log=SENTENCE)
+    server.workflow = workflow
+    assert SENTENCE in submit(wait=True)[1]
+
+
+def test_a_log_that_cannot_be_read_is_passed_over(submit: Submit, server: KfpServer) -> None:
+    fail(server, "step_failed", log="\udcff\udcfe")  # bytes that are no UTF-8
+    status, shown = submit(wait=True)
+    assert status == 1
+    assert "ImageExampleGen failed" in shown
+
+
+# Submitting again
 
 
 @pytest.mark.parametrize(
-    ("nodes", "pod"),
+    ("workflow", "log", "runs"),
     [
-        ([FAILED, node("executor", "FAILED", at(15), at(30))], POD),
-        (
-            [
-                FAILED,
-                node("executor", "FAILED", at(15), at(30), **ATTEMPTS),
-                node("executor", "FAILED", at(3), at(9), **_child(31)),  # of another step, at another time
-            ],
-            f"{RETRIED}-22",
-        ),
-        ([{**FAILED, "end_time": None}, node("executor", "FAILED", at(15), at(30), **_child(21))], POD),
-        ([FAILED, {**node("executor", "FAILED", at(15), at(30), **_child(21)), "start_time": None}], POD),
-        (
-            [node("Trainer-driver", "FAILED", at(12), at(15), **_child(12)), node("Trainer", "")],
-            "catsdogs-x7k2p-system-container-driver-12",
-        ),
+        ("pod_deleted", "", 3),
+        ("driver_failed", DRIVER_LOG, 3),
+        ("step_failed", SENTENCE + LAUNCHER.format(status=1), 3),
+        ("step_failed", SENTENCE + LAUNCHER.format(status=2), 1),  # settings
+        ("step_failed", SENTENCE + LAUNCHER.format(status=4), 1),  # data
+        ("step_failed", LAUNCHER.format(status=1).replace("exit status 1", "signal: killed"), 1),
+        ("step_failed_2_16", "", 1),  # out of memory
     ],
 )
-def test_the_end_of_a_failed_step_s_log_is_shown(
-    submit: Submit, server: KfpServer, nodes: list[dict[str, object]], pod: str
+def test_a_failure_that_may_not_occur_again_is_submitted_again(
+    submit: Submit, server: KfpServer, workflow: str, log: str, runs: int
 ) -> None:
-    server.tokens = {"secret"}
-    server.progress = [run_status("FAILED", *ran("ImageExampleGen", 5, 9), *nodes)]
-    server.logs = {
-        pod: "\n".join([*map(str, range(50)), "", "The folder /data holds no images.", ""]),
-        f"{RETRIED}-21": "of the attempt before",
-        f"{RETRIED}-31": "of another step",
-    }
-    status, shown = submit(wait=True, token="secret")
-    assert status == 1
-    lines = shown.splitlines()
-    log = [line.strip() for line in lines[lines.index("The task Trainer failed") + 1 :][:12]]
-    assert log == [*map(str, range(39, 50)), "The folder /data holds no images."]
+    fail(server, workflow, log=log)
+    status, shown = submit(wait=True, resubmit=2)
+    assert (status, len(server.runs)) == (1, runs)
+    assert ("(2 of 2)" in shown) == (runs == 3)
 
 
-@pytest.mark.parametrize("logs", [{}, {POD: "\udcff\udcfe"}])  # bytes that are no UTF-8
-def test_a_log_that_cannot_be_read_is_passed_over(
-    submit: Submit, server: KfpServer, logs: dict[str, str]
+def test_submitting_again_ends_with_success(submit: Submit, server: KfpServer) -> None:
+    fail(server, "pod_deleted")
+    server.progress += [{"state": "SUCCEEDED"}]
+    status, _ = submit(wait=True, resubmit=5)
+    assert (status, len(server.runs)) == (0, 2)
+    assert server.runs[0]["pipeline_version_reference"] == server.runs[1]["pipeline_version_reference"]
+
+
+def test_a_terminated_run_is_not_submitted_again(submit: Submit, server: KfpServer) -> None:
+    fail(server, "pod_deleted")
+    server.progress[0]["state_history"] = [{"state": "CANCELING"}]
+    assert submit(wait=True, resubmit=2)[0] == 1
+    assert len(server.runs) == 1
+
+
+def test_submitting_again_needs_waiting(submit: Submit, server: KfpServer) -> None:
+    with pytest.raises(InputError, match="--wait"):
+        submit(resubmit=1)
+    assert server.requests == []
+
+
+# What the Workflow adds
+
+UNSCHEDULABLE = "Unschedulable: 0/3 nodes are available: 3 Insufficient nvidia.com/gpu."
+
+
+@pytest.mark.parametrize("has_workflow", [True, False])
+def test_a_run_that_succeeded_has_no_stopped_tasks(
+    submit: Submit, server: KfpServer, has_workflow: bool
 ) -> None:
-    server.progress, server.logs = [run_status("FAILED", FAILED)], logs
+    """KFP's list no longer changes when Argo compresses the nodes."""
+    whole, frozen = read_workflow("succeeded"), listed(read_workflow("unschedulable"))
+    server.progress = [run_status("RUNNING", *frozen), run_status("SUCCEEDED", *frozen)]
+    server.workflow = compress(whole) if has_workflow else None
     status, shown = submit(wait=True)
-    assert status == 1
-    assert "Trainer failed" in shown
-    assert [one.path for one in server.requests if one.path.endswith("/log")]
+    assert status == 0
+    assert not {"stopped", "skipped", "failed"} & set(shown.split())
+    assert ("Trainer: done in 3 min 49 s" in shown) == has_workflow
+    assert ("Trainer: done (the server" in shown) == (not has_workflow)
 
 
-@pytest.mark.parametrize("state", ["FAILED", "CANCELED", "SKIPPED"])
-def test_every_end_but_success_gives_1(submit: Submit, server: KfpServer, state: str) -> None:
+def test_a_list_that_no_longer_changes_is_recognised_while_the_run_goes_on(
+    submit: Submit, server: KfpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "_UNCHANGED", 0.0)
+    frozen = listed(read_workflow("unschedulable"))
+    server.progress = [*[run_status("RUNNING", *frozen)] * 5, run_status("SUCCEEDED", *frozen)]
+    server.workflow = compress(read_workflow("succeeded"))
+    _, shown = submit(wait=True)
+    assert shown.count("1 MiB") == 1
+    assert shown.count("Pusher: done") == 1
+
+
+@pytest.mark.parametrize(
+    ("message", "is_told"),
+    [
+        (UNSCHEDULABLE, True),
+        ("PodInitializing", False),
+    ],
+)
+def test_a_pod_that_does_not_start_is_named_once(
+    submit: Submit, server: KfpServer, monkeypatch: pytest.MonkeyPatch, message: str, is_told: bool
+) -> None:
+    monkeypatch.setattr(watch, "_UNCHANGED", 0.0)
+    server.workflow = read_workflow("unschedulable")
+    _set_message(server, UNSCHEDULABLE, message)
+    waiting = run_status("RUNNING", *listed(server.workflow))
+    server.progress = [*[waiting] * 5, {"state": "SUCCEEDED"}]
+    shown = submit(wait=True)[1]
+    assert shown.count(f"Trainer does not start: {message}") == is_told
+
+
+@pytest.mark.parametrize("nodes", [[], ROOT])
+def test_a_run_without_pods_is_named_once(
+    submit: Submit, server: KfpServer, monkeypatch: pytest.MonkeyPatch, nodes: list[dict[str, object]]
+) -> None:
+    monkeypatch.setattr(watch, "_UNCHANGED", 0.0)
+    server.progress = [*[run_status("PENDING", *nodes)] * 5, {"state": "SUCCEEDED"}]
+    shown = submit(wait=True)[1]
+    assert shown.count("kubectl describe workflow --namespace kubeflow") == (not nodes)
+
+
+@pytest.mark.parametrize(
+    ("state", "named"), [("FAILED", "failed"), ("CANCELED", "terminated"), ("SKIPPED", "skipped")]
+)
+def test_every_end_but_success_gives_1(submit: Submit, server: KfpServer, state: str, named: str) -> None:
     server.progress = [{"state": "RUNNING"}, {"state": state}]
     status, shown = submit(wait=True)
     assert status == 1
-    assert state.lower() in shown
+    assert named in shown.splitlines()[-1]
 
 
 @pytest.mark.parametrize(
@@ -208,11 +386,11 @@ def test_waiting_ends_when_the_server_stays_away_or_refuses(
 def _states(state: str, *nodes: dict[str, object]) -> list[str]:
     def read(one: dict[str, object]) -> SimpleNamespace:
         times = {key: datetime.fromisoformat(str(one[key])) for key in ("start_time", "end_time")}
-        return SimpleNamespace(**{"error": None, "state_history": None, **one, **times})
+        return SimpleNamespace(**{**one, **times, "child_tasks": None})
 
     details = SimpleNamespace(task_details=[read(one) for one in nodes]) if nodes else None
     run = SimpleNamespace(state=state, run_details=details)
-    return [step.state for step in task_statuses(run, STEPS)]
+    return [step.state for step in task_statuses(listed_nodes(run), STEPS, state)]
 
 
 @pytest.mark.parametrize(
@@ -245,10 +423,26 @@ def _states(state: str, *nodes: dict[str, object]) -> list[str]:
             [node("Trainer", "RUNNING", at(60)), node("Trainer", "FAILED", at(15), at(20))],
             ["waiting", "running", "waiting"],
         ),
+        (  # the second time has only reached the driver
+            "RUNNING",
+            [
+                *ran("Trainer", 15, 20, "FAILED"),
+                node("Pusher", "", at(20), at(20)),
+                node("Trainer-driver", "RUNNING", at(60)),
+            ],
+            ["waiting", "running", "waiting"],
+        ),
     ],
 )
 def test_the_states_of_steps(state: str, nodes: list[dict[str, object]], expected: list[str]) -> None:
     assert _states(state, *nodes) == expected
+
+
+def test_after_argo_ran_the_pipeline_again_the_latest_nodes_count() -> None:
+    nodes = listed(read_workflow("run_again"))
+    assert _states("RUNNING", *nodes) == ["done"] * 3
+    first = [one for one in nodes if str(one["start_time"]) < at(320)]
+    assert _states("RUNNING", *first) == ["failed", "waiting", "waiting"]
 
 
 # The command

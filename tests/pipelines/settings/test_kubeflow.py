@@ -143,7 +143,8 @@ def test_what_would_fail_in_a_run_gets_one_sentence(override: str, named: list[s
         ("kubeflow.volumes=[{{claim: a, mount_path: {0}}}]", "/dev/shm", "/deva/shm"),
         *(
             ("kubeflow.volumes=[{{claim: {0}, mount_path: /state}}]", claim, f"my-{claim}")
-            for claim in RESERVED_CLAIMS
+            # Argo adds the last one for the secret of its artifact repository.
+            for claim in (*RESERVED_CLAIMS, "mlpipeline-minio-artifact")
         ),
         *(
             ("kubeflow.secrets=[{{name: s, env: {{{0}: k}}}}]", variable, f"MY_{variable}")

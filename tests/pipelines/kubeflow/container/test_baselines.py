@@ -81,7 +81,7 @@ def test_they_are_those_of_tfx_s_resolvers() -> None:
     }
     for baseline in BASELINES:
         config = nodes[baseline.name].exec_properties[resolver.RESOLVER_CONFIG]
-        assert config["where"] == baselines._where(baseline, "sample")
+        assert config["where"] == baseline.where("sample")
         assert config["include_missing"] == baseline.include_missing
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from components.errors import DataRejected
-from pipelines.kubeflow.container import entrypoint
+from pipelines.kubeflow.container import entrypoint, transient
 from pipelines.kubeflow.container.entrypoint import Node
 from pipelines.kubeflow.container.executor_input import normalize_executor_input
 from pipelines.settings.beam import BeamConfig
@@ -23,6 +23,7 @@ from tests.pipelines.kubeflow.container.pod import Artifact, Cluster
 
 GATE = ("--node", "DataGate", "--component", "components.data_gate.component.DataGate")
 OUTPUTS = {"verdict": "catsdogs.DataVerdict"}
+ARGUMENTS = ["--executor_input", "{}", "--code_fingerprint", "0", "--approvals", "/state", *GATE]
 
 
 @pytest.fixture
@@ -155,14 +156,24 @@ def test_an_executor_that_ends_the_process_has_failed(
     monkeypatch.setattr(entrypoint, "run", leave)
     monkeypatch.setattr(os, "_exit", end)
     with pytest.raises(Ended) as ended:
-        entrypoint.main(
-            [
-                *("--executor_input", "{}", "--code_fingerprint", "0", "--approvals", "/state"),
-                *GATE,
-            ]
-        )
+        entrypoint.main(ARGUMENTS)
     assert ended.value.args == (1,)
     assert "The task failed" in caplog.text
+
+
+def test_a_failure_of_the_network_is_repeated_before_the_pod_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    results: list[Exception | None] = [ConnectionResetError(), None]
+
+    def run(*_: object) -> None:
+        if error := results.pop(0):
+            raise error
+
+    monkeypatch.setattr(entrypoint, "run", run)
+    monkeypatch.setattr(transient, "_PAUSES", (0, 0))
+    statuses: list[int] = []
+    monkeypatch.setattr(os, "_exit", statuses.append)
+    entrypoint.main(ARGUMENTS)
+    assert (results, statuses) == ([], [0])
 
 
 def test_what_a_worker_of_beam_raised_is_said_in_its_sentence(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,57 @@
+"""Repeats a task after a failure of the network or of the object store, before its pod fails."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Callable
+
+from components.errors import exception_chain, find_user_error
+
+_PAUSES = (10, 30, 90)  # seconds before each further attempt
+# Classes of errors that pass by themselves; by name, since most of the modules are slow to import.
+_TRANSIENT = frozenset(
+    {
+        *("ConnectionError", "ConnectionAbortedError", "ConnectionRefusedError", "ConnectionResetError"),
+        *("BrokenPipeError", "RemoteDisconnected", "IncompleteRead", "SSLEOFError", "TimeoutError"),
+        *("TooManyRequests", "InternalServerError", "BadGateway", "ServiceUnavailable", "GatewayTimeout"),
+        *("RetryError", "TransportError"),  # of Google's client
+        *("UnavailableError", "DeadlineExceededError"),  # of TensorFlow's file systems
+    }
+)
+_TRANSIENT_STATUSES = frozenset({408, 429, 500, 502, 503, 504})  # of an HTTP response
+# Beam passes an exception of a worker on as the text of its traceback.
+_TRACEBACK_LINE = re.compile(r"^(?:\w+\.)*(\w+)(?::|$)", re.MULTILINE)
+
+_log = logging.getLogger(__name__)
+
+
+def run_with_retries(action: Callable[[], None]) -> None:
+    """Runs an action, and again after each transient failure, with increasing pauses.
+
+    Raises:
+        Exception: The failure is not transient, or did not pass.
+    """
+    for pause in _PAUSES:
+        try:
+            return action()
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            _log.warning("The task failed, and is repeated in %d seconds.", pause, exc_info=error)
+        time.sleep(pause)
+    return action()
+
+
+def is_transient(error: Exception) -> bool:
+    """Returns True if the network or the object store failed, and not the task or its input."""
+    if find_user_error(error) is not None:
+        return False
+    for cause in exception_chain(error):
+        names = {base.__name__ for base in type(cause).__mro__}
+        if type(cause) is RuntimeError:
+            names.update(_TRACEBACK_LINE.findall(str(cause)))
+        if names & _TRANSIENT or getattr(cause, "code", None) in _TRANSIENT_STATUSES:
+            return True
+    return False
