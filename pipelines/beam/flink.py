@@ -103,10 +103,10 @@ class JobManager:
         except KeyError:
             raise self._no_job_manager() from None
 
-    def task_manager_hosts(self) -> list[str]:
-        """Returns the host of each TaskManager."""
-        paths = [manager["path"] for manager in self._get("/taskmanagers")["taskmanagers"]]
-        return [path.partition("@")[2].rpartition(":")[0] for path in paths]
+    def task_managers(self) -> dict[str, str]:
+        """Returns the hosts of the TaskManagers by their ids."""
+        managers = self._get("/taskmanagers")["taskmanagers"]
+        return {manager["id"]: manager["path"].partition("@")[2].rpartition(":")[0] for manager in managers}
 
     def jobs(self, name_prefix: str) -> list[Job]:
         """Returns the jobs whose name has this prefix, ended ones included, in the order of their start."""

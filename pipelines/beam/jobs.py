@@ -110,6 +110,7 @@ class _Watch(threading.Thread):
         self._flink = flink
         self._step = step
         self._name = name
+        self._task_managers = self._job_manager.task_managers()
         self._earlier_jobs = {job.id for job in self._job_manager.jobs(name)}
         self._stopped = threading.Event()
 
@@ -161,10 +162,14 @@ class _Watch(threading.Thread):
         """Returns an error with the root cause of a failed job; None if the cluster cannot be reached."""
         try:
             failures = self._job_manager.failures(job.id)
+            lost = sorted(self._task_managers.keys() - self._job_manager.task_managers().keys())
         except _UNAVAILABLE:
             return None
         task_manager = next((failure.task_manager for failure in failures if failure.task_manager), None)
-        where = f" on the TaskManager {task_manager}" if task_manager else ""
+        if lost:  # the failed tasks are those of the others, which have lost their connections
+            where = f" after the loss of the TaskManager {', '.join(lost)}"
+        else:
+            where = f" on the TaskManager {task_manager}" if task_manager else ""
         cause = root_cause(failures[0].stack_trace) if failures else "unknown cause"
         return PipelineError(f"{self._step} failed on Flink{where}: {cause}. {self._see(job)}")
 

@@ -35,12 +35,14 @@ _JOB_MANAGER = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntr
 _TASK_MANAGER = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"
 _JAVA = ("java", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")  # small and started soon, for short jobs
 
-# Of the JobManager and the TaskManagers.
+# Of the JobManager and the TaskManagers. A job survives the loss of a TaskManager that is replaced within
+# half a minute, and fails within 50 seconds without that: each attempt waits for the delay and for a slot.
 _CONFIGURATION = {
     "heartbeat.interval": "1000",  # ms
-    "heartbeat.timeout": "8000",  # a lost TaskManager is noticed soon; the default is 50 s
-    "slot.request.timeout": "30000",  # how long a job waits for a replacement
+    "heartbeat.timeout": "8000",  # ms
+    "slot.request.timeout": "6000",  # ms
     "restart-strategy.type": "fixed-delay",
+    "restart-strategy.fixed-delay.attempts": "5",
     "restart-strategy.fixed-delay.delay": "3 s",
     "blob.service.cleanup.interval": "20",  # seconds; each job leaves a copy of the job server's archive
 }
@@ -155,7 +157,6 @@ class FlinkCluster:
         task_managers: Number of TaskManagers.
         slots: Of each TaskManager.
         network_memory: Of each TaskManager. StatisticsGen, with its 342 vertices, needs 512 MB.
-        restarts: How often a job is restarted; a lost TaskManager counts as many failures.
         host_network: True for a cluster with one TaskManager, to which the submitting process is "localhost".
             False needs root.
 
@@ -174,12 +175,10 @@ class FlinkCluster:
         task_managers: int = 2,
         slots: int = 1,
         network_memory: str = "256m",
-        restarts: int = 20,
         host_network: bool = False,
     ) -> None:
         self._packages, self._shared, self._slots = packages, shared.resolve(), slots
         self._memory = _TASK_MANAGER_MEMORY | {f"network.{end}": network_memory for end in ("min", "max")}
-        self._restarts = restarts
         self._numbers = itertools.count(1)
         self._pods: list[Pod] = []
         self.task_managers: dict[str, Pod] = {}
@@ -196,11 +195,7 @@ class FlinkCluster:
         self.worker_pool = f"localhost:{pool}"
         address, inside = self._network.add()
         self.master = f"{address}:{rest}"
-        self._job_manager = {
-            "jobmanager.rpc.address": address,
-            "jobmanager.rpc.port": rpc,
-            "restart-strategy.fixed-delay.attempts": self._restarts,
-        }
+        self._job_manager = {"jobmanager.rpc.address": address, "jobmanager.rpc.port": rpc}
         configuration = {
             "jobmanager.bind-host": "0.0.0.0",  # else it looks for its own blob server at "localhost"
             "rest.address": address,

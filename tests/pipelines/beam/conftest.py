@@ -51,6 +51,5 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def cluster(flink_packages: FlinkPackages, shared: Path) -> Iterator[FlinkCluster]:
     """A Flink cluster with a job server, to which workers in the tests' process are "localhost"."""
-    size = {"task_managers": 1, "slots": 2, "restarts": 3}
-    with FlinkCluster(flink_packages, shared, **size, host_network=True) as cluster:
+    with FlinkCluster(flink_packages, shared, task_managers=1, slots=2, host_network=True) as cluster:
         yield cluster
