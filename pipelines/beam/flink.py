@@ -158,8 +158,8 @@ class JobManager:
             if response.status < 400:
                 return response.json()
         except (urllib3.exceptions.TimeoutError, urllib3.exceptions.NewConnectionError) as error:
-            silent = isinstance(error, urllib3.exceptions.TimeoutError)
-            reason = "no answer within seconds" if silent else str(error.__cause__ or error)
+            is_silent = isinstance(error, urllib3.exceptions.TimeoutError)
+            reason = "no answer within seconds" if is_silent else getattr(error.__cause__, "strerror", error)
             raise PipelineError(
                 f"Flink's JobManager cannot be reached at {self._address} ({reason}): start the cluster, or "
                 "set beam.flink.master to its REST service."
