@@ -301,9 +301,11 @@ class FlinkCluster:
         for folder in visible:
             sandbox += ["--ro-bind", str(folder), str(folder)]
         sandbox += ["--bind", str(self._shared), str(self._shared), "--chdir", "/tmp"]
-        # The worker pool starts "python".
+        # The worker pool starts "python". The kernels that OpenBLAS chooses decide the last digit of a mean.
         path = f"{sysconfig.get_path('scripts')}:/usr/bin:/bin"
-        for variable, value in {"PATH": path, "HOME": "/tmp", "PYTHONUNBUFFERED": "1"}.items():
+        environment = {key: value for key, value in os.environ.items() if key.startswith("OPENBLAS_")}
+        environment |= {"PATH": path, "HOME": "/tmp", "PYTHONUNBUFFERED": "1"}
+        for variable, value in environment.items():
             sandbox += ["--setenv", variable, value]
         log = self._folder / f"{name}.log"
         with log.open("wb") as file:
