@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import errno
 import logging
 import re
 import socket
@@ -21,6 +22,7 @@ from pipelines.beam.flink import Job, JobManager
 from pipelines.beam.jobs import cancel_stale_jobs, job_name, root_cause, watch_jobs
 from pipelines.settings.beam import BeamConfig, FlinkConfig
 from tests.flink.cluster import FlinkCluster
+from tests.pipelines.beam.conftest import Serve
 
 
 def test_names_tell_steps_and_output_roots_apart() -> None:
@@ -66,6 +68,40 @@ Caused by: java.lang.RuntimeException: Error received from SDK harness
 )
 def test_the_root_cause_is_the_innermost_exception(stack_trace: str, cause: str) -> None:
     assert root_cause(stack_trace) == cause
+
+
+DOCUMENTS = {"/taskmanagers": {"taskmanagers": []}, "/jobs/overview": {"jobs": []}}
+
+
+def test_a_job_manager_that_is_gone_is_the_cause(serve: Serve) -> None:
+    documents: dict[str, Any] = dict(DOCUMENTS)
+    address = serve(documents)
+    with (
+        pytest.raises(PipelineError, match=f"Transform.*{address}"),
+        watch_jobs(FlinkConfig(master=address), "Transform", "pets-Transform"),
+    ):
+        documents.clear()
+        raise RuntimeError("Pipeline failed in state FAILED: java.net.ConnectException")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left"),
+        DataRejected("No dogs."),
+        KeyboardInterrupt(),
+        RuntimeError("a bug"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_error_without_a_failed_job_stays_what_it_is(serve: Serve, error: BaseException) -> None:
+    address = serve(DOCUMENTS)
+    with (
+        pytest.raises(type(error)) as raised,
+        watch_jobs(FlinkConfig(master=address), "Transform", "pets-Transform"),
+    ):
+        raise error
+    assert raised.value is error
 
 
 class Jobs:
