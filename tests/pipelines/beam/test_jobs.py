@@ -70,18 +70,20 @@ def test_the_root_cause_is_the_innermost_exception(stack_trace: str, cause: str)
     assert root_cause(stack_trace) == cause
 
 
-DOCUMENTS = {"/taskmanagers": {"taskmanagers": []}, "/jobs/overview": {"jobs": []}}
+DOCUMENTS: dict[str, Any] = {"/taskmanagers": {"taskmanagers": []}, "/jobs/overview": {"jobs": []}}
 
 
 def test_a_job_manager_that_is_gone_is_the_cause(serve: Serve) -> None:
-    documents: dict[str, Any] = dict(DOCUMENTS)
+    documents = dict(DOCUMENTS)
     address = serve(documents)
-    with (
-        pytest.raises(PipelineError, match=f"Transform.*{address}"),
-        watch_jobs(FlinkConfig(master=address), "Transform", "pets-Transform"),
-    ):
-        documents.clear()
-        raise RuntimeError("Pipeline failed in state FAILED: java.net.ConnectException")
+
+    def fail() -> None:
+        with watch_jobs(FlinkConfig(master=address), "Transform", "pets-Transform"):
+            documents.clear()
+            raise RuntimeError("Pipeline failed in state FAILED: java.net.ConnectException")
+
+    with pytest.raises(PipelineError, match=f"Transform.*{address}"):
+        fail()
 
 
 @pytest.mark.parametrize(
