@@ -41,6 +41,7 @@ SETTINGS = (
 
 _COUNTS = (3000, 10_000, 30_000, 100_000)
 _TRAINER_COUNTS, _FLINK_COUNTS, _FLINK_SLOTS = (3000, 30_000), (3000, 10_000), (1, 2)
+_FLINK_PROCESSES = (b"org.apache.flink.runtime.", b"--flink-master", b"worker_pool_main")
 _BEAM_STEPS = (sys.executable, "-m", "benchmarks.beam_steps")
 _TRAINER = (*pipeline_run.CATSDOGS_RUN, "--to", "Trainer")
 
@@ -123,7 +124,7 @@ def plan_runs(counts: Sequence[int], flink: str | None) -> tuple[list[Run], list
     ]
     on_flink = [
         Run(
-            f"{count:,} images, Flink, {slots} slots",
+            f"{count:,} images, Flink, parallelism {slots}",
             count,
             settings=["beam.runner=flink", f"beam.flink.master={flink}", f"beam.flink.parallelism={slots}"],
         )
@@ -145,14 +146,14 @@ def current_part(output_root: Path) -> str:
 
 
 def flink_pids() -> list[int]:
-    """Returns the processes of Flink and of Beam's worker pools on this machine."""
+    """Returns the processes of Flink, of Beam's job servers and of its worker pools on this machine."""
     pids = []
     for file in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             command_line = file.read_bytes()
         except OSError:  # the process has ended
             continue
-        if b"org.apache.flink.runtime." in command_line or b"worker_pool_main" in command_line:
+        if any(word in command_line for word in _FLINK_PROCESSES):
             pids.append(int(file.parent.name))
     return pids
 

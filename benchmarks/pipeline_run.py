@@ -48,7 +48,7 @@ def measure(
     current_part: Callable[[Path], str] = current_step,
     other_pids: Sequence[int] = (),
 ) -> Measurement:
-    """Runs the pipeline in a temporary output root and measures it.
+    """Runs the pipeline in a temporary output root beside the log, and measures it.
 
     Args:
         name: As in Measurement.
@@ -65,7 +65,7 @@ def measure(
         ProcessFailed: The run did not finish.
     """
     load = machine.load()
-    with tempfile.TemporaryDirectory(prefix="catsdogs-benchmark-") as folder:
+    with tempfile.TemporaryDirectory(prefix="catsdogs-benchmark-", dir=log.parent.resolve()) as folder:
         output_root = Path(folder) / "output"
         settings = ("--set", f"training.seed={seed}", "--set", f"output_root={output_root}")
         result = run_monitored(

@@ -132,7 +132,7 @@ def process_tree(*roots: int) -> list[int]:
         children.setdefault(parent, []).append(int(folder.name))
     pids = list(roots)
     for ancestor in pids:
-        pids += children.get(ancestor, [])
+        pids += [child for child in children.get(ancestor, []) if child not in pids]
     return pids
 
 

@@ -58,6 +58,7 @@ def test_the_feature_pass_is_a_part_of_the_trainer(log: str, text: str, part: st
     [
         (["apache_beam.runners.worker.worker_pool_main"], True),
         (["org.apache.flink.runtime.taskexecutor.TaskManagerRunner"], True),
+        (["-jar", "job-server.jar", "--flink-master=localhost:8081"], True),
         (["apache_beam.runners.worker.sdk_worker_main"], False),
     ],
 )

@@ -70,9 +70,9 @@ def test_fixed_time_is_separated_from_time_per_image() -> None:
 
 def test_runs_on_flink_stand_beside_those_here() -> None:
     flink = [
-        replace(run(3000, cpu, 1, seconds=30), name=f"3,000 images, {slots} slots")
+        replace(run(3000, cpu, 1, seconds=30), name=f"3,000 images, {slots}")
         for slots, cpu in ((1, 20), (2, 22))
     ]
     text = lines([run(3000, 9, 500), run(10_000, 18, 1000)], flink=flink)
-    assert "| CPU s / s, with: | 3,000 images | 3,000 images, 1 slots | 3,000 images, 2 slots |" in text
+    assert "| CPU s / s, with: | 3,000 images | 3,000 images, 1 | 3,000 images, 2 |" in text
     assert "| Transform | 9.0 / 9.0 | 20.0 / 30.0 | 22.0 / 30.0 |" in text

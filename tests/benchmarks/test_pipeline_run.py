@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import pipeline_run
-from benchmarks.process_monitor import ProcessFailed, run_monitored
+from benchmarks.process_monitor import ProcessFailed, process_tree, run_monitored
 from pipelines.runs.run_record import PushOutcome, RunOutcome, RunRecord, StepRecord, StepState
 
 # A process whose child allocates memory in the second of two parts.
@@ -110,3 +110,14 @@ def test_a_failed_run_raises_with_its_status_and_output(tmp_path: Path) -> None:
     log = tmp_path / "log"
     with pytest.raises(ProcessFailed, match=r" 2(.|\n)*batchsize"):
         pipeline_run.measure("run", 0, "", 10, ["--set", "training.batchsize=3"], log)
+
+
+def test_a_process_counts_once_if_its_parent_is_measured_too() -> None:
+    script = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'print(flush=True); input()'])"
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as parent:
+        assert parent.stdout
+        parent.stdout.readline()
+        [_, child] = process_tree(parent.pid)
+        assert process_tree(parent.pid, child) == process_tree(child, parent.pid)[::-1] == [parent.pid, child]
