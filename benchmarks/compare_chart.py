@@ -17,7 +17,7 @@ from benchmarks.measurements import Measurement
 from components.model_metrics import proportion
 
 # An opaque background, so that the chart is readable on light and dark pages.
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "svg.hashsalt": "benchmark",
     "figure.facecolor": "white",
     "font.size": 9.5,
@@ -39,7 +39,7 @@ def draw(measurements: Sequence[Measurement], path: Path) -> None:
         path: The SVG file to write.
     """
     sides = [[run for run in measurements if run.name == name] for name in (TUTORIAL, PIPELINE)]
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(9, 5.6), layout="constrained")
         axes = figure.subplot_mosaic([["times", "accuracies"], ["parts", "accuracies"]],
                                      width_ratios=[2.4, 1], height_ratios=[1, 1.6])  # fmt: skip

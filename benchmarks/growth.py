@@ -1,13 +1,12 @@
-"""Measures how time per image and peak memory of each component grow with ten times as many images.
+"""Measures how the processor time per image and the peak memory of each Beam step grow with the images.
 
-    make bench-growth
-    python -m benchmarks.growth [--small 3000] [--large 30000] [--set KEY=VALUE ...] [--write]
+    make bench-growth [IMAGES=DIR]
+    python -m benchmarks.growth [DIR] [--counts 3000 10000 30000 100000] [--flink HOST:PORT]
+                                [--set KEY=VALUE ...] [--write]
 
-Runs `catsdogs run` on few and on many drawn images, each time in an empty output root. Fixed costs of a step
-(starting Beam, tracing, loading a model) weigh more per image in the small run, so the time per image usually
-falls; the table marks growth of more than 20 % (time) or 50 % (memory). To keep the benchmark short, images
-are small and the numbers of epochs small and fixed. The memory for cached features is so small that the
-features of the small run fit into it, and those of the large run are read from disk.
+Derives the images from those in DIR, or from drawn ones, and keeps them in the output folder. Runs the steps
+up to the Evaluator in an empty output root (see `benchmarks.beam_steps`) and, beside them, the Trainer, for
+its pass over the images. `--flink` repeats the Beam steps on a running Flink cluster, with one and two slots.
 
 Each measurement is saved: the same command resumes after it was killed, and repeats measurements whose inputs
 have changed. A run during which the code changes is not saved.
@@ -17,157 +16,160 @@ from __future__ import annotations
 
 import argparse
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+import json
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from benchmarks import docs_page, machine, pipeline_run
+from benchmarks import docs_page, growth_chart, machine, pipeline_run
+from benchmarks.derived_images import derive
+from benchmarks.growth_table import FEATURE_PASS, table_lines
 from benchmarks.measurements import Measurement, MeasurementsFile
-from benchmarks.process_monitor import Peak, interrupt_on_sigterm
+from benchmarks.process_monitor import interrupt_on_sigterm
+from components import fingerprint
+from components.image_example_gen.sources import open_source
+from pipelines.settings.loading import load
 
-PAGE = Path("docs/benchmarks.md")
-SECONDS_GROWTH, MEMORY_GROWTH = 0.2, 0.5  # larger growth is marked
+PAGE, CHART = Path("docs/benchmarks.md"), Path("docs/images/growth.svg")
 SETTINGS = (
-    "data.source=sample",
     "training.image_size=96",
-    "training.frozen.epochs=2",
+    "training.frozen.epochs=1",
     "training.fine_tuning.epochs=1",
-    "training.feature_cache.memory_mb=64",
+    "training.feature_cache.memory_mb=64",  # the features of many images do not fit and are read from disk
 )
+
+_COUNTS = (3000, 10_000, 30_000, 100_000)
+_TRAINER_COUNTS, _FLINK_COUNTS, _FLINK_SLOTS = (3000, 30_000), (3000, 10_000), (1, 2)
+_FLINK_PROCESSES = (b"org.apache.flink.runtime.", b"--flink-master", b"worker_pool_main")
+_BEAM_STEPS = (sys.executable, "-m", "benchmarks.beam_steps")
+_TRAINER = (*pipeline_run.CATSDOGS_RUN, "--to", "Trainer")
+
+
+class Run(NamedTuple):
+    """A run to measure.
+
+    Attributes:
+        name: As in Measurement.
+        images: Number of images.
+        command: The command without settings.
+        settings: Settings of this run only.
+    """
+
+    name: str
+    images: int
+    command: Sequence[str] = _BEAM_STEPS
+    settings: Sequence[str] = ()
 
 
 def main() -> None:
-    """Makes the missing measurements and prints the table."""
+    """Makes the missing measurements, prints the tables and draws the chart."""
     options = _parse_options()
     interrupt_on_sigterm()
     this_machine = machine.describe()
     file = options.output / "growth.json"
     measurements = MeasurementsFile(file, this_machine, options.anew)
     overrides = merge_settings(options.overrides)
+    given = ["data.source=folder", f"data.folder={options.images}"] if options.images else []
+    data = load(overrides=given).data
+    source = open_source(data.source_spec, data.class_names)
+    code = fingerprint.of_code("benchmarks.derived_images", "components.image_example_gen.drawing")
+    images_id = f"{source.fingerprint()[:8]}{code[:4]}"
 
-    def current_inputs() -> str:
+    def current_inputs(run: Run) -> str:
+        code = [pipeline_run.code_fingerprint(), fingerprint.of_code("benchmarks.beam_steps")[:4]]
         packages = machine.requirements_fingerprint()
-        code = pipeline_run.code_fingerprint()
-        return "; ".join([machine.format_machine(this_machine), packages, code, *overrides])
+        texts = [machine.format_machine(this_machine), images_id, packages, *code, *overrides, *run.settings]
+        return "; ".join(texts)
 
-    inputs = current_inputs()
-
-    def measure(count: int) -> Measurement:
-        settings = [*overrides, f"data.sample.count={count}"]
+    def measure(run: Run) -> Measurement:
+        folder = options.output / f"images-{images_id}-{run.images}"
+        derive(source, data.class_names, run.images, folder)
+        inputs = current_inputs(run)
+        settings = [*overrides, *run.settings, "data.source=folder", f"data.folder={folder.resolve()}"]
         arguments = [argument for setting in settings for argument in ("--set", setting)]
-        name, log = f"{count:,} images", options.output / f"growth-{count}.log"
-        run = functools.partial(pipeline_run.measure, name, 0, inputs, count, arguments, log)
-        return measurements.get_or_measure(name, 0, inputs, run, current_inputs)
+        log = options.output / f"growth-{run.name.replace(',', '').replace(' ', '-')}.log"
+        make = functools.partial(
+            pipeline_run.measure, run.name, 0, inputs, run.images, arguments, log,
+            command=run.command, current_part=current_part, other_pids=flink_pids() if run.settings else (),
+        )  # fmt: skip
+        return measurements.get_or_measure(run.name, 0, inputs, make, functools.partial(current_inputs, run))
 
-    small, large = measure(options.small), measure(options.large)
-    table = "\n".join(table_lines(small, large, this_machine, overrides))
+    local, trainer, flink = (list(map(measure, runs)) for runs in plan_runs(options.counts, options.flink))
+    table = "\n".join(table_lines(local, trainer, flink, this_machine, overrides))
     print(f"{table}\nMeasurements: {file}")
+    growth_chart.draw(local, trainer, options.output / CHART.name)
     if options.write:
-        docs_page.replace_section(PAGE, "benchmarks.growth", table)
+        growth_chart.draw(local, trainer, CHART)
+        chart = f"![Processor time per image and peak memory by step]({CHART.relative_to(PAGE.parent)})"
+        docs_page.replace_section(PAGE, "benchmarks.growth", f"{table}\n\n{chart}")
 
 
 def merge_settings(overrides: Sequence[str]) -> list[str]:
-    """Returns the settings of both runs: the defaults of this benchmark, replaced by `overrides`."""
+    """Returns the settings of all runs: the defaults of this benchmark, replaced by `overrides`."""
     settings = dict(setting.partition("=")[::2] for setting in (*SETTINGS, *overrides))
     return [f"{key}={value}" for key, value in settings.items()]
 
 
-def relative_growth(small: float, large: float) -> float | None:
-    """Returns the growth as a fraction of `small`; None if `small` is 0."""
-    return large / small - 1 if small > 0 else None
-
-
-def table_lines(
-    small: Measurement, large: Measurement, this_machine: Mapping[str, str | int], overrides: Sequence[str]
-) -> Iterator[str]:
-    """Yields a Markdown table in which too large growth is marked, and a summary.
+def plan_runs(counts: Sequence[int], flink: str | None) -> tuple[list[Run], list[Run], list[Run]]:
+    """Returns the runs of the Beam steps here, of the Trainer, and of the Beam steps on Flink.
 
     Args:
-        small: The small run.
-        large: The large run.
-        this_machine: The machine's description.
-        overrides: The settings of both runs.
+        counts: Numbers of images.
+        flink: Host and port of the cluster's JobManager; None measures nothing on Flink.
     """
-    yield f"On {machine.format_machine(this_machine)}; {small.name} → {large.name}."
-    yield f"Settings: {', '.join(f'`{setting}`' for setting in overrides)}."
-    yield f"Feature cache on disk: {small.cache_mb:,.0f} → {large.cache_mb:,.0f} MB."
-    yield ""
-    yield (
-        "| component | seconds | ms per image | growth | memory, MB | growth | before the step, MB "
-        "| resident, MB |"
-    )
-    yield "|---|---:|---:|---:|---:|---:|---:|---:|"
-    slower, larger = [], []
-    for part, seconds in small.parts.items():
-        time_growth, time_cells = _format_time(small, large, seconds, large.parts[part])
-        memory_growth, memory_cells = None, "| | |"
-        if part in small.peaks and part in large.peaks:
-            memory_growth, memory_cells = _format_memory(small.peaks[part], large.peaks[part])
-        slower += [part] if _exceeds(time_growth, SECONDS_GROWTH) else []
-        larger += [part] if _exceeds(memory_growth, MEMORY_GROWTH) else []
-        yield f"| {part} | {time_cells} | {memory_cells} |"
-    peaks = (Peak(run.peak, min(peak.before for peak in run.peaks.values())) for run in (small, large))
-    _, time_cells = _format_time(small, large, small.seconds, large.seconds)
-    yield f"| **all** | {time_cells} | {_format_memory(*peaks)[1]} |"
-    yield ""
-    yield _summarize("Time per image", SECONDS_GROWTH, slower)
-    yield _summarize("Peak memory", MEMORY_GROWTH, larger)
-    yield (
-        "Peak memory is that of the whole process during the step, including what earlier steps left "
-        "allocated: see *before the step*."
-    )
-
-
-def _format_time(
-    small: Measurement, large: Measurement, small_seconds: float, large_seconds: float
-) -> tuple[float | None, str]:
-    """Returns the growth of the time per image, and the table cells for it."""
-    small_ms, large_ms = 1000 * small_seconds / small.train_images, 1000 * large_seconds / large.train_images
-    growth = relative_growth(small_ms, large_ms)
-    seconds = f"{small_seconds:,.1f} → {large_seconds:,.1f}"
-    cells = f"{seconds} | {small_ms:.2f} → {large_ms:.2f} | {_format_growth(growth, SECONDS_GROWTH)}"
-    return growth, cells
-
-
-def _format_memory(small: Peak, large: Peak) -> tuple[float | None, str]:
-    """Returns the growth of the peak memory, and the table cells for it."""
-    growth = relative_growth(small.memory.own, large.memory.own)
-    own, before, resident = (
-        f"{small_mb:,.0f} → {large_mb:,.0f}"
-        for small_mb, large_mb in (
-            (small.memory.own, large.memory.own),
-            (small.before, large.before),
-            (small.memory.resident, large.memory.resident),
+    local = [Run(f"{count:,} images", count) for count in sorted(counts)]
+    trainer = [
+        Run(f"{count:,} images, Trainer", count, _TRAINER) for count in _TRAINER_COUNTS if count in counts
+    ]
+    on_flink = [
+        Run(
+            f"{count:,} images, Flink, parallelism {slots}",
+            count,
+            settings=["beam.runner=flink", f"beam.flink.master={flink}", f"beam.flink.parallelism={slots}"],
         )
-    )
-    return growth, f"{own} | {_format_growth(growth, MEMORY_GROWTH)} | {before} | {resident}"
+        for count in _FLINK_COUNTS
+        for slots in _FLINK_SLOTS
+        if flink and count in counts
+    ]
+    return local, trainer, on_flink
 
 
-def _exceeds(growth: float | None, limit: float) -> bool:
-    return growth is not None and growth > limit
+def current_part(output_root: Path) -> str:
+    """Returns the name of the current step; the Trainer's pass over the images is a part of its own."""
+    step = pipeline_run.current_step(output_root)
+    if step != "Trainer":
+        return step
+    [record] = output_root.glob("runs/*/run.json")
+    text = json.loads(record.read_text(encoding="utf-8"))["steps"][step]["text"]
+    return FEATURE_PASS if text.startswith("features of") else step
 
 
-def _format_growth(growth: float | None, limit: float) -> str:
-    if growth is None:
-        return ""
-    text = f"{100 * growth:+.0f} %"
-    return f"**{text}**" if _exceeds(growth, limit) else text
-
-
-def _summarize(name: str, limit: float, components: Sequence[str]) -> str:
-    return f"{name} grows by more than {100 * limit:.0f} % in {', '.join(components) or 'no component'}."
+def flink_pids() -> list[int]:
+    """Returns the processes of Flink, of Beam's job servers and of its worker pools on this machine."""
+    pids = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            command_line = file.read_bytes()
+        except OSError:  # the process has ended
+            continue
+        if any(word in command_line for word in _FLINK_PROCESSES):
+            pids.append(int(file.parent.name))
+    return pids
 
 
 def _parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--small", type=int, default=3000, help="images of the first run (3000)")
-    parser.add_argument("--large", type=int, default=30_000, help="images of the second run (30000)")
+    parser.add_argument("images", type=Path, nargs="?", help="folder of images; default: the drawn ones")
+    parser.add_argument("--counts", type=int, nargs="+", default=_COUNTS, help="numbers of images")
+    parser.add_argument("--flink", metavar="HOST:PORT", help="JobManager of a running Flink cluster")
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE",
-                        help="a setting of both runs")  # fmt: skip
+                        help="a setting of all runs")  # fmt: skip
     parser.add_argument("--output", type=Path, default=Path("output/benchmarks"), help="folder to write to")
     parser.add_argument("--anew", action="store_true", help="discard earlier measurements")
-    parser.add_argument("--write", action="store_true", help=f"write the table into {PAGE}")
+    parser.add_argument("--write", action="store_true", help=f"write tables and chart into {PAGE}")
     return parser.parse_args()
 
 

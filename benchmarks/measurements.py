@@ -29,6 +29,7 @@ class Measurement:
         correct: Number of correct predictions after each evaluated phase; the last one is the result.
         is_pushed: Whether the run pushed its model.
         cache_mb: Megabytes of the feature cache that the run left on disk.
+        cpu_seconds: User and system time of all threads, by part.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Measurement:
     correct: dict[str, int] = field(default_factory=dict)
     is_pushed: bool = True
     cache_mb: float = 0.0
+    cpu_seconds: dict[str, float] = field(default_factory=dict)
 
     @property
     def peak(self) -> Memory:

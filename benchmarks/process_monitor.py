@@ -1,7 +1,8 @@
-"""Runs a process and samples the memory of the process and its children."""
+"""Runs a process and samples the memory and the processor time of the process and its children."""
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import time
@@ -55,11 +56,13 @@ class ProcessResult:
         status: Exit status; negative if a signal ended the process.
         seconds: Time from start to end.
         peaks: Peak memory by part, in the order of the parts.
+        cpu_seconds: User and system time of all threads, by part.
     """
 
     status: int
     seconds: float
     peaks: dict[str, Peak]
+    cpu_seconds: dict[str, float]
 
 
 def run_monitored(
@@ -67,6 +70,7 @@ def run_monitored(
     log: Path,
     current_part: Callable[[], str],
     environment: Mapping[str, str] | None = None,
+    other_pids: Sequence[int] = (),
 ) -> ProcessResult:
     """Runs a command to its end; terminates it if this process is interrupted.
 
@@ -75,8 +79,11 @@ def run_monitored(
         log: File for the command's output.
         current_part: Returns the name of the part that the process is in.
         environment: Environment of the command. None means the environment of this process.
+        other_pids: Running processes that work for the command, and are measured with their children, too.
     """
     peaks: dict[str, Peak] = {}
+    cpu_seconds: dict[str, float] = {}
+    cpu_before = measure_cpu_seconds(process_tree(*other_pids))
     samples = 0
     with log.open("wb") as output:
         started = time.perf_counter()
@@ -86,12 +93,16 @@ def run_monitored(
         try:
             while True:
                 if samples % _SAMPLES_PER_SCAN == 0:
-                    pids = process_tree(process.pid)
+                    pids = process_tree(process.pid, *other_pids)
                 samples += 1
-                peaks = _update_peaks(peaks, current_part(), measure_memory(pids))
+                part = current_part()
+                peaks = _update_peaks(peaks, part, measure_memory(pids))
+                cpu = measure_cpu_seconds(pids)
+                cpu_seconds[part] = cpu_seconds.get(part, 0) + cpu - cpu_before
+                cpu_before = cpu
                 try:
                     status = process.wait(INTERVAL)
-                    return ProcessResult(status, time.perf_counter() - started, peaks)
+                    return ProcessResult(status, time.perf_counter() - started, peaks, cpu_seconds)
                 except subprocess.TimeoutExpired:
                     continue
         finally:
@@ -109,8 +120,8 @@ def interrupt_on_sigterm() -> None:
     signal.signal(signal.SIGTERM, interrupt)
 
 
-def process_tree(pid: int) -> list[int]:
-    """Returns the ids of a process and all its running descendants."""
+def process_tree(*roots: int) -> list[int]:
+    """Returns the ids of these processes and all their running descendants."""
     children: dict[int, list[int]] = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -119,9 +130,9 @@ def process_tree(pid: int) -> list[int]:
             continue
         parent = int(stat.rpartition(")")[2].split()[1])  # the name before it may contain brackets
         children.setdefault(parent, []).append(int(folder.name))
-    pids = [pid]
+    pids = list(roots)
     for ancestor in pids:
-        pids += children.get(ancestor, [])
+        pids += [child for child in children.get(ancestor, []) if child not in pids]
     return pids
 
 
@@ -141,6 +152,18 @@ def measure_memory(pids: Sequence[int]) -> Memory:
         own += sum(sizes.get(name, 0) for name in _PRIVATE)
         resident += sizes.get("VmRSS", 0)
     return Memory(own * 1024 / 1e6, resident * 1024 / 1e6)
+
+
+def measure_cpu_seconds(pids: Sequence[int]) -> float:
+    """Returns the user and system time of these processes, and of their children that have ended."""
+    ticks = 0
+    for pid in pids:
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        except OSError:  # the process has ended, and its time is now its parent's
+            continue
+        ticks += sum(map(int, stat.rpartition(")")[2].split()[11:15]))
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _update_peaks(peaks: dict[str, Peak], part: str, sample: Memory) -> dict[str, Peak]:

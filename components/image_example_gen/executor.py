@@ -6,8 +6,10 @@ import csv
 import io
 import json
 import logging
+import pickle
 import posixpath
 import re
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -139,7 +141,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
     def _write(self, config: _IngestConfig, counts_uri: str) -> IngestCounts:
         source = open_source(config.source, config.class_names)
         _check_unchanged(config, source)
-        portions = source.portions()
+        # As bytes: Beam would infer the type of every file, and keeps many copies of these elements.
+        portions = [zlib.compress(pickle.dumps(portion)) for portion in source.portions()]
         write = _WriteShard(config, shards=len(portions), total=source.count())
         # Images do not pass through Beam: one worker reads and writes a whole portion and returns its counts.
         try:
@@ -190,12 +193,12 @@ class _WriteShard(SameCodeDoFn):
         self._source = open_source(self._config.source, self._config.class_names)
         self._progress: Progress = self._shared.acquire(lambda: Progress(self._total))
 
-    def process(self, element: tuple[int, Any]) -> Iterator[Any]:
+    def process(self, element: tuple[int, bytes]) -> Iterator[Any]:
         """Reads and writes one portion."""
-        shard, portion = element
+        shard, compressed = element
         counts = IngestCounts()
         with ShardWriter(self._config.uri, shard, self._shards) as writer:
-            for image in self._source.read(portion):
+            for image in self._source.read(pickle.loads(zlib.decompress(compressed))):
                 try:
                     image_digest, split, record = self._to_record(image)
                 except ImageRejected as rejection:

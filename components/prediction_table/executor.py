@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import json
 import logging
 import posixpath
@@ -22,7 +24,7 @@ from components.prediction_table.models import ScoringModel, UnreadableModel, lo
 from components.prediction_table.predict import (
     ModelsByColumn,
     PredictDoFn,
-    add_seen_in_training,
+    find_digests,
     read_digests,
     shard_index,
 )
@@ -76,39 +78,35 @@ class Executor(base_beam_executor.BaseBeamExecutor):
     def _write_rows(self, examples: types.Artifact, folder: str, models: ModelsByColumn, sample: int) -> None:
         shared = Shared()
         shared.acquire(lambda: models)  # workers in this process share the loaded models
-        shards = [
-            (split, file)
+        files = {
+            split: sorted(tf.io.gfile.glob(f"{artifact_utils.get_split_uri([examples], split)}/*"))
             for split in artifact_utils.decode_split_names(examples.split_names)
-            for file in sorted(tf.io.gfile.glob(f"{artifact_utils.get_split_uri([examples], split)}/*"))
-        ]
+        }
+        test_files = files.pop(SPLIT)
         with self._make_beam_pipeline() as pipeline:
-            digests = (
+            test_shards = (
+                pipeline | "TestShards" >> beam.Create(test_files) | "SpreadTestShards" >> beam.Reshuffle()
+            )
+            test_digests = test_shards | "TestDigests" >> beam.FlatMap(read_digests) | beam.combiners.ToList()
+            sampled = test_digests | "Sample" >> beam.Map(
+                lambda digests: heapq.nsmallest(sample, set(digests))
+            )
+            total = test_digests | "Count" >> beam.Map(len)
+            # Only digests that are also in `test` leave a worker: there may be millions of others.
+            seen = (
                 pipeline
-                | "Shards" >> beam.Create(shards)
-                | "SpreadShards" >> beam.Reshuffle()
-                | "Digests" >> beam.FlatMapTuple(read_digests)
+                | "TrainingShards" >> beam.Create(list(itertools.chain(*files.values())))
+                | "SpreadTrainingShards" >> beam.Reshuffle()
+                | "SeenInTraining" >> beam.FlatMap(find_digests, beam.pvalue.AsSingleton(test_digests))
+                | beam.combiners.ToSet()
             )
-            test_digests = digests | "OfTest" >> beam.Filter(lambda digest: digest[1] == SPLIT) | beam.Keys()
-            training_digests = digests | "OfTraining" >> beam.Filter(lambda digest: digest[1] != SPLIT)
-            sampled = test_digests | beam.Distinct() | "Sample" >> beam.combiners.Top.Smallest(sample)
-            total = test_digests | "Count" >> beam.combiners.Count.Globally()
-            rows = (
-                pipeline
-                | "TestShards" >> beam.Create([file for split, file in shards if split == SPLIT])
-                | "SpreadTestShards" >> beam.Reshuffle()
-                | "Predict"
-                >> beam.ParDo(
-                    PredictDoFn(models, shared),
-                    beam.pvalue.AsSingleton(sampled),
-                    beam.pvalue.AsSingleton(total),
-                )
+            rows = test_shards | "Predict" >> beam.ParDo(
+                PredictDoFn(models, shared),
+                beam.pvalue.AsSingleton(sampled),
+                beam.pvalue.AsSingleton(total),
+                beam.pvalue.AsSingleton(seen),
             )
-            written = (
-                {"rows": rows, "training_splits": training_digests}
-                | "ByDigest" >> beam.CoGroupByKey()
-                | "AddSeenInTraining" >> beam.FlatMapTuple(add_seen_in_training)
-                | "ByValidity" >> beam.Partition(shard_index, 2)
-            )
+            written = rows | "ByValidity" >> beam.Partition(shard_index, 2)
             for shard, part in zip((SHARD, INVALID_SHARD), written, strict=True):
                 prefix, _, suffix = posixpath.join(folder, shard).rpartition("-00000-of-00001")
                 _ = (

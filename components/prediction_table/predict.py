@@ -1,8 +1,8 @@
-"""Beam transforms that predict images and mark those that are also in the training data."""
+"""Beam transforms that predict images, and find those that are also in the training data."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -26,7 +26,7 @@ class ModelsByColumn(dict[str, ScoringModel]):
 
 
 class PredictDoFn(SameCodeDoFn):
-    """Turns a file of examples into pairs of digest and row, without `SEEN_IN_TRAINING`.
+    """Turns a file of examples into rows.
 
     Args:
         models: The models by column; each other worker process loads them again.
@@ -48,13 +48,16 @@ class PredictDoFn(SameCodeDoFn):
             )
         )
 
-    def process(self, file: str, sampled: Collection[str], total: int) -> Iterator[tuple[str, Row]]:
+    def process(
+        self, file: str, sampled: Collection[str], total: int, seen: Collection[str]
+    ) -> Iterator[Row]:
         """Predicts every image, and the sampled ones under each perturbation.
 
         Args:
             file: Path of a TFRecord file.
             sampled: Digests of the images to perturb.
             total: Number of images in all files, for the progress.
+            seen: Digests of the images that are in the training data, too.
         """
         progress: Progress = self._shared_progress.acquire(lambda: Progress(total))
         for batch in _records(file).batch(_BATCH_SIZE).prefetch(1).as_numpy_iterator():
@@ -70,7 +73,7 @@ class PredictDoFn(SameCodeDoFn):
                 for index, columns_of_image in zip(group, perturbed, strict=True):
                     rows[index] |= columns_of_image
             for digest, row in zip(digests, rows, strict=True):
-                yield digest, row
+                yield {**row, columns.SEEN_IN_TRAINING: int(digest in seen)}
                 progress.step()
 
     def _predict_perturbed(self, images: Sequence[bytes]) -> list[Row]:
@@ -85,25 +88,18 @@ class PredictDoFn(SameCodeDoFn):
         return [dict(zip(names, map(float, values), strict=True)) for values in probabilities]
 
 
-def read_digests(split: str, file: str) -> Iterator[tuple[str, str]]:
-    """Yields the pair of digest and split for every image in a file."""
+def read_digests(file: str) -> Iterator[str]:
+    """Yields the digest of every image in a file."""
     spec = {features.DIGEST: tf.io.FixedLenFeature([], tf.string)}
     parsed = _records(file).batch(_BATCH_SIZE).map(lambda batch: tf.io.parse_example(batch, spec))
     for batch in parsed.as_numpy_iterator():
         for digest in batch[features.DIGEST]:
-            yield digest.decode(), split
+            yield digest.decode()
 
 
-def add_seen_in_training(digest: str, grouped: dict[str, Iterable[Any]]) -> Iterator[Row]:
-    """Yields the complete rows of an image; several if `test` contains it more than once.
-
-    Args:
-        digest: Digest of the image.
-        grouped: `rows`, and `training_splits` with the splits that contain the same image.
-    """
-    seen = int(any(True for _ in grouped["training_splits"]))
-    for row in grouped["rows"]:
-        yield {**row, columns.SEEN_IN_TRAINING: seen}
+def find_digests(file: str, wanted: Sequence[str]) -> Iterator[str]:
+    """Yields those of the wanted digests that are in a file."""
+    yield from set(wanted).intersection(read_digests(file))
 
 
 def shard_index(row: Row, shards: int) -> int:

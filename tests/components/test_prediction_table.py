@@ -30,6 +30,7 @@ from components.prediction_table import columns, perturbations
 from components.prediction_table.component import Driver
 from components.prediction_table.executor import Executor
 from components.prediction_table.models import ScoringModel, load_baselines
+from components.prediction_table.predict import find_digests
 from components.prediction_table.table import BaselineState, Predictions, read
 from components.quality_gate.judge import judge
 from components.quality_gate.limits import GateLimits
@@ -144,6 +145,13 @@ def test_a_row_tells_about_its_image(whole: Predictions) -> None:
 
 def test_images_that_were_trained_on_are_found(whole: Predictions) -> None:
     assert whole.seen.tolist() == [False, False, True, False, False, False, False]
+
+
+def test_only_digests_that_are_also_in_test_leave_a_training_shard(tmp_path: Path) -> None:
+    write_examples(tmp_path, {"train": [100, 2, 101]})
+    first, second = (str(tmp_path / "Split-train" / shard) for shard in ("0", "1"))
+    wanted = [hashlib.sha256(stored(number)).hexdigest() for number in (1, 2, 3)]
+    assert (list(find_digests(first, wanted)), list(find_digests(second, wanted))) == ([], [wanted[1]])
 
 
 def test_a_sample_is_asked_about_after_changes(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from tfx.dsl.components.base import base_beam_executor
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_artifacts
 
+from components.artifacts import RejectedImages
+from components.errors import DataRejected
 from components.prediction_table import table
 from pipelines import node_configs
 from pipelines.pipeline import build
@@ -25,6 +27,7 @@ from trainer import features
 
 TIMES = 20
 LARGE_IMAGES, LARGE_BYTES = 300, 5_000_000
+EMPTY_FILES = 20_000
 
 pytestmark = pytest.mark.slow
 
@@ -44,9 +47,11 @@ def examples_in(folder: Path, split: str) -> types.Artifact:
     return artifact
 
 
-def run_step(name: str, inputs: dict[str, Any], outputs: dict[str, Any], folder: Path) -> None:
+def run_step(
+    name: str, inputs: dict[str, Any], outputs: dict[str, Any], folder: Path, overrides: Sequence[str] = ()
+) -> None:
     """Runs the executor of a node of the pipeline, with the node's parameters and Beam arguments."""
-    settings = load(overrides=[f"output_root={folder}"])
+    settings = load(overrides=[f"output_root={folder}", *overrides])
     [node] = [node for node in build(settings).components if node.id == name]
     arguments = node_configs.beam(settings, name)
     context = base_beam_executor.BaseBeamExecutor.Context(arguments, tmp_dir=str(folder / "tmp"))
@@ -79,6 +84,23 @@ def count_statistics(folder: Path) -> tuple[float, float]:
     return before, memory_mb("VmHWM")
 
 
+def ingest_empty_files(folder: Path) -> tuple[float, float]:
+    """Runs ImageExampleGen on files that are all rejected; returns the memory before, and the peak."""
+    for number in range(EMPTY_FILES):
+        class_folder = folder / "images" / ("cat", "dog")[number % 2]
+        class_folder.mkdir(parents=True, exist_ok=True)
+        (class_folder / f"{number:06}.jpg").touch()
+    outputs: dict[str, Any] = {"examples": [standard_artifacts.Examples()], "rejected": [RejectedImages()]}
+    for name, [artifact] in outputs.items():
+        artifact.uri = str(folder / name)
+        Path(artifact.uri).mkdir()
+    images = ["data.source=folder", f"data.folder={folder / 'images'}", "data.max_rejected_fraction=1"]
+    before = memory_mb("VmHWM")
+    with pytest.raises(DataRejected):  # at the end: each split is empty
+        run_step("ImageExampleGen", {}, outputs, folder, images)
+    return before, memory_mb("VmHWM")
+
+
 def in_new_process(function: Callable[..., Any], *arguments: Any) -> Any:
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
         return process.submit(function, *arguments).result()
@@ -96,3 +118,9 @@ def test_statistics_do_not_hold_encoded_images_in_memory(tmp_path: Path) -> None
     before, peak = in_new_process(count_statistics, tmp_path)
     print(f"StatisticsGen: {before:.0f} MB before, peak {peak:.0f}")
     assert peak - before < LARGE_IMAGES * LARGE_BYTES / 1e6 / 2
+
+
+def test_a_file_takes_little_memory_while_it_is_ingested(tmp_path: Path) -> None:
+    before, peak = in_new_process(ingest_empty_files, tmp_path)
+    print(f"ImageExampleGen: {before:.0f} MB before, peak {peak:.0f}, of {EMPTY_FILES:,} files")
+    assert (peak - before) / EMPTY_FILES < 0.007
