@@ -8,6 +8,7 @@ import re
 import shutil
 import socket
 import subprocess
+from collections.abc import Iterable
 from typing import get_args
 
 from components.errors import InputError, PipelineError
@@ -52,7 +53,7 @@ def prepare_cluster(beam: BeamConfig, name_prefix: str) -> tuple[BeamConfig, lis
     cluster = job_manager.cluster()
     _check_slots(flink.master, cluster)
     if flink.environment == "loopback":
-        _check_on_this_machine(job_manager.task_manager_hosts())
+        _check_on_this_machine(job_manager.task_managers().values())
     parallelism = flink.parallelism or cluster.free_slots or None
     checked = flink.model_copy(update={"version": version, "parallelism": parallelism})
     return beam.model_copy(update={"flink": checked}), cancelled
@@ -126,7 +127,7 @@ def _check_slots(address: str, cluster: Cluster) -> None:
     )
 
 
-def _check_on_this_machine(hosts: list[str]) -> None:
+def _check_on_this_machine(hosts: Iterable[str]) -> None:
     for host in hosts:
         with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.bind((host, 0))  # works for the addresses of this machine only

@@ -103,14 +103,10 @@ class JobManager:
         except KeyError:
             raise self._no_job_manager() from None
 
-    def task_managers(self) -> set[str]:
-        """Returns the ids of the TaskManagers."""
-        return {manager["id"] for manager in self._get("/taskmanagers")["taskmanagers"]}
-
-    def task_manager_hosts(self) -> list[str]:
-        """Returns the host of each TaskManager."""
-        paths = [manager["path"] for manager in self._get("/taskmanagers")["taskmanagers"]]
-        return [path.partition("@")[2].rpartition(":")[0] for path in paths]
+    def task_managers(self) -> dict[str, str]:
+        """Returns the hosts of the TaskManagers by their ids."""
+        managers = self._get("/taskmanagers")["taskmanagers"]
+        return {manager["id"]: manager["path"].partition("@")[2].rpartition(":")[0] for manager in managers}
 
     def jobs(self, name_prefix: str) -> list[Job]:
         """Returns the jobs whose name has this prefix, ended ones included, in the order of their start."""
@@ -162,8 +158,8 @@ class JobManager:
             if response.status < 400:
                 return response.json()
         except (urllib3.exceptions.TimeoutError, urllib3.exceptions.NewConnectionError) as error:
-            silent = isinstance(error, urllib3.exceptions.TimeoutError)
-            reason = "no answer within seconds" if silent else str(error.__cause__ or error)
+            is_silent = isinstance(error, urllib3.exceptions.TimeoutError)
+            reason = "no answer within seconds" if is_silent else getattr(error.__cause__, "strerror", error)
             raise PipelineError(
                 f"Flink's JobManager cannot be reached at {self._address} ({reason}): start the cluster, or "
                 "set beam.flink.master to its REST service."

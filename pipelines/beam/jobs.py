@@ -77,7 +77,8 @@ def watch_jobs(flink: FlinkConfig, step: str, name: str) -> Iterator[None]:
 
     Raises:
         PipelineError: A job failed, or made no progress for `idle_timeout_seconds`; the message states the
-            root cause. An error for the user that was raised in a worker goes through unchanged.
+            root cause. An error for the user that was raised in a worker goes through unchanged, as do
+            OSErrors.
     """
     watch = _Watch(flink, step, name)
     watch.start()
@@ -85,7 +86,8 @@ def watch_jobs(flink: FlinkConfig, step: str, name: str) -> Iterator[None]:
         yield
     except BaseException as error:
         failed_job = watch.cancel()
-        if isinstance(error, Exception) and find_user_error(error) is None:
+        # The cure of an OSError, such as a full disk, is known elsewhere.
+        if isinstance(error, Exception) and not (isinstance(error, OSError) or find_user_error(error)):
             explanation = watch.error or (failed_job and watch.explain(failed_job))
             if explanation:
                 raise explanation from error
@@ -98,7 +100,7 @@ class _Watch(threading.Thread):
     """Polls the jobs of a step.
 
     Attributes:
-        error: Why a job has been cancelled, if it has.
+        error: Why a job has been cancelled, or cannot be found any more.
     """
 
     error: PipelineError | None = None
@@ -155,6 +157,7 @@ class _Watch(threading.Thread):
                     self._job_manager.cancel(job.id)
         except _UNAVAILABLE as error:
             _log.warning("The Flink jobs of %s may still run: %s", self._step, error)
+            self.error = self.error or PipelineError(f"{self._step} failed. {error}")
             return None
         return next((job for job in jobs if job.state == "FAILED"), None)
 
@@ -162,7 +165,7 @@ class _Watch(threading.Thread):
         """Returns an error with the root cause of a failed job; None if the cluster cannot be reached."""
         try:
             failures = self._job_manager.failures(job.id)
-            lost = sorted(self._task_managers - self._job_manager.task_managers())
+            lost = sorted(self._task_managers.keys() - self._job_manager.task_managers().keys())
         except _UNAVAILABLE:
             return None
         task_manager = next((failure.task_manager for failure in failures if failure.task_manager), None)

@@ -77,7 +77,7 @@ class FlinkConfig(ConfigSection):
     Attributes:
         master: Host and port of the JobManager's REST service.
         version: Flink's version; None asks the cluster.
-        parallelism: Number of parallel subtasks of a job; None means all task slots of the cluster.
+        parallelism: Number of parallel subtasks of a job; None means all task slots that are free.
         environment: Where Beam's Python workers run: `loopback`, in the submitting process, which must be on
             the machine of the TaskManagers, or `external`, in a worker pool beside each TaskManager.
         worker_pool: Host and port of that worker pool, as a TaskManager sees it.

@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -42,10 +43,13 @@ def serve() -> Iterator[Serve]:
 
 
 @pytest.fixture(scope="session")
-def cluster(
-    flink_packages: FlinkPackages, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[FlinkCluster]:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that the cluster's workers see."""
+    return tmp_path_factory.mktemp("shared")
+
+
+@pytest.fixture(scope="session")
+def cluster(flink_packages: FlinkPackages, shared: Path) -> Iterator[FlinkCluster]:
     """A Flink cluster with a job server, to which workers in the tests' process are "localhost"."""
-    shared = tmp_path_factory.mktemp("shared")
     with FlinkCluster(flink_packages, shared, task_managers=1, slots=2, host_network=True) as cluster:
         yield cluster

@@ -37,7 +37,7 @@ def documents(
         ],
         "/jobs/overview": {"jobs": []},
         "/taskmanagers": {
-            "taskmanagers": [{"path": f"pekko.tcp://flink@{host}:4711/user/rpc/taskmanager_0"}]
+            "taskmanagers": [{"id": "tm1", "path": f"pekko.tcp://flink@{host}:4711/user/rpc/taskmanager_0"}]
         },
     }
 
