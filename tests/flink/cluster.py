@@ -222,6 +222,8 @@ class FlinkCluster:
         command += [f"--{name}={value}" for name, value in options.items()]
         server = self._start_pod("jobserver", address, inside, command)
         _wait(lambda: self._can_connect(self.master), manager)
+        # It answers with 503 until it has become the leader.
+        _wait(lambda: requests.get(f"http://{self.master}/taskmanagers", timeout=10).ok, manager)
         _wait(lambda: self._can_connect(self.job_endpoint), server)
         self.wait_for_task_managers()
 
