@@ -28,6 +28,7 @@ from benchmarks.growth_table import FEATURE_PASS, table_lines
 from benchmarks.measurements import Measurement, MeasurementsFile
 from benchmarks.process_monitor import interrupt_on_sigterm
 from components import fingerprint
+from components.errors import InputError
 from components.image_example_gen.sources import open_source
 from pipelines.settings.loading import load
 
@@ -61,6 +62,11 @@ class Run(NamedTuple):
     command: Sequence[str] = _BEAM_STEPS
     settings: Sequence[str] = ()
 
+    def all_settings(self, overrides: Sequence[str]) -> list[str]:
+        """Returns the settings of all runs, of which those of the cluster do not apply here, and its own."""
+        common = [text for text in overrides if self.settings or not text.startswith("beam.flink.")]
+        return [*common, *self.settings]
+
 
 def main() -> None:
     """Makes the missing measurements, prints the tables and draws the chart."""
@@ -72,21 +78,24 @@ def main() -> None:
     overrides = merge_settings(options.overrides)
     given = ["data.source=folder", f"data.folder={options.images}"] if options.images else []
     data = load(overrides=given).data
-    source = open_source(data.source_spec, data.class_names)
+    try:
+        source = open_source(data.source_spec, data.class_names)
+    except InputError as error:
+        sys.exit(str(error))
     code = fingerprint.of_code("benchmarks.derived_images", "components.image_example_gen.drawing")
     images_id = f"{source.fingerprint()[:8]}{code[:4]}"
 
     def current_inputs(run: Run) -> str:
         code = [pipeline_run.code_fingerprint(), fingerprint.of_code("benchmarks.beam_steps")[:4]]
         packages = machine.requirements_fingerprint()
-        texts = [machine.format_machine(this_machine), images_id, packages, *code, *overrides, *run.settings]
-        return "; ".join(texts)
+        settings = run.all_settings(overrides)
+        return "; ".join([machine.format_machine(this_machine), images_id, packages, *code, *settings])
 
     def measure(run: Run) -> Measurement:
         folder = options.output / f"images-{images_id}-{run.images}"
         derive(source, data.class_names, run.images, folder)
         inputs = current_inputs(run)
-        settings = [*overrides, *run.settings, "data.source=folder", f"data.folder={folder.resolve()}"]
+        settings = [*run.all_settings(overrides), "data.source=folder", f"data.folder={folder.resolve()}"]
         arguments = [argument for setting in settings for argument in ("--set", setting)]
         log = options.output / f"growth-{run.name.replace(',', '').replace(' ', '-')}.log"
         make = functools.partial(

@@ -122,6 +122,9 @@ def table_lines(
     yield ruler
     for series in all_series:
         yield f"| {series.step} | {_cells(series, counts, series.memory_mb, '{:,.0f}')} |"
+    if trainer:
+        yield ""
+        yield f"Feature cache on disk: {' → '.join(f'{run.cache_mb:,.0f}' for run in trainer)} MB."
     if flink:
         yield ""
         yield from _flink_lines([run for run in local if run.train_images <= flink[-1].train_images], flink)

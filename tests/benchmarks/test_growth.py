@@ -29,6 +29,21 @@ def test_without_a_cluster_nothing_runs_on_flink() -> None:
     assert ([run.images for run in local], trainer, flink) == ([100, 10_000], [], [])
 
 
+def test_settings_of_the_cluster_apply_to_runs_on_it_alone() -> None:
+    [local], [trainer], [on_flink, _] = growth.plan_runs([3000], "localhost:8081")
+    overrides = ["beam.workers=2", "beam.flink.environment=external"]
+    assert local.all_settings(overrides) == trainer.all_settings(overrides) == overrides[:1]
+    assert on_flink.all_settings(overrides) == [*overrides, *on_flink.settings]
+
+
+def test_a_folder_without_images_ends_with_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["growth", str(tmp_path / "missing"), "--output", str(tmp_path)])
+    with pytest.raises(SystemExit, match="missing"):
+        growth.main()
+
+
 def test_settings_replace_those_of_the_benchmark() -> None:
     settings = growth.merge_settings(["training.image_size=224", "beam.workers=2"])
     assert settings.count("training.image_size=224") == 1

@@ -54,13 +54,15 @@ def test_a_step_is_measured_by_the_images_of_its_own_splits(step: str, images: l
 def test_the_feature_pass_is_that_of_the_trainer_alone() -> None:
     local = [run(3000, 9, 1), run(10_000, 20, 1), run(30_000, 60, 1)]
     trainer = [
-        replace(run(count, count / 100, count, FEATURE_PASS), test_images=0) for count in (3000, 30_000)
+        replace(run(count, count / 100, count, FEATURE_PASS), test_images=0, cache_mb=count / 10)
+        for count in (3000, 30_000)
     ]
     _, series = growth_table.step_series(local, trainer)
     assert (series.counts, series.images) == ([3000, 30_000], [2700, 27_000])
     text = lines(local, trainer=trainer)
     assert f"| {FEATURE_PASS} | train and eval | 11.11 |  | 11.11 | +0 % | 0.0 | 11.11 |" in text
     assert f"| {FEATURE_PASS} | 3,000 |  | 30,000 | **+900 %** |" in text
+    assert "Feature cache on disk: 300 → 3,000 MB." in text
 
 
 def test_fixed_time_is_separated_from_time_per_image() -> None:
