@@ -21,6 +21,7 @@ run: setup ## Run the pipeline; ARGS="--images DIR" passes options
 
 test: setup ## Run all tests; ARGS="tests/trainer -k shapes" selects some
 	$(PYTEST) $(ARGS)
+	$(if $(ARGS),,$(BIN)/pytest -m flink)
 
 faults: setup ## Run all tests of faults (kills, full disks, damaged files, load); ARGS="-k disk" selects some
 	$(PYTEST) -m "faults or not faults" tests/faults $(ARGS)
@@ -31,7 +32,7 @@ check: setup ## Check style, types and import rules, and run the quick tests
 	$(BIN)/shellcheck scripts/*.sh .ci/run
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(PYTEST) -m "not slow and not e2e and not faults" $(ARGS)
+	$(PYTEST) -m "not slow and not e2e and not faults and not flink" $(ARGS)
 
 format: setup ## Format the code
 	$(BIN)/ruff check --fix .
@@ -64,7 +65,7 @@ base-images: ## Pin the container images' base images to the newest digests of t
 image: setup ## Build the container images for Kubeflow; ARGS=cpu builds one, IMAGE=registry/name PUSH=1 pushes them
 	@scripts/image.sh $(ARGS)
 
-kubeflow-check: setup ## Run every task of the compiled pipeline in its container with podman
+kubeflow-check: setup ## Run every task of the compiled pipeline in its container with podman, and Beam steps on Flink
 	@$(BIN)/python -m scripts.kubeflow_check $(ARGS)
 
 clean-env: ## Remove the environment
