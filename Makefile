@@ -41,8 +41,8 @@ format: setup ## Format the code
 bench: setup ## Compare with TensorFlow's tutorial on IMAGES=DIR (train/, validation/); ARGS=--write updates docs/benchmarks.md
 	@$(BIN)/python -m benchmarks.compare "$(IMAGES)" $(ARGS)
 
-bench-growth: setup ## Measure how time and memory grow from 3,000 to 30,000 sample images; ARGS=--write updates docs/benchmarks.md
-	@$(BIN)/python -m benchmarks.growth $(ARGS)
+bench-growth: setup ## Measure the Beam steps on 3,000 to 100,000 images derived from IMAGES=DIR; ARGS=--write updates docs/benchmarks.md
+	@$(BIN)/python -m benchmarks.growth $(if $(IMAGES),"$(IMAGES)") $(ARGS)
 
 bench-gpu: setup ## Measure the speed-up from this machine's GPUs on IMAGES=DIR
 	@$(BIN)/python -m benchmarks.hardware "$(IMAGES)" $(ARGS)
