@@ -353,6 +353,7 @@ def main() -> None:
     parser.add_argument("--network-memory", default="512m", help="of each TaskManager")
     parser.add_argument("--host-network", action="store_true", help="for workers in the submitting process")
     options = vars(parser.parse_args())
+    options["shared"].mkdir(parents=True, exist_ok=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with FlinkCluster(load_packages(), options.pop("shared"), **options) as cluster:
         for name in ("master", "job_endpoint", "worker_pool"):
