@@ -18,23 +18,12 @@ OVERVIEW = {"flink-version": "1.19.3", "slots-total": 4, "slots-available": 1}
 
 
 def test_a_cluster_has_a_version_and_slots(serve: Serve) -> None:
-    address = serve({"/overview": OVERVIEW, "/jobmanager/config": [{"key": "rest.port", "value": "1"}]})
-    assert JobManager(address).cluster() == Cluster("1.19.3", 4, 1, adds_task_managers=False)
-
-
-def test_a_cluster_of_kubernetes_adds_task_managers(serve: Serve) -> None:
-    settings = [{"key": "kubernetes.cluster-id", "value": "pets"}]
-    address = serve({"/overview": OVERVIEW, "/jobmanager/config": settings})
-    assert JobManager(address).cluster().adds_task_managers
+    assert JobManager(serve({"/overview": OVERVIEW})).cluster() == Cluster("1.19.3", 4, 1)
 
 
 @pytest.mark.parametrize(
     "documents",
-    [
-        {},
-        {"/overview": b"<html>A page</html>", "/jobmanager/config": []},
-        {"/overview": {"pods": 3}, "/jobmanager/config": []},
-    ],
+    [{}, {"/overview": b"<html>A page</html>"}, {"/overview": {"pods": 3}}],
     ids=["nothing", "a page", "other JSON"],
 )
 def test_another_service_is_a_wrong_setting(serve: Serve, documents: dict[str, object]) -> None:
