@@ -12,6 +12,7 @@ import urllib3
 from components.errors import InputError, PipelineError
 
 _TIMEOUT = urllib3.Timeout(connect=3, read=5)  # seconds; Flink's own web page polls the same resources
+_STARTING = 503  # the HTTP status while no leader is elected
 _ENDED = frozenset({"FINISHED", "CANCELED", "FAILED"})
 
 
@@ -129,6 +130,8 @@ class JobManager:
             InputError: What answers is not Flink.
         """
         response = self._request("GET", path)
+        if response.status == _STARTING:
+            raise self._unreachable("it has not started yet")
         with contextlib.suppress(ValueError):
             if response.status < 400:
                 return response.json()
@@ -137,15 +140,18 @@ class JobManager:
     def _request(self, method: str, path: str) -> urllib3.BaseHTTPResponse:
         try:
             return self._http.request(method, f"http://{self._address}{path}")
-        except (urllib3.exceptions.TimeoutError, urllib3.exceptions.NewConnectionError) as error:
-            is_silent = isinstance(error, urllib3.exceptions.TimeoutError)
-            reason = "no answer within seconds" if is_silent else getattr(error.__cause__, "strerror", error)
-            raise PipelineError(
-                f"Flink's JobManager cannot be reached at {self._address} ({reason}): start the cluster, or "
-                "set beam.flink.master to its REST service."
-            ) from error
+        except urllib3.exceptions.TimeoutError as error:
+            raise self._unreachable("no answer within seconds") from error
+        except urllib3.exceptions.NewConnectionError as error:
+            raise self._unreachable(getattr(error.__cause__, "strerror", error)) from error
         except urllib3.exceptions.HTTPError as error:
             raise self._no_job_manager() from error
+
+    def _unreachable(self, reason: object) -> PipelineError:
+        return PipelineError(
+            f"Flink's JobManager cannot be reached at {self._address} ({reason}): start the cluster, or "
+            "set beam.flink.master to its REST service."
+        )
 
     def _no_job_manager(self) -> InputError:
         return InputError(

@@ -54,6 +54,12 @@ def test_a_service_that_does_not_speak_http_is_a_wrong_setting(listener: socket.
     assert raised.value.exit_status == 2
 
 
+def test_a_job_manager_that_starts_is_no_wrong_setting(serve: Serve) -> None:
+    with pytest.raises(PipelineError, match="not started") as raised:
+        JobManager(serve({"/overview": 503})).cluster()
+    assert raised.value.exit_status == 1
+
+
 @pytest.mark.parametrize("listens", [False, True], ids=["refused", "silent"])
 def test_a_job_manager_that_does_not_answer_is_named(
     listener: socket.socket, listens: bool, monkeypatch: pytest.MonkeyPatch
