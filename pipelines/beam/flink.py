@@ -39,21 +39,6 @@ class Job:
         return self.state in _ENDED
 
 
-@dataclass(frozen=True)
-class JobProgress:
-    """How far a job is; of two equal ones, nothing has happened in between.
-
-    Attributes:
-        text: Its state, and the number of finished subtasks and of written records.
-        task_states: Number of subtasks by their state.
-        bytes: Bytes that all subtasks have read or written.
-    """
-
-    text: str
-    task_states: Counter[str]
-    bytes: int
-
-
 class JobManager:
     """The REST service of a cluster.
 
@@ -85,20 +70,18 @@ class JobManager:
             Job(job["jid"], job["name"], job["state"]) for job in jobs if job["name"].startswith(name_prefix)
         ]
 
-    def progress(self, job_id: str) -> JobProgress:
-        """Reads how far a job is."""
+    def progress(self, job_id: str) -> tuple[str, object]:
+        """Returns the progress of a job as text, and counters that change while it works."""
         job = self._get(f"/jobs/{job_id}")
         states: Counter[str] = Counter()
         for vertex in job["vertices"]:
             states.update(vertex["tasks"])
         metrics = [vertex["metrics"] for vertex in job["vertices"]]
-        records = sum(metric["write-records"] for metric in metrics)
-        tasks = f"{states['FINISHED']} of {states.total()} tasks finished"
-        return JobProgress(
-            f"{job['state'].lower()}, {tasks}, {records:,} records",
-            states,
-            sum(metric["read-bytes"] + metric["write-bytes"] for metric in metrics),
+        records, read, written = (
+            sum(metric[name] for metric in metrics) for name in ("write-records", "read-bytes", "write-bytes")
         )
+        tasks = f"{states['FINISHED']} of {states.total()} tasks finished"
+        return f"{job['state'].lower()}, {tasks}, {records:,} records", (states, read, written)
 
     def failures(self, job_id: str) -> list[tuple[str, str | None]]:
         """Returns the failures of a job, the last one first.

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from components.errors import PipelineError, find_user_error, remove_beam_suffix
-from pipelines.beam.flink import Job, JobManager, JobProgress
+from pipelines.beam.flink import Job, JobManager
 from pipelines.settings.beam import FlinkConfig
 from pipelines.settings.tree import Settings
 
@@ -117,7 +117,7 @@ class _Watch(threading.Thread):
         self._stopped = threading.Event()
 
     def run(self) -> None:
-        last: tuple[Job, JobProgress] | None = None
+        last: object = None
         last_text = ""
         last_change = time.monotonic()
         while not self._stopped.wait(_POLL_SECONDS):
@@ -127,9 +127,9 @@ class _Watch(threading.Thread):
                     last_change = time.monotonic()
                     continue
                 job = running[-1]
-                current = job, self._job_manager.progress(job.id)
-                if current != last:
-                    last, last_change = current, time.monotonic()
+                text, counters = self._job_manager.progress(job.id)
+                if (job, text, counters) != last:
+                    last, last_change = (job, text, counters), time.monotonic()
                 idle_seconds = time.monotonic() - last_change
                 self.error = self.error or self._user_error(job) or self._idle_error(job, idle_seconds)
                 if self.error:
@@ -138,9 +138,8 @@ class _Watch(threading.Thread):
             except PipelineError as error:
                 _log.warning("%s", error)
                 continue
-            text = f"Flink: {current[1].text}, {self._job_manager.page(job)}"
             if text != last_text:
-                _progress.info("%s", text)
+                _progress.info("Flink: %s, %s", text, self._job_manager.page(job))
                 last_text = text
 
     def stop(self) -> None:
