@@ -48,13 +48,8 @@ def _resolver(
 ) -> Resolver:
     """Builds a node that finds the last approved artifact other than the candidate.
 
-    Args:
-        node_id: Id of the node.
-        candidate: Channel of the artifact of this run, which is never its own baseline.
-        approval: Type of the approving artifacts.
-        subject_id_property: Custom property of the approval with the id of the approved artifact.
-        where: Custom properties that an approval must have.
-        include_missing: If True, an approved artifact counts even if its files are missing.
+    An approval has the custom properties `where`, and the id of the approved artifact in another one. With
+    `include_missing`, an approved artifact counts even if its files are missing.
     """
     return Resolver(
         strategy_class=NewestApproved,

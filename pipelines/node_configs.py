@@ -61,5 +61,4 @@ def trainer(settings: Settings) -> dict[str, Any]:
 def beam(settings: Settings, step: str) -> list[str]:
     """Returns the Beam arguments of a step of a local run."""
     threads = settings.beam.workers or os.cpu_count() or 1
-    name = job_name(settings.pipeline_name, str(settings.output_root), step)
-    return [*arguments.arguments(settings.beam, step, threads), f"--job_name={name}"]
+    return [*arguments.arguments(settings.beam, step, threads), f"--job_name={job_name(settings, step)}"]

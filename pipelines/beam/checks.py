@@ -8,11 +8,12 @@ import re
 import shutil
 import socket
 import subprocess
+import time
 from collections.abc import Iterable
 from typing import get_args
 
 from components.errors import InputError, PipelineError
-from pipelines.beam.flink import Cluster, JobManager
+from pipelines.beam.flink import JobManager
 from pipelines.beam.jobs import cancel_stale_jobs
 from pipelines.settings.beam import BeamConfig, FlinkConfig, FlinkVersion
 
@@ -50,11 +51,13 @@ def prepare_cluster(beam: BeamConfig, name_prefix: str) -> tuple[BeamConfig, lis
     job_manager = JobManager(flink.master)
     version = _check_version(flink, job_manager.cluster().version)
     cancelled = cancel_stale_jobs(job_manager, name_prefix)
+    if cancelled:
+        time.sleep(1)  # their task slots become free a moment later
     cluster = job_manager.cluster()
-    _check_slots(flink.master, cluster)
+    _check_slots(flink.master, cluster.slots, cluster.free_slots)
     if flink.environment == "loopback":
         _check_on_this_machine(job_manager.task_managers().values())
-    parallelism = flink.parallelism or cluster.free_slots or None
+    parallelism = flink.parallelism or cluster.free_slots
     checked = flink.model_copy(update={"version": version, "parallelism": parallelism})
     return beam.model_copy(update={"flink": checked}), cancelled
 
@@ -82,17 +85,16 @@ def _check_java() -> None:
     home = os.environ.get("JAVA_HOME")
     java = shutil.which(f"{home}/bin/java" if home else "java")  # as Beam looks for it
     if java is None:
-        found = f"in JAVA_HOME ({home})" if home else "in PATH"
+        found = f"JAVA_HOME is {home}, which has none" if home else "there is none in PATH"
     else:
         text = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
         match = re.search(r'version "(?:1\.)?(\d+)', text)
         if match and int(match[1]) >= _JAVA_VERSION:
             return
-        found = f"at {java}, which is {f'version {match[1]}' if match else 'of no known version'}"
+        found = f"{java} is {f'version {match[1]}' if match else 'of no known version'}"
     raise PipelineError(
-        f"Beam's job server needs Java {_JAVA_VERSION} or newer, and there is "
-        f"{'only one' if java else 'none'} {found}: install it (Debian: apt-get install "
-        "default-jre-headless), or set beam.flink.job_endpoint to a job server that runs elsewhere."
+        f"Beam's job server needs Java {_JAVA_VERSION} or newer, but {found}: install it (Debian: apt-get "
+        "install default-jre-headless), or set beam.flink.job_endpoint to a job server that runs elsewhere."
     )
 
 
@@ -113,18 +115,17 @@ def _check_version(flink: FlinkConfig, version: str) -> str:
     return found
 
 
-def _check_slots(address: str, cluster: Cluster) -> None:
-    if cluster.free_slots or cluster.adds_task_managers:
-        return
-    if not cluster.slots:
+def _check_slots(address: str, slots: int, free_slots: int) -> None:
+    if not slots:
         raise PipelineError(
             f"The Flink cluster at {address} has no TaskManager: start one, and see its log if it "
             "does not appear."
         )
-    raise PipelineError(
-        f"All {cluster.slots} task slots of the Flink cluster at {address} are in use: wait until other jobs "
-        "have ended, or start another TaskManager."
-    )
+    if not free_slots:
+        raise PipelineError(
+            f"All {slots} task slots of the Flink cluster at {address} are in use: wait until other jobs "
+            "have ended, or start another TaskManager."
+        )
 
 
 def _check_on_this_machine(hosts: Iterable[str]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,29 +12,22 @@ import urllib3
 from components.errors import InputError, PipelineError
 
 _TIMEOUT = urllib3.Timeout(connect=3, read=5)  # seconds; Flink's own web page polls the same resources
+_STARTING = 503  # the HTTP status while no leader is elected
 _ENDED = frozenset({"FINISHED", "CANCELED", "FAILED"})
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """What a cluster offers.
-
-    Attributes:
-        version: Flink's version, such as 1.19.3.
-        slots: Number of task slots of all TaskManagers.
-        free_slots: Number of those without a job.
-        adds_task_managers: Whether it starts TaskManagers for a job.
-    """
+    """A cluster's version, such as 1.19.3, and the number of its task slots, in all and without a job."""
 
     version: str
     slots: int
     free_slots: int
-    adds_task_managers: bool
 
 
 @dataclass(frozen=True)
 class Job:
-    """A job's name and state; `has_ended` is True if the state cannot change any more."""
+    """A job's id, name and state, such as RUNNING."""
 
     id: str
     name: str
@@ -42,40 +37,6 @@ class Job:
     def has_ended(self) -> bool:
         """True if it has finished, failed or been cancelled."""
         return self.state in _ENDED
-
-
-@dataclass(frozen=True)
-class JobProgress:
-    """How far a job is; of two equal ones, nothing has happened in between.
-
-    Attributes:
-        state: The job's state, such as RUNNING.
-        finished_tasks: Number of subtasks that have finished.
-        tasks: Number of all subtasks.
-        records: Number of records that all subtasks have written.
-        task_states: The states of all subtasks.
-        bytes: Bytes that all subtasks have read or written.
-    """
-
-    state: str
-    finished_tasks: int
-    tasks: int
-    records: int
-    task_states: tuple[tuple[str, int], ...]
-    bytes: int
-
-
-@dataclass(frozen=True)
-class TaskFailure:
-    """Why a task failed.
-
-    Attributes:
-        stack_trace: The Java exception with its causes.
-        task_manager: Id of the TaskManager that ran the task; None if no task had started.
-    """
-
-    stack_trace: str
-    task_manager: str | None
 
 
 class JobManager:
@@ -92,14 +53,8 @@ class JobManager:
     def cluster(self) -> Cluster:
         """Reads the version and the task slots."""
         overview = self._get("/overview")
-        settings = {entry["key"] for entry in self._get("/jobmanager/config")}
         try:
-            return Cluster(
-                overview["flink-version"],
-                overview["slots-total"],
-                overview["slots-available"],
-                adds_task_managers="kubernetes.cluster-id" in settings,
-            )
+            return Cluster(overview["flink-version"], overview["slots-total"], overview["slots-available"])
         except KeyError:
             raise self._no_job_manager() from None
 
@@ -115,32 +70,36 @@ class JobManager:
             Job(job["jid"], job["name"], job["state"]) for job in jobs if job["name"].startswith(name_prefix)
         ]
 
-    def progress(self, job_id: str) -> JobProgress:
-        """Reads how far a job is."""
+    def progress(self, job_id: str) -> tuple[str, object]:
+        """Returns the progress of a job as text, and counters that change while it works."""
         job = self._get(f"/jobs/{job_id}")
-        metrics = [vertex["metrics"] for vertex in job["vertices"]]
-        states: dict[str, int] = {}
+        states: Counter[str] = Counter()
         for vertex in job["vertices"]:
-            for state, count in vertex["tasks"].items():
-                states[state] = states.get(state, 0) + count
-        return JobProgress(
-            job["state"],
-            states.get("FINISHED", 0),
-            sum(vertex["parallelism"] for vertex in job["vertices"]),
-            sum(metric["write-records"] for metric in metrics),
-            tuple(sorted(states.items())),
-            sum(metric["read-bytes"] + metric["write-bytes"] for metric in metrics),
+            states.update(vertex["tasks"])
+        metrics = [vertex["metrics"] for vertex in job["vertices"]]
+        records, read, written = (
+            sum(metric[name] for metric in metrics) for name in ("write-records", "read-bytes", "write-bytes")
         )
+        tasks = f"{states['FINISHED']} of {states.total()} tasks finished"
+        return f"{job['state'].lower()}, {tasks}, {records:,} records", (states, read, written)
 
-    def failures(self, job_id: str) -> list[TaskFailure]:
-        """Returns the failures of a job, the last one first."""
+    def failures(self, job_id: str) -> list[tuple[str, str | None]]:
+        """Returns the failures of a job, the last one first.
+
+        Returns:
+            The stack trace of each, with the id of the TaskManager; None if the task had not started.
+        """
         history = self._get(f"/jobs/{job_id}/exceptions")["exceptionHistory"]["entries"]
         failures = [failure for entry in history for failure in (entry, *entry["concurrentExceptions"])]
-        return [TaskFailure(failure["stacktrace"], failure.get("taskManagerId")) for failure in failures]
+        return [(failure["stacktrace"], failure.get("taskManagerId")) for failure in failures]
 
     def cancel(self, job_id: str) -> None:
-        """Requests the cancellation of a job; one that has ended stays as it is."""
-        self._http.request("PATCH", f"http://{self._address}/jobs/{job_id}?mode=cancel")
+        """Requests the cancellation of a job; one that has ended stays as it is.
+
+        Raises:
+            PipelineError: Nothing answers at the address.
+        """
+        self._request("PATCH", f"/jobs/{job_id}?mode=cancel")
 
     def page(self, job: Job) -> str:
         """Returns the address of the page about a job."""
@@ -153,20 +112,29 @@ class JobManager:
             PipelineError: Nothing answers at the address.
             InputError: What answers is not Flink.
         """
-        try:
-            response = self._http.request("GET", f"http://{self._address}{path}")
+        response = self._request("GET", path)
+        if response.status == _STARTING:
+            raise self._unreachable("it has not started yet")
+        with contextlib.suppress(ValueError):
             if response.status < 400:
                 return response.json()
-        except (urllib3.exceptions.TimeoutError, urllib3.exceptions.NewConnectionError) as error:
-            is_silent = isinstance(error, urllib3.exceptions.TimeoutError)
-            reason = "no answer within seconds" if is_silent else getattr(error.__cause__, "strerror", error)
-            raise PipelineError(
-                f"Flink's JobManager cannot be reached at {self._address} ({reason}): start the cluster, or "
-                "set beam.flink.master to its REST service."
-            ) from error
-        except (urllib3.exceptions.HTTPError, ValueError):
-            pass
         raise self._no_job_manager()
+
+    def _request(self, method: str, path: str) -> urllib3.BaseHTTPResponse:
+        try:
+            return self._http.request(method, f"http://{self._address}{path}")
+        except urllib3.exceptions.TimeoutError as error:
+            raise self._unreachable("no answer within seconds") from error
+        except urllib3.exceptions.NewConnectionError as error:
+            raise self._unreachable(getattr(error.__cause__, "strerror", error)) from error
+        except urllib3.exceptions.HTTPError as error:
+            raise self._no_job_manager() from error
+
+    def _unreachable(self, reason: object) -> PipelineError:
+        return PipelineError(
+            f"Flink's JobManager cannot be reached at {self._address} ({reason}): start the cluster, or "
+            "set beam.flink.master to its REST service."
+        )
 
     def _no_job_manager(self) -> InputError:
         return InputError(

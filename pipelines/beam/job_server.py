@@ -51,8 +51,7 @@ def start_job_server(beam: BeamConfig, staging_folder: Path) -> Iterator[BeamCon
     except Exception as error:
         raise PipelineError(
             f"Beam's job server for Flink {flink.version} does not start ({type(error).__name__}: {error}): "
-            "see the log. Without access to the internet, download its jar elsewhere and set "
-            "beam.flink.job_server_jar."
+            "set beam.flink.job_server_jar to its jar, which Beam otherwise downloads."
         ) from error
     try:
         yield beam.model_copy(

@@ -10,15 +10,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import urllib3
-
 from components.errors import PipelineError, find_user_error, remove_beam_suffix
-from pipelines.beam.flink import Job, JobManager, JobProgress
+from pipelines.beam.flink import Job, JobManager
 from pipelines.settings.beam import FlinkConfig
+from pipelines.settings.tree import Settings
 
 _POLL_SECONDS = 2.0
 _CANCEL_TIMEOUT_SECONDS = 60.0
-_UNAVAILABLE = (PipelineError, urllib3.exceptions.HTTPError)  # for a moment, or for good
 
 _TRACEBACK = re.compile(r"Traceback \(most recent call last\):\n(?:\s.*\n|\n)*(\S.*)")
 _JAVA_EXCEPTION = re.compile(r"^(?:Caused by: )?([\w.$]+(?:Exception|Error)\b.*)", re.MULTILINE)
@@ -27,15 +25,17 @@ _progress = logging.getLogger("catsdogs.progress")
 _log = logging.getLogger(__name__)
 
 
-def job_name(pipeline_name: str, root: str, step: str = "") -> str:
-    """Returns the name of a step's Flink jobs, or, without a step, what all names of that root start with.
+def job_name(settings: Settings, step: str = "") -> str:
+    """Returns the name of a step's Flink jobs in a local run.
 
     Args:
-        pipeline_name: The pipeline's name.
-        root: The output root, or what else only one run at a time uses.
-        step: The step's node id.
+        settings: The settings; no other output root has jobs of the same name.
+        step: The step's node id; without it, the result is what the names of all steps start with.
     """
-    return f"{pipeline_name}-{hashlib.sha256(root.encode()).hexdigest()[:8]}-{step}"
+    mark = settings.mark_file
+    # On another machine, or in another container, there may be an output root at the same path.
+    root = f"{settings.output_root} {mark.stat().st_mtime_ns if mark.exists() else 0}"
+    return f"{settings.pipeline_name}-{hashlib.sha256(root.encode()).hexdigest()[:8]}-{step}"
 
 
 def cancel_stale_jobs(job_manager: JobManager, name_prefix: str) -> list[str]:
@@ -117,7 +117,7 @@ class _Watch(threading.Thread):
         self._stopped = threading.Event()
 
     def run(self) -> None:
-        last: tuple[Job, JobProgress] | None = None
+        last: object = None
         last_text = ""
         last_change = time.monotonic()
         while not self._stopped.wait(_POLL_SECONDS):
@@ -127,20 +127,19 @@ class _Watch(threading.Thread):
                     last_change = time.monotonic()
                     continue
                 job = running[-1]
-                current = job, self._job_manager.progress(job.id)
-                if current != last:
-                    last, last_change = current, time.monotonic()
+                text, counters = self._job_manager.progress(job.id)
+                if (job, text, counters) != last:
+                    last, last_change = (job, text, counters), time.monotonic()
                 idle_seconds = time.monotonic() - last_change
                 self.error = self.error or self._user_error(job) or self._idle_error(job, idle_seconds)
                 if self.error:
                     self._job_manager.cancel(job.id)
                     continue
-            except _UNAVAILABLE as error:
+            except PipelineError as error:
                 _log.warning("%s", error)
                 continue
-            text = self._describe(*current)
             if text != last_text:
-                _progress.info("%s", text)
+                _progress.info("Flink: %s, %s", text, self._job_manager.page(job))
                 last_text = text
 
     def stop(self) -> None:
@@ -155,7 +154,7 @@ class _Watch(threading.Thread):
             for job in jobs:
                 if not job.has_ended:
                     self._job_manager.cancel(job.id)
-        except _UNAVAILABLE as error:
+        except PipelineError as error:
             _log.warning("The Flink jobs of %s may still run: %s", self._step, error)
             self.error = self.error or PipelineError(f"{self._step} failed. {error}")
             return None
@@ -166,14 +165,14 @@ class _Watch(threading.Thread):
         try:
             failures = self._job_manager.failures(job.id)
             lost = sorted(self._task_managers.keys() - self._job_manager.task_managers().keys())
-        except _UNAVAILABLE:
+        except PipelineError:
             return None
-        task_manager = next((failure.task_manager for failure in failures if failure.task_manager), None)
+        task_manager = next((task_manager for _, task_manager in failures if task_manager), None)
         if lost:  # the failed tasks are those of the others, which have lost their connections
             where = f" after the loss of the TaskManager {', '.join(lost)}"
         else:
             where = f" on the TaskManager {task_manager}" if task_manager else ""
-        cause = root_cause(failures[0].stack_trace) if failures else "unknown cause"
+        cause = root_cause(failures[0][0]) if failures else "unknown cause"
         return PipelineError(f"{self._step} failed on Flink{where}: {cause}. {self._see(job)}")
 
     def _jobs(self) -> list[Job]:
@@ -181,8 +180,8 @@ class _Watch(threading.Thread):
 
     def _user_error(self, job: Job) -> PipelineError | None:
         """Returns the user's error that makes tasks fail: Flink would repeat them in vain."""
-        for failure in self._job_manager.failures(job.id):
-            if error := find_user_error(Exception(failure.stack_trace)):
+        for stack_trace, _ in self._job_manager.failures(job.id):
+            if error := find_user_error(Exception(stack_trace)):
                 return error
         return None
 
@@ -201,11 +200,6 @@ class _Watch(threading.Thread):
             f"{self._step} was cancelled, because its Flink job made no progress for {limit} seconds "
             f"(beam.flink.idle_timeout_seconds); if no Beam worker answers, {cure}. {self._see(job)}"
         )
-
-    def _describe(self, job: Job, progress: JobProgress) -> str:
-        tasks = f"{progress.finished_tasks} of {progress.tasks} tasks finished"
-        page = self._job_manager.page(job)
-        return f"Flink: {progress.state.lower()}, {tasks}, {progress.records:,} records, {page}"
 
     def _see(self, job: Job) -> str:
         return f"The job: {self._job_manager.page(job)}"

@@ -91,7 +91,7 @@ def create_override_request(settings: Settings, run_id: str, reason: str, by: st
     """Returns a request to override the refusal of a run. Writes nothing.
 
     Args:
-        settings: Name the output root with the run.
+        settings: Name the output root with the run, and where Beam runs now.
         run_id: The refused run.
         reason: Why its model should be blessed.
         by: The person who requests the override.
@@ -108,6 +108,7 @@ def create_override_request(settings: Settings, run_id: str, reason: str, by: st
             f"The run {run_id} was written to {stored.output_root}, not to {settings.output_root}: move the "
             "output root back to its former path, or name that path (--set output_root=DIR)."
         )
+    stored = stored.model_copy(update={"beam": settings.beam})  # the cluster of that run may be gone
     return OverrideRequest(run_id, stored, reason.strip(), by)
 
 

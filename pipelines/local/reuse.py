@@ -22,10 +22,7 @@ _verify_existence = artifact_utils.verify_artifacts
 class RecordingLauncher(launcher.Launcher):
     """Launches a node, and records the files of its outputs in the transaction that publishes them.
 
-    Args:
-        executor_spec: The executor and its Beam arguments; those do not change the outputs, and are not part
-            of the cache key.
-        options: Other arguments of TFX's launcher.
+    The Beam arguments of the executor do not change the outputs, and are not part of the cache key.
     """
 
     def __init__(self, executor_spec: Message | None, **options: Any) -> None:

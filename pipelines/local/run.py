@@ -164,8 +164,7 @@ def _prepare_cluster(settings: Settings, out: Console) -> Settings:
     from pipelines.beam.checks import prepare_cluster
     from pipelines.beam.jobs import job_name
 
-    name_prefix = job_name(settings.pipeline_name, str(settings.output_root))
-    beam, cancelled_jobs = prepare_cluster(settings.beam, name_prefix)
+    beam, cancelled_jobs = prepare_cluster(settings.beam, job_name(settings))
     for name in cancelled_jobs:
         print_line(out, f"Cancelled the Flink job {name} of an earlier run that was killed.")
     return settings.model_copy(update={"beam": beam})

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, NoReturn
 from components.errors import PipelineError, exception_chain, find_user_error, remove_beam_suffix
 from pipelines.beam.arguments import runs_on_cluster
 from pipelines.beam.job_server import start_job_server
+from pipelines.beam.jobs import job_name, watch_jobs
 from pipelines.disk_errors import find_disk_error
 from pipelines.runs.run_record import EXIT_INTERRUPTED, RunRecord
 from pipelines.settings.loading import load
@@ -225,22 +226,18 @@ def _run(
 
 
 def _check_workers(settings: Settings, run_dir: Path) -> None:
-    from pipelines.beam.jobs import job_name
     from pipelines.beam.probe import check_workers
 
     data = settings.data
-    paths = [str(run_dir / SETTINGS_FILE), *([str(data.folder)] if data.source == "folder" else [])]
-    name = job_name(settings.pipeline_name, str(settings.output_root), "WorkerCheck")
-    check_workers(settings.beam, paths, name)
+    images = {"folder": data.folder, "tfds": data.tfds.data_dir}.get(data.source)
+    paths = [str(run_dir / SETTINGS_FILE), *([str(images)] if images and images.exists() else [])]
+    check_workers(settings.beam, paths, job_name(settings, "WorkerCheck"))
 
 
 def _watch(settings: Settings, step: str) -> AbstractContextManager[None]:
     if not runs_on_cluster(settings.beam, step):
         return nullcontext()
-    from pipelines.beam.jobs import job_name, watch_jobs
-
-    name = job_name(settings.pipeline_name, str(settings.output_root), step)
-    return watch_jobs(settings.beam.flink, step, name)
+    return watch_jobs(settings.beam.flink, step, job_name(settings, step))
 
 
 def _exit_when_parent_exits(record_fd: int) -> None:

@@ -11,7 +11,6 @@ from pipelines.runs import metadata
 from pipelines.runs.run_folders import run_ids
 from pipelines.settings.tree import Settings
 
-MARK_FILE = ".catsdogs"
 _MARK = (
     "catsdogs run marks its output root with this file. catsdogs clean deletes old runs, their artifacts,\n"
     "checkpoints and feature caches here, and nothing in a folder without this file.\n"
@@ -27,7 +26,7 @@ def check_usable(settings: Settings) -> None:
     root = settings.output_root.resolve()
     if root in (Path("/"), Path.home()):
         raise InputError(f"output_root is {root}: choose a folder for runs alone, such as ./output.")
-    mark = settings.output_root / MARK_FILE
+    mark = settings.mark_file
     is_from_earlier_version = bool(run_ids(settings))  # earlier versions wrote no mark
     used = used_folders(settings)
     if used and not mark.is_file() and not is_from_earlier_version:
@@ -47,7 +46,7 @@ def prepare(settings: Settings) -> None:
         PipelineError: The metadata store is damaged, or the folder cannot be written.
     """
     metadata.prepare_store(settings.metadata_path, settings.artifacts_dir)
-    mark = settings.output_root / MARK_FILE
+    mark = settings.mark_file
     if not mark.is_file():
         try:
             mark.write_text(_MARK, encoding="utf-8")
@@ -69,10 +68,10 @@ def check_deletable(settings: Settings) -> None:
         InputError: Nothing may be deleted.
     """
     root = settings.output_root
-    mark = root / MARK_FILE
+    mark = settings.mark_file
     if not mark.is_file():
         raise InputError(
-            f"Nothing was removed: {root} has no file {MARK_FILE}, with which catsdogs run marks its output "
+            f"Nothing was removed: {root} has no file {mark.name}, with which catsdogs run marks its output "
             "root. Name your output root (--set output_root=DIR); if an earlier version wrote this one, "
             f"catsdogs run --set {output_root_is(root)} marks it, or, if its disk is too full for a run, "
             f"{shlex.join(['touch', str(mark)])}."

@@ -45,6 +45,11 @@ class Settings(ConfigSection):
         return self
 
     @property
+    def mark_file(self) -> Path:
+        """The file with which a run marks the output root as one of catsdogs."""
+        return self.output_root / ".catsdogs"
+
+    @property
     def metadata_path(self) -> Path:
         """The SQLite file of the ML Metadata store."""
         return self.output_root / "metadata.sqlite"

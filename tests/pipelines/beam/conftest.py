@@ -17,14 +17,14 @@ Serve = Callable[[dict[str, Any]], str]
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    """`serve({"/path": document})`: the address of an HTTP server; bytes are sent as they are."""
+    """`serve({"/path": document})`: an HTTP server's address; integers are statuses, bytes are sent as is."""
     servers = []
 
     def start(documents: dict[str, Any]) -> str:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                document = documents.get(self.path)
-                self.send_response(404 if document is None else 200)
+                document = documents.get(self.path, 404)
+                self.send_response(document if isinstance(document, int) else 200)
                 self.end_headers()
                 self.wfile.write(document if isinstance(document, bytes) else json.dumps(document).encode())
 

@@ -27,14 +27,11 @@ def prepare(**flink: Any) -> FlinkConfig:
 
 
 def documents(
-    version: str = "1.20.1", slots: int = 4, free: int = 3, host: str = "127.0.0.1", **settings: str
+    version: str = "1.20.1", slots: int = 4, free: int = 3, host: str = "127.0.0.1"
 ) -> dict[str, Any]:
     """What a JobManager answers."""
     return {
         "/overview": {"flink-version": version, "slots-total": slots, "slots-available": free},
-        "/jobmanager/config": [
-            {"key": key.replace("_", "."), "value": value} for key, value in settings.items()
-        ],
         "/jobs/overview": {"jobs": []},
         "/taskmanagers": {
             "taskmanagers": [{"id": "tm1", "path": f"pekko.tcp://flink@{host}:4711/user/rpc/taskmanager_0"}]
@@ -81,17 +78,6 @@ def test_a_cluster_without_a_free_slot_is_refused(
     with pytest.raises(PipelineError, match=named) as raised:
         prepare(master=serve(documents(slots=slots, free=0)), job_endpoint=job_server)
     assert raised.value.exit_status == 1
-
-
-def test_a_cluster_that_adds_task_managers_needs_none_now(serve: Serve, job_server: str) -> None:
-    master = serve(documents(slots=0, free=0) | {"/taskmanagers": {"taskmanagers": []}})
-    with pytest.raises(PipelineError):
-        prepare(master=master, job_endpoint=job_server)
-    cluster = documents(slots=0, free=0) | {
-        "/taskmanagers": {"taskmanagers": []},
-        "/jobmanager/config": [{"key": "kubernetes.cluster-id", "value": "pets"}],
-    }
-    assert prepare(master=serve(cluster), job_endpoint=job_server).parallelism is None
 
 
 def test_a_job_server_that_does_not_answer_is_named(serve: Serve) -> None:

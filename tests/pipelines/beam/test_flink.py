@@ -18,23 +18,12 @@ OVERVIEW = {"flink-version": "1.19.3", "slots-total": 4, "slots-available": 1}
 
 
 def test_a_cluster_has_a_version_and_slots(serve: Serve) -> None:
-    address = serve({"/overview": OVERVIEW, "/jobmanager/config": [{"key": "rest.port", "value": "1"}]})
-    assert JobManager(address).cluster() == Cluster("1.19.3", 4, 1, adds_task_managers=False)
-
-
-def test_a_cluster_of_kubernetes_adds_task_managers(serve: Serve) -> None:
-    settings = [{"key": "kubernetes.cluster-id", "value": "pets"}]
-    address = serve({"/overview": OVERVIEW, "/jobmanager/config": settings})
-    assert JobManager(address).cluster().adds_task_managers
+    assert JobManager(serve({"/overview": OVERVIEW})).cluster() == Cluster("1.19.3", 4, 1)
 
 
 @pytest.mark.parametrize(
     "documents",
-    [
-        {},
-        {"/overview": b"<html>A page</html>", "/jobmanager/config": []},
-        {"/overview": {"pods": 3}, "/jobmanager/config": []},
-    ],
+    [{}, {"/overview": b"<html>A page</html>"}, {"/overview": {"pods": 3}}],
     ids=["nothing", "a page", "other JSON"],
 )
 def test_another_service_is_a_wrong_setting(serve: Serve, documents: dict[str, object]) -> None:
@@ -63,6 +52,12 @@ def test_a_service_that_does_not_speak_http_is_a_wrong_setting(listener: socket.
     with pytest.raises(PipelineError) as raised:
         JobManager(f"127.0.0.1:{listener.getsockname()[1]}").cluster()
     assert raised.value.exit_status == 2
+
+
+def test_a_job_manager_that_starts_is_no_wrong_setting(serve: Serve) -> None:
+    with pytest.raises(PipelineError, match="not started") as raised:
+        JobManager(serve({"/overview": 503})).cluster()
+    assert raised.value.exit_status == 1
 
 
 @pytest.mark.parametrize("listens", [False, True], ids=["refused", "silent"])

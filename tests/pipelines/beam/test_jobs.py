@@ -5,12 +5,14 @@ from __future__ import annotations
 import _thread
 import errno
 import logging
+import os
 import re
 import socket
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
@@ -21,16 +23,25 @@ from pipelines.beam.arguments import cluster_arguments
 from pipelines.beam.flink import Job, JobManager
 from pipelines.beam.jobs import cancel_stale_jobs, job_name, root_cause, watch_jobs
 from pipelines.settings.beam import BeamConfig, FlinkConfig
+from pipelines.settings.tree import Settings
 from tests.flink.cluster import FlinkCluster
 from tests.pipelines.beam.conftest import Serve
 
 
-def test_names_tell_steps_and_output_roots_apart() -> None:
-    name = job_name("pets", "/output", "Transform")
-    assert name.startswith(job_name("pets", "/output"))
-    assert not name.startswith(job_name("pets", "/other"))
-    assert not name.startswith(job_name("cats", "/output"))
-    assert name != job_name("pets", "/output", "Evaluator")
+def settings_of(root: Path, name: str = "pets") -> Settings:
+    return Settings(pipeline_name=name, output_root=root)
+
+
+def test_names_tell_steps_and_output_roots_apart(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path)
+    settings.mark_file.touch()
+    name = job_name(settings, "Transform")
+    assert name.startswith(job_name(settings))
+    assert not name.startswith(job_name(settings_of(tmp_path / "other")))
+    assert not name.startswith(job_name(settings_of(tmp_path, "cats")))
+    assert name != job_name(settings, "Evaluator")
+    os.utime(settings.mark_file, (1, 1))  # as of another machine's output root at the same path
+    assert not name.startswith(job_name(settings))
 
 
 BUFFERS = "java.io.IOException: Insufficient number of network buffers: required 2, but only 0 available."
@@ -114,7 +125,8 @@ class Jobs:
         manager: The cluster.
     """
 
-    name = job_name("pets", "/output", "Transform")
+    settings = settings_of(Path("/output"))
+    name = job_name(settings, "Transform")
 
     def __init__(self, cluster: FlinkCluster) -> None:
         self._cluster = cluster
@@ -206,7 +218,7 @@ def test_a_job_that_was_left_is_found_by_its_name_and_cancelled(jobs: Jobs) -> N
     with ThreadPoolExecutor() as pool:
         run = pool.submit(jobs.run, linger)
         jobs.wait_until_one_is("RUNNING")
-        assert cancel_stale_jobs(jobs.manager, job_name("pets", "/other")) == []
-        assert cancel_stale_jobs(jobs.manager, job_name("pets", "/output")) == [jobs.name]
+        assert cancel_stale_jobs(jobs.manager, job_name(settings_of(Path("/other")))) == []
+        assert cancel_stale_jobs(jobs.manager, job_name(jobs.settings)) == [jobs.name]
         assert jobs.newest().state == "CANCELED"
         assert run.exception() is not None

@@ -18,6 +18,7 @@ from pipelines.local import override
 from pipelines.local import run as local_run
 from pipelines.local.summary import RunOptions
 from pipelines.runs import lock, metadata, run_folders
+from pipelines.settings.beam import BeamConfig
 from pipelines.settings.loading import dump, load
 from tests.pipelines.conftest import Command, CompletedRun
 
@@ -106,9 +107,9 @@ def test_which_refusals_can_be_overridden(tiny: Any, bless: Bless, refused: Comp
     assert status == 1
     assert "2026-11-22T05-10-33" in message
 
-    changed_request = override.create_override_request(
-        refused.settings, refused.run_id, " New camera. ", "ada"
-    )
+    here = refused.settings.model_copy(update={"beam": BeamConfig(workers=3)})
+    changed_request = override.create_override_request(here, refused.run_id, " New camera. ", "ada")
+    assert changed_request.settings.beam == here.beam  # a cluster of the refused run may be gone
     taken = json.loads(changed_request.to_override())
     store = metadata.open_store(refused.settings.metadata_path)
     assert store is not None
