@@ -20,6 +20,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -81,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     options, nodes = parse_arguments(sys.argv[1:] if arguments is None else arguments)
     status = 0
     try:
-        run_with_retries(lambda: run(options, nodes))
+        run(options, nodes)
     except BaseException as error:  # an executor that calls sys.exit(0) has failed, too
         status = _report(error)
     sys.stdout.flush()
@@ -90,7 +91,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def run(options: argparse.Namespace, nodes: Sequence[Node]) -> None:
-    """Runs the nodes of one task; records what they approve once all have succeeded.
+    """Runs the nodes of one task, and records what they approve once all have succeeded.
+
+    A node is repeated if it fails for a moment; what the nodes before it have done is kept.
 
     Raises:
         InputError: The image holds other code than the pipeline was compiled from.
@@ -104,7 +107,7 @@ def run(options: argparse.Namespace, nodes: Sequence[Node]) -> None:
     for node in nodes:
         message = _node_message(node, task, outputs)
         baselines.add_baselines(node.id, message["inputs"], options.approvals, paths)
-        outputs |= _execute(node, message)
+        outputs |= run_with_retries(partial(_execute, node, message))
     for node in nodes:
         baselines.record_approval(node.id, task["inputs"], outputs, options.approvals, paths)
     Path(task["outputs"]["outputFile"]).write_text(json.dumps({"artifacts": outputs}), encoding="utf-8")
@@ -239,9 +242,9 @@ def parse_arguments(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[
     parser.add_argument("--code_fingerprint", required=True)
     parser.add_argument("--approvals", type=Path, required=True)
     of_node = argparse.ArgumentParser(allow_abbrev=False)
-    of_node.add_argument("--node", required=True)
+    of_node.add_argument("--node", dest="id", required=True)
     of_node.add_argument("--component", required=True)
-    of_node.add_argument("--inputs", metavar="NAME[=SOURCE],…")
+    of_node.add_argument("--inputs", type=_parse_inputs, metavar="NAME[=SOURCE],…")
     of_node.add_argument("--parameters", type=json.loads, default={})
     of_node.add_argument("--beam", type=BeamConfig.model_validate_json)
     of_node.add_argument("--keep_remote", action="store_true")
@@ -250,18 +253,7 @@ def parse_arguments(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[
     nodes = []
     for start, end in itertools.pairwise([*starts, len(arguments)]):
         options, beam_arguments = of_node.parse_known_args(arguments[start:end])
-        nodes.append(
-            Node(
-                options.node,
-                options.component,
-                None if options.inputs is None else _parse_inputs(options.inputs),
-                options.parameters,
-                options.beam,
-                options.keep_remote,
-                options.staging,
-                tuple(beam_arguments),
-            )
-        )
+        nodes.append(Node(**vars(options), beam_arguments=tuple(beam_arguments)))
     return parser.parse_args(arguments[: starts[0]]), nodes
 
 

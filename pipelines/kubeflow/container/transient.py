@@ -1,4 +1,4 @@
-"""Repeats a task after a failure of the network or of the object store, before its pod fails."""
+"""Repeats a node after a failure of the network or of the object store, before its pod fails."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 import re
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 from components.errors import exception_chain, find_user_error
 
@@ -18,6 +19,7 @@ _TRANSIENT = frozenset(
         *("TooManyRequests", "InternalServerError", "BadGateway", "ServiceUnavailable", "GatewayTimeout"),
         *("RetryError", "TransportError"),  # of Google's client
         *("UnavailableError", "DeadlineExceededError"),  # of TensorFlow's file systems
+        "UNAVAILABLE",  # the status of an RPC, such as to Beam's job server
     }
 )
 _TRANSIENT_STATUSES = frozenset({408, 429, 500, 502, 503, 504})  # of an HTTP response
@@ -26,9 +28,11 @@ _TRACEBACK_LINE = re.compile(r"^(?:\w+\.)*(\w+)(?::|$)", re.MULTILINE)
 
 _log = logging.getLogger(__name__)
 
+Result = TypeVar("Result")
 
-def run_with_retries(action: Callable[[], None]) -> None:
-    """Runs an action, and again after each transient failure, with increasing pauses.
+
+def run_with_retries(action: Callable[[], Result]) -> Result:
+    """Returns the result of an action, which is repeated after transient failures, with increasing pauses.
 
     Raises:
         Exception: The failure is not transient, or did not pass.
@@ -39,7 +43,7 @@ def run_with_retries(action: Callable[[], None]) -> None:
         except Exception as error:
             if not is_transient(error):
                 raise
-            _log.warning("The task failed, and is repeated in %d seconds.", pause, exc_info=error)
+            _log.warning("A transient failure; repeating in %d seconds.", pause, exc_info=error)
         time.sleep(pause)
     return action()
 
@@ -52,6 +56,8 @@ def is_transient(error: Exception) -> bool:
         names = {base.__name__ for base in type(cause).__mro__}
         if type(cause) is RuntimeError:
             names.update(_TRACEBACK_LINE.findall(str(cause)))
+        if "RpcError" in names:
+            names.add(cause.code().name)  # type: ignore[attr-defined]
         if names & _TRANSIENT or getattr(cause, "code", None) in _TRANSIENT_STATUSES:
             return True
     return False

@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
+from components import fingerprint
 from components.errors import DataRejected
 from pipelines.kubeflow.container import entrypoint, transient
-from pipelines.kubeflow.container.entrypoint import Node
+from pipelines.kubeflow.container.entrypoint import CODE, Node
 from pipelines.kubeflow.container.executor_input import normalize_executor_input
 from pipelines.settings.beam import BeamConfig
 from tests.pipelines.kubeflow.container.pod import Artifact, Cluster
@@ -161,19 +162,36 @@ def test_an_executor_that_ends_the_process_has_failed(
     assert "The task failed" in caplog.text
 
 
-def test_a_failure_of_the_network_is_repeated_before_the_pod_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    results: list[Exception | None] = [ConnectionResetError(), None]
+def test_after_a_failure_of_the_network_only_the_failed_node_is_repeated(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results: list[Exception | str] = ["first", ConnectionResetError(), "second"]
+    executed: list[str] = []
 
-    def run(*_: object) -> None:
-        if error := results.pop(0):
-            raise error
+    def execute(node: Node, _: object) -> dict[str, object]:
+        executed.append(node.id)
+        result = results.pop(0)
+        if isinstance(result, Exception):
+            raise result
+        return {result: {"artifacts": [{}]}}
 
-    monkeypatch.setattr(entrypoint, "run", run)
+    monkeypatch.setattr(entrypoint, "_execute", execute)
     monkeypatch.setattr(transient, "_PAUSES", (0, 0))
-    statuses: list[int] = []
-    monkeypatch.setattr(os, "_exit", statuses.append)
-    entrypoint.main(ARGUMENTS)
-    assert (results, statuses) == ([], [0])
+    monkeypatch.setenv("CATSDOGS_LAUNCHER_ROOT", str(cluster.folder))
+    given = cluster.message("task", OUTPUTS)
+    output_file = Path(given["outputs"]["outputFile"])
+    output_file.parent.mkdir(parents=True)
+    options, nodes = entrypoint.parse_arguments(
+        [
+            *("--executor_input", json.dumps(given), "--code_fingerprint", fingerprint.of_code(*CODE)),
+            *("--approvals", str(cluster.state)),
+            *("--node", "A", "--component", "a.A", "--inputs", "", "--node", "B", "--component", "b.B"),
+            *("--inputs", "first"),
+        ]
+    )
+    entrypoint.run(options, nodes)
+    assert executed == ["A", "B", "B"]
+    assert json.loads(output_file.read_text())["artifacts"].keys() == {"first", "second"}
 
 
 def test_what_a_worker_of_beam_raised_is_said_in_its_sentence(capsys: pytest.CaptureFixture[str]) -> None:

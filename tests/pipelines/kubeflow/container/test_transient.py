@@ -12,6 +12,7 @@ from typing import NoReturn
 
 import apache_beam as beam
 import google.api_core.exceptions as google
+import grpc
 import pytest
 import requests
 import tensorflow as tf
@@ -45,6 +46,13 @@ def test_a_connection_that_a_server_closes(client: Callable[[str], None]) -> Non
         threading.Thread(target=lambda: server.accept()[0].close(), daemon=True).start()
         with pytest.raises(Exception) as raised:
             client(f"http://127.0.0.1:{server.getsockname()[1]}")
+    assert is_transient(raised.value)
+
+
+def test_a_server_of_rpcs_that_cannot_be_reached() -> None:
+    """Nothing listens at port 1."""
+    with grpc.insecure_channel("localhost:1") as channel, pytest.raises(grpc.RpcError) as raised:
+        channel.unary_unary("/service/method")(b"")
     assert is_transient(raised.value)
 
 
