@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from components.errors import exception_chain, find_user_error
+from components.errors import DataRejected, InputError, exception_chain, find_user_error
 
 _PAUSES = (10, 30, 90)  # seconds before each further attempt
 # Classes of errors that pass by themselves; by name, since most of the modules are slow to import.
@@ -16,6 +16,7 @@ _TRANSIENT = frozenset(
     {
         *("ConnectionError", "ConnectionAbortedError", "ConnectionRefusedError", "ConnectionResetError"),
         *("BrokenPipeError", "RemoteDisconnected", "IncompleteRead", "SSLEOFError", "TimeoutError"),
+        "gaierror",  # a host name that cannot be resolved
         *("TooManyRequests", "InternalServerError", "BadGateway", "ServiceUnavailable", "GatewayTimeout"),
         *("RetryError", "TransportError"),  # of Google's client
         *("UnavailableError", "DeadlineExceededError"),  # of TensorFlow's file systems
@@ -50,7 +51,8 @@ def run_with_retries(action: Callable[[], Result]) -> Result:
 
 def is_transient(error: Exception) -> bool:
     """Returns True if the network or the object store failed, and not the task or its input."""
-    if find_user_error(error) is not None:
+    user_error = find_user_error(error)
+    if isinstance(user_error, InputError | DataRejected):
         return False
     for cause in exception_chain(error):
         names = {base.__name__ for base in type(cause).__mro__}

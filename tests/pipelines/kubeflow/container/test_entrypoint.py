@@ -114,15 +114,26 @@ def test_a_node_takes_its_inputs_from_the_task_and_from_nodes_before_it(cluster:
 
 @pytest.mark.slow
 def test_a_cluster_that_cannot_be_reached_is_said_in_one_sentence(
-    cluster: Cluster, statistics: Artifact
+    cluster: Cluster,
+    statistics: Artifact,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Nothing listens at port 1."""
+    statuses: list[int] = []
+    monkeypatch.setattr(os, "_exit", statuses.append)
+    monkeypatch.setattr(transient, "_PAUSES", (0, 0))
+    monkeypatch.setenv("CATSDOGS_LAUNCHER_ROOT", str(cluster.folder))
     flink = {"master": "localhost:1", "job_endpoint": "localhost:1", "environment": "external"}
-    beam = json.dumps({"runner": "flink", "flink": flink})
-    done = cluster.start(message(cluster, statistics), *GATE, "--beam", beam, "--staging", str(cluster.state))
-    assert done.returncode == 1
-    assert "localhost:1" in done.stderr.splitlines()[-1]
-    assert "Traceback" not in done.stderr
+    entrypoint.main(
+        [
+            *("--executor_input", json.dumps(message(cluster, statistics))),
+            *("--code_fingerprint", fingerprint.of_code(*CODE), "--approvals", str(cluster.state), *GATE),
+            *("--beam", json.dumps({"runner": "flink", "flink": flink}), "--staging", str(cluster.state)),
+        ]
+    )
+    assert statuses == [1]
+    assert "localhost:1" in capsys.readouterr().err.splitlines()[-1]
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ import requests
 import tensorflow as tf
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from components.errors import DataRejected, PipelineError
+from components.errors import DataRejected, InputError, PipelineError
 from pipelines.kubeflow.container import transient
 from pipelines.kubeflow.container.transient import is_transient, run_with_retries
 
@@ -38,6 +38,12 @@ def get(endpoint: str) -> None:
 
 def open_address(endpoint: str) -> None:
     urllib.request.urlopen(endpoint, timeout=5)
+
+
+def test_a_name_that_cannot_be_resolved() -> None:
+    with pytest.raises(urllib.error.URLError) as raised:
+        open_address("http://name.invalid")
+    assert is_transient(raised.value)
 
 
 @pytest.mark.parametrize("client", [get, open_address])
@@ -108,10 +114,14 @@ def test_errors_that_stay(error: Exception) -> None:
     assert not is_transient(error)
 
 
-def test_a_sentence_for_the_user_is_not_repeated_whatever_caused_it() -> None:
-    error = DataRejected("No images.")
-    error.__cause__ = ConnectionResetError()
-    assert not is_transient(error)
+@pytest.mark.parametrize(
+    ("error", "passes"),
+    [(PipelineError("gs://b cannot be used."), True), (DataRejected(""), False), (InputError(""), False)],
+)
+def test_a_sentence_for_the_user_that_the_network_has_caused(error: PipelineError, passes: bool) -> None:
+    """The input and the data stay what they are."""
+    error.__cause__ = google.ServiceUnavailable("later")
+    assert is_transient(error) == passes
 
 
 @pytest.fixture
