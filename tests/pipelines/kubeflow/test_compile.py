@@ -470,13 +470,12 @@ def test_the_steps_of_the_settings_run_on_flink(root: str) -> None:
     overrides += [f"kubeflow.pipeline_root={root}"]
     for name, node in nodes(next(yaml.safe_load_all(compiled([*IMAGES, *overrides])))).items():
         if name not in {"ImageExampleGen", "Transform", "PredictionTable"}:
-            assert (node.beam, node.keep_remote, node.staging) == (None, False, None)
+            assert (node.beam, node.staging) == (None, None)
             continue
         assert node.beam == load("kubeflow", overrides).beam
         assert node.beam_arguments == ()  # made in the pod, once the cluster's task slots are known
         # Workers read gs:// themselves; for other stores, they get copies on the volume that they mount.
         is_google = root.startswith("gs://")
-        assert node.keep_remote == is_google
         assert node.staging == (None if is_google else Path("/state/catsdogs/beam"))
 
 

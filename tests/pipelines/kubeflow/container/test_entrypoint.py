@@ -79,7 +79,6 @@ def test_what_follows_a_node_belongs_to_it() -> None:
         {"examples": "examples", "model": "model"},
         {"rows": 3},
         beam=BeamConfig(runner="flink"),
-        keep_remote=False,
         staging=Path("/state/beam"),
         beam_arguments=(),
     )
@@ -89,7 +88,6 @@ def test_what_follows_a_node_belongs_to_it() -> None:
         {"examples": "predictions"},
         {},
         beam=None,
-        keep_remote=False,
         staging=None,
         beam_arguments=("--runner=FnApiRunner",),
     )
@@ -101,7 +99,7 @@ def test_a_node_takes_its_inputs_from_the_task_and_from_nodes_before_it(cluster:
         cluster.message("t", OUTPUTS, {"examples": examples, "model": model}, {"source": "sample"})
     )
     predictions = {"artifacts": [{"uri": "minio://b/predictions"}]}
-    node = Node("Evaluator", "b.Evaluator", {"examples": "predictions"}, {"rows": 3}, None, False, None, ())
+    node = Node("Evaluator", "b.Evaluator", {"examples": "predictions"}, {"rows": 3}, None, None, ())
     given = entrypoint._node_message(node, task, {"predictions": predictions})
     assert given["inputs"] == {
         "artifacts": {"examples": predictions},
@@ -179,7 +177,7 @@ def test_after_a_failure_of_the_network_only_the_failed_node_is_repeated(
     results: list[Exception | str] = ["first", ConnectionResetError(), "second"]
     executed: list[str] = []
 
-    def execute(node: Node, _: object) -> dict[str, object]:
+    def execute(node: Node, *_: object) -> dict[str, object]:
         executed.append(node.id)
         result = results.pop(0)
         if isinstance(result, Exception):
@@ -189,20 +187,44 @@ def test_after_a_failure_of_the_network_only_the_failed_node_is_repeated(
     monkeypatch.setattr(entrypoint, "_execute", execute)
     monkeypatch.setattr(transient, "_PAUSES", (0, 0))
     monkeypatch.setenv("CATSDOGS_LAUNCHER_ROOT", str(cluster.folder))
+    output_file = run_two_nodes(cluster)
+    assert executed == ["A", "B", "B"]
+    assert json.loads(output_file.read_text())["artifacts"].keys() == {"first", "second"}
+
+
+@pytest.mark.parametrize("staging", [None, "/state/beam"])
+def test_what_workers_have_written_to_gs_is_read_there_by_the_next_node(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, staging: str | None
+) -> None:
+    """The launcher has downloaded the inputs of the task only."""
+    seen: list[str] = []
+
+    def execute(node: Node, message: Any, is_remote: bool) -> dict[str, object]:
+        with entrypoint._place_beam(replace(node, beam=None), message, is_remote) as (paths, _):
+            seen.append(paths.executor_path("gs://bucket/predictions"))
+        return {"first": {"artifacts": [{}]}}
+
+    monkeypatch.setattr(entrypoint, "_execute", execute)
+    monkeypatch.setenv("CATSDOGS_LAUNCHER_ROOT", str(cluster.folder))
+    run_two_nodes(cluster, "--beam", '{"runner": "flink"}', *(("--staging", staging) if staging else ()))
+    expected = str(cluster.folder / "gcs/bucket/predictions") if staging else "gs://bucket/predictions"
+    assert seen == [expected] * 2
+
+
+def run_two_nodes(cluster: Cluster, *first: str) -> Path:
+    """Runs a task with two nodes, and returns its output file; `first` are more arguments of the first."""
     given = cluster.message("task", OUTPUTS)
     output_file = Path(given["outputs"]["outputFile"])
     output_file.parent.mkdir(parents=True)
     options, nodes = entrypoint.parse_arguments(
         [
             *("--executor_input", json.dumps(given), "--code_fingerprint", fingerprint.of_code(*CODE)),
-            *("--approvals", str(cluster.state)),
-            *("--node", "A", "--component", "a.A", "--inputs", "", "--node", "B", "--component", "b.B"),
-            *("--inputs", "first"),
+            *("--approvals", str(cluster.state), "--node", "A", "--component", "a.A", "--inputs", "", *first),
+            *("--node", "B", "--component", "b.B", "--inputs", "first"),
         ]
     )
     entrypoint.run(options, nodes)
-    assert executed == ["A", "B", "B"]
-    assert json.loads(output_file.read_text())["artifacts"].keys() == {"first", "second"}
+    return output_file
 
 
 def test_what_a_worker_of_beam_raised_is_said_in_its_sentence(capsys: pytest.CaptureFixture[str]) -> None:
