@@ -19,8 +19,8 @@ def node_arguments(settings: Settings, node: str) -> list[str]:
     beam = settings.beam
     if runs_on_cluster(beam, node):
         is_remote = str(settings.kubeflow.pipeline_root).startswith("gs://")
-        files = ["--keep_remote"] if is_remote else ["--staging", str(settings.output_root / "beam")]
-        return ["--beam", beam.model_dump_json(exclude_defaults=True), *files]
+        staging = [] if is_remote else ["--staging", str(settings.output_root / "beam")]
+        return ["--beam", beam.model_dump_json(exclude_defaults=True), *staging]
     resources = settings.kubeflow.task(TASK_OF_NODE[node])
     cores = parse_quantity(resources.cpu_limit or resources.cpu_request or "1")
     return arguments(beam, node, threads=beam.workers or ceil(cores))

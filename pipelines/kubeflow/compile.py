@@ -36,8 +36,6 @@ def compile_pipeline(settings: Settings) -> str:
     built = pipeline.build(settings)
     document = spec.build_spec(built, settings, lookups.parameters_from_lookup())
     lookups.add_lookup_task(document, settings)
-    spec.set_resources(document, settings)
-    spec.set_retries(document, settings)
     text = _yaml(document, platform.build_platform_config(document, settings.kubeflow))
     kfp_components.load_component_from_text(text)
     return text

@@ -47,12 +47,14 @@ def add_lookup_task(spec: Spec, settings: Settings) -> None:
 
 
 def _settings_key(spec: Spec, task: str) -> str:
-    """Returns a text that changes with the containers of a task and of all that produce its inputs."""
+    """Returns a text that changes with the image or the command of a task or of one that it depends on."""
     tasks, found = [task], set()
     while tasks:
         name = tasks.pop()
         found.add(name)
         inputs = spec["root"]["dag"]["tasks"][name]["inputs"]["artifacts"].values()
         tasks += {source["taskOutputArtifact"]["producerTask"] for source in inputs} - found
-    executors = [spec["deploymentSpec"]["executors"][f"{name}_executor"] for name in sorted(found)]
-    return hashlib.sha256(json.dumps(executors, sort_keys=True).encode()).hexdigest()[:16]
+    executors = spec["deploymentSpec"]["executors"]
+    containers = [executors[f"{name}_executor"]["container"] for name in sorted(found)]
+    key = [[container["image"], *container["args"]] for container in containers]
+    return hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]

@@ -20,7 +20,14 @@ from tfx.utils import name_utils
 from components import fingerprint
 from pipelines.kubeflow import beam, package
 from pipelines.kubeflow.container.entrypoint import CODE
-from pipelines.settings.kubeflow import LOOKUP_TASK, TASK_OF_NODE, TASKS, TaskConfig
+from pipelines.settings.kubeflow import (
+    LOOKUP_TASK,
+    TASK_OF_NODE,
+    TASKS,
+    KubeflowConfig,
+    RetryConfig,
+    TaskConfig,
+)
 from pipelines.settings.pod_names import HIDES_GPUS
 from pipelines.settings.tree import Settings
 
@@ -103,8 +110,13 @@ def _add_nodes(
 ) -> None:
     """Adds a task that runs these nodes."""
     inputs, links = _connect(task, nodes)
-    parameters = {name: {"componentInputParameter": name} for name in _RUN_PARAMETERS.get(task, ())}
-    parameters |= {name: task_output(LOOKUP_TASK, output) for name, output in from_lookup.items()}
+    parameters: dict[str, dict[str, Any]] = {
+        name: {"componentInputParameter": name} for name in _RUN_PARAMETERS.get(task, ())
+    }
+    parameters |= {
+        name: {"taskOutputParameter": {"producerTask": LOOKUP_TASK, "outputParameterKey": output}}
+        for name, output in from_lookup.items()
+    }
     outputs = {name: channel.type for node in nodes for name, channel in node.outputs.items()}
     arguments = [
         *("--code_fingerprint", fingerprint.of_code(*CODE)),
@@ -207,12 +219,11 @@ def add_task(
             }
         },
     }
-    images = settings.kubeflow.images
     spec["deploymentSpec"]["executors"][executor] = {
         "container": {
-            "image": images.gpu if task == GPU_TASK else images.cpu,
             "command": command,
             "args": ["--executor_input", "{{$}}", *arguments],
+            **_pod(task, settings.kubeflow),
         }
     }
     spec["root"]["dag"]["tasks"][task] = {
@@ -220,56 +231,41 @@ def add_task(
         "componentRef": {"name": task},
         "inputs": {"parameters": dict(parameters)},
         **({} if task in _NEVER_CACHED else {"cachingOptions": {"enableCache": True}}),
+        **_retries(settings.kubeflow.task(task), settings.kubeflow.retry),
     }
 
 
-def task_output(task: str, key: str) -> dict[str, Any]:
-    """Returns the source of a parameter that another task puts out."""
-    return {"taskOutputParameter": {"producerTask": task, "outputParameterKey": key}}
-
-
-def _container(spec: Spec, task: str) -> dict[str, Any]:
-    executor = spec["components"][task]["executorLabel"]
-    container: dict[str, Any] = spec["deploymentSpec"]["executors"][executor]["container"]
-    return container
-
-
-def set_resources(spec: Spec, settings: Settings) -> None:
-    """Sets each pod's requests and limits; the Trainer requests GPUs, and all other tasks see none."""
-    for task in spec["components"]:
-        container = _container(spec, task)
-        resources = _resources(settings.kubeflow.task(task))
-        if task == GPU_TASK:
-            gpu = settings.kubeflow.gpu
-            resources["accelerator"] = {"type": gpu.type, "count": str(gpu.count)}
-            container["env"] = [{"name": REQUESTED_GPUS, "value": str(gpu.count)}]
-        else:
-            container["env"] = [{"name": HIDES_GPUS, "value": "-1"}]
-        if resources:
-            container["resources"] = resources
-
-
-def _resources(config: TaskConfig) -> dict[str, Any]:
+def _pod(task: str, kubeflow: KubeflowConfig) -> dict[str, Any]:
+    """Returns the image and the resources; the Trainer requests GPUs, and all other tasks see none."""
+    config = kubeflow.task(task)
     quantities = {
         "resourceCpuRequest": config.cpu_request,
         "resourceCpuLimit": config.cpu_limit,
         "resourceMemoryRequest": config.memory_request,
         "resourceMemoryLimit": config.memory_limit,
     }
-    return {name: quantity for name, quantity in quantities.items() if quantity is not None}
+    resources: dict[str, Any] = {
+        name: quantity for name, quantity in quantities.items() if quantity is not None
+    }
+    image, name, value = kubeflow.images.cpu, HIDES_GPUS, "-1"
+    if task == GPU_TASK:
+        gpu = kubeflow.gpu
+        resources["accelerator"] = {"type": gpu.type, "count": str(gpu.count)}
+        image, name, value = kubeflow.images.gpu, REQUESTED_GPUS, str(gpu.count)
+    return {"image": image, "env": [{"name": name, "value": value}], "resources": resources}
 
 
-def set_retries(spec: Spec, settings: Settings) -> None:
-    """Sets how often a failed task is retried, and a time limit long enough for all attempts."""
-    retry = settings.kubeflow.retry
-    for name, task in spec["root"]["dag"]["tasks"].items():
-        config = settings.kubeflow.task(name)
-        if config.retries:
-            longest_attempt = (config.timeout_seconds or _ATTEMPT_WITHOUT_TIMEOUT) + _WAIT_FOR_NODE
-            window = (config.retries + 1) * longest_attempt + retry.pauses(config.retries)
-            task["retryPolicy"] = {
-                "maxRetryCount": config.retries,
-                "backoffDuration": f"{retry.backoff_seconds}s",
-                "backoffFactor": retry.backoff_factor,
-                "backoffMaxDuration": f"{window}s",
-            }
+def _retries(config: TaskConfig, retry: RetryConfig) -> dict[str, Any]:
+    """Returns how often a failed task is retried, with a time limit long enough for all attempts."""
+    if not config.retries:
+        return {}
+    longest_attempt = (config.timeout_seconds or _ATTEMPT_WITHOUT_TIMEOUT) + _WAIT_FOR_NODE
+    window = (config.retries + 1) * longest_attempt + retry.pauses(config.retries)
+    return {
+        "retryPolicy": {
+            "maxRetryCount": config.retries,
+            "backoffDuration": f"{retry.backoff_seconds}s",
+            "backoffFactor": retry.backoff_factor,
+            "backoffMaxDuration": f"{window}s",
+        }
+    }

@@ -187,7 +187,7 @@ class RunWatch:
             for line in failure.log:
                 print_line(self._console, f"    {line}")
             if not failure.is_lost:
-                which = failure.pod or f"--selector pipeline/runid={self._run_id} --prefix --tail 30"
+                which = failure.node.pod or f"--selector pipeline/runid={self._run_id} --prefix --tail 30"
                 print_line(
                     self._console,
                     f"The whole log: kubectl logs --namespace {self._pod_namespace} --container main {which}",

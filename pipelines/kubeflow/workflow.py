@@ -10,7 +10,7 @@ import base64
 import gzip
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -21,11 +21,6 @@ from pipelines.kubeflow.connection import KfpClient
 _PHASES = {"ERROR": "FAILED", "OMITTED": ""}  # Argo's phases that KFP's list names otherwise
 _EARLIEST = datetime.min.replace(tzinfo=UTC)
 _ATTEMPT = re.compile(r"\(\d+\)")
-# The templates of pods: a step with retries, a step without, and the drivers of a task and of the run.
-_TEMPLATES = (
-    *("retry-system-container-impl", "system-container-impl"),
-    *("system-container-driver", "system-dag-driver"),
-)
 
 
 @dataclass(frozen=True)
@@ -37,7 +32,6 @@ class Node:
         state: KFP's runtime state; empty for a node that was not executed.
         started: When it started; None if unknown.
         ended: When it ended; None if it has not ended.
-        children: Identifiers of its children.
         message: Argo's message; empty in KFP's list.
         pod: Name of its pod; empty in KFP's list, and for a node that is no pod.
         task: Name of its task; `root` for the run itself; `executor` for a step in KFP's list.
@@ -48,7 +42,6 @@ class Node:
     state: str
     started: datetime | None = None
     ended: datetime | None = None
-    children: tuple[str, ...] = ()
     message: str = ""
     pod: str = ""
     task: str = ""
@@ -85,7 +78,6 @@ def listed_nodes(run: Any) -> list[Node]:
             detail.state or "",
             _known(detail.start_time),
             _known(detail.end_time),
-            tuple(child.pod_name or "" for child in detail.child_tasks or ()),
             **_owner(detail.display_name),
         )
         for detail in details
@@ -125,7 +117,6 @@ def _argo_node(workflow: str, node: Mapping[str, Any]) -> Node:
         _PHASES.get(phase, phase),
         _moment(node.get("startedAt")),
         _moment(node.get("finishedAt")),
-        tuple(node.get("children") or ()),
         one_line(node.get("message")),
         pod if node["type"] == "Pod" else "",
         **_owner(path.rpartition(".")[2]),
@@ -156,30 +147,6 @@ def node_of(task: str, by_name: Mapping[str, Node]) -> Node | None:
         return node or driver
     is_newer = (driver.started or _EARLIEST) > (node.started or _EARLIEST)
     return driver if driver.state == "FAILED" or is_newer else node
-
-
-def pods(nodes: Iterable[Node], node: Node) -> Iterator[str]:
-    """Yields possible names of the pod of a node's last attempt, which KFP's list does not state.
-
-    A node's identifier is `<workflow>-<number>`, its pod's name `<workflow>-<template>-<number>`. The node of
-    a task has one child: the pod's node, or, with retries, a node whose children are the attempts.
-    """
-    attempts = [
-        attempt
-        for other in nodes
-        if other.name == "executor" and other.state == "FAILED" and _is_within(other, node)
-        for attempt in reversed(other.children)
-    ]
-    for child in [*attempts, *reversed(node.children)]:
-        workflow, _, number = child.rpartition("-")
-        for template in _TEMPLATES:
-            yield f"{workflow}-{template}-{number}"
-
-
-def _is_within(node: Node, other: Node) -> bool:
-    if not (other.started and node.started and node.ended and other.ended):
-        return False
-    return other.started <= node.started <= node.ended <= other.ended
 
 
 def one_line(text: str | None) -> str:

@@ -8,14 +8,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import tensorflow as tf
 import yaml
 
 from components.errors import InputError
 from scripts.kubeflow_check.containers import Podman
 from scripts.kubeflow_check.images import SCRIPTS
 from scripts.kubeflow_check.result_checks import IMAGES_CLAIM, STATE_CLAIM
-from tests.e2e.served import records
+from tests.e2e.served import count_records
 from tests.flink.cluster import FlinkCluster
 from tests.flink.packages import load_packages
 from tests.kubeflow_backend.backend import Backend, Run
@@ -113,12 +112,4 @@ def _keep_up_to(pipeline: Path, task: str) -> None:
 
 def _records(backend: Backend, run: Run, task: str, output: str) -> dict[str, Counter[bytes]]:
     uri = backend.artifact(run.tasks[task], output).uri
-    folder = backend.store.folder / uri.replace("://", "/")
-    splits = sorted(path.name.removeprefix("Split-") for path in folder.glob("Split-*"))
-    return {split: Counter(map(_canonical, records(folder, split))) for split in splits}
-
-
-def _canonical(record: bytes) -> bytes:
-    """Returns an example with its features in a fixed order; TensorFlow writes them in any order."""
-    canonical: bytes = tf.train.Example.FromString(record).SerializeToString(deterministic=True)
-    return canonical
+    return count_records(backend.store.folder / uri.replace("://", "/"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,17 @@ def records(artifact: Path, split: str) -> list[bytes]:
             str(file), compression_type="GZIP" if file.suffix == ".gz" else ""
         ).as_numpy_iterator()
     ]
+
+
+def count_records(artifact: Path) -> dict[str, Counter[bytes]]:
+    """Returns how often each example is in a split, by split; the order of its features does not count."""
+    return {
+        folder.name: Counter(
+            tf.train.Example.FromString(record).SerializeToString(deterministic=True)
+            for record in records(artifact, folder.name.removeprefix("Split-"))
+        )
+        for folder in sorted(artifact.glob("Split-*"))
+    }
 
 
 def feature(name: str, raw: list[bytes]) -> list[bytes]:

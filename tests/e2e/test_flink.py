@@ -15,12 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import tensorflow as tf
 from PIL import Image
 
 from components.image_example_gen.drawing import jpeg
 from tests.e2e.driver import Run, Workshop
-from tests.e2e.served import records
+from tests.e2e.served import count_records
 from tests.flink.cluster import FlinkCluster, can_make_namespaces
 from tests.flink.packages import FlinkPackages
 
@@ -94,16 +93,10 @@ class FinishedRun:
 def finish(workshop: Workshop, run: Run) -> FinishedRun:
     """Reads the records of a run that must have succeeded."""
     assert run.status == 0, run.output
-    found = {}
+    found: dict[str, Counter[bytes]] = {}
     for step, output in OUTPUTS.items():
         artifact = Path(workshop.artifacts(run, step)[output].uri)
-        for split in artifact.glob("Split-*"):
-            serialized = records(artifact, split.name.removeprefix("Split-"))
-            # The order of the features in an example is not defined.
-            found[f"{step}/{split.name}"] = Counter(
-                tf.train.Example.FromString(record).SerializeToString(deterministic=True)
-                for record in serialized
-            )
+        found |= {f"{step}/{split}": counts for split, counts in count_records(artifact).items()}
     return FinishedRun(run, found)
 
 

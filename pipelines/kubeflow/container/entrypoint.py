@@ -20,6 +20,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -56,8 +57,8 @@ class Node:
             None takes all inputs of the task.
         parameters: Its execution properties, apart from the task's parameters.
         beam: The Flink cluster that runs its Beam pipeline; None runs it here.
-        keep_remote: Whether the workers of the cluster read `gs://` themselves.
-        staging: Folder on a volume for what the workers of the cluster read and write otherwise.
+        staging: Folder on a volume for what the workers of the cluster read and write; None if they read
+            and write the artifacts themselves.
         beam_arguments: Arguments of a Beam pipeline that runs here.
     """
 
@@ -66,7 +67,6 @@ class Node:
     inputs: Mapping[str, str] | None
     parameters: Json
     beam: BeamConfig | None
-    keep_remote: bool
     staging: Path | None
     beam_arguments: tuple[str, ...]
 
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     options, nodes = parse_arguments(sys.argv[1:] if arguments is None else arguments)
     status = 0
     try:
-        run_with_retries(lambda: run(options, nodes))
+        run(options, nodes)
     except BaseException as error:  # an executor that calls sys.exit(0) has failed, too
         status = _report(error)
     sys.stdout.flush()
@@ -90,7 +90,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def run(options: argparse.Namespace, nodes: Sequence[Node]) -> None:
-    """Runs the nodes of one task; records what they approve once all have succeeded.
+    """Runs the nodes of one task, and records what they approve once all have succeeded.
+
+    A node is repeated if it fails for a moment; what the nodes before it have done is kept.
 
     Raises:
         InputError: The image holds other code than the pipeline was compiled from.
@@ -100,11 +102,13 @@ def run(options: argparse.Namespace, nodes: Sequence[Node]) -> None:
     task = executor_input.normalize_executor_input(json.loads(options.executor_input))
     paths = Paths.from_environment()
     baselines.check_candidates(task["inputs"], paths)
+    # What the workers of a cluster write to gs:// is not in the pod, where a later node would look for it.
+    is_remote = any(node.beam is not None and node.staging is None for node in nodes)
     outputs: Json = {}
     for node in nodes:
         message = _node_message(node, task, outputs)
         baselines.add_baselines(node.id, message["inputs"], options.approvals, paths)
-        outputs |= _execute(node, message)
+        outputs |= run_with_retries(partial(_execute, node, message, is_remote))
     for node in nodes:
         baselines.record_approval(node.id, task["inputs"], outputs, options.approvals, paths)
     Path(task["outputs"]["outputFile"]).write_text(json.dumps({"artifacts": outputs}), encoding="utf-8")
@@ -135,8 +139,14 @@ def _node_message(node: Node, task: Json, earlier: Json) -> Json:
     )
 
 
-def _execute(node: Node, message: Json) -> Json:
-    """Runs the executor of a node with TFX, and returns its output artifacts."""
+def _execute(node: Node, message: Json, is_remote: bool) -> Json:
+    """Runs the executor of a node with TFX, and returns its output artifacts.
+
+    Args:
+        node: The node.
+        message: Its ExecutorInput.
+        is_remote: Whether artifacts in `gs://` are read and written there, not in the launcher's folders.
+    """
     from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor  # takes ten seconds
     from tfx.utils import import_utils, name_utils
 
@@ -145,7 +155,7 @@ def _execute(node: Node, message: Json) -> Json:
         {name: name_utils.get_full_name(channel.type) for name, channel in channels.items()}
         for channels in (component.SPEC_CLASS.INPUTS, component.SPEC_CLASS.OUTPUTS)
     )
-    with _place_beam(node, message) as (paths, beam_arguments):
+    with _place_beam(node, message, is_remote) as (paths, beam_arguments):
         local = executor_input.with_local_paths(message, paths)
         outputs = local["outputs"]["artifacts"]
         for name in outputs.keys() - output_types:
@@ -170,9 +180,9 @@ def _execute(node: Node, message: Json) -> Json:
 
 
 @contextmanager
-def _place_beam(node: Node, message: Json) -> Iterator[tuple[Paths, list[str]]]:
+def _place_beam(node: Node, message: Json, is_remote: bool) -> Iterator[tuple[Paths, list[str]]]:
     """Yields where a node's artifacts are, and the arguments of its Beam pipeline: here, or on a cluster."""
-    paths = Paths.from_environment(keep_remote=node.keep_remote)
+    paths = Paths.from_environment(keep_remote=is_remote)
     if node.beam is None:
         yield paths, list(node.beam_arguments)
         return
@@ -239,29 +249,17 @@ def parse_arguments(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[
     parser.add_argument("--code_fingerprint", required=True)
     parser.add_argument("--approvals", type=Path, required=True)
     of_node = argparse.ArgumentParser(allow_abbrev=False)
-    of_node.add_argument("--node", required=True)
+    of_node.add_argument("--node", dest="id", required=True)
     of_node.add_argument("--component", required=True)
-    of_node.add_argument("--inputs", metavar="NAME[=SOURCE],…")
+    of_node.add_argument("--inputs", type=_parse_inputs, metavar="NAME[=SOURCE],…")
     of_node.add_argument("--parameters", type=json.loads, default={})
     of_node.add_argument("--beam", type=BeamConfig.model_validate_json)
-    of_node.add_argument("--keep_remote", action="store_true")
     of_node.add_argument("--staging", type=Path)
     starts = [index for index, argument in enumerate(arguments) if argument == "--node"]
     nodes = []
     for start, end in itertools.pairwise([*starts, len(arguments)]):
         options, beam_arguments = of_node.parse_known_args(arguments[start:end])
-        nodes.append(
-            Node(
-                options.node,
-                options.component,
-                None if options.inputs is None else _parse_inputs(options.inputs),
-                options.parameters,
-                options.beam,
-                options.keep_remote,
-                options.staging,
-                tuple(beam_arguments),
-            )
-        )
+        nodes.append(Node(**vars(options), beam_arguments=tuple(beam_arguments)))
     return parser.parse_args(arguments[: starts[0]]), nodes
 
 

@@ -13,11 +13,13 @@ import logging
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from components.errors import InputError, PipelineError
 from components.image_example_gen.sources import open_source, source_name
 from pipelines.kubeflow.container import baselines
+from pipelines.kubeflow.container.transient import run_with_retries
 from serving.printable import log_printable_lines, printable_lines
 
 DATA_FINGERPRINT, SOURCE_NAME = "data_fingerprint", "source_name"
@@ -32,11 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     message = options.executor_input
     try:
-        outputs = look_up(
-            json.loads(message["inputs"]["parameterValues"]["source"]),
-            options.class_names,
-            options.approvals,
-            options.keys,
+        source = json.loads(message["inputs"]["parameterValues"]["source"])
+        outputs = run_with_retries(  # the source may download a data set
+            partial(look_up, source, options.class_names, options.approvals, options.keys)
         )
     except PipelineError as error:
         sys.stderr.write(f"\n{printable_lines(error)}\n")

@@ -411,7 +411,6 @@ def listed(workflow: JSON) -> list[JSON]:
             states.get(one["phase"], one["phase"].upper()),
             one["startedAt"],
             one["finishedAt"] or "0001-01-01T00:00:00Z",
-            child_tasks=[{"pod_name": child} for child in one.get("children", ())],
         )
         for one in workflow["status"]["nodes"].values()
     ]

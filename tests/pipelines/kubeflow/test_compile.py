@@ -243,12 +243,9 @@ def test_failed_steps_are_tried_again_where_that_helps(spec: dict[str, Any]) -> 
 def test_the_last_try_has_its_whole_time_though_all_before_took_theirs(
     step: str, retry: str, tries: int, longest_try: int, pauses: list[int]
 ) -> None:
-    from pipelines.kubeflow.spec import set_retries
-
     overrides = [f"kubeflow.task_defaults={{{step}}}", f"kubeflow.retry={retry}"]
-    document: dict[str, Any] = {"root": {"dag": {"tasks": {"Trainer": {}}}}}
-    set_retries(document, load(overrides=overrides))
-    window = int(document["root"]["dag"]["tasks"]["Trainer"]["retryPolicy"]["backoffMaxDuration"][:-1])
+    document: dict[str, Any] = next(yaml.safe_load_all(compiled([*IMAGES, *overrides])))
+    window = int(tasks(document)["Transform"]["retryPolicy"]["backoffMaxDuration"][:-1])
     waits_for_nodes = window - tries * longest_try - sum(pauses)
     assert waits_for_nodes >= tries * 3600  # Argo's clock runs while a pod is pending, too
     assert window < 2**31
@@ -473,13 +470,12 @@ def test_the_steps_of_the_settings_run_on_flink(root: str) -> None:
     overrides += [f"kubeflow.pipeline_root={root}"]
     for name, node in nodes(next(yaml.safe_load_all(compiled([*IMAGES, *overrides])))).items():
         if name not in {"ImageExampleGen", "Transform", "PredictionTable"}:
-            assert (node.beam, node.keep_remote, node.staging) == (None, False, None)
+            assert (node.beam, node.staging) == (None, None)
             continue
         assert node.beam == load("kubeflow", overrides).beam
         assert node.beam_arguments == ()  # made in the pod, once the cluster's task slots are known
         # Workers read gs:// themselves; for other stores, they get copies on the volume that they mount.
         is_google = root.startswith("gs://")
-        assert node.keep_remote == is_google
         assert node.staging == (None if is_google else Path("/state/catsdogs/beam"))
 
 

@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
+from components import fingerprint
 from components.errors import DataRejected
 from pipelines.kubeflow.container import entrypoint, transient
-from pipelines.kubeflow.container.entrypoint import Node
+from pipelines.kubeflow.container.entrypoint import CODE, Node
 from pipelines.kubeflow.container.executor_input import normalize_executor_input
 from pipelines.settings.beam import BeamConfig
 from tests.pipelines.kubeflow.container.pod import Artifact, Cluster
@@ -78,7 +79,6 @@ def test_what_follows_a_node_belongs_to_it() -> None:
         {"examples": "examples", "model": "model"},
         {"rows": 3},
         beam=BeamConfig(runner="flink"),
-        keep_remote=False,
         staging=Path("/state/beam"),
         beam_arguments=(),
     )
@@ -88,7 +88,6 @@ def test_what_follows_a_node_belongs_to_it() -> None:
         {"examples": "predictions"},
         {},
         beam=None,
-        keep_remote=False,
         staging=None,
         beam_arguments=("--runner=FnApiRunner",),
     )
@@ -100,7 +99,7 @@ def test_a_node_takes_its_inputs_from_the_task_and_from_nodes_before_it(cluster:
         cluster.message("t", OUTPUTS, {"examples": examples, "model": model}, {"source": "sample"})
     )
     predictions = {"artifacts": [{"uri": "minio://b/predictions"}]}
-    node = Node("Evaluator", "b.Evaluator", {"examples": "predictions"}, {"rows": 3}, None, False, None, ())
+    node = Node("Evaluator", "b.Evaluator", {"examples": "predictions"}, {"rows": 3}, None, None, ())
     given = entrypoint._node_message(node, task, {"predictions": predictions})
     assert given["inputs"] == {
         "artifacts": {"examples": predictions},
@@ -113,15 +112,26 @@ def test_a_node_takes_its_inputs_from_the_task_and_from_nodes_before_it(cluster:
 
 @pytest.mark.slow
 def test_a_cluster_that_cannot_be_reached_is_said_in_one_sentence(
-    cluster: Cluster, statistics: Artifact
+    cluster: Cluster,
+    statistics: Artifact,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Nothing listens at port 1."""
+    statuses: list[int] = []
+    monkeypatch.setattr(os, "_exit", statuses.append)
+    monkeypatch.setattr(transient, "_PAUSES", (0, 0))
+    monkeypatch.setenv("CATSDOGS_LAUNCHER_ROOT", str(cluster.folder))
     flink = {"master": "localhost:1", "job_endpoint": "localhost:1", "environment": "external"}
-    beam = json.dumps({"runner": "flink", "flink": flink})
-    done = cluster.start(message(cluster, statistics), *GATE, "--beam", beam, "--staging", str(cluster.state))
-    assert done.returncode == 1
-    assert "localhost:1" in done.stderr.splitlines()[-1]
-    assert "Traceback" not in done.stderr
+    entrypoint.main(
+        [
+            *("--executor_input", json.dumps(message(cluster, statistics))),
+            *("--code_fingerprint", fingerprint.of_code(*CODE), "--approvals", str(cluster.state), *GATE),
+            *("--beam", json.dumps({"runner": "flink", "flink": flink}), "--staging", str(cluster.state)),
+        ]
+    )
+    assert statuses == [1]
+    assert "localhost:1" in capsys.readouterr().err.splitlines()[-1]
 
 
 @pytest.mark.slow
@@ -161,19 +171,60 @@ def test_an_executor_that_ends_the_process_has_failed(
     assert "The task failed" in caplog.text
 
 
-def test_a_failure_of_the_network_is_repeated_before_the_pod_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    results: list[Exception | None] = [ConnectionResetError(), None]
+def test_after_a_failure_of_the_network_only_the_failed_node_is_repeated(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results: list[Exception | str] = ["first", ConnectionResetError(), "second"]
+    executed: list[str] = []
 
-    def run(*_: object) -> None:
-        if error := results.pop(0):
-            raise error
+    def execute(node: Node, *_: object) -> dict[str, object]:
+        executed.append(node.id)
+        result = results.pop(0)
+        if isinstance(result, Exception):
+            raise result
+        return {result: {"artifacts": [{}]}}
 
-    monkeypatch.setattr(entrypoint, "run", run)
+    monkeypatch.setattr(entrypoint, "_execute", execute)
     monkeypatch.setattr(transient, "_PAUSES", (0, 0))
-    statuses: list[int] = []
-    monkeypatch.setattr(os, "_exit", statuses.append)
-    entrypoint.main(ARGUMENTS)
-    assert (results, statuses) == ([], [0])
+    monkeypatch.setenv("CATSDOGS_LAUNCHER_ROOT", str(cluster.folder))
+    output_file = run_two_nodes(cluster)
+    assert executed == ["A", "B", "B"]
+    assert json.loads(output_file.read_text())["artifacts"].keys() == {"first", "second"}
+
+
+@pytest.mark.parametrize("staging", [None, "/state/beam"])
+def test_what_workers_have_written_to_gs_is_read_there_by_the_next_node(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, staging: str | None
+) -> None:
+    """The launcher has downloaded the inputs of the task only."""
+    seen: list[str] = []
+
+    def execute(node: Node, message: Any, is_remote: bool) -> dict[str, object]:
+        with entrypoint._place_beam(replace(node, beam=None), message, is_remote) as (paths, _):
+            seen.append(paths.executor_path("gs://bucket/predictions"))
+        return {"first": {"artifacts": [{}]}}
+
+    monkeypatch.setattr(entrypoint, "_execute", execute)
+    monkeypatch.setenv("CATSDOGS_LAUNCHER_ROOT", str(cluster.folder))
+    run_two_nodes(cluster, "--beam", '{"runner": "flink"}', *(("--staging", staging) if staging else ()))
+    expected = str(cluster.folder / "gcs/bucket/predictions") if staging else "gs://bucket/predictions"
+    assert seen == [expected] * 2
+
+
+def run_two_nodes(cluster: Cluster, *first: str) -> Path:
+    """Runs a task with two nodes, and returns its output file; `first` are more arguments of the first."""
+    given = cluster.message("task", OUTPUTS)
+    output_file = Path(given["outputs"]["outputFile"])
+    output_file.parent.mkdir(parents=True)
+    options, nodes = entrypoint.parse_arguments(
+        [
+            *("--executor_input", json.dumps(given), "--code_fingerprint", fingerprint.of_code(*CODE)),
+            *("--approvals", str(cluster.state), "--node", "A", "--component", "a.A", "--inputs", "", *first),
+            *("--node", "B", "--component", "b.B", "--inputs", "first"),
+        ]
+    )
+    entrypoint.run(options, nodes)
+    return output_file
 
 
 def test_what_a_worker_of_beam_raised_is_said_in_its_sentence(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from components.approvals.store import ApprovalStore
+from components.errors import PipelineError
 from components.image_example_gen.config import DataConfig
 from components.image_example_gen.sources import open_source, source_name
-from pipelines.kubeflow.container import lookup
+from pipelines.kubeflow.container import lookup, transient
 
 CLASSES = '["cat", "dog"]'
 SAMPLE = {"kind": "sample", "count": 10, "seed": 0}
@@ -63,6 +64,21 @@ def test_it_finds_what_the_local_driver_finds(
     changed = looked_up(source)
     for name in ("data_fingerprint", "data_key", "model_key"):
         assert changed[name] != found[name]
+
+
+def test_a_failure_of_the_network_is_repeated(
+    looked_up: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = [ConnectionResetError()]
+
+    def open_after_failures(source: Mapping[str, object], class_names: list[str]) -> Any:
+        if failures:
+            raise PipelineError("The data set cannot be downloaded.") from failures.pop()
+        return open_source(source, class_names)
+
+    monkeypatch.setattr(lookup, "open_source", open_after_failures)
+    monkeypatch.setattr(transient, "_PAUSES", (0,))
+    assert looked_up(SAMPLE)["data_fingerprint"] == open_source(SAMPLE, ["cat", "dog"]).fingerprint()
 
 
 def test_the_keys_change_with_those_that_were_compiled(

@@ -12,12 +12,13 @@ from typing import NoReturn
 
 import apache_beam as beam
 import google.api_core.exceptions as google
+import grpc
 import pytest
 import requests
 import tensorflow as tf
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from components.errors import DataRejected, PipelineError
+from components.errors import DataRejected, InputError, PipelineError
 from pipelines.kubeflow.container import transient
 from pipelines.kubeflow.container.transient import is_transient, run_with_retries
 
@@ -39,12 +40,25 @@ def open_address(endpoint: str) -> None:
     urllib.request.urlopen(endpoint, timeout=5)
 
 
+def test_a_name_that_cannot_be_resolved() -> None:
+    with pytest.raises(urllib.error.URLError) as raised:
+        open_address("http://name.invalid")
+    assert is_transient(raised.value)
+
+
 @pytest.mark.parametrize("client", [get, open_address])
 def test_a_connection_that_a_server_closes(client: Callable[[str], None]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         threading.Thread(target=lambda: server.accept()[0].close(), daemon=True).start()
         with pytest.raises(Exception) as raised:
             client(f"http://127.0.0.1:{server.getsockname()[1]}")
+    assert is_transient(raised.value)
+
+
+def test_a_server_of_rpcs_that_cannot_be_reached() -> None:
+    """Nothing listens at port 1."""
+    with grpc.insecure_channel("localhost:1") as channel, pytest.raises(grpc.RpcError) as raised:
+        channel.unary_unary("/service/method")(b"")
     assert is_transient(raised.value)
 
 
@@ -100,10 +114,14 @@ def test_errors_that_stay(error: Exception) -> None:
     assert not is_transient(error)
 
 
-def test_a_sentence_for_the_user_is_not_repeated_whatever_caused_it() -> None:
-    error = DataRejected("No images.")
-    error.__cause__ = ConnectionResetError()
-    assert not is_transient(error)
+@pytest.mark.parametrize(
+    ("error", "passes"),
+    [(PipelineError("gs://b cannot be used."), True), (DataRejected(""), False), (InputError(""), False)],
+)
+def test_a_sentence_for_the_user_that_the_network_has_caused(error: PipelineError, passes: bool) -> None:
+    """The input and the data stay what they are."""
+    error.__cause__ = google.ServiceUnavailable("later")
+    assert is_transient(error) == passes
 
 
 @pytest.fixture
