@@ -9,11 +9,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from components.errors import PipelineError, find_user_error, remove_beam_suffix
 from pipelines.beam.flink import Job, JobManager
 from pipelines.settings.beam import FlinkConfig
-from pipelines.settings.tree import Settings
+
+if TYPE_CHECKING:  # the settings of local runs are not needed in containers
+    from pipelines.settings.tree import Settings
 
 _POLL_SECONDS = 2.0
 _CANCEL_TIMEOUT_SECONDS = 60.0
