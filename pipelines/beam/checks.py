@@ -34,8 +34,8 @@ def prepare_cluster(beam: BeamConfig, name_prefix: str) -> tuple[BeamConfig, lis
 
     Raises:
         InputError: A setting is missing or does not fit the cluster.
-        PipelineError: The cluster or the job server cannot be reached, no task slot is free, or there is no
-            Java.
+        PipelineError: The cluster or the job server cannot be reached, too few task slots are free, or there
+            is no Java.
     """
     flink = beam.flink
     if flink.master is None:
@@ -54,7 +54,7 @@ def prepare_cluster(beam: BeamConfig, name_prefix: str) -> tuple[BeamConfig, lis
     if cancelled:
         time.sleep(1)  # their task slots become free a moment later
     cluster = job_manager.cluster()
-    _check_slots(flink.master, cluster.slots, cluster.free_slots)
+    _check_slots(flink, cluster.slots, cluster.free_slots)
     if flink.environment == "loopback":
         _check_on_this_machine(job_manager.task_managers().values())
     parallelism = flink.parallelism or cluster.free_slots
@@ -115,16 +115,18 @@ def _check_version(flink: FlinkConfig, version: str) -> str:
     return found
 
 
-def _check_slots(address: str, slots: int, free_slots: int) -> None:
+def _check_slots(flink: FlinkConfig, slots: int, free_slots: int) -> None:
     if not slots:
         raise PipelineError(
-            f"The Flink cluster at {address} has no TaskManager: start one, and see its log if it "
+            f"The Flink cluster at {flink.master} has no TaskManager: start one, and see its log if it "
             "does not appear."
         )
-    if not free_slots:
+    needed = flink.parallelism or 1
+    if free_slots < needed:
         raise PipelineError(
-            f"All {slots} task slots of the Flink cluster at {address} are in use: wait until other jobs "
-            "have ended, or start another TaskManager."
+            f"{free_slots} of the {slots} task slots of the Flink cluster at {flink.master} are free, and a "
+            f"job takes {needed}: wait until other jobs have ended, start another TaskManager, or lower "
+            "beam.flink.parallelism."
         )
 
 

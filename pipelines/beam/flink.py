@@ -123,10 +123,10 @@ class JobManager:
     def _request(self, method: str, path: str) -> urllib3.BaseHTTPResponse:
         try:
             return self._http.request(method, f"http://{self._address}{path}")
+        except urllib3.exceptions.NewConnectionError as error:  # a TimeoutError, too
+            raise self._unreachable(getattr(error.__cause__, "strerror", error)) from error
         except urllib3.exceptions.TimeoutError as error:
             raise self._unreachable("no answer within seconds") from error
-        except urllib3.exceptions.NewConnectionError as error:
-            raise self._unreachable(getattr(error.__cause__, "strerror", error)) from error
         except urllib3.exceptions.HTTPError as error:
             raise self._no_job_manager() from error
 

@@ -217,5 +217,7 @@ def root_cause(stack_trace: str) -> str:
     traceback = _TRACEBACK.search(stack_trace)
     if traceback:
         return remove_beam_suffix(traceback[1])
+    if "NoResourceAvailableException" in stack_trace:  # whose innermost cause is a mere time-out
+        return "Flink found no free task slot in time"
     causes = _JAVA_EXCEPTION.findall(stack_trace)
     return causes[-1] if causes else stack_trace.partition("\n")[0]

@@ -80,6 +80,13 @@ def test_a_cluster_without_a_free_slot_is_refused(
     assert raised.value.exit_status == 1
 
 
+def test_more_parallel_subtasks_than_free_slots_are_refused(serve: Serve, job_server: str) -> None:
+    master = serve(documents(slots=4, free=3))
+    assert prepare(master=master, job_endpoint=job_server, parallelism=3).parallelism == 3
+    with pytest.raises(PipelineError, match=r"3 of the 4 .* takes 4"):
+        prepare(master=master, job_endpoint=job_server, parallelism=4)
+
+
 def test_a_job_server_that_does_not_answer_is_named(serve: Serve) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))

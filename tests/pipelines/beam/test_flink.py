@@ -71,6 +71,7 @@ def test_a_job_manager_that_does_not_answer_is_named(
     with pytest.raises(PipelineError, match=address) as raised:
         JobManager(address).cluster()
     assert raised.value.exit_status == 1
+    assert ("Connection refused" in str(raised.value)) == (not listens)
 
 
 def test_an_unknown_host_is_named() -> None:

@@ -66,6 +66,10 @@ ZeroDivisionError: division by zero [while running 'Divide']
 \tat org.apache.beam.runners.fnexecution.control.FnApiControlClient.lambda$handle$0(FnApiControlClient.java:1)
 Caused by: java.lang.RuntimeException: Error received from SDK harness
 """
+NO_SLOT = """java.util.concurrent.CompletionException: NoResourceAvailableException: Slot request …
+Caused by: java.util.concurrent.TimeoutException: Timeout has occurred: 6000 ms
+\t... 9 more
+"""
 
 
 @pytest.mark.parametrize(
@@ -73,9 +77,10 @@ Caused by: java.lang.RuntimeException: Error received from SDK harness
     [
         (JAVA, BUFFERS),
         (PYTHON, "ZeroDivisionError: division by zero"),
+        (NO_SLOT, "Flink found no free task slot in time"),
         ("a sentence\nand another", "a sentence"),
     ],
-    ids=["Java", "Python", "neither"],
+    ids=["Java", "Python", "no slot", "neither"],
 )
 def test_the_root_cause_is_the_innermost_exception(stack_trace: str, cause: str) -> None:
     assert root_cause(stack_trace) == cause
