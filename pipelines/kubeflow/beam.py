@@ -1,4 +1,4 @@
-"""Builds the arguments that tell the entry point where the Beam pipeline of a task runs."""
+"""Builds the arguments for the Beam pipeline of each node of a task."""
 
 from __future__ import annotations
 
